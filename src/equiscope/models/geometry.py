@@ -1,0 +1,198 @@
+"""Where a unit looks: stride, receptive field and centre of any layer, found by following NaN through it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from equiscope.errors import EquiscopeError
+from equiscope.models.model import Model
+
+__all__ = ["LayerGeometry", "find_geometry"]
+
+# Length of the strips, px, and probed rows of each attempt: short ones settle early layers in a fraction of a
+# second, long ones the rest. Twice the stride must fit into the probes, so strides above 36 count as global.
+_ATTEMPTS = ((256, 40), (896, 72))
+_STRIP_PX = 32
+
+
+@dataclass(frozen=True)
+class LayerGeometry:
+    """What part of the image one position of a layer sees.
+
+    Attributes
+    ----------
+    layer
+        Name of the layer.
+    n_channels
+        Number of channels.
+    stride_px
+        Distance of neighbouring positions in the image, px, (y, x).
+    receptive_field_px
+        Extent of the pixels that can change one position, px, (y, x); where dilation leaves gaps, of their hull.
+    centre_px
+        Image coordinate of the receptive field's centre for position (0, 0), px, (y, x); position (i, j) is
+        centred on ``centre_px + stride_px * (i, j)``.
+    is_global
+        True where every position sees the whole probed image, so that there is no receptive field to centre
+        on; the other figures are then NaN or zero and whole images serve as stimuli.
+    """
+
+    layer: str
+    n_channels: int
+    stride_px: tuple[int, int]
+    receptive_field_px: tuple[int, int]
+    centre_px: tuple[float, float]
+    is_global: bool = False
+
+    @property
+    def patch_px(self) -> int:
+        """Side of the smallest square patch that holds a position whose receptive field is centred on it, px.
+
+        A position inside the patch must fall on the layer's own grid, which costs up to ``stride - 1`` pixels
+        on either side of the receptive field.
+        """
+        return max(2 * self._margin(axis) + self.receptive_field_px[axis] for axis in (0, 1))
+
+    def position_in_patch(self) -> tuple[int, int]:
+        """Index (y, x) of the position that is centred in a patch of ``patch_px``.
+
+        Raises
+        ------
+        EquiscopeError
+            If the two axes' grids leave no common patch (different strides or paddings along y and x).
+        """
+        index = []
+        for axis in (0, 1):
+            exact = ((self.patch_px - 1) / 2 - self.centre_px[axis]) / self.stride_px[axis]
+            if abs(exact - round(exact)) > 1e-6:
+                raise EquiscopeError(
+                    f"layer {self.layer!r} has different grids along y and x (stride {self.stride_px}, "
+                    f"receptive field {self.receptive_field_px}): no square patch is centred on one of its positions"
+                )
+            index.append(round(exact))
+        return index[0], index[1]
+
+    def _margin(self, axis: int) -> int:
+        """Pixels between the patch's edge and the receptive field, on the layer's grid."""
+        start = self.centre_px[axis] - (self.receptive_field_px[axis] - 1) / 2
+        return round(start + self.stride_px[axis] * math.ceil(-start / self.stride_px[axis] - 1e-9))
+
+
+def find_geometry(model: Model, layers: Sequence[str]) -> dict[str, LayerGeometry]:
+    """Find stride, receptive field and centre offset of layers of any architecture.
+
+    Single rows (then columns) of an otherwise zero strip are set to NaN, and the positions that turn NaN are
+    those that the row can reach. Unlike a gradient, NaN passes ReLU, pooling and zero weights alike, so this
+    holds for inception and residual blocks, dilation, depthwise convolutions and ceil-mode pooling, and needs
+    no knowledge of the modules.
+
+    Parameters
+    ----------
+    model
+        The network. It runs as it is, on its own device; cuDNN is off meanwhile, because its transform-domain
+        convolutions would spread NaN to neighbours.
+    layers
+        Layers to examine.
+
+    Returns
+    -------
+    dict
+        A geometry for each layer, in the order asked. A receptive field that does not fit into the longest
+        strip (896 px; or into the network's own input, where it takes no other) is called global.
+
+    Raises
+    ------
+    EquiscopeError
+        If the network takes neither strips nor squares of its ``input_size_px``.
+    """
+    n_channels: dict[str, int] = {}
+    axes = [_probe(model, layers, axis, n_channels) for axis in (0, 1)]
+    found = {}
+    for layer in layers:
+        y, x = (axis[layer] for axis in axes)
+        if y is None or x is None:
+            nan = (math.nan, math.nan)
+            found[layer] = LayerGeometry(layer, n_channels[layer], (0, 0), (0, 0), nan, is_global=True)
+        else:
+            found[layer] = LayerGeometry(layer, n_channels[layer], (y[0], x[0]), (y[1], x[1]), (y[2], x[2]))
+    return found
+
+
+def _probe(
+    model: Model, layers: Sequence[str], axis: int, n_channels: dict[str, int]
+) -> dict[str, tuple[int, int, float] | None]:
+    """Stride, extent and first centre along one axis for each layer, or None where it is global."""
+    own_px = model.input_size_px or 224
+    found: dict[str, tuple[int, int, float] | None] = {}
+    problem: Exception | None = None
+    for length, n_probes in _ATTEMPTS:
+        open_layers = [layer for layer in layers if found.get(layer) is None]
+        if not open_layers:
+            return found
+        try:
+            found |= _probe_once(model, open_layers, axis, (length, _STRIP_PX), n_probes, n_channels)
+        except EquiscopeError:
+            raise
+        except RuntimeError as error:
+            problem = error
+            break
+    if problem is None:
+        return found
+    try:
+        return found | _probe_once(model, layers, axis, (own_px, own_px), min(72, own_px // 2), n_channels)
+    except RuntimeError as error:
+        raise EquiscopeError(
+            f"{model.name} takes neither {_ATTEMPTS[0][0]} x {_STRIP_PX} px strips ({problem}) nor {own_px} px "
+            f"squares ({error}): wrap it in an equiscope.Model with input_size_px set to the size it takes"
+        ) from error
+
+
+def _probe_once(
+    model: Model,
+    layers: Sequence[str],
+    axis: int,
+    shape: tuple[int, int],
+    n_probes: int,
+    n_channels: dict[str, int],
+) -> dict[str, tuple[int, int, float] | None]:
+    """Probe rows about the middle of strips of one shape (along the axis, across it)."""
+    first_row = shape[0] // 2 - n_probes // 2
+    parts: dict[str, list[NDArray[np.bool_]]] = {layer: [] for layer in layers}
+
+    def reach(layer: str, output: torch.Tensor) -> torch.Tensor:
+        n_channels[layer] = output.shape[1]
+        return torch.isnan(output).any(dim=1).any(dim=2 - axis)
+
+    for start in range(0, n_probes, 8):
+        strips = torch.zeros(8, 3, *shape)
+        for row in range(8):
+            strips[row, :, first_row + start + row] = math.nan
+        if axis == 1:
+            strips = strips.transpose(2, 3)
+        with torch.backends.cudnn.flags(enabled=False):
+            for layer, mask in model.record(strips, layers, reach).items():
+                parts[layer].append(mask.cpu().numpy())
+    return {layer: _read_axis(np.concatenate(masks), first_row) for layer, masks in parts.items()}
+
+
+def _read_axis(reached: NDArray[np.bool_], first_row: int) -> tuple[int, int, float] | None:
+    """Stride, extent and centre of position 0, px, from the reached positions of consecutive rows.
+
+    Position o sees row r if and only if position o + 1 sees row r + stride, so the smallest shift that maps the
+    pattern onto itself is the stride, and the rows seen by position 0 are ``r - stride * o`` over all hits.
+    """
+    if not reached.any() or reached[:, 0].any() or reached[:, -1].any():
+        return None
+    for stride in range(1, len(reached) // 2 + 1):
+        if np.array_equal(reached[stride:, 1:], reached[:-stride, :-1]):
+            rows, positions = np.nonzero(reached)
+            offsets = rows + first_row - stride * positions
+            low, high = int(offsets.min()), int(offsets.max())
+            return stride, high - low + 1, (low + high) / 2
+    return None

@@ -1,0 +1,172 @@
+"""A borrowed network seen as named layers: recording without a trace left behind."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from equiscope.errors import EquiscopeError, unknown_name
+
+__all__ = ["Model"]
+
+
+class _AllRecorded(Exception):  # noqa: N818 - a signal, not an error: every asked layer has been seen
+    """Raised inside the forward pass once every asked layer has answered."""
+
+
+def _identity(images: Tensor) -> Tensor:
+    return images
+
+
+@dataclass
+class Model:
+    """A network under study: the module, how its input is prepared, and which layers it is asked about.
+
+    Parameters
+    ----------
+    module
+        Any network that takes one batch of images. It is borrowed: its parameters, buffers, hooks and
+        each submodule's train/eval flag are the same after every use.
+    name
+        Short name for files and reports.
+    preprocess
+        Maps images, shape (image, 3, y, x), RGB in [0, 1], to what ``module`` expects. The default passes
+        them on unchanged.
+    default_layers
+        Layers that are studied when the user names none. Empty: every convolution.
+    input_size_px
+        Side of the images on which the network was trained, px, where it is known.
+    """
+
+    module: nn.Module
+    name: str = "model"
+    preprocess: Callable[[Tensor], Tensor] = _identity
+    default_layers: Sequence[str] = field(default_factory=tuple)
+    input_size_px: int | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the first parameter; the CPU for a network without any."""
+        first = next(self.module.parameters(), None)
+        return torch.device("cpu") if first is None else first.device
+
+    @property
+    def layer_names(self) -> list[str]:
+        """Every module name that can be recorded, in the order of registration."""
+        return [name for name, _ in self.module.named_modules() if name]
+
+    def resolve_layers(self, layers: Sequence[str] | None = None) -> list[str]:
+        """Check the asked layers; without any, the model's defaults, or else all its convolutions.
+
+        Raises
+        ------
+        EquiscopeError
+            If a layer does not exist (the message names the nearest), or the network has no convolution.
+        """
+        known = self.layer_names
+        if layers:
+            for layer in layers:
+                if layer not in known:
+                    raise unknown_name(f"layer of {self.name}", layer, known)
+            return list(dict.fromkeys(layers))
+        if self.default_layers:
+            return list(self.default_layers)
+        convolutions = [n for n, m in self.module.named_modules() if n and isinstance(m, nn.Conv2d)]
+        if not convolutions:
+            raise EquiscopeError(
+                f"{self.name} has no torch.nn.Conv2d, so there is no default choice of layers: "
+                f"name some with --layers, for example {', '.join(known[:5])}"
+            )
+        return convolutions
+
+    def weights_sha256(self) -> str:
+        """SHA-256 over names, shapes and values of all parameters and buffers, in their order."""
+        digest = hashlib.sha256()
+        for name, tensor in self.module.state_dict().items():
+            if isinstance(tensor, Tensor):
+                digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+                flat = tensor.detach().cpu().contiguous().reshape(-1)
+                digest.update(flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b"")
+        return digest.hexdigest()
+
+    @contextmanager
+    def _borrowed(self) -> Iterator[None]:
+        """Evaluation mode for the time of the block, each submodule's own flag restored after it."""
+        flags = [(module, module.training) for module in self.module.modules()]
+        self.module.eval()
+        try:
+            yield
+        finally:
+            for module, flag in flags:
+                module.training = flag
+
+    def record(
+        self, images: Tensor, layers: Sequence[str], read: Callable[[str, Tensor], Tensor] | None = None
+    ) -> dict[str, Tensor]:
+        """Run images forward and keep the outputs of some layers; the pass stops after the last of them.
+
+        Parameters
+        ----------
+        images
+            Tensor, shape (image, 3, y, x), RGB in [0, 1].
+        layers
+            Names of modules.
+        read
+            What to keep of an output, given the layer's name and its output, shape (image, channel, y, x).
+            The default keeps all of it. Results are copied, so that a later in-place ReLU cannot
+            change them.
+
+        Returns
+        -------
+        dict
+            For each layer what ``read`` returned.
+
+        Raises
+        ------
+        EquiscopeError
+            If a layer was never run, or its output is not a (image, channel, y, x) tensor.
+        """
+        recorded: dict[str, Tensor] = {}
+        modules = dict(self.module.named_modules())
+        waiting = set(layers)
+
+        def hook_for(layer: str) -> Callable[[nn.Module, object, object], None]:
+            def keep(_module: nn.Module, _inputs: object, output: object) -> None:
+                if not isinstance(output, Tensor) or output.ndim != 4:
+                    shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+                    raise EquiscopeError(
+                        f"layer {layer!r} of {self.name} gives {shape}, "
+                        "expected (image, channel, y, x): name a convolutional layer"
+                    )
+                kept = output if read is None else read(layer, output)
+                recorded[layer] = kept.detach().clone()
+                waiting.discard(layer)
+                if not waiting:
+                    raise _AllRecorded
+
+            return keep
+
+        handles = []
+        try:
+            for layer in layers:
+                if layer not in modules:
+                    raise unknown_name(f"layer of {self.name}", layer, modules)
+                handles.append(modules[layer].register_forward_hook(hook_for(layer)))
+            with self._borrowed(), torch.no_grad():
+                prepared = self.preprocess(images.to(self.device))
+                self.module(prepared.contiguous(memory_format=torch.channels_last))
+        except _AllRecorded:
+            pass
+        finally:
+            for handle in handles:
+                handle.remove()
+        if waiting:
+            raise EquiscopeError(
+                f"{self.name} did not run {', '.join(sorted(waiting))} in its forward pass: name other layers"
+            )
+        return recorded

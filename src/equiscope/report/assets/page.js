@@ -1,0 +1,129 @@
+"use strict";
+(() => {
+  const byId = (id) => document.getElementById(id);
+  const families = JSON.parse(byId("index").textContent).map((row) => ({ ...row, card: byId(row.anchor) }));
+
+  // One member is three things: a row with pictures, a curve with its mark, a picture at the rim.
+  const pinned = new WeakMap();
+
+  function highlight(card, member) {
+    card.classList.toggle("active", member !== undefined);
+    for (const part of card.querySelectorAll(".unit")) {
+      part.classList.toggle("on", part.dataset.member === member);
+    }
+  }
+
+  function pin(card, member) {
+    const kept = pinned.get(card) === member ? undefined : member;
+    pinned.set(card, kept);
+    for (const row of card.querySelectorAll(".member")) {
+      row.firstElementChild.setAttribute("aria-pressed", String(row.dataset.member === kept));
+    }
+    highlight(card, kept);
+  }
+
+  function onMember(handle) {
+    return (event) => {
+      const card = event.target.closest?.(".card");
+      if (card) handle(card, event.target.closest(".unit")?.dataset.member, event);
+    };
+  }
+  const show = onMember((card, member) => highlight(card, member ?? pinned.get(card)));
+  const settle = onMember((card) => highlight(card, pinned.get(card)));
+  document.addEventListener("pointerover", show);
+  document.addEventListener("focusin", show);
+  document.addEventListener("pointerout", settle);
+  document.addEventListener("focusout", settle);
+  document.addEventListener("click", onMember((card, member) => member !== undefined && pin(card, member)));
+  document.addEventListener("keydown", onMember((card, member, event) => {
+    if (event.key === "Escape" && pinned.get(card) !== undefined) pin(card, pinned.get(card));
+  }));
+
+  // The rim shows the first square of each strip. It borrows the row's picture, so the file holds it once.
+  const rim = new IntersectionObserver((entries) => {
+    for (const { isIntersecting, target } of entries) {
+      if (!isIntersecting) continue;
+      rim.unobserve(target);
+      for (const picture of target.querySelectorAll(".dial .picture")) {
+        const { member } = picture.parentElement.dataset;
+        const strip = target.querySelector(`.member[data-member="${Number(member)}"] img`);
+        picture.querySelector("image").setAttribute("href", strip.src);
+      }
+    }
+  }, { rootMargin: "600px" });
+  for (const { card } of families) rim.observe(card);
+
+  if (!families.length) return;
+  const filter = byId("filter");
+  const sort = byId("sort");
+  const status = byId("status");
+  const ranked = byId("ranked");
+  const layers = [...document.querySelectorAll("section.layer")];
+  const home = families.map(({ card }) => card.parentElement);
+
+  const compare = {
+    ">=": (a, b) => a >= b, "<=": (a, b) => a <= b, ">": (a, b) => a > b, "<": (a, b) => a < b, "=": (a, b) => a === b,
+  };
+
+  function matches(family, word) {
+    const size = /^(?:size)?(>=|<=|>|<|=)(\d+)$/.exec(word);
+    if (size) return compare[size[1]](family.size, Number(size[2]));
+    if (/^\d+$/.test(word)) return family.units.some((unit) => unit.endsWith(`:${word}`));
+    if (/:\d+$/.test(word)) return family.units.includes(word);
+    return family.text.includes(word) || family.units.some((unit) => unit.startsWith(word));
+  }
+
+  function applyFilter() {
+    const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
+    let shown = 0;
+    for (const family of families) {
+      const isShown = words.every((word) => matches(family, word));
+      family.card.hidden = !isShown;
+      shown += isShown;
+    }
+    for (const layer of layers) {
+      layer.hidden = !ranked.hidden || (words.length > 0 && !layer.querySelector(".card:not([hidden])"));
+    }
+    const noun = families.length === 1 ? "family" : "families";
+    status.textContent = shown === families.length ? `${shown} ${noun}` : `${shown} of ${families.length} ${noun}`;
+  }
+
+  const rank = {
+    size: (family) => -family.size,
+    score: (family) => -(family.score ?? -Infinity),
+    disagreement: (family) => family.disagreement ?? Infinity,
+  };
+
+  function applySort() {
+    const by = rank[sort.value];
+    ranked.hidden = !by;
+    if (by) {
+      const order = [...families].sort((a, b) => (by(a) === by(b) ? 0 : by(a) - by(b)));
+      ranked.append(...order.map(({ card }) => card));
+    } else {
+      families.forEach(({ card }, i) => home[i].append(card));
+    }
+    applyFilter();
+  }
+
+  // A link must lead somewhere even when its target is filtered or sorted away.
+  function reveal(hash) {
+    const target = byId(decodeURIComponent(hash.slice(1)));
+    if (!target?.closest("[hidden]")) return;
+    filter.value = "";
+    if (target.matches("section.layer")) sort.value = "layer";
+    applySort();
+    target.scrollIntoView();
+  }
+
+  filter.addEventListener("input", applyFilter);
+  sort.addEventListener("change", applySort);
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest?.('a[href^="#"]');
+    if (link) reveal(link.hash);
+  });
+  window.addEventListener("hashchange", () => reveal(location.hash));
+  document.querySelector(".controls").hidden = false;
+  applyFilter(); // a reload keeps what was typed
+  if (sort.value !== "layer") applySort();
+})();

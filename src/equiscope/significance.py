@@ -1,0 +1,161 @@
+"""Circular statistics, bootstrap intervals and false-discovery control."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equiscope.errors import EquiscopeError
+
+__all__ = [
+    "bootstrap_weights",
+    "circular_difference_deg",
+    "circular_mean_deg",
+    "family_q_values",
+    "percentile_interval",
+]
+
+Floats = NDArray[np.float64]
+
+
+def circular_difference_deg(a: Floats | float, b: Floats | float, period_deg: float = 360.0) -> Floats:
+    """Signed difference ``a - b`` on a circle.
+
+    Parameters
+    ----------
+    a, b
+        Angles, broadcastable, degrees.
+    period_deg
+        Length of the circle, degrees: 180 for lines, which repeat every half-turn.
+
+    Returns
+    -------
+    ndarray
+        Degrees in [-period/2, period/2).
+    """
+    half = period_deg / 2
+    return np.asarray((np.asarray(a, dtype=float) - np.asarray(b, dtype=float) + half) % period_deg - half)
+
+
+def circular_mean_deg(angles: Floats, weights: Floats | None = None, period_deg: float = 360.0) -> float:
+    """Weighted circular mean, degrees in [0, period); NaN where the angles cancel or there are none."""
+    angles = np.asarray(angles, dtype=float)
+    weights = np.ones_like(angles) if weights is None else np.asarray(weights, dtype=float)
+    total = float(np.abs(weights).sum())
+    if total == 0:
+        return float("nan")
+    resultant = complex((weights * np.exp(2j * np.pi * angles / period_deg)).sum())
+    if abs(resultant) < 1e-12 * total:
+        return float("nan")
+    return float(np.angle(resultant) * period_deg / (2 * np.pi) % period_deg)
+
+
+def bootstrap_weights(
+    groups: NDArray[np.int64], n_resamples: int, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Draw how often each observation counts in each resample, whole groups at a time.
+
+    Stimuli cut from one photograph are not independent, so photographs are drawn with replacement and each
+    stimulus counts as often as its photograph was drawn (cluster bootstrap).
+
+    Parameters
+    ----------
+    groups
+        The group (photograph) of each observation, shape (observation,).
+    n_resamples
+        Number of resamples.
+    rng
+        Source of randomness.
+
+    Returns
+    -------
+    ndarray
+        Counts, shape (resample, observation).
+
+    References
+    ----------
+    Davison and Hinkley, *Bootstrap Methods and their Application* (1997), section 3.8.
+    """
+    _, member = np.unique(groups, return_inverse=True)
+    n_groups = int(member.max()) + 1 if len(member) else 0
+    if n_groups == 0:
+        return np.zeros((n_resamples, 0))
+    counts = rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=n_resamples)
+    return counts[:, member].astype(float)
+
+
+def percentile_interval(samples: Floats, level: float = 0.95, axis: int = 0) -> tuple[Floats, Floats]:
+    """Percentile interval of bootstrap samples, NaN where fewer than half of the samples could be computed.
+
+    Parameters
+    ----------
+    samples
+        Resampled statistics; NaN where a resample could not be evaluated.
+    level
+        Coverage.
+    axis
+        The axis of the resamples.
+    """
+    samples = np.asarray(samples, dtype=float)
+    usable = np.isfinite(samples).mean(axis=axis) >= 0.5
+    with np.errstate(all="ignore"):
+        # nanquantile warns on all-NaN slices; those are masked below.
+        filled = np.where(np.isfinite(samples).any(axis=axis, keepdims=True), samples, 0.0)
+        low, high = np.nanquantile(filled, [(1 - level) / 2, (1 + level) / 2], axis=axis)
+    return np.where(usable, low, np.nan), np.where(usable, high, np.nan)
+
+
+def family_q_values(scores: Sequence[float], null_scores: Sequence[Sequence[float]]) -> Floats:
+    """q-value of each family: the estimated share of false ones among all that score at least as high.
+
+    The whole search was run again on each null draw, so a null draw gives the families that the search finds
+    where there is nothing to find. At a threshold t the expected number of false families is the mean number of
+    null families with a score of t or more; divided by the number of real ones it estimates the false-discovery
+    rate, and the q-value is its smallest value over all thresholds that keep the family.
+
+    Parameters
+    ----------
+    scores
+        Score of each family found, shape (family,). NaN scores get q = 1.
+    null_scores
+        For each null draw the scores of the families found in it.
+
+    Returns
+    -------
+    ndarray
+        Shape (family,), in (0, 1]: one false family in all draws together is added, so that no q-value claims
+        more than the number of draws can show.
+
+    Raises
+    ------
+    EquiscopeError
+        If there is no null draw.
+
+    References
+    ----------
+    Storey and Tibshirani, PNAS 100 (2003) 9440, with pi_0 = 1 (conservative); the added one as in Phipson and
+    Smyth, Stat. Appl. Genet. Mol. Biol. 9 (2010) 39.
+    """
+    if len(null_scores) == 0:
+        raise EquiscopeError("no null draw was made, so there is no q-value: ask for at least one")
+    observed = np.asarray(scores, dtype=float)
+    q = np.ones(len(observed))
+    finite = np.isfinite(observed)
+    if not finite.any():
+        return q
+    null = np.concatenate([np.asarray(draw, dtype=float) for draw in null_scores])
+    null = np.sort(null[np.isfinite(null)])
+    kept = observed[finite]
+    order = np.argsort(-kept, kind="stable")
+    ranked = kept[order]
+    n_false = (len(null) - np.searchsorted(null, ranked, side="left") + 1) / len(null_scores)
+    # Ties share the number of discoveries of the last among them.
+    n_found = len(ranked) - np.searchsorted(np.sort(ranked), ranked, side="left")
+    rate = np.minimum(1.0, n_false / n_found)
+    smallest_from_here = np.minimum.accumulate(rate[::-1])[::-1]
+    ranked_q = np.empty_like(rate)
+    ranked_q[order] = smallest_from_here
+    q[finite] = ranked_q
+    return q
