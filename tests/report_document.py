@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
 import math
 import sys
 from collections.abc import Callable
@@ -95,7 +96,9 @@ def draw_canvases(draw: Callable[..., None], generator: np.random.Generator) -> 
     return canvases
 
 
-def von_mises(pose_deg: float, order: int, sharpness: float, generator: np.random.Generator) -> list[float | None]:
+def von_mises(
+    pose_deg: float, order: int, sharpness: float, generator: np.random.Generator
+) -> list[float | None]:
     """Planted response: 1 at the pose, repeated `order` times a turn."""
     noise = generator.normal(0, 0.025, len(ANGLES_DEG))
     values = [
@@ -121,7 +124,7 @@ def make_member(layer: str, channel: int, pose_deg: float, score: float, order: 
 
 def find_holes(poses_deg: list[float], period_deg: float) -> list[list[float]]:
     cyclic = [*poses_deg, poses_deg[0] + period_deg]
-    gaps = zip(cyclic, cyclic[1:], strict=False)
+    gaps = itertools.pairwise(cyclic)
     return [[a, b % period_deg] for a, b in gaps if b - a > period_deg / 6]
 
 
@@ -138,7 +141,7 @@ def make_family(layer: str, channels: list[int], number: int, generator: np.rand
                     draw_strip(canvases, pose, generator), generator)
         for channel, pose in zip(channels, poses_deg, strict=True)
     ]  # fmt: skip
-    pairs = zip(members, members[1:], strict=False)
+    pairs = itertools.pairwise(members)
     return {
         "id": f"{layer}-rotation-{number}",
         "layer": layer,
@@ -191,7 +194,11 @@ def synthetic_document(n_families: int = 120, n_members: int = 500, seed: int = 
     families: list[FamilyEntry] = []
     taken = 0
     for name, n_units, field_px, stride_px, weight in LAYERS:
-        n_here = n_families - taken if name == "mixed4b" else min(n_families - taken, weight * n_families // total)
+        n_here = (
+            n_families - taken
+            if name == "mixed4b"
+            else min(n_families - taken, max(1, weight * n_families // total) if weight else 0)
+        )
         here = sorted(sizes[taken : taken + n_here], reverse=True)
         taken += n_here
         free = [int(c) for c in generator.permutation(max(n_units, sum(here)))]
@@ -201,7 +208,9 @@ def synthetic_document(n_families: int = 120, n_members: int = 500, seed: int = 
             family_ids.append(family["id"])
             families.append(family)
         layers.append(make_layer(name, n_units, field_px, stride_px, family_ids))
-    layers[5]["notes"] = ["Its receptive field is wider than 38 of the photographs; these were left out here."]
+    layers[5]["notes"] = [
+        "Its receptive field is wider than 38 of the photographs; these were left out here."
+    ]
     return {
         "title": "The families of googlenet",
         "equiscope_version": "0.1.0",

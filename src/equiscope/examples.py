@@ -198,7 +198,9 @@ def collect_examples(
     an image, the whole of it.
     """
     layers = list(geometries)
-    found = {name: empty_examples(name, geometry.n_channels, n_examples) for name, geometry in geometries.items()}
+    found = {
+        name: empty_examples(name, geometry.n_channels, n_examples) for name, geometry in geometries.items()
+    }
     chosen = range(len(images)) if indices is None else indices
     for batch_indices, batch in images.batches(chosen, batch_size):
         height, width = batch.shape[-2:]
@@ -240,7 +242,9 @@ def allowed_positions(
     return slices[0], slices[1]
 
 
-def _summarise(output: Tensor, geometry: LayerGeometry, image_shape: tuple[int, int], per_image: int) -> Tensor:
+def _summarise(
+    output: Tensor, geometry: LayerGeometry, image_shape: tuple[int, int], per_image: int
+) -> Tensor:
     """Per image and unit: mean, m2 and maximum over positions, count, then (value, y, x) of each strongest one.
 
     Shape (image, unit, 4 + 3 * per_image); missing stimuli have the value -inf.
@@ -254,7 +258,11 @@ def _summarise(output: Tensor, geometry: LayerGeometry, image_shape: tuple[int, 
     columns_out = [mean, m2, flat.amax(2), torch.full_like(mean, count)]
     allowed = allowed_positions(geometry, image_shape, (rows, columns))
     if allowed is None:
-        columns_out += [torch.full_like(mean, -math.inf), torch.zeros_like(mean), torch.zeros_like(mean)] * per_image
+        columns_out += [
+            torch.full_like(mean, -math.inf),
+            torch.zeros_like(mean),
+            torch.zeros_like(mean),
+        ] * per_image
         return torch.stack(columns_out, dim=2)
     window = output[:, :, allowed[0], allowed[1]]
     window_columns = window.shape[3]
@@ -265,8 +273,12 @@ def _summarise(output: Tensor, geometry: LayerGeometry, image_shape: tuple[int, 
         y, x = place // window_columns, place % window_columns
         columns_out += [value, (y + allowed[0].start).float(), (x + allowed[1].start).float()]
         if round_index + 1 < per_image:
-            near_y = (ys - y.view(n_images, n_units, 1, 1)).abs() * max(geometry.stride_px[0], 1) < geometry.patch_px
-            near_x = (xs - x.view(n_images, n_units, 1, 1)).abs() * max(geometry.stride_px[1], 1) < geometry.patch_px
+            near_y = (ys - y.view(n_images, n_units, 1, 1)).abs() * max(
+                geometry.stride_px[0], 1
+            ) < geometry.patch_px
+            near_x = (xs - x.view(n_images, n_units, 1, 1)).abs() * max(
+                geometry.stride_px[1], 1
+            ) < geometry.patch_px
             window = window.masked_fill(near_y & near_x, -math.inf)
     return torch.stack(columns_out, dim=2)
 
@@ -286,8 +298,8 @@ def _examples_of_batch(
     # Every image of a batch has the same number of positions, so image means weigh equally.
     count = int(moments[0, 0, 3])
     m2 = moments[:, :, 1].sum(0) + count * ((moments[:, :, 0] - mean) ** 2).sum(0)
-    stimuli = summary[:, :, 4:].reshape(n_images, n_units, per_image, 3).transpose(1, 0, 2, 3)
-    stimuli = stimuli.reshape(n_units, n_images * per_image, 3)
+    split = summary[:, :, 4:].reshape(n_images, n_units, per_image, 3)
+    stimuli = split.transpose(1, 0, 2, 3).reshape(n_units, n_images * per_image, 3)
     image_of = np.repeat(image, per_image)
     half_of = np.repeat(half, per_image)
     size = max(n_examples, n_images * per_image)

@@ -36,7 +36,7 @@ class CyclicGroup:
     @property
     def angles_deg(self) -> NDArray[np.float64]:
         """Angle of each element, shape (element,), degrees in [0, 360)."""
-        return self.elements * (360.0 / self.order)
+        return np.asarray(self.elements * (360.0 / self.order), dtype=np.float64)
 
     def compose(self, g: int, h: int) -> int:
         """Return ``g · h``: first h, then g."""
@@ -55,9 +55,11 @@ class CyclicGroup:
             If ``order`` does not divide the group's.
         """
         if order < 1 or self.order % order:
-            raise EquiscopeError(f"C{self.order} has no subgroup of order {order}: it must divide {self.order}")
+            raise EquiscopeError(
+                f"C{self.order} has no subgroup of order {order}: it must divide {self.order}"
+            )
         return np.arange(order) * (self.order // order)
 
     def coset(self, g: int, stabiliser_order: int) -> frozenset[int]:
-        """The coset ``g · S`` of the subgroup of ``stabiliser_order`` elements."""
+        """Return the coset ``g · S`` of the subgroup of ``stabiliser_order`` elements."""
         return frozenset(self.compose(g, int(s)) for s in self.subgroup(stabiliser_order))

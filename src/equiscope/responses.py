@@ -6,12 +6,14 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import zarr
 from numpy.typing import NDArray
 from torch import Tensor
+from zarr.codecs import Crc32cCodec
 
 from equiscope.errors import EquiscopeError
 from equiscope.examples import NO_IMAGE, Examples
@@ -164,7 +166,7 @@ class Responses:
 
     bank: Bank
     group: CyclicGroup
-    array: zarr.Array
+    array: zarr.Array[Any]
 
     @property
     def n_units(self) -> int:
@@ -179,7 +181,9 @@ class Responses:
         """Responses after the ReLU, shape (stimulus, element, unit), of a range of stimuli."""
         return np.maximum(np.asarray(self.array[start:stop], dtype=np.float32), 0)
 
-    def chunks(self, half: int, n_stimuli: int = 8 * CHUNK_STIMULI) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    def chunks(
+        self, half: int, n_stimuli: int = 8 * CHUNK_STIMULI
+    ) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """Walk through a half in bounded memory: index of the first stimulus and responses after the ReLU."""
         first, last = self.of_half(half)
         for start in range(first, last, n_stimuli):
@@ -201,7 +205,9 @@ def open_responses(path: Path, bank: Bank, group: CyclicGroup, n_units: int) -> 
     if path.exists():
         array = zarr.open_array(path, mode="r+")
         if array.shape != shape:
-            raise EquiscopeError(f"{path} holds responses of shape {array.shape}, expected {shape}: remove it")
+            raise EquiscopeError(
+                f"{path} holds responses of shape {array.shape}, expected {shape}: remove it"
+            )
     else:
         array = zarr.create_array(
             path,
@@ -209,7 +215,7 @@ def open_responses(path: Path, bank: Bank, group: CyclicGroup, n_units: int) -> 
             chunks=(CHUNK_STIMULI, group.order, n_units),
             dtype="float32",
             fill_value=np.nan,
-            compressors=[zarr.codecs.Crc32cCodec()],
+            compressors=[Crc32cCodec()],
         )
     return Responses(bank, group, array)
 
@@ -312,16 +318,20 @@ class OrbitCorrelations:
     @property
     def n_units(self) -> int:
         """Number of units."""
-        return self.coefficients.shape[1]
+        return int(self.coefficients.shape[1])
 
-    def at(self, u: NDArray[np.int64], v: NDArray[np.int64], angle_deg: NDArray[np.float64]) -> NDArray[np.float64]:
+    def at(
+        self, u: NDArray[np.int64], v: NDArray[np.int64], angle_deg: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
         """``rho_uv`` at any angle, for arrays of pairs and angles that broadcast together."""
         u, v, angle_deg = np.broadcast_arrays(u, v, np.asarray(angle_deg, dtype=float))
         frequency = np.arange(len(self.coefficients)).reshape((-1,) + (1,) * u.ndim)
         wave = np.exp(1j * np.radians(angle_deg) * frequency)
         return np.asarray((self.coefficients[:, u, v] * wave).real.sum(0))
 
-    def curves(self, u: NDArray[np.int64], v: NDArray[np.int64], angles_deg: NDArray[np.float64]) -> NDArray[np.float64]:
+    def curves(
+        self, u: NDArray[np.int64], v: NDArray[np.int64], angles_deg: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
         """``rho_uv`` of pairs at a list of angles, shape (angle, pair)."""
         wave = np.exp(1j * np.radians(np.outer(angles_deg, np.arange(len(self.coefficients)))))
         return np.asarray((wave @ self.coefficients[:, u, v]).real)
@@ -331,7 +341,9 @@ class OrbitCorrelations:
         units = np.arange(self.n_units)
         return self.curves(units, units, angles_deg)
 
-    def peaks(self, units: NDArray[np.int64], n_grid: int = 128) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def peaks(
+        self, units: NDArray[np.int64], n_grid: int = 128
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Height and place of the highest correlation of every pair among some units.
 
         Returns

@@ -8,6 +8,7 @@ from pathlib import Path
 from equiscope.errors import EquiscopeError, unknown_name
 from equiscope.models import adapters
 from equiscope.models.model import Model
+from equiscope.models.weights import require_file
 
 __all__ = ["BUILT_IN", "Model", "load_model"]
 
@@ -42,6 +43,8 @@ def load_model(spec: str, weights: str | Path | None = None) -> Model:
         network that brings its own; `MissingExtraError` if an optional dependency is missing.
     """
     if spec in BUILT_IN:
+        if weights is not None:
+            require_file(Path(weights))
         built = importlib.import_module(f"equiscope.models.{spec}").build(
             None if weights is None else Path(weights)
         )

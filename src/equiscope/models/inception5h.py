@@ -39,7 +39,6 @@ WEIGHTS = PublicFile(
 
 BLOCKS = CAFFE_BLOCKS | {
     "mixed4a": Widths(192, 96, 204, 16, 48, 64),
-    "mixed4b": Widths(160, 112, 224, 24, 64, 64),
     "mixed5a": Widths(256, 160, 320, 48, 128, 128),
 }
 N_CLASSES = 1008

@@ -91,7 +91,8 @@ class Mini(nn.Module):
         x = F.relu(self.mixed3b(x))
         x = F.max_pool2d(x, 3, stride=2, padding=1)
         x = F.relu(self.mixed4a(x))
-        return self.classifier(x.mean(dim=(2, 3)))
+        logits: Tensor = self.classifier(x.mean(dim=(2, 3)))
+        return logits
 
 
 def normalise(images: Tensor) -> Tensor:

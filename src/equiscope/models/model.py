@@ -96,7 +96,7 @@ class Model:
 
     @contextmanager
     def _borrowed(self) -> Iterator[None]:
-        """Evaluation mode for the time of the block, each submodule's own flag restored after it."""
+        """Set evaluation mode for the time of the block, each submodule's own flag restored after it."""
         flags = [(module, module.training) for module in self.module.modules()]
         self.module.eval()
         try:

@@ -1,8 +1,8 @@
 """Render one survey as one self-contained HTML page.
 
-The page is made from a plain document (:class:`ReportDocument`, nothing but JSON types), so whatever can write
-that document can have a page. All geometry is computed here and written as static SVG; the script in
-``assets/page.js`` only links what is already there, so the page also reads without it.
+The page is made from a plain document (:class:`ReportDocument`, nothing but JSON types), so whatever can
+write that document can have a page. All curves are static SVG; the script in ``assets/page.js`` only links
+what is already there, so the page also reads without it.
 """
 
 from __future__ import annotations
@@ -11,13 +11,25 @@ import base64
 import hashlib
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from importlib.resources import files
 from typing import Any, TypedDict
 
 from jinja2 import Environment, StrictUndefined
 
 from equiscope.errors import EquiscopeError, unknown_name
+from equiscope.report.dial import (
+    CURVE_RADIUS,
+    LABEL_RADIUS,
+    PICTURE_RADIUS,
+    leader_path,
+    mark_path,
+    point_at,
+    pose_colours,
+    sector_path,
+    spread_pictures,
+    tuning_path,
+)
 
 __all__ = [
     "FamilyEntry",
@@ -29,19 +41,11 @@ __all__ = [
     "ReportDocument",
     "SettingsEntry",
     "UnitCounts",
-    "pose_colours",
     "render_page",
 ]
 
 MISSING = "–"
 KINDS = ("equivariant", "invariant", "neither", "inactive", "not measurable")
-
-# The dial's geometry, in units of its own view box (about one CSS pixel at full width).
-CURVE_RADIUS = 100.0
-MARK_RADIUS = (103.0, 110.0)
-LABEL_RADIUS = 121.0
-PICTURE_RADIUS = 150.0
-PICTURE_DIAMETER = 38.0
 
 
 class ModelEntry(TypedDict):
@@ -71,7 +75,8 @@ class SettingsEntry(TypedDict):
 
 
 UnitCounts = TypedDict(
-    "UnitCounts", {"equivariant": int, "invariant": int, "neither": int, "inactive": int, "not measurable": int}
+    "UnitCounts",
+    {"equivariant": int, "invariant": int, "neither": int, "inactive": int, "not measurable": int},
 )
 
 
@@ -103,9 +108,9 @@ class LayerEntry(TypedDict):
 class MemberEntry(TypedDict):
     """One unit of a family.
 
-    ``tuning`` is the unit's response to the family's stimuli at each of the family's ``angles_deg``, in [0, 1];
-    one value, or the whole list, may be None. ``stimuli`` is a ``data:image/…`` address of one strip of
-    ``n_stimuli`` squares side by side, strongest first, or None.
+    ``tuning`` is the unit's response to the family's stimuli at each of the family's ``angles_deg``, in
+    [0, 1]; one value, or the whole list, may be None. ``stimuli`` is a ``data:image/…`` address of one strip
+    of ``n_stimuli`` squares side by side, strongest first, or None.
     """
 
     layer: str
@@ -122,8 +127,8 @@ class MemberEntry(TypedDict):
 class FamilyEntry(TypedDict):
     """Units that are copies of one feature under ``transformation``.
 
-    ``holes_deg`` are arcs (from, to), counter-clockwise, in which the family has no member. Poses and holes of
-    a family whose ``stabiliser_order`` is s repeat every 360°/s and are given once.
+    ``holes_deg`` are arcs (from, to), counter-clockwise, in which the family has no member. Poses and
+    holes of a family whose ``stabiliser_order`` is s repeat every 360°/s and are given once.
     """
 
     id: str
@@ -204,56 +209,11 @@ def render_page(document: ReportDocument) -> str:
         index=[_index_row(families[key], family_anchors[key]) for key in families],
         dial={
             "curve_radius": CURVE_RADIUS,
-            "labels": [(f"{angle}°", *_point(angle, LABEL_RADIUS)) for angle in (0, 90, 180, 270)],
+            "labels": [(f"{angle}°", *point_at(angle, LABEL_RADIUS)) for angle in (0, 90, 180, 270)],
         },
     )
-    # A file name that is not valid UTF-8 reaches Python as lone surrogates, which no page can be written with.
+    # A file name that is not valid UTF-8 reaches Python as lone surrogates, which UTF-8 cannot hold.
     return page.encode("utf-8", "replace").decode("utf-8")
-
-
-def pose_colours(turn: float) -> tuple[str, str]:
-    """Colour of a pose on a cyclic palette, for a light and for a dark page.
-
-    Parameters
-    ----------
-    turn
-        Pose as a share of the period, cyclic: 0 and 1 are the same colour.
-
-    Returns
-    -------
-    tuple of str
-        Two colours as ``#rrggbb``, with a contrast of at least 3 : 1 on the light and the dark page.
-
-    Notes
-    -----
-    A cyclic palette of constant lightness cannot be told apart by a dichromat, for whom it folds onto a line.
-    This one is a tilted circle in Oklab: lightness goes once round together with red-green, so that lightness
-    and blue-yellow, which red-green dichromats see, form a closed curve that does not cross itself.
-    """
-    phase = 2 * math.pi * turn
-    light, dark = (
-        _oklab_to_hex(
-            lightness - 0.095 * math.cos(phase), 0.115 * math.cos(phase), 0.115 * math.sin(phase)
-        )
-        for lightness in (0.57, 0.755)
-    )
-    return light, dark
-
-
-def _oklab_to_hex(lightness: float, green_red: float, blue_yellow: float) -> str:
-    long = (lightness + 0.3963377774 * green_red + 0.2158037573 * blue_yellow) ** 3
-    medium = (lightness - 0.1055613458 * green_red - 0.0638541728 * blue_yellow) ** 3
-    short = (lightness - 0.0894841775 * green_red - 1.2914855480 * blue_yellow) ** 3
-    linear = (
-        4.0767416621 * long - 3.3077115913 * medium + 0.2309699292 * short,
-        -1.2684380046 * long + 2.6097574011 * medium - 0.3413193965 * short,
-        -0.0041960863 * long - 0.7034186147 * medium + 1.7076147010 * short,
-    )
-    encoded = (
-        12.92 * value if value <= 0.0031308 else 1.055 * value ** (1 / 2.4) - 0.055
-        for value in (min(1.0, max(0.0, channel)) for channel in linear)
-    )
-    return "#" + "".join(f"{round(255 * value):02x}" for value in encoded)
 
 
 def _asset(name: str) -> str:
@@ -269,8 +229,8 @@ def _families_by_id(document: ReportDocument) -> dict[str, FamilyEntry]:
             raise unknown_name("family", key, families)
     if len(families) < len(document["families"]) or sorted(listed) != sorted(families):
         raise EquiscopeError(
-            f"the document has {len(document['families'])} families with {len(families)} different ids, and its "
-            f"layers list {len(listed)}: each family needs its own id, in `family_ids` of exactly one layer"
+            f"the document has {len(document['families'])} families with {len(families)} different ids, and "
+            f"its layers list {len(listed)}; expected one id a family, in `family_ids` of exactly one layer"
         )
     return families
 
@@ -297,9 +257,12 @@ def _number(value: float | None, decimals: int = 2, unit: str = "") -> str:
     return MISSING if value is None else f"{value:.{decimals}f}{unit}"
 
 
-def _interval(low: float | None, high: float | None) -> str | None:
-    low, high = _measured(low), _measured(high)
-    return None if low is None or high is None else f"{low:.2f} to {high:.2f}"
+def _interval(scored: FamilyEntry | MemberEntry) -> str | None:
+    """Give the interval of a score, or None where the score or an end of it is missing."""
+    low, high = _measured(scored["score_low"]), _measured(scored["score_high"])
+    if _measured(scored["score"]) is None or low is None or high is None:
+        return None
+    return f"{low:.2f} to {high:.2f}"
 
 
 def _q_text(q_value: float | None) -> str:
@@ -329,8 +292,14 @@ def _facts(document: ReportDocument) -> dict[str, Any]:
     n_with = sum(bool(layer["family_ids"]) for layer in layers)
     copies = _copies(family["transformation"] for family in families)
     if families:
-        where = f"{n_with} of {_counted(len(layers), 'layer')}" if n_with < len(layers) else f"{_counted(n_with, 'layer')}"
-        found = f"{_counted(len(families), 'family')} of {copies}, with {_counted(n_units, 'unit')} in {where}."
+        where = (
+            f"{n_with} of {_counted(len(layers), 'layer')}"
+            if n_with < len(layers)
+            else f"{_counted(n_with, 'layer')}"
+        )
+        found = (
+            f"{_counted(len(families), 'family')} of {copies}, with {_counted(n_units, 'unit')} in {where}."
+        )
     else:
         found = f"no family of {copies} in {_counted(len(layers), 'layer')}."
     images, settings = document["images"], document["settings"]
@@ -339,18 +308,18 @@ def _facts(document: ReportDocument) -> dict[str, Any]:
         ("Angles", str(settings["angles"])),
         ("Stimuli a unit", str(settings["examples_per_unit"])),
         ("False-discovery rate", f"at most {100 * settings['false_discovery_rate']:g} %"),
-        ("Least score", _number(settings["min_score"])),
+        ("Lowest score accepted", _number(settings["min_score"])),
         ("Seed", str(settings["seed"])),
-        ("Weights, SHA-256", document["model"]["weights_sha256"] or MISSING),
         ("equiscope", document["equiscope_version"]),
     ]
-    seconds = [(stage, _number(value, 1, " s")) for stage, value in document["seconds"].items()]
+    seconds = [f"{stage} {_number(value, 1, ' s')}" for stage, value in document["seconds"].items()]
     total = sum(value for value in document["seconds"].values() if _measured(value) is not None)
     return {
         "found": found,
         "images": f"{images['name']}: {_counted(images['n_images'], 'image')}{failed}",
         "run": run,
-        "seconds": seconds,
+        "weights": document["model"]["weights_sha256"] or MISSING,
+        "seconds": ", ".join(seconds) or MISSING,
         "total_seconds": f"{total:,.0f} s",
     }
 
@@ -361,7 +330,10 @@ def _layer_view(layer: LayerEntry, anchor: str) -> dict[str, Any]:
     else:
         pixels = [
             f"{noun} {value} px"
-            for noun, value in (("receptive field", layer["receptive_field_px"]), ("stride", layer["stride_px"]))
+            for noun, value in (
+                ("receptive field", layer["receptive_field_px"]),
+                ("stride", layer["stride_px"]),
+            )
             if value is not None
         ]
         geometry = ", ".join(pixels)
@@ -375,7 +347,7 @@ def _layer_view(layer: LayerEntry, anchor: str) -> dict[str, Any]:
         "counts": counts,
         "shares": {kind: f"{100 * count / total:.3f}" for kind, count in counts.items()},
         "n_families": len(layer["family_ids"]),
-        "found": f"{_counted(len(layer['family_ids']), 'family')}" if layer["family_ids"] else "no family found",
+        "found": _counted(len(layer["family_ids"]), "family") if layer["family_ids"] else "",
         "null": _null_sentence(layer["null"]),
         "notes": layer["notes"],
     }
@@ -386,20 +358,19 @@ def _null_sentence(null: NullEntry | None) -> str:
     score_95 = _measured(null["score_95"]) if null else None
     if expected is None and score_95 is None:
         return "No null was measured here, so it is not known how many families chance alone would give."
-    parts = []
-    if expected is not None:
-        mean = f"{expected:.2g}" if expected < 1 else f"{expected:.1f}"
-        parts.append(f"gave on average {mean} families that pass the same test")
-    if score_95 is not None:
-        parts.append(f"stays below a score of {score_95:.2f} in 95 % of its families")
-    return f"A null in which each unit’s orientation is scrambled {' and '.join(parts)}."
+    limit = f"95 % of its families score below {score_95:.2f}" if score_95 is not None else ""
+    if expected is None:
+        return f"In a null in which each unit’s orientation is scrambled, {limit}."
+    mean = f"{expected:.2g}" if expected < 1 else f"{expected:.1f}"
+    found = f"gave {mean} families on average that pass the same test"
+    return f"A null in which each unit’s orientation is scrambled {found}{'; ' + limit if limit else ''}."
 
 
 def _family_view(family: FamilyEntry, anchor: str) -> dict[str, Any]:
     order = max(1, family["stabiliser_order"])
     period_deg = 360.0 / order
     ordered = sorted(family["members"], key=lambda member: member["pose_deg"] % period_deg)
-    slots_deg, diameter = _spread([m["pose_deg"] % period_deg for m in ordered])
+    slots_deg, diameter = spread_pictures([m["pose_deg"] % period_deg for m in ordered])
     members = []
     for member, slot_deg in zip(ordered, slots_deg, strict=True):
         pose_deg = member["pose_deg"] % period_deg
@@ -413,17 +384,19 @@ def _family_view(family: FamilyEntry, anchor: str) -> dict[str, Any]:
                 "light": light,
                 "dark": dark,
                 "score": _number(member["score"]),
-                "interval": _interval(member["score_low"], member["score_high"]),
+                "interval": _interval(member),
                 "stimuli": _picture(member),
                 "n_stimuli": member["n_stimuli"],
-                "curve": _curve(family["angles_deg"], member["tuning"]),
-                "marks": " ".join(_stroke(angle, *MARK_RADIUS) for angle in copies_deg),
-                "leader": _leader(pose_deg, slot_deg, diameter),
-                "picture": _point(slot_deg, PICTURE_RADIUS),
+                "curve": tuning_path(family["angles_deg"], member["tuning"]),
+                "marks": " ".join(mark_path(angle) for angle in copies_deg),
+                "leader": leader_path(pose_deg, slot_deg, diameter),
+                "picture": point_at(slot_deg, PICTURE_RADIUS),
             }
         )
     # However a hole was wrapped, its end comes after its start and at most one period later.
-    holes = [(start, start + ((end - start) % period_deg or period_deg)) for start, end in family["holes_deg"]]
+    holes = [
+        (start, start + ((end - start) % period_deg or period_deg)) for start, end in family["holes_deg"]
+    ]
     channels = [" and ".join(str(channel) for channel in same) for same in family["duplicates"]]
     return {
         "id": family["id"],
@@ -432,13 +405,13 @@ def _family_view(family: FamilyEntry, anchor: str) -> dict[str, Any]:
         "transformation": family["transformation"],
         "size": family["size"],
         "score": _number(family["score"]),
-        "interval": _interval(family["score_low"], family["score_high"]),
+        "interval": _interval(family),
         "disagreement": _number(family["disagreement_deg"], 1, "°"),
         "q": _q_text(family["q_value"]),
         "symmetry": "none short of a full turn" if order == 1 else f"repeats every {period_deg:g}°",
         "holes": [f"{_degrees(start, period_deg)} to {_degrees(end, period_deg)}" for start, end in holes],
         "hole_paths": [
-            _sector(start + turn * period_deg, end + turn * period_deg)
+            sector_path(start + turn * period_deg, end + turn * period_deg)
             for start, end in holes
             for turn in range(order)
         ],
@@ -449,7 +422,7 @@ def _family_view(family: FamilyEntry, anchor: str) -> dict[str, Any]:
 
 
 def _index_row(family: FamilyEntry, anchor: str) -> dict[str, Any]:
-    """What the script needs in order to filter and sort; text only ever compared, never put in the page."""
+    """Give what the script filters and sorts by. Its text is only compared, never put into the page."""
     return {
         "anchor": anchor,
         "text": f"{family['layer']} {family['id']} {family['transformation']}".lower(),
@@ -468,87 +441,3 @@ def _picture(member: MemberEntry) -> str | None:
             f"base64 data:image/jpeg, png or webp address, because the page may not fetch anything"
         )
     return address or None
-
-
-def _point(angle_deg: float, radius: float) -> tuple[str, str]:
-    """Place on the dial: 0° at the right, counter-clockwise on screen, where y points down."""
-    angle = math.radians(angle_deg)
-    return f"{radius * math.cos(angle):.1f}", f"{-radius * math.sin(angle):.1f}"
-
-
-def _stroke(angle_deg: float, inner: float, outer: float) -> str:
-    return f"M{','.join(_point(angle_deg, inner))}L{','.join(_point(angle_deg, outer))}"
-
-
-def _leader(pose_deg: float, slot_deg: float, diameter: float) -> str:
-    start = ",".join(_point(pose_deg, MARK_RADIUS[1]))
-    return f"M{start}L{','.join(_point(slot_deg, PICTURE_RADIUS - diameter / 2))}"
-
-
-def _sector(start_deg: float, end_deg: float) -> str:
-    radius = MARK_RADIUS[1]
-    end_deg = min(end_deg, start_deg + 359.9)  # an arc that ends where it starts is not drawn at all
-    large = int(end_deg - start_deg > 180.0)
-    start, end = ",".join(_point(start_deg, radius)), ",".join(_point(end_deg, radius))
-    return f"M0,0L{start}A{radius:g},{radius:g} 0 {large} 0 {end}Z"
-
-
-def _curve(angles_deg: Sequence[float], tuning: Sequence[float | None] | None) -> str:
-    """SVG path of a closed tuning curve: a Catmull-Rom spline through the measured points.
-
-    A value that was not measured opens the curve there; nothing is drawn across it.
-    """
-    if not tuning:
-        return ""
-    points: list[tuple[float, float] | None] = []
-    for angle_deg, value in zip(angles_deg, tuning, strict=True):
-        level = _measured(value)
-        radius = None if level is None else CURVE_RADIUS * min(1.0, max(0.0, level))
-        angle = math.radians(angle_deg)
-        points.append(None if radius is None else (radius * math.cos(angle), -radius * math.sin(angle)))
-    n = len(points)
-    is_closed = None not in points
-    pieces: list[str] = []
-    for i in range(n):
-        start, end = points[i], points[(i + 1) % n]
-        if start is None or end is None:
-            continue
-        before, after = points[i - 1] or start, points[(i + 2) % n] or end
-        if i == 0 or points[i - 1] is None:
-            pieces.append(f"M{start[0]:.1f},{start[1]:.1f}")
-        handles = (
-            start[0] + (end[0] - before[0]) / 6,
-            start[1] + (end[1] - before[1]) / 6,
-            end[0] - (after[0] - start[0]) / 6,
-            end[1] - (after[1] - start[1]) / 6,
-        )
-        pieces.append("C" + " ".join(f"{value:.1f}" for value in (*handles, *end)))
-    return "".join(pieces) + ("Z" if is_closed else "")
-
-
-def _spread(poses_deg: Sequence[float]) -> tuple[list[float], float]:
-    """Angles at which pictures can stand round the dial without overlap, near their poses, and their diameter.
-
-    Parameters
-    ----------
-    poses_deg
-        Poses in ascending order.
-    """
-    n = len(poses_deg)
-    if n < 2:
-        return list(poses_deg), PICTURE_DIAMETER
-    diameter = min(PICTURE_DIAMETER, 0.94 * 2 * math.pi * PICTURE_RADIUS / n)
-    gap_deg = math.degrees(1.04 * diameter / PICTURE_RADIUS)
-    slots_deg = list(poses_deg)
-    for _ in range(200):
-        moved = 0.0
-        for i in range(n):
-            following = slots_deg[(i + 1) % n] + (360.0 if i == n - 1 else 0.0)
-            excess = gap_deg - (following - slots_deg[i])
-            if excess > 1e-3:
-                slots_deg[i] -= excess / 2
-                slots_deg[(i + 1) % n] += excess / 2
-                moved = max(moved, excess)
-        if moved < 0.1:
-            break
-    return slots_deg, diameter

@@ -11,7 +11,7 @@ from equiscope.stimuli.sources import FileSource
 
 __all__ = ["EmbeddedPhotos", "find_embedded"]
 
-# 512 px is the size of most of them. All are larger than 256 px, so that no two sizes of a photograph are equal.
+# Every photograph is larger than 256 px, so that no two sizes of it are equal; few are much larger than 512.
 _SIDES_PX = (128, 256, 512)
 
 _SKIMAGE, _SKLEARN = ("skimage", "data"), ("sklearn", "datasets/images")
@@ -57,7 +57,7 @@ class EmbeddedPhotos:
     Attributes
     ----------
     names, paths, sides_px, groups
-        In step: ``"chelsea.png@256"``, the file, the longest side allowed, and the photograph's number.
+        In step: ``"chelsea.png@256"``, its absolute path, its longest side, the photograph's number.
     licences
         Name to licence and source.
     left_out
@@ -65,7 +65,7 @@ class EmbeddedPhotos:
     """
 
     names: list[str] = field(default_factory=list)
-    paths: list[Path] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
     sides_px: list[int] = field(default_factory=list)
     groups: list[int] = field(default_factory=list)
     licences: dict[str, str] = field(default_factory=dict)
@@ -74,7 +74,7 @@ class EmbeddedPhotos:
     @property
     def source(self) -> FileSource:
         """The files to read, one for each name."""
-        return FileSource(self.names, self.paths)
+        return FileSource(self.names, Path(), self.paths)
 
 
 def find_embedded(max_side_px: int) -> EmbeddedPhotos:
@@ -93,13 +93,14 @@ def find_embedded(max_side_px: int) -> EmbeddedPhotos:
         for side_px in sides_px:
             name = f"{file}@{side_px}"
             photos.names.append(name)
-            photos.paths.append(path)
+            photos.paths.append(str(path))
             photos.sides_px.append(side_px)
             photos.groups.append(group)
             photos.licences[name] = f"{file}: {licence}"
     if not photos.names:
+        reasons = "; ".join(photos.left_out.values())
         raise EquiscopeError(
-            f"none of the {len(_PHOTOS)} embedded photographs is on disk: {'; '.join(photos.left_out.values())}. "
+            f"none of the {len(_PHOTOS)} embedded photographs is on disk ({reasons}). "
             "Expected them in scikit-image and scikit-learn; reinstall both, or give a folder of images."
         )
     return photos

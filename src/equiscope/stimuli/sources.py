@@ -12,7 +12,8 @@ import weakref
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Protocol
 
@@ -49,18 +50,19 @@ class Source(Protocol):
 class FileSource:
     """Images as files of their own."""
 
-    def __init__(self, names: list[str], paths: list[Path]) -> None:
+    def __init__(self, names: list[str], folder: Path, files: list[str]) -> None:
         self.names = names
         self.pixel_shape: tuple[int, ...] | None = None
-        self._paths = paths
+        self._folder = folder
+        self._files = files
 
     def n_bytes(self, index: int) -> int:
         """See :class:`Source`."""
-        return self._paths[index].stat().st_size
+        return (self._folder / self._files[index]).stat().st_size
 
     def read(self, index: int, start: int, stop: int) -> bytes:
         """See :class:`Source`."""
-        with self._paths[index].open("rb") as file:
+        with (self._folder / self._files[index]).open("rb") as file:
             file.seek(start)
             return file.read(stop - start)
 
@@ -139,7 +141,7 @@ def find_files(folder: Path) -> tuple[Source, dict[str, str]]:
     Source, dict
         The images, and the reason for each thing that was left out although it may hold images.
     """
-    paths: dict[str, Path] = {}
+    names: list[str] = []
     others: Counter[str] = Counter()
     left_out: dict[str, str] = {}
     seen: set[tuple[int, int]] = set()
@@ -154,14 +156,12 @@ def find_files(folder: Path) -> tuple[Source, dict[str, str]]:
             continue
         seen.add((status.st_dev, status.st_ino))
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        relative = PurePosixPath(Path(parent).relative_to(folder).as_posix())
-        for file in files:
-            if _is_image(relative / file, others):
-                paths[str(relative / file)] = Path(parent, file)
-    if not paths:
+        prefix = "" if Path(parent) == folder else f"{Path(parent).relative_to(folder).as_posix()}/"
+        names += [prefix + file for file in files if _is_image(prefix + file, others)]
+    if not names:
         raise _no_image(f"the folder {str(folder)!r}", others, left_out)
-    names = sorted(paths)
-    return FileSource(names, [paths[name] for name in names]), left_out
+    names.sort()
+    return FileSource(names, folder, names), left_out
 
 
 def open_tar(path: Path) -> tuple[Source, dict[str, str]]:
@@ -175,41 +175,53 @@ def open_tar(path: Path) -> tuple[Source, dict[str, str]]:
     spans: dict[str, tuple[int, int]] = {}
     others: Counter[str] = Counter()
     left_out: dict[str, str] = {}
-    try:
-        archive = _open_unpacked(path)
-        with tarfile.open(fileobj=archive, mode="r:") as tar:
-            while (member := tar.next()) is not None:
-                tar.members = []  # type: ignore[attr-defined]  # else a kilobyte of memory stays for each
-                name = PurePosixPath(member.name)
+    with ExitStack() as opened:
+        try:
+            archive = _open_unpacked(path, opened)
+            for member in _list_members(archive):
+                name = str(PurePosixPath(member.name))
                 if member.isdir() or not _is_image(name, others):
                     continue
                 if member.isreg() and not member.issparse():
                     # As in unpacking, a later member replaces an earlier one of the same name.
-                    spans[str(name)] = (member.offset_data, member.size)
+                    spans[name] = (member.offset_data, member.size)
                 else:
-                    left_out[str(name)] = "a link or a sparse member of the archive, not a plain file"
-    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-        raise EquiscopeError(
-            f"cannot read the archive {str(path)!r} ({type(error).__name__}: {error}), {len(spans)} images in. "
-            "Expected a whole .tar or .tar.gz; fetch it again, or unpack it and give the folder."
-        ) from error
-    if not spans:
-        raise _no_image(f"the archive {str(path)!r}", others, left_out)
+                    left_out[name] = "a link or a sparse member of the archive, not a plain file"
+        except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+            raise EquiscopeError(
+                f"cannot read the archive {str(path)!r} past its first {len(spans)} images: {error} "
+                f"({type(error).__name__}). Expected a whole .tar or .tar.gz; fetch it again, or unpack it "
+                "and give the folder."
+            ) from error
+        if not spans:
+            raise _no_image(f"the archive {str(path)!r}", others, left_out)
+        opened.pop_all()
     return _TarSource(archive, spans), left_out
 
 
-def _open_unpacked(path: Path) -> IO[bytes]:
-    file = path.open("rb")
+def _open_unpacked(path: Path, opened: ExitStack) -> IO[bytes]:
+    file = opened.enter_context(path.open("rb"))
     is_compressed = file.read(2) == b"\x1f\x8b"
     file.seek(0)
     if not is_compressed:
         return file
     # Reading a compressed archive out of order would unpack it from its beginning for every image.
-    unpacked: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the source
+    unpacked: IO[bytes] = opened.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
     with file, gzip.open(file) as stream:
         shutil.copyfileobj(stream, unpacked, 1 << 20)
     unpacked.seek(0)
     return unpacked
+
+
+def _list_members(archive: IO[bytes]) -> Iterator[tarfile.TarInfo]:
+    with tarfile.open(fileobj=archive, mode="r:") as tar:
+        while (member := tar.next()) is not None:
+            tar.members = []  # type: ignore[attr-defined]  # else a kilobyte of memory stays for each
+            yield member
+        # The standard library takes a damaged header for the end of the archive; the real end is zeros.
+        archive.seek(tar.offset)
+        if archive.read(tarfile.BLOCKSIZE).strip(b"\0"):
+            raise tarfile.ReadError(f"damaged member header at byte {tar.offset}")
 
 
 def read_npz(path: Path, split: str | None) -> Source:
@@ -268,20 +280,21 @@ def _check_run(
     raise EquiscopeError(f"in {str(path)!r}, {found}. {_NPZ_EXPECTED}.")
 
 
-def _is_image(name: PurePosixPath, others: Counter[str]) -> bool:
-    """Tell by its name whether a file is an image; count it by its ending if it is neither that nor hidden."""
-    if any(part.startswith(".") and part != ".." for part in name.parts):
+def _is_image(name: str, others: Counter[str]) -> bool:
+    """Tell by its name whether a file is an image; count it by its ending if it is not, nor hidden."""
+    parts = name.split("/")
+    if any(part.startswith(".") and part != ".." for part in parts):
         return False
-    ending = name.suffix.lower()
-    if ending not in IMAGE_ENDINGS:
-        others[ending or "without an ending"] += 1
-        return False
-    return True
+    # By hand: a path object for each of a million names takes half a minute.
+    _, dot, ending = parts[-1].rpartition(".")
+    if dot and f".{ending.lower()}" in IMAGE_ENDINGS:
+        return True
+    others[f".{ending.lower()}" if dot else "without an ending"] += 1
+    return False
 
 
 def _no_image(place: str, others: Mapping[str, int], left_out: Mapping[str, str]) -> EquiscopeError:
-    counts: Sequence[tuple[str, int]] = Counter(others).most_common(6)
-    found = ", ".join(f"{n} {ending}" for ending, n in counts) or "none"
+    found = ", ".join(f"{n} {ending}" for ending, n in Counter(others).most_common(6)) or "none"
     skipped = "".join(f" Left out: {name} ({reason})." for name, reason in list(left_out.items())[:3])
     return EquiscopeError(
         f"no image in {place}; other files there: {found}.{skipped} Expected files that end in "

@@ -28,7 +28,7 @@
       if (card) handle(card, event.target.closest(".unit")?.dataset.member, event);
     };
   }
-  const show = onMember((card, member) => highlight(card, member ?? pinned.get(card)));
+  const show = onMember((card, member) => highlight(card, pinned.get(card)));
   const settle = onMember((card) => highlight(card, pinned.get(card)));
   document.addEventListener("pointerover", show);
   document.addEventListener("focusin", show);
@@ -108,7 +108,7 @@
 
   // A link must lead somewhere even when its target is filtered or sorted away.
   function reveal(hash) {
-    const target = byId(decodeURIComponent(hash.slice(1)));
+    const target = byId(hash.slice(1));
     if (!target?.closest("[hidden]")) return;
     filter.value = "";
     if (target.matches("section.layer")) sort.value = "layer";

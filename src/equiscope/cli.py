@@ -1,0 +1,264 @@
+"""The command line: parse, one call, friendly errors."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import io
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from equiscope.errors import EquiscopeError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="equiscope",
+    help="Find, verify and show the families of transformed copies inside any convolutional network.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+class Part(StrEnum):
+    """What ``export`` can write."""
+
+    units = "units"
+    families = "families"
+
+
+class Format(StrEnum):
+    """How ``export`` can write it."""
+
+    csv = "csv"
+    json = "json"
+
+
+@contextmanager
+def _show_progress(stage: str, total: int) -> Iterator[Callable[[int], None]]:
+    """One progress bar with a time estimate, on standard error; nothing where that is no terminal."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description:<28}"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+        task = bars.add_task(stage, total=total)
+        yield lambda steps: bars.advance(task, steps)
+
+
+ModelArgument = Annotated[
+    str,
+    typer.Argument(
+        help="Network: mini, googlenet, inception5h, squeezenet, package.module:factory, file.py:factory, "
+        "timm:NAME, torchvision:NAME or a file.onnx."
+    ),
+]
+WeightsOption = Annotated[Path | None, typer.Option(help="Weight file for a built-in network.")]
+
+
+@app.command()
+def survey(
+    model: ModelArgument = "mini",
+    weights: WeightsOption = None,
+    images: Annotated[
+        str | None, typer.Option(help="Folder, .tar or .npz of images; default: embedded photographs.")
+    ] = None,
+    layers: Annotated[str | None, typer.Option(help="Module names, separated by commas.")] = None,
+    angles: Annotated[int, typer.Option(help="Number of rotations.")] = 16,
+    examples_per_unit: Annotated[
+        int, typer.Option(help="Strongest stimuli a unit; half find, half verify.")
+    ] = 8,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the run; default: equiscope-runs/MODEL.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    seed: Annotated[int, typer.Option(help="Seed of halves, null and bootstrap.")] = 0,
+    false_discovery_rate: Annotated[float, typer.Option(help="Largest accepted q-value.")] = 0.05,
+) -> None:
+    """Find the rotation families of a network and write a report.
+
+    An interrupted survey goes on when the same command is given again.
+    """
+    from equiscope.models import load_model
+    from equiscope.survey import survey as run_survey
+
+    console = Console(stderr=True)
+    borrowed = load_model(model, weights)
+    folder = out if out is not None else Path("equiscope-runs") / borrowed.name
+    run = run_survey(
+        borrowed,
+        images,
+        [name.strip() for name in layers.split(",") if name.strip()] if layers else None,
+        out=folder,
+        angles=angles,
+        examples_per_unit=examples_per_unit,
+        false_discovery_rate=false_discovery_rate,
+        device=device,
+        seed=seed,
+        command=shlex.join(["equiscope", *sys.argv[1:]]),
+        progress=_show_progress,
+    )
+    if failures := run.manifest["images"]["failures"]:
+        console.print(
+            f"{len(failures)} images could not be read; run.json names them, the first:", highlight=False
+        )
+        for failure in failures[:3]:
+            console.print(f"  {failure['name']}: {failure['reason']}", markup=False, highlight=False)
+    table = Table(box=None, pad_edge=False, header_style="")
+    for heading in (
+        "layer",
+        "units",
+        "equivariant",
+        "invariant",
+        "neither",
+        "inactive",
+        "families",
+        "largest",
+        "score",
+    ):
+        table.add_column(heading, justify="left" if heading == "layer" else "right", no_wrap=True)
+    for entry in run.manifest["layers"]:
+        layer = entry["layer"]
+        units = [unit.rotation for unit in run.units if unit.layer == layer]
+        families = [family for family in run.families if family.layer == layer]
+        table.add_row(
+            layer,
+            str(len(units)),
+            *(str(units.count(kind)) for kind in ("equivariant", "invariant", "neither", "inactive")),
+            str(len(families)),
+            str(max((family.size for family in families), default="–")),
+            f"{sum(f.score * f.size for f in families) / sum(f.size for f in families):.2f}"
+            if families
+            else "–",
+        )
+    out_console = Console()
+    out_console.print(table, width=max(out_console.width, 100))
+    seconds = sum(run.manifest["seconds"].values())
+    out_console.print(
+        f"{len(run.families)} families, {sum(f.size for f in run.families)} units, {seconds:.0f} s",
+        highlight=False,
+    )
+    # Not through rich, which would break a long path over lines.
+    typer.echo(f"report: {run.report}")
+
+
+@app.command()
+def layers(model: ModelArgument = "mini", weights: WeightsOption = None) -> None:
+    """List the layers of a network: channels, stride, receptive field and stimulus size."""
+    from equiscope.models import load_model
+    from equiscope.models.geometry import find_geometry
+
+    borrowed = load_model(model, weights)
+    names = borrowed.resolve_layers()
+    with _show_progress("Finding receptive fields", 1) as on_step:
+        geometries = find_geometry(borrowed, names)
+        on_step(1)
+    table = Table(box=None, pad_edge=False, header_style="")
+    for heading in ("layer", "channels", "stride", "receptive field", "centre", "stimulus"):
+        table.add_column(heading, justify="left" if heading == "layer" else "right", no_wrap=True)
+    for name, geometry in geometries.items():
+        if geometry.is_global:
+            table.add_row(name, str(geometry.n_channels), "–", "whole image", "–", "whole image")
+        else:
+            table.add_row(
+                name,
+                str(geometry.n_channels),
+                "x".join(map(str, dict.fromkeys(geometry.stride_px))),
+                f"{'x'.join(map(str, dict.fromkeys(geometry.receptive_field_px)))} px",
+                f"{', '.join(f'{c:g}' for c in dict.fromkeys(geometry.centre_px))} px",
+                f"{geometry.patch_px} px",
+            )
+    console = Console()
+    console.print(table, width=max(console.width, 100))
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    part: Annotated[Part, typer.Argument(help="What to write.")],
+    format: Annotated[Format, typer.Option(help="How to write it.")] = Format.csv,
+) -> None:
+    """Write a run's units or families to standard output; a family's members are one line each in CSV."""
+    from equiscope.store import families_document, load_run, units_document
+
+    opened = load_run(run)
+    document = families_document(opened.families) if part is Part.families else units_document(opened.units)
+    if format is Format.json:
+        from equiscope.store import to_json
+
+        typer.echo(to_json(document), nl=False)
+        return
+    rows = document["units"]
+    if part is Part.families:
+        rows = [
+            {
+                "family": family["id"],
+                "layer": member["layer"],
+                "transformation": family["transformation"],
+                **{key: value for key, value in member.items() if key != "layer"},
+                "family_size": family["size"],
+                "family_score": family["score"],
+                "family_score_low": family["score_low"],
+                "family_score_high": family["score_high"],
+                "disagreement_deg": family["disagreement_deg"],
+                "q_value": family["q_value"],
+                "stabiliser_order": family["stabiliser_order"],
+            }
+            for family in document["families"]
+            for member in family["members"]
+        ]
+    stream = io.StringIO()
+    if rows:
+        writer = csv.DictWriter(stream, fieldnames=list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    typer.echo(stream.getvalue(), nl=False)
+
+
+def main() -> None:
+    """Run the command line; what a user can mend is one message and exit code 2."""
+    try:
+        app()
+    except EquiscopeError as error:
+        typer.echo(f"equiscope: {error}", err=True)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            raise
+        typer.echo(
+            f"equiscope: {error.strerror} ({error.filename or 'while writing the run'}); what is finished is kept: "
+            "make room or choose another --out, and give the same command again",
+            err=True,
+        )
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo("equiscope: interrupted; the same command goes on from here", err=True)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

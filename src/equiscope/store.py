@@ -1,0 +1,245 @@
+"""What a run leaves on disk: a versioned folder that survives interruption at any moment."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, BinaryIO
+from urllib.parse import quote
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equiscope.errors import EquiscopeError
+from equiscope.examples import Examples
+from equiscope.families import Family, Member, Unit
+from equiscope.stimuli import ImageFailure
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "Run",
+    "families_document",
+    "layer_path",
+    "load_examples",
+    "load_run",
+    "read_families",
+    "read_json",
+    "read_units",
+    "save_examples",
+    "to_json",
+    "units_document",
+    "write_atomically",
+    "write_json",
+]
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished survey, as its folder holds it.
+
+    Attributes
+    ----------
+    folder
+        Where it lies.
+    manifest
+        Contents of ``run.json``.
+    units
+        One line a unit.
+    families
+        The accepted families.
+    """
+
+    folder: Path
+    manifest: dict[str, Any]
+    units: tuple[Unit, ...] = ()
+    families: tuple[Family, ...] = field(default_factory=tuple)
+
+    @property
+    def report(self) -> Path:
+        """The page to open."""
+        return self.folder / "index.html"
+
+
+def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write a file so that it is either there whole or not there at all.
+
+    The bytes go to a temporary file in the same folder, to the disk, and only then to the name.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with temporary.open("wb") as stream:
+            write(stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _plain(value: Any) -> Any:
+    """Turn numbers and arrays into what JSON can hold; NaN, which it cannot, into null."""
+    if isinstance(value, dict):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    if isinstance(value, (int, np.integer)):
+        return int(value)
+    if isinstance(value, (float, np.floating)):
+        return float(value) if math.isfinite(value) else None
+    return value if value is None or isinstance(value, str) else str(value)
+
+
+def to_json(document: dict[str, Any]) -> str:
+    """Word a document as JSON; NaN, which JSON cannot hold, becomes null."""
+    return json.dumps(_plain(document), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def write_json(path: Path, document: dict[str, Any]) -> None:
+    """Write a document as JSON, atomically."""
+    text = to_json(document)
+    write_atomically(path, lambda stream: stream.write(text.encode()))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON document of a run.
+
+    Raises
+    ------
+    EquiscopeError
+        If it is not there, is not JSON, or is of a newer schema than this version knows.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise EquiscopeError(
+            f"{path.parent} holds no {path.name}: expected the folder of a finished run, as `equiscope survey --out` "
+            "makes it (an interrupted one goes on when the same command is given again)"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise EquiscopeError(f"{path} cannot be read as JSON ({error}): run the survey again") from error
+    version = document.get("schema_version") if isinstance(document, dict) else None
+    if not isinstance(version, int) or version > SCHEMA_VERSION:
+        raise EquiscopeError(
+            f"{path} has schema version {version!r}, this equiscope reads 1 to {SCHEMA_VERSION}: update equiscope"
+        )
+    return dict(document)
+
+
+def layer_path(folder: Path, stage: str, layer: str, ending: str) -> Path:
+    """File of one layer in a stage's folder; any layer name makes a safe file name."""
+    return folder / stage / (quote(layer, safe="") + ending)
+
+
+def save_examples(
+    path: Path, examples: dict[str, Examples], n_done: int, failures: list[ImageFailure]
+) -> None:
+    """Store the examples of all layers after the first ``n_done`` images, and the images that failed so far."""
+    arrays: dict[str, NDArray[Any]] = {
+        "n_done": np.array(n_done),
+        "failures": np.array([[failure.name, failure.reason] for failure in failures], dtype=np.str_),
+        "layers": np.array(list(examples), dtype=np.str_),
+    }
+    for index, result in enumerate(examples.values()):
+        for part in fields(Examples):
+            arrays[f"{index}:{part.name}"] = np.asarray(getattr(result, part.name))
+    write_atomically(path, lambda stream: np.savez(stream, **arrays))  # type: ignore[arg-type]
+
+
+def load_examples(path: Path) -> tuple[dict[str, Examples], int, list[ImageFailure]]:
+    """Read back what ``save_examples`` wrote."""
+    examples = {}
+    with np.load(path, allow_pickle=False) as stored:
+        for index, layer in enumerate(stored["layers"].tolist()):
+            arrays = {part.name: stored[f"{index}:{part.name}"] for part in fields(Examples)}
+            arrays |= {"layer": str(layer), "n_positions": int(arrays["n_positions"])}
+            examples[str(layer)] = Examples(**arrays)
+        failures = [
+            ImageFailure(str(name), str(reason)) for name, reason in stored["failures"].reshape(-1, 2)
+        ]
+        return examples, int(stored["n_done"]), failures
+
+
+def families_document(families: Iterable[Family]) -> dict[str, Any]:
+    """Return the families as the run's contract words them (``families.json``)."""
+    first = ("id", "layer", "transformation")
+    documents = []
+    for family in families:
+        entry = asdict(family)
+        members = entry.pop("members")
+        head = {key: entry.pop(key) for key in first}
+        documents.append(head | {"size": family.size} | entry | {"members": members})
+    return {"schema_version": SCHEMA_VERSION, "families": documents}
+
+
+def read_families(document: dict[str, Any]) -> tuple[Family, ...]:
+    """Turn a ``families.json`` document back into families."""
+    return tuple(
+        Family(
+            **{
+                k: v
+                for k, v in _with_nan(f).items()
+                if k not in ("members", "size", "holes_deg", "duplicates")
+            },
+            holes_deg=tuple((float(a), float(b)) for a, b in f["holes_deg"]),
+            duplicates=tuple((int(a), int(b)) for a, b in f["duplicates"]),
+            members=tuple(Member(**_with_nan(member)) for member in f["members"]),
+        )
+        for f in document["families"]
+    )
+
+
+def units_document(units: Iterable[Unit]) -> dict[str, Any]:
+    """Return the units as the run's contract words them (``units.json``)."""
+    return {"schema_version": SCHEMA_VERSION, "units": [asdict(unit) for unit in units]}
+
+
+def read_units(document: dict[str, Any]) -> tuple[Unit, ...]:
+    """Turn a ``units.json`` document back into units."""
+    return tuple(Unit(**_with_nan(unit)) for unit in document["units"])
+
+
+_NUMBERS = frozenset(
+    {"mean", "sd", "pose_deg", "score", "score_low", "score_high", "disagreement_deg", "q_value"}
+)
+
+
+def _with_nan(entry: dict[str, Any]) -> dict[str, Any]:
+    """Undo what JSON did to numbers that were not measured."""
+    return {key: math.nan if value is None and key in _NUMBERS else value for key, value in entry.items()}
+
+
+def load_run(folder: str | Path) -> Run:
+    """Open the folder of a finished run.
+
+    Raises
+    ------
+    EquiscopeError
+        If the folder is not that of a finished run, or of a newer schema.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise EquiscopeError(
+            f"{folder} is no folder: expected the folder of a run, as `equiscope survey --out` makes it"
+        )
+    manifest = read_json(folder / "run.json")
+    if not manifest.get("is_complete"):
+        raise EquiscopeError(
+            f"the run in {folder} is not finished: give the same command again and it goes on "
+            f"({manifest.get('command', 'equiscope survey')})"
+        )
+    return Run(
+        folder,
+        manifest,
+        read_units(read_json(folder / "units.json")),
+        read_families(read_json(folder / "families.json")),
+    )
