@@ -31,6 +31,8 @@ from torch.nn.utils import parametrize
 from equiscope.models.mini import Mini, build, normalise
 
 CROP_PX = 56
+# Side of the training crops as training goes on: small ones first cost a half, and the features are local.
+CROP_SCHEDULE = ((0.4, 40), (0.73, 48), (1.0, CROP_PX))
 
 
 class Whitened(nn.Module):
@@ -94,13 +96,13 @@ def fold_batch_norm(network: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().half().contiguous() for name, tensor in state.items()}
 
 
-def augment(batch: Tensor, generator: torch.Generator) -> Tensor:
+def augment(batch: Tensor, crop_px: int, generator: torch.Generator) -> Tensor:
     """Random crop, mirror, brightness and contrast of uint8 images; returns normalised float32."""
-    n, slack = len(batch), batch.shape[-1] - CROP_PX
+    n, slack = len(batch), batch.shape[-1] - crop_px
     tops, lefts = torch.randint(0, slack + 1, (2, n), generator=generator)
     crops = torch.stack(
         [
-            image[:, top : top + CROP_PX, left : left + CROP_PX]
+            image[:, top : top + crop_px, left : left + crop_px]
             for image, top, left in zip(batch, tops.tolist(), lefts.tolist(), strict=True)
         ]
     ).float()
@@ -128,7 +130,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--epochs", type=int, default=22)
+    parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--learning-rate", type=float, default=0.15)
     parser.add_argument("--weight-decay", type=float, default=5e-4)
@@ -178,9 +180,10 @@ def main() -> None:
     for epoch in range(options.epochs):
         order = torch.randperm(len(images), generator=generator)
         loss_sum = 0.0
+        crop_px = next(px for share, px in CROP_SCHEDULE if epoch < share * options.epochs)
         for step in range(steps):
             chosen = order[step * options.batch : (step + 1) * options.batch]
-            batch = augment(images[chosen], generator)
+            batch = augment(images[chosen], crop_px, generator)
             with torch.autocast("cpu", torch.bfloat16):
                 logits = network(batch)
             loss = F.cross_entropy(logits.float(), labels[chosen], label_smoothing=0.1)

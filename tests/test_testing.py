@@ -65,22 +65,27 @@ def orbit_responses(
     return recorded.relu().reshape(len(chosen), N_ANGLES, -1).double().numpy()
 
 
-def orbit_peak(a: np.ndarray, u: int, v: int) -> tuple[float, float]:
-    """Highest correlation of v(h) with u(h - g) and the angle g in degrees where it stands, by brute force."""
-    rho = [np.corrcoef(np.roll(a[:, :, u], g, 1).ravel(), a[:, :, v].ravel())[0, 1] for g in range(N_ANGLES)]
-    fine = scipy.signal.resample(np.array(rho), 1440)
-    return float(fine.max()), float(fine.argmax()) / 4
+def orbit_correlations(a: np.ndarray) -> np.ndarray:
+    """Correlation of a[p, h - g, u] with a[p, h, v] for all g, u, v, by brute force over g."""
+    spread = a.std((0, 1))
+    z = (a - a.mean((0, 1))) / np.where(spread == 0, np.inf, spread)
+    flat = z.reshape(-1, a.shape[2])
+    return np.stack(
+        [np.roll(z, g, axis=1).reshape(flat.shape).T @ flat / len(flat) for g in range(a.shape[1])]
+    )
 
 
 def assert_separated(a: np.ndarray, truth: LayerTruth) -> None:
     index = truth.family_index
     pose = {c: p for f in truth.families for c, p in zip(f.channels, f.poses_deg, strict=True)}
     active = [c for c in range(truth.n_channels) if c not in truth.inactive]
+    fine = scipy.signal.resample(orbit_correlations(a), 1440, axis=0)
+    heights, angles = fine.max(0), fine.argmax(0) / 4
     for u in active:
         for v in active:
             if u >= v:
                 continue
-            height, angle = orbit_peak(a, u, v)
+            height, angle = heights[u, v], angles[u, v]
             if index[u] == index[v] != -1:
                 period = 360 / truth.families[index[u]].stabiliser_order
                 deviation = (angle - (pose[v] - pose[u]) + period / 2) % period - period / 2
@@ -100,18 +105,14 @@ def test_planted_families_stand_apart_on_photographs(
     truth = planted.truth[planted.layer]
     a = orbit_responses(planted, planted.layer, photographs, size_px, stride_px)
     assert_separated(a, truth)
+    rho = orbit_correlations(a)
     for family in truth.families:
-        unit = family.channels[0]
-        self_rho = [
-            np.corrcoef(np.roll(a[:, :, unit], g, 1).ravel(), a[:, :, unit].ravel())[0, 1]
-            for g in range(N_ANGLES)
-        ]
-        stabiliser = [g for g in range(N_ANGLES) if self_rho[g] > 0.93]
+        self_rho = rho[:, family.channels[0], family.channels[0]]
+        stabiliser = np.flatnonzero(self_rho > 0.93).tolist()
         assert stabiliser == [i * N_ANGLES // family.stabiliser_order for i in range(family.stabiliser_order)]
-        assert min(self_rho) < 0.3
+        assert self_rho.min() < 0.3
     for unit in truth.invariant:
-        turned = np.roll(a[:, :, unit], 3, 1)
-        assert np.corrcoef(turned.ravel(), a[:, :, unit].ravel())[0, 1] > 0.99
+        assert rho[:, unit, unit].min() > 0.99
     for unit in truth.inactive:
         assert not a[:, :, unit].any()
 
@@ -157,9 +158,11 @@ def test_planted_kernels_are_what_the_truth_says():
     curves, edges, lines, crosses = truth.families
     by_pose = dict(zip(curves.poses_deg, curves.channels, strict=True))
     # A turn by the difference of two poses carries one kernel onto the other, counter-clockwise.
-    turned = rotate_image(weight[by_pose[0.0]], 54.0 - 0.0)
-    torch.testing.assert_close(turned, weight[by_pose[54.0]], rtol=0, atol=2e-3)
-    assert (rotate_image(weight[by_pose[0.0]], -54.0) - weight[by_pose[54.0]]).abs().max() > 0.05
+    padded = F.pad(weight, (8, 8, 8, 8))  # zeros, not reflections, turn in at the corners
+    torch.testing.assert_close(
+        rotate_image(padded[by_pose[0.0]], 54.0), padded[by_pose[54.0]], rtol=0, atol=2e-3
+    )
+    assert (rotate_image(padded[by_pose[0.0]], -54.0) - padded[by_pose[54.0]]).abs().max() > 0.05
     for family in truth.families:
         gap_deg = np.diff(sorted(set(family.poses_deg)))
         assert len(set(gap_deg.round(6))) > 1, "regular spacing is too easy"
@@ -212,7 +215,7 @@ def turned_fields(truth: LayerTruth, angle_deg: float) -> Callable[[Tensor], Ten
 )
 def test_designed_network_is_equivariant(angle_deg: float, tolerances: Sequence[float]):
     planted = equivariant_network(8, seed=1)
-    image = smooth_noise(101, 121, 2.0)
+    image = smooth_noise(61, 73, 2.0)
     for depth, (layer, tolerance) in enumerate(zip(planted.truth, tolerances, strict=True)):
         until = planted.model.module[: 2 * depth + 1]
         truth = planted.truth[layer]
@@ -221,13 +224,13 @@ def test_designed_network_is_equivariant(angle_deg: float, tolerances: Sequence[
             return rotate_image(x, angle_deg)
 
         error = assert_equivariant(
-            until, turn, turned_fields(truth, angle_deg), image, tolerance=tolerance, margin_px=25
+            until, turn, turned_fields(truth, angle_deg), image, tolerance=tolerance, margin_px=12
         )
         assert error <= tolerance
-        with pytest.raises(AssertionError, match="above the tolerance"):
-            assert_equivariant(
-                until, turn, turned_fields(truth, -angle_deg + 180), image, tolerance=0.5, margin_px=25
-            )
+        if layer == "lifting":
+            wrong = turned_fields(truth, angle_deg + 90)
+            with pytest.raises(AssertionError, match="above the tolerance"):
+                assert_equivariant(until, turn, wrong, image, tolerance=0.5, margin_px=12)
 
 
 def test_designed_families_stand_apart_on_photographs(photographs: list[Tensor]):

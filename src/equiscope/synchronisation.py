@@ -36,7 +36,7 @@ _LINK_LEVELS = (0.5, MIN_SCORE)
 # A unit whose correlation with itself never falls below this under any rotation counts as invariant.
 INVARIANCE_CUT = 0.7
 # A member may be this many times as far from the others as members usually are ...
-_OUTLIER_RATIO = 2.5
+_OUTLIER_RATIO = 3.0
 # ... but not for differences that sampling on a pixel grid makes: exact copies reach 0.965 (docs/results.md).
 _OUTLIER_FLOOR = 0.05
 # A new member may be this much worse than the worst of those who founded the family.
@@ -219,17 +219,30 @@ def find_candidates(
 
 
 def _link(height: NDArray[np.float32], level: float, min_size: int) -> list[Ints]:
-    """Group the units that average linkage joins at a mean peak correlation of ``level`` or more."""
+    """Group units by average linkage down to a mean peak correlation of ``level``.
+
+    A group that already makes a family is not joined with anything that is much further away than its members are
+    from each other: exact copies stay apart from look-alikes, loose families grow as far as ``level`` allows.
+    """
     distance = 1 - (height + height.T).astype(float) / 2
     np.fill_diagonal(distance, 0)
+    tree = linkage(squareform(np.clip(distance, 0, None), checks=False), "average")
     groups = {index: [index] for index in range(len(height))}
-    for step, (a, b, distance_of_merge, _) in enumerate(
-        linkage(squareform(np.clip(distance, 0, None), checks=False), "average")
-    ):
-        if distance_of_merge > 1 - level:
-            break
-        groups[len(height) + step] = groups.pop(int(a)) + groups.pop(int(b))
-    return [np.array(sorted(group)) for group in groups.values() if len(group) >= min_size]
+    reach = dict.fromkeys(groups, float("inf"))
+    closed = []
+    for step, (a, b, merge_distance, _) in enumerate(tree):
+        pair = [index for index in (int(a), int(b)) if index in groups]
+        blocked = len(pair) < 2 or merge_distance > min(1 - level, *(reach[index] for index in pair))
+        members = [groups.pop(index) for index in pair]
+        if blocked:
+            closed += members
+            continue
+        node = len(height) + step
+        groups[node] = members[0] + members[1]
+        is_family = len(groups[node]) >= min_size
+        reach[node] = max(_OUTLIER_RATIO * merge_distance, _OUTLIER_FLOOR) if is_family else float("inf")
+    closed += groups.values()
+    return [np.array(sorted(group)) for group in closed if len(group) >= min_size]
 
 
 def _hold_together(

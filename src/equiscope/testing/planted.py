@@ -274,7 +274,7 @@ def _expected_sd(kernel: Tensor) -> float:
     squared[0, 0] = torch.inf
     power = torch.fft.fft2(kernel, s=(64, 64)).abs() ** 2 / squared
     total: float = power.sum().item()
-    return math.sqrt(total) / 64**1.5
+    return math.sqrt(total) / 512
 
 
 def _blurring_stem() -> nn.Conv2d:

@@ -28,7 +28,7 @@
       if (card) handle(card, event.target.closest(".unit")?.dataset.member, event);
     };
   }
-  const show = onMember((card, member) => highlight(card, pinned.get(card)));
+  const show = onMember((card, member) => highlight(card, member ?? pinned.get(card)));
   const settle = onMember((card) => highlight(card, pinned.get(card)));
   document.addEventListener("pointerover", show);
   document.addEventListener("focusin", show);
