@@ -63,8 +63,7 @@ def decode_image(data: bytes, pixel_shape: tuple[int, ...] | None, max_side_px: 
     image.load()
     ImageOps.exif_transpose(image, in_place=True)
     image = _convert_to_rgb(image)
-    if shrink < 1:
-        image.thumbnail((max_side_px, max_side_px))
+    image.thumbnail((max_side_px, max_side_px))  # leaves a smaller image as it is
     return np.asarray(image)
 
 
