@@ -21,6 +21,8 @@ from equiscope.synchronisation import (
     edge_disagreement_deg,
     find_candidates,
     find_stabiliser_order,
+    is_coherent,
+    phase_coherence,
 )
 
 __all__ = ["Family", "LayerFamilies", "Member", "NullSummary", "Unit", "find_families", "joint_tuning"]
@@ -67,6 +69,9 @@ class Family:
     disagreement_deg
         Median difference between the relative poses of pairs, measured on held-out images alone, and the poses
         that were found, degrees.
+    phase_coherence
+        Agreement of the higher harmonics of the members' tuning at these poses on held-out images, in [-1, 1];
+        accepted families have 0.75 or more, or NaN where there are no higher harmonics to measure.
     q_value
         Estimated share of false families among all of this layer that score as high.
     stabiliser_order
@@ -88,6 +93,7 @@ class Family:
     score_low: float
     score_high: float
     disagreement_deg: float
+    phase_coherence: float
     q_value: float
     stabiliser_order: int
     gap_deviation_deg: float
@@ -186,8 +192,9 @@ def find_families(
 
     Notes
     -----
-    The search sees only stimuli of half 0. Scores, intervals, disagreement and q-values come from half 1 at the
-    poses that half 0 gave. Null draws are searched and verified in the same way.
+    The search sees only stimuli of half 0. Scores, intervals, disagreement, coherence and q-values come from half 1
+    at the poses that half 0 gave. A family is accepted if its phases are coherent and its score stands out from
+    the null, whose draws are searched and verified in the same way.
     """
 
     def step() -> None:
@@ -207,12 +214,16 @@ def find_families(
             for half in (0, 1)
         ]
         found = find_candidates(null[0], eligible, min_score=min_score)
-        null_scores.append([float(consensus(null[1], candidate).mean()) for candidate in found])
+        null_scores.append(
+            [float(consensus(null[1], c).mean()) for c in found if is_coherent(phase_coherence(null[1], c))]
+        )
         step()
     member_scores = [consensus(verifying, candidate) for candidate in candidates]
     scores = [float(score.mean()) for score in member_scores]
-    q_values = family_q_values(scores, null_scores)
-    accepted = [index for index in range(len(candidates)) if q_values[index] <= false_discovery_rate]
+    coherences = [phase_coherence(verifying, candidate) for candidate in candidates]
+    coherent = [index for index in range(len(candidates)) if is_coherent(coherences[index])]
+    q_values = dict(zip(coherent, family_q_values([scores[i] for i in coherent], null_scores), strict=True))
+    accepted = [index for index in coherent if q_values[index] <= false_discovery_rate]
     resampled = _bootstrap(responses, [candidates[index] for index in accepted], seed)
     families = []
     for number, (index, samples) in enumerate(zip(accepted, resampled, strict=True), start=1):
@@ -229,6 +240,7 @@ def find_families(
                 score_low=float(family_low),
                 score_high=float(family_high),
                 disagreement_deg=edge_disagreement_deg(verifying, candidate),
+                phase_coherence=coherences[index],
                 q_value=float(q_values[index]),
                 stabiliser_order=candidate.stabiliser_order,
                 gap_deviation_deg=deviation,
@@ -383,6 +395,7 @@ def joint_tuning(responses: Responses, examples: Examples, family: Family) -> Fl
     wave = 2j * np.pi / order * np.fft.rfftfreq(order, 1 / order)
     first, last = responses.of_half(1)
     bank = responses.bank
+    starts = bank.start_deg(responses.group)
     place = {
         key: first + offset
         for offset, key in enumerate(
@@ -397,8 +410,9 @@ def joint_tuning(responses: Responses, examples: Examples, family: Family) -> Fl
         if not rows:
             continue
         mine = np.stack([responses.read(row, row + 1)[0] for row in rows])[:, :, family.channels]
-        # Turned by h, the stimulus shows the feature at pose + h: read the curve at h = angle - pose.
-        turned = np.fft.rfft(mine.mean(0), axis=0) * np.exp(-wave * pose * order / 360.0)[:, None]
+        # Element h shows the feature at pose + start + h: read the curve at h = angle - pose - start.
+        back = np.exp(-wave[:, None] * (pose + starts[rows]) * order / 360.0)
+        turned = (np.fft.rfft(mine, axis=1) * back.T[:, :, None]).mean(0)
         curves.append(np.fft.irfft(turned, n=order, axis=0))
     if not curves:
         return np.full((family.size, order), np.nan)

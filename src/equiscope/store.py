@@ -209,7 +209,17 @@ def read_units(document: dict[str, Any]) -> tuple[Unit, ...]:
 
 
 _NUMBERS = frozenset(
-    {"mean", "sd", "pose_deg", "score", "score_low", "score_high", "disagreement_deg", "q_value"}
+    {
+        "mean",
+        "sd",
+        "pose_deg",
+        "score",
+        "score_low",
+        "score_high",
+        "disagreement_deg",
+        "phase_coherence",
+        "q_value",
+    }
 )
 
 
