@@ -187,7 +187,14 @@ def test_planted_channels_are_a_partition_shuffled_by_the_seed():
         assert {truth.family_index[c] for c in truth.unrelated} == {-1}
     assert truths[0] != truths[1]
     assert planted_network(1).truth["planted"] == truths[1]
+    state = torch.get_rng_state()
     assert planted_network(1).model.weights_sha256() == planted_network(1).model.weights_sha256()
+    assert (
+        equivariant_network(4, 1).model.weights_sha256() == equivariant_network(4, 1).model.weights_sha256()
+    )
+    assert torch.equal(torch.get_rng_state(), state)
+    with pytest.raises(EquiscopeError, match="did you mean 'colour'"):
+        planted_network(0, "color")  # type: ignore[arg-type]
 
 
 def smooth_noise(height: int, width: int, blur_px: float) -> Tensor:
@@ -327,11 +334,17 @@ def test_shuffled_kernels_keep_each_slice_and_lose_its_order(small_model: Model)
         assert torch.equal(old.sort(-1).values, new.sort(-1).values)
         moved = (old != new).any(-1).double().mean()
         assert moved == 1.0
-        orders = {tuple(row) for row in new.flatten(0, 1).argsort(-1).tolist()}
-        assert len(orders) == new.flatten(0, 1).shape[0]  # one permutation a slice
     for name, value in small_model.module.state_dict().items():
         if name not in ("0.weight", "3.weight"):
             assert torch.equal(shuffled.module.state_dict()[name], value)
+
+
+def test_shuffled_kernels_permute_each_slice_on_its_own():
+    conv = nn.Conv2d(4, 6, (3, 5))
+    with torch.no_grad():
+        conv.weight.copy_(torch.arange(15.0).reshape(3, 5))
+    new = shuffled_kernels(Model(nn.Sequential(conv))).module[0].weight.reshape(24, 15)
+    assert len({tuple(row) for row in new.tolist()}) == 24
 
 
 def test_random_weights_start_from_nothing(small_model: Model):

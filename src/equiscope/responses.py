@@ -32,6 +32,7 @@ __all__ = [
     "cut_stimuli",
     "measure_responses",
     "open_responses",
+    "scramble_responses",
 ]
 
 # One chunk on disk is what an interruption can lose: about two seconds of a deep layer.
@@ -185,12 +186,12 @@ class Responses:
     group
         The group.
     array
-        The numbers on disk, shape (stimulus, element, unit), before the ReLU, activation units.
+        The numbers, on disk or in memory, shape (stimulus, element, unit), before the ReLU, activation units.
     """
 
     bank: Bank
     group: CyclicGroup
-    array: zarr.Array[Any]
+    array: zarr.Array[Any] | NDArray[np.float32]
 
     @property
     def n_units(self) -> int:
@@ -242,6 +243,28 @@ def open_responses(path: Path, bank: Bank, group: CyclicGroup, n_units: int) -> 
             compressors=[Crc32cCodec()],
         )
     return Responses(bank, group, array)
+
+
+def scramble_responses(responses: Responses, channels: NDArray[np.int64], rng: np.random.Generator) -> Responses:
+    """Copy responses into memory with the poses of some units destroyed: a control with known truth.
+
+    Each (stimulus, unit) of the channels is turned by its own random group element, so that any family that holds
+    such a unit is false.
+
+    Parameters
+    ----------
+    responses
+        Responses of a layer, read whole.
+    channels
+        Units to scramble, shape (unit,).
+    rng
+        Source of randomness.
+    """
+    values = np.array(responses.array[:], dtype=np.float32)
+    shift = rng.integers(0, responses.group.order, (len(values), 1, len(channels)))
+    element = (responses.group.elements[None, :, None] - shift) % responses.group.order
+    values[:, :, channels] = np.take_along_axis(values[:, :, channels], element, axis=1)
+    return Responses(responses.bank, responses.group, values)
 
 
 def measure_responses(

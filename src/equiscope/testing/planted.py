@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from equiscope.errors import unknown_name
 from equiscope.models.model import Model
 
 __all__ = ["LayerTruth", "Planted", "PlantedFamily", "planted_network"]
@@ -113,7 +114,7 @@ def planted_network(seed: int = 0, kind: Literal["grey", "colour", "strided"] = 
     Parameters
     ----------
     seed
-        Shuffles the channels and draws the unrelated patterns' order; the patterns are fixed.
+        Shuffles the channels; the kernels are the same for every seed.
     kind
         ``"grey"`` reads luma. ``"colour"`` reads a red-green contrast with some luma. ``"strided"`` is the
         grey convolution behind a blurring stem of stride 2, so that units stand on every second pixel.
@@ -123,17 +124,24 @@ def planted_network(seed: int = 0, kind: Literal["grey", "colour", "strided"] = 
     Planted
         With the truth of layer ``"planted"``.
 
+    Raises
+    ------
+    EquiscopeError
+        If the kind is unknown.
+
     Notes
     -----
     Every kernel is sampled from its formula at its own exact angle, so two members of a family differ from
     exact copies by sampling alone. Kernels have zero mean and unit norm, under a round window. Biases let a
-    unit fire on about 5 % of the positions of photographs. There is no padding: a patch as large as the
+    unit fire on 2 to 10 % of the positions of photographs. There is no padding: a patch as large as the
     receptive field (23 px, 49 px if strided) gives one position.
 
     Orbit correlations on the photographs of scikit-image and scikit-learn (eighteen, six strongest patches a
     unit, peak interpolated between 16 angles, all three kinds): any two members of a family 0.99 or more,
     with relative poses within 0.5°; any other two units 0.91 or less, curves and their look-alike nearest.
     """
+    if kind not in _THRESHOLD_SD:
+        raise unknown_name("kind of planted network", kind, _THRESHOLD_SD)
     kernels: list[Tensor] = []
     biases: list[float] = []
     order = torch.randperm(_N_CHANNELS, generator=torch.Generator().manual_seed(seed)).tolist()
@@ -160,12 +168,12 @@ def planted_network(seed: int = 0, kind: Literal["grey", "colour", "strided"] = 
     bias = torch.empty(_N_CHANNELS, dtype=torch.float64)
     bias[order] = torch.tensor(biases, dtype=torch.float64)
 
-    planted = nn.Conv2d(3, _N_CHANNELS, _KERNEL_SIZE_PX)
-    planted.bias = nn.Parameter(bias.float())
     colour = torch.tensor(_RED_GREEN if kind == "colour" else _LUMA, dtype=torch.float64)
+    # On "meta" torch draws no initial weights, so that its global random state stays as it is.
+    planted = nn.Conv2d(3, _N_CHANNELS, _KERNEL_SIZE_PX, device="meta")
+    planted.weight = nn.Parameter((weights[:, None] * colour[:, None, None]).float())
+    planted.bias = nn.Parameter(bias.float())
     stages: dict[str, nn.Module] = {"planted": planted, "relu": nn.ReLU()}
-    with torch.no_grad():
-        planted.weight.copy_(weights[:, None] * colour[:, None, None])
     if kind == "strided":
         stages = {"stem": _blurring_stem(), **stages}
     module = nn.Sequential(OrderedDict(stages)).eval()
@@ -279,8 +287,7 @@ def _expected_sd(kernel: Tensor) -> float:
 
 def _blurring_stem() -> nn.Conv2d:
     """Binomial blur of each colour at stride 2: isotropic enough that rotations still hold behind it."""
-    stem = nn.Conv2d(3, 3, 5, stride=2, groups=3, bias=False)
+    stem = nn.Conv2d(3, 3, 5, stride=2, groups=3, bias=False, device="meta")
     binomial = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
-    with torch.no_grad():
-        stem.weight.copy_((binomial[:, None] * binomial[None, :]).expand(3, 1, 5, 5))
+    stem.weight = nn.Parameter((binomial[:, None] * binomial[None, :]).repeat(3, 1, 1, 1))
     return stem

@@ -85,7 +85,8 @@ def equivariant_network(order: int = 8, seed: int = 0) -> Planted:
     for layer in _LAYERS:
         weight = _lifting_weight(order, generator) if layer == "lifting" else _group_weight(order, generator)
         channel = torch.randperm(n_units, generator=generator)
-        convolution = nn.Conv2d(weight.shape[1], n_units, _KERNEL_SIZE_PX, bias=False)
+        # On "meta" torch draws no initial weights, so that its global random state stays as it is.
+        convolution = nn.Conv2d(weight.shape[1], n_units, _KERNEL_SIZE_PX, bias=False, device="meta")
         shuffled = torch.empty_like(weight)
         shuffled[channel[:, None], channel_before] = weight
         convolution.weight = nn.Parameter(shuffled.float())

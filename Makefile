@@ -1,0 +1,63 @@
+# Needs make and Python 3.11 or newer. Everything else goes into .venv, which `make clean` removes.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: survey test lint format examples benchmark chromium clean help
+
+help:
+	@echo 'make survey     survey the embedded network and say where the report is'
+	@echo 'make test       everything that CI runs'
+	@echo 'make lint       style and types only'
+	@echo 'make format     put the style right'
+	@echo 'make examples   run the scripts of examples/'
+	@echo 'make benchmark  run the scripts of benchmarks/'
+	@echo 'make clean      remove .venv and caches; runs stay'
+
+# The package is installed in place, so that a change of a source file needs no new installation.
+$(VENV)/installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("equiscope needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": make PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	@# Without a GPU the much smaller CPU build; where no source offers it, the next line takes what there is.
+	@command -v nvidia-smi >/dev/null || $(PIP) install 'torch==2.13.0+cpu' 2>/dev/null || true
+	$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(PIP) install --editable '.[dev]'
+	@touch $@
+
+survey: $(VENV)/installed
+	$(BIN)/equiscope survey mini --out equiscope-runs/mini
+
+test: $(VENV)/installed-dev chromium lint examples
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: $(VENV)/installed-dev
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+# Their runs are removed first: a survey of another state of the package would go on from them.
+examples: $(VENV)/installed
+	@rm -rf equiscope-runs/examples
+	@for script in examples/*.py; do echo "$$script"; $(BIN)/python "$$script" || exit 1; done
+
+benchmark: $(VENV)/installed-dev
+	@for script in benchmarks/*.py; do echo "$$script"; $(BIN)/python "$$script" || exit 1; done
+
+# Best effort: without it the browser's tests are skipped, and pytest says so.
+chromium:
+	@command -v chromium >/dev/null \
+	|| { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq \
+	     && DEBIAN_FRONTEND=noninteractive apt-get install -qq chromium >/dev/null; } \
+	|| echo 'chromium is not here and could not be installed: the browser tests will be skipped'
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find src tests examples reproduce benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,301 @@
+"""The main job from end to end: planted truth, interruption, other people's networks, bad input."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import equiscope
+import numpy as np
+import pytest
+import torch
+from equiscope.errors import EquiscopeError
+from equiscope.families import find_families
+from equiscope.significance import circular_difference_deg, circular_mean_deg
+from equiscope.store import load_examples, read_json
+from equiscope.testing import equivariant_network, planted_network
+from PIL import Image
+from sklearn.datasets import load_sample_images
+from sklearn.metrics import adjusted_rand_score
+from torch import nn
+
+
+@pytest.fixture(scope="module")
+def crops(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty non-square crops of two photographs, 72 x 88 px."""
+    folder = tmp_path_factory.mktemp("crops")
+    rng = np.random.default_rng(0)
+    photos = load_sample_images().images
+    crops = []
+    for index in range(40):
+        photo = photos[index % 2]
+        y, x = rng.integers(0, photo.shape[0] - 144), rng.integers(0, photo.shape[1] - 176)
+        crops.append(photo[y : y + 144 : 2, x : x + 176 : 2])
+    np.savez(folder / "crops.npz", images=np.stack(crops))
+    return folder / "crops.npz"
+
+
+def bars() -> nn.Module:
+    """One convolution of six half-edges at irregular poses, a blob and a unit that never fires."""
+    size = 9
+    y, x = np.mgrid[:size, :size] - size // 2
+    window = np.exp(-(x**2 + y**2) / 8)
+    kernels = []
+    for pose in np.radians([0, 40, 95, 130, 200, 300]):
+        along, across = x * np.cos(pose) - y * np.sin(pose), x * np.sin(pose) + y * np.cos(pose)
+        kernels.append(window * across / (1 + np.exp(-2 * along)))
+    kernels += [window - window.mean(), window]
+    weight = torch.tensor(np.stack(kernels), dtype=torch.float32)
+    weight[:7] -= weight[:7].mean((1, 2), keepdim=True)
+    layer = nn.Conv2d(3, 8, size, padding=size // 2)
+    with torch.no_grad():
+        layer.weight.copy_(
+            weight[:, None].expand(-1, 3, -1, -1) / weight.flatten(1).norm(dim=1)[:, None, None, None]
+        )
+        layer.bias.copy_(torch.tensor([-0.1] * 7 + [-1e3]))
+    return nn.Sequential(layer, nn.ReLU(inplace=True), nn.AvgPool2d(2), nn.Conv2d(8, 4, 3))
+
+
+class TestPlantedTruth:
+    @pytest.mark.parametrize("kind", ["grey", "strided"])
+    def test_membership_is_exact_and_poses_are_right(self, kind: str, tmp_path: Path) -> None:
+        planted = planted_network(seed=5, kind=kind)  # type: ignore[arg-type]
+        truth = planted.truth[planted.layer]
+        run = equiscope.survey(planted.model, out=tmp_path / "run")
+        found = {frozenset(family.channels.tolist()): family for family in run.families}
+        assert set(found) == {frozenset(family.channels) for family in truth.families}
+        for true in truth.families:
+            family = found[frozenset(true.channels)]
+            assert family.stabiliser_order == true.stabiliser_order
+            poses = dict(zip(true.channels, true.poses_deg, strict=True))
+            period = 360 / true.stabiliser_order
+            error = circular_difference_deg(
+                family.poses_deg, np.array([poses[c] for c in family.channels]), period
+            )
+            error = circular_difference_deg(error, circular_mean_deg(error, period_deg=period), period)
+            assert np.abs(error).max() < 2
+            assert family.score > 0.95
+            assert family.q_value <= 0.05
+        kinds = {
+            kind: {u.channel for u in run.units if u.rotation == kind} for kind in ("invariant", "inactive")
+        }
+        assert kinds == {"invariant": set(truth.invariant), "inactive": set(truth.inactive)}
+        curves = next(f for f in truth.families if f.name == "curves")
+        family = found[frozenset(curves.channels)]
+        assert len(family.duplicates) == 1
+        assert family.holes_deg
+
+    def test_c8_network_with_shuffled_channels_is_recovered(self, tmp_path: Path) -> None:
+        network = equivariant_network(order=8, seed=2)
+        run = equiscope.survey(network.model, layers=list(network.truth), out=tmp_path / "run")
+        for layer, truth in network.truth.items():
+            label = {member.channel: f.id for f in run.families if f.layer == layer for member in f.members}
+            found = [label.get(channel, f"alone {channel}") for channel in range(truth.n_channels)]
+            assert adjusted_rand_score(truth.family_index, found) == 1.0, layer
+
+
+class TestOtherPeoplesNetworks:
+    def test_any_module_is_left_as_it_was(self, crops: Path, tmp_path: Path) -> None:
+        module = bars().train()
+        before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+        run = equiscope.survey(module, crops, layers=["0"], out=tmp_path / "run")
+        assert all(torch.equal(before[name], tensor) for name, tensor in module.state_dict().items())
+        assert module.training
+        assert not any(part._forward_hooks for part in module.modules())
+        (family,) = run.families
+        assert family.channels.tolist() == [0, 1, 2, 3, 4, 5]
+        assert [u.rotation for u in run.units[6:]] == ["invariant", "inactive"]
+
+    def test_all_convolutions_when_none_are_named(self, crops: Path, tmp_path: Path) -> None:
+        run = equiscope.survey(bars(), crops, out=tmp_path / "run", angles=8, examples_per_unit=4, n_null=2)
+        assert run.manifest["settings"]["layers"] == ["0", "3"]
+
+    def test_layer_larger_than_the_images_falls_back_to_whole_images(
+        self, crops: Path, tmp_path: Path
+    ) -> None:
+        module = nn.Sequential(nn.Conv2d(3, 6, 7, stride=4), nn.ReLU(), nn.Conv2d(6, 5, 25, padding=12))
+        torch.manual_seed(0)
+        run = equiscope.survey(module, crops, layers=["2"], out=tmp_path / "run", angles=4, n_null=2)
+        (layer,) = run.manifest["layers"]
+        assert any("whole images" in note for note in layer["notes"])
+        assert len(run.units) == 5
+
+
+class TestRunFolder:
+    def test_contract(self, crops: Path, tmp_path: Path) -> None:
+        run = equiscope.survey(bars(), crops, layers=["0"], out=tmp_path / "run", seed=3)
+        manifest = json.loads((run.folder / "run.json").read_text())
+        assert manifest["schema_version"] == 1
+        assert manifest["is_complete"] is True
+        assert len(manifest["model"]["weights_sha256"]) == len(manifest["images"]["fingerprint"]) == 64
+        assert manifest["settings"]["seed"] == 3
+        assert {"geometry", "examples", "responses", "families", "report"} <= set(manifest["seconds"])
+        (family,) = json.loads((run.folder / "families.json").read_text())["families"]
+        assert {"id", "layer", "transformation", "size", "score", "disagreement_deg", "q_value"} <= set(
+            family
+        )
+        assert set(family["members"][0]) == {
+            "layer",
+            "channel",
+            "pose_deg",
+            "score",
+            "score_low",
+            "score_high",
+        }
+        assert family["id"] == "0-rotation-1"
+        unit = json.loads((run.folder / "units.json").read_text())["units"][0]
+        assert {"layer", "channel", "mean", "sd", "rotation", "stabiliser_order"} <= set(unit)
+        page = run.report.read_text()
+        assert "0-rotation-1" in page
+        assert "data:image/jpeg" in page
+        assert equiscope.load_run(run.folder) == run
+
+    def test_same_seed_same_bytes_another_seed_others(self, crops: Path, tmp_path: Path) -> None:
+        runs = [
+            equiscope.survey(bars(), crops, layers=["0"], out=tmp_path / str(i), seed=i // 2)
+            for i in range(3)
+        ]
+        first, again, other = ((run.folder / "families.json").read_bytes() for run in runs)
+        assert first == again
+        assert first != other
+
+    @pytest.mark.parametrize(
+        "stop_at", ["Showing images", "Turning stimuli of 0", "Finding families", "Drawing"]
+    )
+    def test_interrupted_anywhere_it_goes_on_to_the_same_result(
+        self, stop_at: str, crops: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("equiscope.survey._SHARD", 8)
+        monkeypatch.setattr("equiscope.responses.CHUNK_STIMULI", 8)
+        whole = equiscope.survey(bars(), crops, layers=["0"], out=tmp_path / "whole")
+
+        class Killed(BaseException):
+            pass
+
+        import contextlib
+
+        calls = []
+
+        @contextlib.contextmanager
+        def killing(stage: str, total: int):  # noqa: ANN202
+            def on_steps(steps: int) -> None:
+                if stage.startswith(stop_at):
+                    calls.append(steps)
+                    if len(calls) == 3 or stop_at == "Drawing":
+                        raise Killed
+
+            yield on_steps
+
+        with pytest.raises(Killed):
+            equiscope.survey(bars(), crops, layers=["0"], out=tmp_path / "cut", progress=killing)
+        with pytest.raises(EquiscopeError, match="not finished"):
+            equiscope.load_run(tmp_path / "cut")
+        resumed = equiscope.survey(bars(), crops, layers=["0"], out=tmp_path / "cut")
+        for name in ("families.json", "units.json"):
+            assert (resumed.folder / name).read_bytes() == (whole.folder / name).read_bytes()
+        assert not list(resumed.folder.rglob("*.part"))
+
+    def test_a_folder_of_another_run_is_refused(self, crops: Path, tmp_path: Path) -> None:
+        equiscope.survey(bars(), crops, layers=["0"], out=tmp_path / "run", n_null=2)
+        with pytest.raises(EquiscopeError, match="another run: its settings seed is 0, asked for is 1"):
+            equiscope.survey(bars(), crops, layers=["0"], out=tmp_path / "run", n_null=2, seed=1)
+
+    def test_a_folder_that_is_no_run_is_not_touched(self, crops: Path, tmp_path: Path) -> None:
+        (tmp_path / "thesis.txt").write_text("years of work")
+        with pytest.raises(EquiscopeError, match="not the folder of a run"):
+            equiscope.survey(bars(), crops, out=tmp_path)
+        assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+class TestBadInput:
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"angles": 3}, "angles is 3"),
+            ({"examples_per_unit": 1}, "examples_per_unit is 1"),
+            ({"false_discovery_rate": 0.0}, "false_discovery_rate is 0.0"),
+            ({"n_null": 0}, "n_null is 0"),
+            ({"device": "warp"}, "device 'warp'"),
+            ({"layers": ["O"]}, "unknown layer"),
+        ],
+    )
+    def test_options(self, options: dict, message: str, crops: Path, tmp_path: Path) -> None:
+        with pytest.raises(EquiscopeError, match=message):
+            equiscope.survey(bars(), crops, out=tmp_path / "run", **options)
+
+    def test_one_image(self, tmp_path: Path) -> None:
+        np.savez(tmp_path / "one.npz", images=np.zeros((1, 40, 50, 3), np.uint8))
+        with pytest.raises(EquiscopeError, match="at least 2"):
+            equiscope.survey(bars(), tmp_path / "one.npz", out=tmp_path / "run")
+
+    def test_unreadable_images(self, tmp_path: Path) -> None:
+        for name in ("a.jpg", "b.jpg"):
+            (tmp_path / name).write_bytes(b"not a picture")
+        with pytest.raises(EquiscopeError, match="could be read"):
+            equiscope.survey(bars(), tmp_path, out=tmp_path / "run")
+
+    def test_all_grey_images_measure_nothing(self, tmp_path: Path) -> None:
+        np.savez(tmp_path / "grey.npz", images=np.full((6, 60, 70, 3), 128, np.uint8))
+        run = equiscope.survey(bars(), tmp_path / "grey.npz", layers=["0"], out=tmp_path / "run", n_null=2)
+        assert run.families == ()
+        assert {unit.rotation for unit in run.units} <= {"inactive", "not measurable"}
+
+    def test_a_broken_image_is_named_and_the_rest_goes_on(self, crops: Path, tmp_path: Path) -> None:
+        pictures = tmp_path / "pictures"
+        pictures.mkdir()
+        with np.load(crops) as stored:
+            for index, pixels in enumerate(stored["images"]):
+                Image.fromarray(pixels).save(pictures / f"{index:02}.png")
+        (pictures / "07.png").write_bytes((pictures / "07.png").read_bytes()[:500])
+        run = equiscope.survey(bars(), pictures, layers=["0"], out=tmp_path / "run", n_null=2)
+        assert [failure["name"] for failure in run.manifest["images"]["failures"]] == ["07.png"]
+
+    def test_a_network_that_answers_with_nan(self, crops: Path, tmp_path: Path) -> None:
+        module = bars()
+        with torch.no_grad():
+            module[0].weight[2] = math.nan
+        with pytest.raises(EquiscopeError, match="channel 2"):
+            equiscope.survey(module, crops, layers=["0"], out=tmp_path / "run")
+
+
+class TestRealNetworks:
+    def test_conv2d2_of_googlenet_has_its_families(self, shared: Path, tmp_path: Path) -> None:
+        model = equiscope.load_model("googlenet", shared / "weights" / "bvlc_googlenet_fp16.npz")
+        images = equiscope.open_images(shared / "data" / "photos.tar")
+        few = _first(images, 400)
+        run = equiscope.survey(model, few, layers=["conv2d2"], out=tmp_path / "run", examples_per_unit=6)
+        assert max(family.size for family in run.families) >= 8
+        assert sum(family.size for family in run.families) >= 90
+        assert np.median([family.disagreement_deg for family in run.families]) < 3
+        # The same responses, with every unit's pose scrambled, hold nothing.
+        from equiscope.groups import CyclicGroup
+        from equiscope.responses import build_bank, open_responses, scramble_responses
+        from equiscope.store import layer_path
+
+        examples = load_examples(run.folder / "examples.npz")[0]["conv2d2"]
+        bank = build_bank(examples, np.asarray(few.groups))
+        path = layer_path(run.folder, "responses", "conv2d2", ".zarr")
+        responses = open_responses(path, bank, CyclicGroup(16), 192)
+        null = scramble_responses(responses, np.arange(192), np.random.default_rng(5))
+        assert find_families(null, examples, seed=9).families == ()
+
+    def test_squeezenet_needs_no_other_settings(self, shared: Path, tmp_path: Path) -> None:
+        model = equiscope.load_model("squeezenet", shared / "weights" / "squeezenet1_1_fp16.npz")
+        images = _first(equiscope.open_images(shared / "data" / "photos.tar"), 200)
+        run = equiscope.survey(model, images, layers=["fire2"], out=tmp_path / "run", examples_per_unit=4)
+        assert len(run.families) >= 5
+        assert read_json(run.folder / "run.json")["layers"][0]["layer"] == "fire2"
+
+
+def _first(images: equiscope.ImageSet, n_images: int) -> equiscope.ImageSet:
+    """Keep every k-th image of a set, so that a test takes seconds."""
+    step = len(images) // n_images
+    arrays = [images.load(index) for index in range(0, step * n_images, step)]
+    import tempfile
+
+    path = Path(tempfile.mkdtemp()) / "few.npz"
+    np.savez(
+        path, images=np.stack([(a.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8) for a in arrays])
+    )
+    return equiscope.open_images(path)
