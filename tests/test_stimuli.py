@@ -720,6 +720,19 @@ def test_load_from_several_threads(tmp_path: Path) -> None:
     members = {f"{i:02d}.png": encode(make_pixels(30, 40, seed=i)) for i in range(40)}
     images = open_images(make_tar(tmp_path / "set.tar", members))
     alone = [images.load(index) for index in range(40)]
+    archive = images._source._archive
+
+    class SlowToSeek:
+        """Leaves other threads time to seek between this one's seek and its read."""
+
+        def seek(self, place: int) -> None:
+            archive.seek(place)
+            time.sleep(0.0005)
+
+        def read(self, n_bytes: int) -> bytes:
+            return archive.read(n_bytes)
+
+    images._source._archive = SlowToSeek()
     wrong: list[int] = []
 
     def check(order: np.ndarray) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import equiscope
@@ -38,6 +41,7 @@ def crops(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def bars() -> nn.Module:
     """One convolution of six half-edges at irregular poses, a blob and a unit that never fires."""
+    torch.manual_seed(0)
     size = 9
     y, x = np.mgrid[:size, :size] - size // 2
     window = np.exp(-(x**2 + y**2) / 8)
@@ -59,10 +63,10 @@ def bars() -> nn.Module:
 
 class TestPlantedTruth:
     @pytest.mark.parametrize("kind", ["grey", "strided"])
-    def test_membership_is_exact_and_poses_are_right(self, kind: str, tmp_path: Path) -> None:
+    def test_membership_is_exact_and_poses_are_right(self, kind: str, crops: Path, tmp_path: Path) -> None:
         planted = planted_network(seed=5, kind=kind)  # type: ignore[arg-type]
         truth = planted.truth[planted.layer]
-        run = equiscope.survey(planted.model, out=tmp_path / "run")
+        run = equiscope.survey(planted.model, crops, out=tmp_path / "run")
         found = {frozenset(family.channels.tolist()): family for family in run.families}
         assert set(found) == {frozenset(family.channels) for family in truth.families}
         for true in truth.families:
@@ -86,9 +90,9 @@ class TestPlantedTruth:
         assert len(family.duplicates) == 1
         assert family.holes_deg
 
-    def test_c8_network_with_shuffled_channels_is_recovered(self, tmp_path: Path) -> None:
+    def test_c8_network_with_shuffled_channels_is_recovered(self, crops: Path, tmp_path: Path) -> None:
         network = equivariant_network(order=8, seed=2)
-        run = equiscope.survey(network.model, layers=list(network.truth), out=tmp_path / "run")
+        run = equiscope.survey(network.model, crops, layers=list(network.truth), out=tmp_path / "run")
         for layer, truth in network.truth.items():
             label = {member.channel: f.id for f in run.families if f.layer == layer for member in f.members}
             found = [label.get(channel, f"alone {channel}") for channel in range(truth.n_channels)]
@@ -166,19 +170,18 @@ class TestRunFolder:
     def test_interrupted_anywhere_it_goes_on_to_the_same_result(
         self, stop_at: str, crops: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("equiscope.survey._SHARD", 8)
-        monkeypatch.setattr("equiscope.responses.CHUNK_STIMULI", 8)
+        # By name, because equiscope.survey is the function.
+        monkeypatch.setattr(sys.modules["equiscope.survey"], "_SHARD", 8)
+        monkeypatch.setattr(sys.modules["equiscope.responses"], "CHUNK_STIMULI", 8)
         whole = equiscope.survey(bars(), crops, layers=["0"], out=tmp_path / "whole")
 
         class Killed(BaseException):
             pass
 
-        import contextlib
-
         calls = []
 
         @contextlib.contextmanager
-        def killing(stage: str, total: int):  # noqa: ANN202
+        def killing(stage: str, total: int) -> Iterator[Callable[[int], None]]:
             def on_steps(steps: int) -> None:
                 if stage.startswith(stop_at):
                     calls.append(steps)

@@ -36,7 +36,14 @@ def circular_difference_deg(a: Floats | float, b: Floats | float, period_deg: fl
         Degrees in [-period/2, period/2).
     """
     half = period_deg / 2
-    return np.asarray((np.asarray(a, dtype=float) - np.asarray(b, dtype=float) + half) % period_deg - half)
+    away = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
+    return np.asarray(_wrapped(away + half, period_deg) - half)
+
+
+def _wrapped(angle_deg: Floats | float, period_deg: float) -> Floats:
+    """Angles in [0, period)."""
+    # The first remainder of a tiny negative angle is the period itself, by rounding.
+    return np.asarray(angle_deg % period_deg % period_deg)
 
 
 def circular_mean_deg(angles: Floats, weights: Floats | None = None, period_deg: float = 360.0) -> float:
@@ -49,7 +56,7 @@ def circular_mean_deg(angles: Floats, weights: Floats | None = None, period_deg:
     resultant = complex((weights * np.exp(2j * np.pi * angles / period_deg)).sum())
     if abs(resultant) < 1e-12 * total:
         return float("nan")
-    return float(np.angle(resultant) * period_deg / (2 * np.pi) % period_deg)
+    return float(_wrapped(np.angle(resultant) * period_deg / (2 * np.pi), period_deg))
 
 
 def bootstrap_weights(
@@ -92,18 +99,18 @@ def percentile_interval(samples: Floats, level: float = 0.95, axis: int = 0) -> 
     Parameters
     ----------
     samples
-        Resampled statistics; NaN where a resample could not be evaluated.
+        Resampled statistics; NaN or infinite where a resample could not be evaluated.
     level
         Coverage.
     axis
         The axis of the resamples.
     """
     samples = np.asarray(samples, dtype=float)
-    usable = np.isfinite(samples).mean(axis=axis) >= 0.5
-    with np.errstate(all="ignore"):
-        # nanquantile warns on all-NaN slices; those are masked below.
-        filled = np.where(np.isfinite(samples).any(axis=axis, keepdims=True), samples, 0.0)
-        low, high = np.nanquantile(filled, [(1 - level) / 2, (1 + level) / 2], axis=axis)
+    finite = np.isfinite(samples)
+    usable = finite.mean(axis=axis) >= 0.5
+    # nanquantile warns on slices without a number; those are masked below.
+    filled = np.where(finite.any(axis=axis, keepdims=True), np.where(finite, samples, np.nan), 0.0)
+    low, high = np.nanquantile(filled, [(1 - level) / 2, (1 + level) / 2], axis=axis)
     return np.where(usable, low, np.nan), np.where(usable, high, np.nan)
 
 
