@@ -65,7 +65,9 @@ def test_read_sees_the_output_and_may_return_a_view_of_it(images: Tensor) -> Non
     model = Model(network())
     whole = model.record(images, ["0"])["0"]
     # The second layer makes the pass go on through the ReLU that overwrites the first one's output.
-    part = model.record(images, ["0", "4"], lambda layer, output: output[:, :, 3, 5] if layer == "0" else output)
+    part = model.record(
+        images, ["0", "4"], lambda layer, output: output[:, :, 3, 5] if layer == "0" else output
+    )
     assert torch.equal(part["0"], whole[:, :, 3, 5])
 
 

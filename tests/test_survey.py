@@ -152,7 +152,7 @@ class TestRunFolder:
         assert {"layer", "channel", "mean", "sd", "rotation", "stabiliser_order"} <= set(unit)
         page = run.report.read_text()
         assert "0-rotation-1" in page
-        assert "data:image/jpeg" in page
+        assert "data:image/webp" in page
         assert equiscope.load_run(run.folder) == run
 
     def test_same_seed_same_bytes_another_seed_others(self, crops: Path, tmp_path: Path) -> None:

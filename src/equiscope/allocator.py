@@ -24,6 +24,8 @@ def keep_large_buffers() -> None:
     except (OSError, AttributeError):
         # Another C library, such as musl: it has no such switch.
         return
-    mallopt(_M_MMAP_THRESHOLD, 1 << 30)
+    if not mallopt(_M_MMAP_THRESHOLD, 1 << 30):
+        # glibc before 2.35 refuses more than 32 MiB.
+        mallopt(_M_MMAP_THRESHOLD, 1 << 25)
     mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
     mallopt(_M_TOP_PAD, 1 << 26)

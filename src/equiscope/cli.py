@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import errno
 import io
 import shlex
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -68,6 +69,11 @@ def _show_progress(stage: str, total: int) -> Iterator[Callable[[int], None]]:
     with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
         task = bars.add_task(stage, total=total)
         yield lambda steps: bars.advance(task, steps)
+
+
+def _wide_console() -> Console:
+    """Give standard output in which no column of a table is cut off, also where no terminal tells a width."""
+    return Console(width=max(Console().width, 100))
 
 
 ModelArgument = Annotated[
@@ -155,8 +161,8 @@ def survey(
             if families
             else "–",
         )
-    out_console = Console()
-    out_console.print(table, width=max(out_console.width, 100))
+    out_console = _wide_console()
+    out_console.print(table)
     seconds = sum(run.manifest["seconds"].values())
     out_console.print(
         f"{len(run.families)} families, {sum(f.size for f in run.families)} units, {seconds:.0f} s",
@@ -192,8 +198,7 @@ def layers(model: ModelArgument = "mini", weights: WeightsOption = None) -> None
                 f"{', '.join(f'{c:g}' for c in dict.fromkeys(geometry.centre_px))} px",
                 f"{geometry.patch_px} px",
             )
-    console = Console()
-    console.print(table, width=max(console.width, 100))
+    _wide_console().print(table)
 
 
 @app.command()
@@ -203,40 +208,43 @@ def export(
     format: Annotated[Format, typer.Option(help="How to write it.")] = Format.csv,
 ) -> None:
     """Write a run's units or families to standard output; a family's members are one line each in CSV."""
-    from equiscope.store import families_document, load_run, units_document
+    from equiscope.families import Unit
+    from equiscope.store import families_document, load_run, to_json, units_document
 
     opened = load_run(run)
     document = families_document(opened.families) if part is Part.families else units_document(opened.units)
     if format is Format.json:
-        from equiscope.store import to_json
-
         typer.echo(to_json(document), nl=False)
         return
-    rows = document["units"]
-    if part is Part.families:
-        rows = [
-            {
-                "family": family["id"],
-                "layer": member["layer"],
-                "transformation": family["transformation"],
-                **{key: value for key, value in member.items() if key != "layer"},
-                "family_size": family["size"],
-                "family_score": family["score"],
-                "family_score_low": family["score_low"],
-                "family_score_high": family["score_high"],
-                "disagreement_deg": family["disagreement_deg"],
-                "q_value": family["q_value"],
-                "stabiliser_order": family["stabiliser_order"],
-            }
-            for family in document["families"]
-            for member in family["members"]
-        ]
+    rows, columns = (
+        (_member_rows(document["families"]), _FAMILY_COLUMNS)
+        if part is Part.families
+        else (document["units"], [field.name for field in dataclasses.fields(Unit)])
+    )
     stream = io.StringIO()
-    if rows:
-        writer = csv.DictWriter(stream, fieldnames=list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    writer = csv.DictWriter(stream, fieldnames=columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
     typer.echo(stream.getvalue(), nl=False)
+
+
+_FAMILY_COLUMNS = (
+    "family layer transformation channel pose_deg score score_low score_high family_size family_score "
+    "family_score_low family_score_high disagreement_deg phase_coherence q_value stabiliser_order"
+).split()
+
+
+def _member_rows(families: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row for each member, with what holds for its family."""
+    shared = ("layer", "transformation", "disagreement_deg", "phase_coherence", "q_value", "stabiliser_order")
+    return [
+        {key: family[key] for key in shared}
+        | {"family": family["id"]}
+        | {f"family_{key}": family[key] for key in ("size", "score", "score_low", "score_high")}
+        | member
+        for family in families
+        for member in family["members"]
+    ]
 
 
 def main() -> None:

@@ -227,7 +227,8 @@ def open_responses(path: Path, bank: Bank, group: CyclicGroup, n_units: int) -> 
         If there is an array of another shape at this place.
     """
     shape = (len(bank), group.order, n_units)
-    if path.exists():
+    # The description is written last, by renaming, so a folder without one holds nothing yet.
+    if (path / "zarr.json").exists():
         array = zarr.open_array(path, mode="r+")
         if array.shape != shape:
             raise EquiscopeError(
@@ -241,11 +242,14 @@ def open_responses(path: Path, bank: Bank, group: CyclicGroup, n_units: int) -> 
             dtype="float32",
             fill_value=np.nan,
             compressors=[Crc32cCodec()],
+            overwrite=True,
         )
     return Responses(bank, group, array)
 
 
-def scramble_responses(responses: Responses, channels: NDArray[np.int64], rng: np.random.Generator) -> Responses:
+def scramble_responses(
+    responses: Responses, channels: NDArray[np.int64], rng: np.random.Generator
+) -> Responses:
     """Copy responses into memory with the poses of some units destroyed: a control with known truth.
 
     Each (stimulus, unit) of the channels is turned by its own random group element, so that any family that holds

@@ -55,9 +55,24 @@ class LayerGeometry:
         """Side of the smallest square patch that holds a position whose receptive field is centred on it, px.
 
         A position inside the patch must fall on the layer's own grid, which costs up to ``stride - 1`` pixels
-        on either side of the receptive field.
+        on either side of the receptive field. Where no square patch is centred on the grids of both axes, the
+        side that would do for either of them alone.
+
+        Raises
+        ------
+        EquiscopeError
+            If the layer is global.
         """
-        return max(2 * self._margin(axis) + self.receptive_field_px[axis] for axis in (0, 1))
+        if self.is_global:
+            raise EquiscopeError(
+                f"layer {self.layer!r} sees the whole image, so no patch is large enough: show it whole images"
+            )
+        # The centre of position (0, 0) lies no further in than the patch's own.
+        smallest = max(*self.receptive_field_px, *(math.ceil(2 * centre + 1) for centre in self.centre_px))
+        sizes = range(smallest, smallest + 2 * math.lcm(*self.stride_px))
+        fits = [[self._is_centred(size, axis) for axis in (0, 1)] for size in sizes]
+        both = next((size for size, fit in zip(sizes, fits, strict=True) if all(fit)), None)
+        return both or max(sizes[[fit[axis] for fit in fits].index(True)] for axis in (0, 1))
 
     def position_in_patch(self) -> tuple[int, int]:
         """Index (y, x) of the position that is centred in a patch of ``patch_px``.
@@ -65,23 +80,25 @@ class LayerGeometry:
         Raises
         ------
         EquiscopeError
-            If the two axes' grids leave no common patch (different strides or paddings along y and x).
+            If the two axes' grids leave no common patch (different strides or paddings along y and x), or the
+            layer is global.
         """
-        index = []
-        for axis in (0, 1):
-            exact = ((self.patch_px - 1) / 2 - self.centre_px[axis]) / self.stride_px[axis]
-            if abs(exact - round(exact)) > 1e-6:
-                raise EquiscopeError(
-                    f"layer {self.layer!r} has different grids along y and x (stride {self.stride_px}, "
-                    f"receptive field {self.receptive_field_px}): no square patch is centred on one of its positions"
-                )
-            index.append(round(exact))
-        return index[0], index[1]
+        patch_px = self.patch_px
+        if not all(self._is_centred(patch_px, axis) for axis in (0, 1)):
+            raise EquiscopeError(
+                f"layer {self.layer!r} has different grids along y and x (stride {self.stride_px}, receptive field "
+                f"{self.receptive_field_px}, centre {self.centre_px}): no square patch is centred on one of its "
+                "positions, show it whole images"
+            )
+        row, column = (
+            round(((patch_px - 1) / 2 - centre) / stride)
+            for centre, stride in zip(self.centre_px, self.stride_px, strict=True)
+        )
+        return row, column
 
-    def _margin(self, axis: int) -> int:
-        """Pixels between the patch's edge and the receptive field, on the layer's grid."""
-        start = self.centre_px[axis] - (self.receptive_field_px[axis] - 1) / 2
-        return round(start + self.stride_px[axis] * math.ceil(-start / self.stride_px[axis] - 1e-9))
+    def _is_centred(self, size_px: int, axis: int) -> bool:
+        """Whether the middle of a patch of this size is the centre of a position along one axis."""
+        return (size_px - 1 - 2 * self.centre_px[axis]) % (2 * self.stride_px[axis]) == 0
 
 
 def find_geometry(model: Model, layers: Sequence[str]) -> dict[str, LayerGeometry]:
@@ -139,14 +156,16 @@ def _probe(
             found |= _probe_once(model, open_layers, axis, (length, _STRIP_PX), n_probes, n_channels)
         except EquiscopeError:
             raise
-        except RuntimeError as error:
+        except Exception as error:  # networks refuse a size with any type, timm's with AssertionError
             problem = error
             break
     if problem is None:
         return found
     try:
         return found | _probe_once(model, layers, axis, (own_px, own_px), min(72, own_px // 2), n_channels)
-    except RuntimeError as error:
+    except EquiscopeError:
+        raise
+    except Exception as error:
         raise EquiscopeError(
             f"{model.name} takes neither {_ATTEMPTS[0][0]} x {_STRIP_PX} px strips ({problem}) nor {own_px} px "
             f"squares ({error}): wrap it in an equiscope.Model with input_size_px set to the size it takes"

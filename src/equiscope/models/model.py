@@ -115,7 +115,7 @@ class Model:
         images
             Tensor, shape (image, 3, y, x), RGB in [0, 1].
         layers
-            Names of modules.
+            Names of modules; one that runs several times in a pass is recorded at its first run.
         read
             What to keep of an output, given the layer's name and its output, shape (image, channel, y, x).
             The default keeps all of it. Results are copied, so that a later in-place ReLU cannot
@@ -137,6 +137,9 @@ class Model:
 
         def hook_for(layer: str) -> Callable[[nn.Module, object, object], None]:
             def keep(_module: nn.Module, _inputs: object, output: object) -> None:
+                if layer not in waiting:
+                    # Later runs would be kept or not depending on what else was asked.
+                    return
                 if not isinstance(output, Tensor) or output.ndim != 4:
                     shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
                     raise EquiscopeError(

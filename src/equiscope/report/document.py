@@ -165,7 +165,7 @@ def _family_entry(
 def _strip(
     images: ImageSet, geometry: LayerGeometry, examples: Examples, channel: int, whole_px: int
 ) -> tuple[str | None, int]:
-    """Draw the unit's strongest stimuli of both halves side by side, as the address of a JPEG."""
+    """Draw the unit's strongest stimuli of both halves side by side, as the address of a picture."""
     value = examples.value[:, channel].ravel()
     image = examples.image[:, channel].ravel()
     position = examples.position[:, channel].reshape(-1, 2)
@@ -183,5 +183,5 @@ def _strip(
     for index, tile in enumerate(tiles):
         strip.paste(tile, (index * _PICTURE_PX, 0))
     stream = io.BytesIO()
-    strip.save(stream, "JPEG", quality=82)
-    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode(), len(tiles)
+    strip.save(stream, "WEBP", quality=75, method=4)
+    return "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode(), len(tiles)

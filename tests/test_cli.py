@@ -1,0 +1,232 @@
+"""The command line as a user meets it: output, exit codes, killed processes."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from equiscope.cli import main
+from sklearn.datasets import load_sample_images
+
+FACTORY = """
+import torch
+from torch import nn
+def network():
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Conv2d(3, 12, 7), nn.ReLU(), nn.Conv2d(12, 8, 3))
+def broken():
+    raise RuntimeError("no weights today")
+"""
+
+
+def equiscope(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run the command in this process, which spares three seconds of imports each time."""
+    out, err = io.StringIO(), io.StringIO()
+    code = 0
+    with (
+        contextlib.chdir(cwd),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setattr(sys, "argv", ["equiscope", *arguments])
+        try:
+            main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a network of the user's own and twelve non-square images."""
+    folder = tmp_path_factory.mktemp("place")
+    (folder / "mine.py").write_text(FACTORY)
+    photo = load_sample_images().images[0]
+    crops = [photo[y : y + 60, x : x + 76] for y in (0, 120, 240) for x in (0, 150, 300, 450)]
+    np.savez(folder / "images.npz", images=np.stack(crops))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(place: Path) -> subprocess.CompletedProcess[str]:
+    return equiscope(
+        "survey",
+        "mine.py:network",
+        "--images",
+        "images.npz",
+        "--layers",
+        "0",
+        "--angles",
+        "8",
+        "--out",
+        "run",
+        cwd=place,
+    )
+
+
+def test_survey_prints_a_table_and_the_report(run: subprocess.CompletedProcess[str], place: Path) -> None:
+    assert run.returncode == 0, run.stderr
+    lines = run.stdout.splitlines()
+    assert (
+        lines[0].split()
+        == "layer units equivariant invariant neither inactive families largest score".split()
+    )
+    assert lines[1].split()[:2] == ["0", "12"]
+    assert lines[-1] == f"report: {Path('run') / 'index.html'}"
+    assert (place / "run" / "index.html").exists()
+    # No terminal, so no bar.
+    assert run.stderr == ""
+    command = json.loads((place / "run" / "run.json").read_text())["command"]
+    assert command.startswith("equiscope survey mine.py:network --images images.npz")
+
+
+def test_finished_survey_given_again_measures_nothing(
+    run: subprocess.CompletedProcess[str], place: Path
+) -> None:
+    before = (place / "run" / "responses" / "0.zarr" / "c" / "0" / "0" / "0").stat().st_mtime_ns
+    again = equiscope(
+        "survey",
+        "mine.py:network",
+        "--images",
+        "images.npz",
+        "--layers",
+        "0",
+        "--angles",
+        "8",
+        "--out",
+        "run",
+        cwd=place,
+    )
+    assert again.returncode == 0
+    assert again.stdout.splitlines()[:2] == run.stdout.splitlines()[:2]
+    assert (place / "run" / "responses" / "0.zarr" / "c" / "0" / "0" / "0").stat().st_mtime_ns == before
+
+
+@pytest.mark.usefixtures("run")
+class TestExport:
+    def test_units_as_csv(self, place: Path) -> None:
+        result = equiscope("export", "run", "units", cwd=place)
+        rows = list(csv.DictReader(io.StringIO(result.stdout)))
+        assert len(rows) == 12
+        assert {"layer", "channel", "mean", "sd", "rotation", "stabiliser_order"} <= set(rows[0])
+
+    def test_units_and_families_as_json(self, place: Path) -> None:
+        for part in ("units", "families"):
+            result = equiscope("export", "run", part, "--format", "json", cwd=place)
+            assert (
+                json.loads(result.stdout)[part]
+                == json.loads((place / "run" / f"{part}.json").read_text())[part]
+            )
+
+    def test_families_as_csv_have_one_line_a_member(self, place: Path) -> None:
+        families = json.loads((place / "run" / "families.json").read_text())["families"]
+        rows = list(csv.DictReader(io.StringIO(equiscope("export", "run", "families", cwd=place).stdout)))
+        assert len(rows) == sum(family["size"] for family in families)
+
+
+def test_layers(place: Path) -> None:
+    result = equiscope("layers", "mine.py:network", cwd=place)
+    assert result.returncode == 0, result.stderr
+    assert [line.split()[:2] for line in result.stdout.splitlines()[1:]] == [["0", "12"], ["2", "8"]]
+    assert "9 px" in result.stdout.splitlines()[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("survey", "gogglenet"), "did you mean 'googlenet'"),
+        (("survey", "mine.py:netwrk"), "network"),
+        (("survey", "mine.py:broken"), "no weights today"),
+        (("survey", "mine.py:network", "--images", "nowhere"), "nowhere"),
+        (("survey", "mine.py:network", "--layers", "1,9"), "unknown layer"),
+        (("survey", "mine.py:network", "--angels", "8"), "--angles"),
+        (
+            ("survey", "mine.py:network", "--images", "images.npz", "--angles", "2", "--out", "x"),
+            "at least 4",
+        ),
+        (("survy",), "survey"),
+        (("export", "nowhere", "units"), "no folder"),
+        (("export", "run", "unitz"), "unitz"),
+        (("layers", "timm:resnet18"), 'pip install "equiscope[timm]"'),
+    ],
+)
+def test_bad_input_is_one_message_and_exit_code_2(
+    arguments: tuple[str, ...], message: str, place: Path, run: subprocess.CompletedProcess[str]
+) -> None:
+    result = equiscope(*arguments, cwd=place)
+    assert result.returncode == 2, result.stderr
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
+
+
+def test_killed_survey_goes_on(place: Path) -> None:
+    arguments = ["survey", "mine.py:network", "--images", "images.npz", "--angles", "8", "--out", "killed"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "equiscope.cli", *arguments],
+        cwd=place,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    )
+    deadline = time.monotonic() + 60
+    while not (place / "killed" / "responses").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    unfinished = equiscope("export", "killed", "families", cwd=place)
+    resumed = equiscope(*arguments, cwd=place)
+    fresh = equiscope(*arguments[:-1], "fresh", cwd=place)
+    assert resumed.returncode == fresh.returncode == 0, resumed.stderr
+    assert (place / "killed" / "families.json").read_bytes() == (
+        place / "fresh" / "families.json"
+    ).read_bytes()
+    if unfinished.returncode:
+        assert "not finished" in unfinished.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_said_in_words_and_keeps_what_is_done(place: Path) -> None:
+    script = (
+        "import errno, sys, equiscope.store as store\n"
+        "def full(path, write):\n"
+        "    if path.name == 'families.json':\n"
+        "        raise OSError(errno.ENOSPC, 'No space left on device', str(path))\n"
+        "    return real(path, write)\n"
+        "real, store.write_atomically = store.write_atomically, full\n"
+        "from equiscope.cli import main\n"
+        "sys.argv = ['equiscope', 'survey', 'mine.py:network', '--images', 'images.npz', '--angles', '8',"
+        " '--layers', '0', '--out', 'full']\n"
+        "main()\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script], cwd=place, capture_output=True, text=True, timeout=120
+    )
+    assert result.returncode == 2
+    assert "No space left on device" in result.stderr
+    assert "same command again" in result.stderr
+    again = equiscope(
+        "survey",
+        "mine.py:network",
+        "--images",
+        "images.npz",
+        "--angles",
+        "8",
+        "--layers",
+        "0",
+        "--out",
+        "full",
+        cwd=place,
+    )
+    assert again.returncode == 0, again.stderr

@@ -1,0 +1,366 @@
+"""Strides, receptive fields and centres against hand-computed truth, and what everything rests on: that a patch
+of the stated size evaluates its centre position exactly as the full image does.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import cache
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from equiscope.errors import EquiscopeError
+from equiscope.models import Model
+from equiscope.models.geometry import LayerGeometry, find_geometry
+from equiscope.models.googlenet import GoogLeNet
+from equiscope.models.squeezenet import SqueezeNet
+
+
+class Residual(nn.Module):
+    """Two 3x3 convolutions beside the identity, or beside a strided 1x1 one."""
+
+    def __init__(self, n_in: int, n_out: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(n_in, n_out, 3, stride, 1, bias=False)
+        self.norm = nn.BatchNorm2d(n_out)
+        self.conv2 = nn.Conv2d(n_out, n_out, 3, 1, 1)
+        self.shortcut = nn.Identity() if stride == 1 else nn.Conv2d(n_in, n_out, 1, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv2(F.relu_(self.norm(self.conv1(x)))) + self.shortcut(x)
+
+
+class Inception(nn.Module):
+    """Branches with receptive fields of 1, 3, 5 and 3 px side by side."""
+
+    def __init__(self, n_in: int) -> None:
+        super().__init__()
+        self.one, self.three = nn.Conv2d(n_in, 2, 1), nn.Conv2d(n_in, 2, 3, padding=1)
+        self.five, self.pool = nn.Conv2d(n_in, 2, 5, padding=2), nn.MaxPool2d(3, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([self.one(x), self.three(x), self.five(x), self.pool(x)], 1)
+
+
+class SqueezeExcite(nn.Module):
+    """Channels scaled by what the whole image holds."""
+
+    def __init__(self, n: int) -> None:
+        super().__init__()
+        self.gate = nn.Conv2d(n, n, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.sigmoid(self.gate(x.mean((2, 3), keepdim=True)))
+
+
+class OnlyOfSize(nn.Module):
+    """Refuses images of another size, as networks with a position embedding do."""
+
+    def __init__(self, size_px: int, error: type[Exception]) -> None:
+        super().__init__()
+        self.size_px, self.error = size_px, error
+        self.conv = nn.Conv2d(3, 4, 5, stride=2, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[2:] != (self.size_px, self.size_px):
+            raise self.error(f"expected {self.size_px} px, got {tuple(x.shape[2:])}")
+        return self.conv(x)
+
+
+def conv(n_in: int, n_out: int, *args: int, **kwargs: object) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(n_in, n_out, *args, **kwargs), nn.ReLU(inplace=True))  # type: ignore[arg-type]
+
+
+Pair = tuple[float, float]
+# Module, layer, stride, receptive field, centre of position (0, 0); all as (y, x), worked out by hand:
+# a layer of kernel k, stride s, padding p and dilation d widens the field by (k - 1) d strides of its input and
+# moves the centre by ((k - 1) d / 2 - p) of them.
+BY_HAND: dict[str, tuple[Callable[[], nn.Module], str, Pair, Pair, Pair]] = {
+    "plain": (lambda: nn.Sequential(conv(3, 4, 3), conv(4, 4, 3)), "1.0", (1, 1), (5, 5), (2, 2)),
+    "strided": (
+        lambda: nn.Sequential(conv(3, 4, 7, 2, 3), conv(4, 4, 3, 2, 1)),
+        "1.0",
+        (4, 4),
+        (11, 11),
+        (0, 0),
+    ),
+    "even kernel": (lambda: nn.Sequential(conv(3, 4, 4, 2, 1)), "0.0", (2, 2), (4, 4), (0.5, 0.5)),
+    "ceil-mode pool": (
+        lambda: nn.Sequential(conv(3, 4, 7, 2, 3), nn.MaxPool2d(3, 2, ceil_mode=True), conv(4, 4, 3, 1, 1)),
+        "2.0",
+        (4, 4),
+        (19, 19),
+        (2, 2),
+    ),
+    "average pool": (
+        lambda: nn.Sequential(conv(3, 4, 3, 1, 1), nn.AvgPool2d(2)),
+        "1",
+        (2, 2),
+        (4, 4),
+        (0.5, 0.5),
+    ),
+    "dilated": (
+        lambda: nn.Sequential(conv(3, 4, 3, dilation=2), conv(4, 4, 3, padding=3, dilation=3)),
+        "1.0",
+        (1, 1),
+        (11, 11),
+        (2, 2),
+    ),
+    "stride without overlap": (lambda: nn.Sequential(conv(3, 4, 2, 5)), "0.0", (5, 5), (2, 2), (0.5, 0.5)),
+    "depthwise": (
+        lambda: nn.Sequential(conv(3, 6, 1), conv(6, 6, 5, 2, 2, groups=6), conv(6, 4, 1)),
+        "2.0",
+        (2, 2),
+        (5, 5),
+        (0, 0),
+    ),
+    "residual": (
+        lambda: nn.Sequential(conv(3, 4, 3, 2, 1), Residual(4, 4), Residual(4, 6, stride=2)),
+        "2",
+        (4, 4),
+        (23, 23),
+        (0, 0),
+    ),
+    "inside a residual": (
+        lambda: nn.Sequential(conv(3, 4, 3, 2, 1), Residual(4, 6, stride=2)),
+        "1.shortcut",
+        (4, 4),
+        (3, 3),
+        (0, 0),
+    ),
+    "inception": (
+        lambda: nn.Sequential(conv(3, 4, 3, 2, 1), Inception(4), conv(10, 3, 1)),
+        "2.0",
+        (2, 2),
+        (11, 11),
+        (0, 0),
+    ),
+    "asymmetric kernel": (
+        lambda: nn.Sequential(conv(3, 4, (3, 5)), conv(4, 4, (1, 3), padding=(0, 1))),  # type: ignore[arg-type]
+        "1.0",
+        (1, 1),
+        (3, 7),
+        (1, 2),
+    ),
+    "asymmetric stride": (
+        lambda: nn.Sequential(conv(3, 4, (7, 5), (1, 2), (3, 2))),  # type: ignore[arg-type]
+        "0.0",
+        (1, 2),
+        (7, 5),
+        (0, 0),
+    ),
+    "asymmetric padding": (
+        lambda: nn.Sequential(nn.ZeroPad2d((2, 1, 0, 1)), conv(3, 4, 3, 2)),
+        "1.0",
+        (2, 2),
+        (3, 3),
+        (1, -1),
+    ),
+    "dead weights": (lambda: dead(conv(3, 4, 5, 2, 2)), "0", (2, 2), (5, 5), (0, 0)),
+    "wider than the short strip": (
+        lambda: nn.Sequential(conv(3, 1, 3, padding=128, dilation=128)),
+        "0.0",
+        (1, 1),
+        (257, 257),
+        (0, 0),
+    ),
+}
+
+
+def dead(module: nn.Module) -> nn.Module:
+    for parameter in module.parameters():
+        nn.init.zeros_(parameter)
+    return module
+
+
+def in_double(module: nn.Module, **kwargs: object) -> Model:
+    """The network in float64, so that equal and merely similar are orders of magnitude apart."""
+    return Model(module.double().eval(), preprocess=Tensor.double, **kwargs)  # type: ignore[arg-type]
+
+
+def built(build: Callable[[], nn.Module]) -> nn.Module:
+    torch.manual_seed(5)
+    return build()
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_geometry_by_hand(name: str) -> None:
+    build, layer, stride, field, centre = BY_HAND[name]
+    module = built(build)
+    geometry = find_geometry(Model(module, "toy"), [layer])[layer]
+    assert not geometry.is_global
+    assert (geometry.stride_px, geometry.receptive_field_px, geometry.centre_px) == (stride, field, centre)
+
+
+def test_googlenet_and_squeezenet() -> None:
+    geometries = find_geometry(Model(built(GoogLeNet), "googlenet"), ["conv2d0", "conv2d2", "mixed3b"])
+    assert list(geometries) == ["conv2d0", "conv2d2", "mixed3b"]
+    first, _, mixed = geometries.values()
+    assert (first.stride_px, first.receptive_field_px, first.centre_px) == ((2, 2), (7, 7), (0, 0))
+    assert (mixed.stride_px, mixed.receptive_field_px, mixed.centre_px) == ((8, 8), (91, 91), (6, 6))
+    assert (mixed.patch_px, mixed.position_in_patch(), mixed.n_channels) == (93, (5, 5), 480)
+    # conv1 3x3/2 without padding, pool 3/2 ceil, fire2: fields 3, 7, 15; centres 1, 3, 3.
+    fire = find_geometry(Model(built(SqueezeNet), "squeezenet"), ["fire2"])["fire2"]
+    assert (fire.stride_px, fire.receptive_field_px, fire.centre_px) == ((4, 4), (15, 15), (3, 3))
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_layers_that_see_the_whole_image_are_global(axis: int) -> None:
+    pooled = nn.AdaptiveAvgPool2d((1, None) if axis == 0 else (None, 1))
+    module = nn.Sequential(conv(3, 4, 3), SqueezeExcite(4), conv(4, 4, 3), pooled)
+    found = find_geometry(Model(module), ["0", "1", "2", "3"])
+    assert [geometry.is_global for geometry in found.values()] == [False, True, True, True]
+    assert found["2"].n_channels == 4
+    assert math.isnan(found["2"].centre_px[0])
+    alone = nn.Sequential(conv(3, 4, 3), pooled)
+    assert find_geometry(Model(alone), ["1"])["1"].is_global
+
+
+@pytest.mark.parametrize("use", [lambda g: g.patch_px, lambda g: g.position_in_patch()])
+def test_a_global_layer_has_no_patch(use: Callable[[LayerGeometry], object]) -> None:
+    geometry = find_geometry(Model(nn.Sequential(conv(3, 4, 3), SqueezeExcite(4))), ["1"])["1"]
+    with pytest.raises(EquiscopeError, match="'1' sees the whole image.*whole images"):
+        use(geometry)
+
+
+@pytest.mark.parametrize("error", [RuntimeError, ValueError, AssertionError])
+def test_a_network_that_takes_only_its_own_size(error: type[Exception]) -> None:
+    module = nn.Sequential(OnlyOfSize(60, error))
+    geometry = find_geometry(Model(module, input_size_px=60), ["0"])["0"]
+    assert (geometry.stride_px, geometry.receptive_field_px, geometry.centre_px) == ((2, 2), (5, 5), (1, 1))
+
+
+@pytest.mark.parametrize("error", [RuntimeError, AssertionError])
+def test_a_network_of_unknown_size_is_refused_with_what_to_do(error: type[Exception]) -> None:
+    with pytest.raises(
+        EquiscopeError, match=r"(?s)picky takes neither.*expected 60 px.*224 px.*input_size_px"
+    ):
+        find_geometry(Model(nn.Sequential(OnlyOfSize(60, error)), "picky"), ["0"])
+
+
+def test_what_is_wrong_with_a_layer_is_not_mistaken_for_a_wrong_size() -> None:
+    model = Model(nn.Sequential(conv(3, 4, 3), nn.Flatten()), "flat")
+    with pytest.raises(EquiscopeError, match=r"'1' of flat gives \(8, \d+\)"):
+        find_geometry(model, ["1"])
+    with pytest.raises(EquiscopeError, match="unknown layer"):
+        find_geometry(model, ["nowhere"])
+
+
+def test_a_convolution_before_a_flattened_classifier_needs_no_size() -> None:
+    module = nn.Sequential(conv(3, 4, 3, 2), nn.Flatten(), nn.Linear(4 * 15 * 15, 2))
+    assert find_geometry(Model(module), ["0"])["0"].receptive_field_px == (3, 3)
+
+
+# --- the property that everything rests on -----------------------------------------------------------------
+
+
+def response_at(model: Model, layer: str, image: Tensor, position: tuple[int, int]) -> Tensor | None:
+    """Response of all channels at a position, shape (channel,); None where the grid does not have it."""
+    try:
+        grid = model.record(image[None], [layer])[layer][0]
+    except RuntimeError:
+        return None
+    if min(position) < 0 or position[0] >= grid.shape[1] or position[1] >= grid.shape[2]:
+        return None
+    return grid[:, position[0], position[1]]
+
+
+def difference(found: Tensor | None, wanted: Tensor) -> float:
+    return math.inf if found is None else float((found - wanted).abs().max() / wanted.abs().max())
+
+
+def cut(image: Tensor, first: list[int], size: int) -> Tensor:
+    return image[:, first[0] : first[0] + size, first[1] : first[1] + size]
+
+
+@cache
+def network(name: str) -> tuple[Model, str, LayerGeometry]:
+    build, layer, *_ = BY_HAND[name]
+    model = in_double(built(build))
+    return model, layer, find_geometry(model, [layer])[layer]
+
+
+def check_patch(model: Model, layer: str, geometry: LayerGeometry, shape: tuple[int, int], seed: int) -> None:
+    """Compare the centre of a patch with the full image, and the largest smaller patches with it too."""
+    generator = torch.Generator().manual_seed(seed)
+    image = torch.rand(3, *shape, generator=generator)
+    patch_px, inside = geometry.patch_px, geometry.position_in_patch()
+    # Any grid position around which a whole patch fits into the image.
+    shift = [
+        int(torch.randint((shape[axis] - patch_px) // geometry.stride_px[axis] + 1, (), generator=generator))
+        for axis in (0, 1)
+    ]
+    position = (inside[0] + shift[0], inside[1] + shift[1])
+    first = [geometry.stride_px[axis] * shift[axis] for axis in (0, 1)]
+    for axis in (0, 1):
+        middle = geometry.centre_px[axis] + geometry.stride_px[axis] * position[axis]
+        assert middle == first[axis] + (patch_px - 1) / 2
+    wanted = response_at(model, layer, image, position)
+    assert wanted is not None
+    assert wanted.std() > 0
+    assert difference(response_at(model, layer, cut(image, first, patch_px), inside), wanted) < 1e-10
+    # One stride less on every side is the next smaller patch that is centred on a position of the grid.
+    step = max(geometry.stride_px)
+    less = cut(image, [f + step for f in first], patch_px - 2 * step)
+    index = (inside[0] - step // geometry.stride_px[0], inside[1] - step // geometry.stride_px[1])
+    assert difference(response_at(model, layer, less, index), wanted) > 1e-8
+
+
+PATCHES = [n for n in BY_HAND if n not in ("dead weights", "wider than the short strip")]
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.sampled_from(PATCHES), st.integers(0, 40), st.integers(0, 40), st.integers(0, 2**31))
+def test_a_patch_answers_as_the_full_image_does(name: str, rows: int, columns: int, seed: int) -> None:
+    model, layer, geometry = network(name)
+    shape = (geometry.patch_px + rows, geometry.patch_px + columns + 1)
+    check_patch(model, layer, geometry, shape, seed)
+
+
+@pytest.mark.parametrize("layer", ["conv2d0", "conv2d2", "mixed3a", "mixed3b"])
+def test_a_patch_answers_as_the_full_image_does_in_googlenet(layer: str) -> None:
+    model = in_double(built(GoogLeNet))
+    geometry = find_geometry(model, [layer])[layer]
+    check_patch(model, layer, geometry, (geometry.patch_px + 31, geometry.patch_px + 50), seed=0)
+
+
+@pytest.mark.parametrize("layer", ["conv1", "fire3", "fire5"])
+def test_a_patch_answers_as_the_full_image_does_in_squeezenet(layer: str) -> None:
+    model = in_double(built(SqueezeNet))
+    geometry = find_geometry(model, [layer])[layer]
+    check_patch(model, layer, geometry, (geometry.patch_px + 31, geometry.patch_px + 50), seed=0)
+
+
+def test_the_patch_grows_to_the_grid_that_both_axes_share() -> None:
+    # Along y 7 px would do, but along x positions are 2 px apart: (9 - 1) / 2 lies on both grids.
+    geometry = LayerGeometry("l", 1, (1, 2), (7, 5), (0, 0))
+    assert (geometry.patch_px, geometry.position_in_patch()) == (9, (4, 2))
+
+
+@pytest.mark.parametrize(
+    ("stride", "field", "centre"),
+    [((2, 2), (5, 5), (0, 1)), ((1, 1), (3, 4), (1, 1.5)), ((4, 2), (5, 5), (0, 1))],
+)
+def test_grids_without_a_common_patch_are_refused(
+    stride: tuple[int, int], field: tuple[int, int], centre: Pair
+) -> None:
+    geometry = LayerGeometry("odd", 1, stride, field, centre)
+    assert geometry.patch_px >= max(field)
+    with pytest.raises(EquiscopeError, match=r"'odd' has different grids along y and x.*no square patch"):
+        geometry.position_in_patch()
+
+
+def test_a_layer_that_leaves_out_the_border_is_read_inside_its_grid() -> None:
+    class Cropped(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x[:, :, 3:-3, 3:-3]
+
+    model = in_double(built(lambda: nn.Sequential(Cropped(), conv(3, 4, 3))))
+    geometry = find_geometry(model, ["1.0"])["1.0"]
+    assert (geometry.centre_px, geometry.patch_px, geometry.position_in_patch()) == ((4, 4), 9, (0, 0))
