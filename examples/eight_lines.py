@@ -7,5 +7,7 @@ images = equiscope.open_images()  # the embedded photographs; or open_images("ph
 run = equiscope.survey(model, images, ["conv2d0"], out="equiscope-runs/examples/eight-lines")
 for family in run.families:
     poses = ", ".join(f"{pose:.0f}°" for pose in sorted(family.poses_deg))
-    print(f"{family.id}: {family.size} units, score {family.score:.2f}, q {family.q_value:.3f}, poses {poses}")
+    print(
+        f"{family.id}: {family.size} units, score {family.score:.2f}, q {family.q_value:.3f}, poses {poses}"
+    )
 print(f"report: {run.report}")

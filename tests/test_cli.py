@@ -15,8 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from equiscope.cli import main
 from sklearn.datasets import load_sample_images
+
+from equiscope.cli import main
 
 FACTORY = """
 import torch

@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+
 from equiscope.examples import Examples, empty_examples
 from equiscope.families import LayerFamilies, find_families, joint_tuning
 from equiscope.groups import CyclicGroup

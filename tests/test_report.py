@@ -187,7 +187,7 @@ def test_what_was_not_measured_is_a_dash_and_never_a_number(
     document: ReportDocument, missing: float | None
 ) -> None:
     family = document["families"][0]
-    for key in ("score", "score_low", "score_high", "disagreement_deg", "q_value"):
+    for key in ("score", "score_low", "score_high", "disagreement_deg", "phase_coherence", "q_value"):
         family[key] = missing
     family["members"][0]["score"] = missing  # its interval is left, and means nothing alone
     family["members"][0]["tuning"] = None
@@ -200,7 +200,7 @@ def test_what_was_not_measured_is_a_dash_and_never_a_number(
     text = render_page(document)
     page = Page(text)
     numbers = page.all("dl", class_="numbers")[0][1]
-    assert numbers.startswith("Score – Disagreement – q – Symmetry")
+    assert numbers.startswith("Score – Disagreement – Coherence – q – Symmetry")
     assert page.all("span", class_="score")[0][1] == "score –"
     assert len(page.all("path", class_="curve")) == 43
     assert len(page.all("img")) == 43

@@ -9,19 +9,20 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import equiscope
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from sklearn.datasets import load_sample_images
+from sklearn.metrics import adjusted_rand_score
+from torch import nn
+
+import equiscope
 from equiscope.errors import EquiscopeError
 from equiscope.families import find_families
 from equiscope.significance import circular_difference_deg, circular_mean_deg
 from equiscope.store import load_examples, read_json
 from equiscope.testing import equivariant_network, planted_network
-from PIL import Image
-from sklearn.datasets import load_sample_images
-from sklearn.metrics import adjusted_rand_score
-from torch import nn
 
 
 @pytest.fixture(scope="module")

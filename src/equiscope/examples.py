@@ -268,17 +268,15 @@ def _summarise(
     window_columns = window.shape[3]
     ys = torch.arange(window.shape[2], device=output.device).view(1, 1, -1, 1)
     xs = torch.arange(window_columns, device=output.device).view(1, 1, 1, -1)
+    # Positions from which on two patches share no pixel; a global layer has one stimulus an image.
+    apart = [1.0, 1.0] if geometry.is_global else [geometry.patch_px / s for s in geometry.stride_px]
     for round_index in range(per_image):
         value, place = window.flatten(2).max(2)
         y, x = place // window_columns, place % window_columns
         columns_out += [value, (y + allowed[0].start).float(), (x + allowed[1].start).float()]
         if round_index + 1 < per_image:
-            near_y = (ys - y.view(n_images, n_units, 1, 1)).abs() * max(
-                geometry.stride_px[0], 1
-            ) < geometry.patch_px
-            near_x = (xs - x.view(n_images, n_units, 1, 1)).abs() * max(
-                geometry.stride_px[1], 1
-            ) < geometry.patch_px
+            near_y = (ys - y.view(n_images, n_units, 1, 1)).abs() < apart[0]
+            near_x = (xs - x.view(n_images, n_units, 1, 1)).abs() < apart[1]
             window = window.masked_fill(near_y & near_x, -math.inf)
     return torch.stack(columns_out, dim=2)
 

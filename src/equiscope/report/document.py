@@ -153,6 +153,7 @@ def _family_entry(
         "score_low": family.score_low,
         "score_high": family.score_high,
         "disagreement_deg": family.disagreement_deg,
+        "phase_coherence": family.phase_coherence,
         "q_value": family.q_value,
         "stabiliser_order": family.stabiliser_order,
         "holes_deg": [list(hole) for hole in family.holes_deg],

@@ -30,6 +30,7 @@ from equiscope.report.dial import (
     spread_pictures,
     tuning_path,
 )
+from equiscope.synchronisation import MIN_COHERENCE
 
 __all__ = [
     "FamilyEntry",
@@ -139,6 +140,7 @@ class FamilyEntry(TypedDict):
     score_low: float | None
     score_high: float | None
     disagreement_deg: float | None
+    phase_coherence: float | None
     q_value: float | None
     stabiliser_order: int
     holes_deg: list[list[float]]
@@ -203,6 +205,7 @@ def render_page(document: ReportDocument) -> str:
         layers=layers,
         facts=_facts(document),
         kinds=KINDS,
+        min_coherence=MIN_COHERENCE,
         css=_asset("page.css"),
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -407,6 +410,7 @@ def _family_view(family: FamilyEntry, anchor: str) -> dict[str, Any]:
         "score": _number(family["score"]),
         "interval": _interval(family),
         "disagreement": _number(family["disagreement_deg"], 1, "°"),
+        "coherence": _number(family["phase_coherence"]),
         "q": _q_text(family["q_value"]),
         "symmetry": "none short of a full turn" if order == 1 else f"repeats every {period_deg:g}°",
         "holes": [f"{_degrees(start, period_deg)} to {_degrees(end, period_deg)}" for start, end in holes],
