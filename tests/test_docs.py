@@ -13,6 +13,7 @@ import re
 import shlex
 import tomllib
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -161,7 +162,7 @@ def test_every_public_name_is_documented() -> None:
 
 def test_every_dependency_is_explained() -> None:
     project = tomllib.loads(read("pyproject.toml"))["project"]
-    lines = project["dependencies"] + sum(project["optional-dependencies"].values(), [])
+    lines = [*project["dependencies"], *chain.from_iterable(project["optional-dependencies"].values())]
     names = {re.split(r"[<>=!~ \[]", line)[0] for line in lines}
     page = read("docs/dependencies.md")
     assert sorted(name for name in names if f"`{name}`" not in page) == []

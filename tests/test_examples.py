@@ -169,10 +169,20 @@ def test_strongest_stimuli_are_those_of_a_slow_loop(
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-def test_moments_are_those_of_all_positions(
-    found: dict[str, Examples], model: Model, images: ImageSet, layer: str
+def test_moments_are_those_of_all_positions_of_images_that_are_large_enough(
+    found: dict[str, Examples],
+    model: Model,
+    images: ImageSet,
+    geometries: dict[str, LayerGeometry],
+    layer: str,
 ) -> None:
-    every = torch.cat([grid.flatten(1) for grid in grids_of(model, images, layer)], 1).numpy()
+    shapes = SHAPES + [(37, 52)] * 2
+    grids = [
+        grid.flatten(1)
+        for grid, shape in zip(grids_of(model, images, layer), shapes, strict=True)
+        if min(shape) >= geometries[layer].patch_px
+    ]
+    every = torch.cat(grids, 1).numpy()
     examples = found[layer]
     assert examples.n_positions == every.shape[1]
     assert np.allclose(examples.mean, every.mean(1), rtol=1e-6)
@@ -199,6 +209,24 @@ def test_images_that_are_too_small_give_no_stimulus(
         assert found[layer].n_images.sum() == len(halves) - n_small
     small_in_half = np.bincount(halves[[9, 10]], minlength=2)
     assert found["2"].n_images.tolist() == (np.bincount(halves) - small_in_half).tolist()
+
+
+def test_a_network_that_cannot_take_a_small_image_is_not_shown_it(tmp_path: Path) -> None:
+    for name, shape in (("large", (40, 30)), ("small", (12, 18)), ("tiny", (5, 9))):
+        Image.fromarray(np.full((*shape, 3), 2, np.uint8)).save(tmp_path / f"{name}.png")
+    images = open_images(tmp_path)
+    model = Model(nn.Sequential(nn.Conv2d(3, 2, 7), nn.Conv2d(2, 2, 9)), "unpadded")
+    geometries = find_geometry(model, ["0", "1"])
+    done: list[int] = []
+    found = collect_examples(model, images, geometries, np.zeros(3, np.int64), 3, on_images=done.append)
+    assert [found[layer].n_images[0] for layer in ("0", "1")] == [2, 1]
+    assert [found[layer].n_positions for layer in ("0", "1")] == [34 * 24 + 6 * 12, 26 * 16]
+    assert sum(done) == 3
+    geometries["1"] = replace(geometries["1"], is_global=True)
+    with pytest.raises(
+        EquiscopeError, match=r"unpadded cannot run on images of 12 x 18 px, such as small\.png"
+    ):
+        collect_examples(model, images, geometries, np.zeros(3, np.int64), 3)
 
 
 def test_units_with_fewer_stimuli_than_asked_are_filled_with_nothing(
@@ -358,8 +386,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @given(order=st.permutations(range(8)), cut=st.integers(0, 8))
 def test_merging_in_any_order_equals_one_pass(folder: Path, order: list[int], cut: int) -> None:
     parts = parts_of_a_set(folder)
-    images = open_images(folder)
-    model = model_of(whole_numbers())
     whole = reduce(merge_examples, parts)
     empty = empty_examples("2", 6, 3)
     left = reduce(merge_examples, [parts[i] for i in order[:cut]], empty)
@@ -371,11 +397,13 @@ def test_merging_in_any_order_equals_one_pass(folder: Path, order: list[int], cu
     assert np.array_equal(merged.maximum, whole.maximum)
     assert np.allclose(merged.mean, whole.mean, rtol=1e-9)
     assert np.allclose(merged.m2, whole.m2, rtol=1e-9)
-    if cut == 8:
-        one_pass = collect_examples(
-            model, images, find_geometry(model, ["2"]), split_halves(images.groups, 0), 3, per_image=2
-        )["2"]
-        assert same_stimuli(one_pass, whole)
+
+
+def test_one_pass_equals_merging_the_parts_of_each_image(folder: Path) -> None:
+    images, model = open_images(folder), model_of(whole_numbers())
+    halves = split_halves(images.groups, 0)
+    one_pass = collect_examples(model, images, find_geometry(model, ["2"]), halves, 3, per_image=2)["2"]
+    assert same_stimuli(one_pass, reduce(merge_examples, parts_of_a_set(folder)))
 
 
 def test_merging_two_halves_equals_one_pass(

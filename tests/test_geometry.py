@@ -222,10 +222,19 @@ def test_layers_that_see_the_whole_image_are_global(axis: int) -> None:
     assert find_geometry(Model(alone), ["1"])["1"].is_global
 
 
+@pytest.mark.parametrize("backwards", [False, True])
+def test_layers_that_see_everything_to_one_side_are_global(backwards: bool) -> None:
+    class Running(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.flip(2).cumsum(2).flip(2) if backwards else x.cumsum(2)
+
+    assert find_geometry(Model(nn.Sequential(conv(3, 4, 3), Running())), ["1"])["1"].is_global
+
+
 @pytest.mark.parametrize("use", [lambda g: g.patch_px, lambda g: g.position_in_patch()])
 def test_a_global_layer_has_no_patch(use: Callable[[LayerGeometry], object]) -> None:
     geometry = find_geometry(Model(nn.Sequential(conv(3, 4, 3), SqueezeExcite(4))), ["1"])["1"]
-    with pytest.raises(EquiscopeError, match="'1' sees the whole image.*whole images"):
+    with pytest.raises(EquiscopeError, match=r"'1' sees the whole image.*whole images"):
         use(geometry)
 
 

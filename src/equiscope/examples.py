@@ -190,25 +190,36 @@ def collect_examples(
     dict
         For each layer its ``Examples``. Memory does not grow with the number of images.
 
+    Raises
+    ------
+    EquiscopeError
+        If the network cannot run on an image.
+
     Notes
     -----
     Stimuli are only taken where the rotated patch has real content: the patch's diagonal stays inside the
     image where that leaves at least the middle quarter of it, and otherwise the centre stays in the middle
     quarter and corners are filled by reflection. A layer without a receptive field of its own has one stimulus
-    an image, the whole of it.
+    an image, the whole of it. An image that is smaller than a layer's patch takes no part in that layer.
     """
-    layers = list(geometries)
     found = {
         name: empty_examples(name, geometry.n_channels, n_examples) for name, geometry in geometries.items()
     }
     chosen = range(len(images)) if indices is None else indices
     for batch_indices, batch in images.batches(chosen, batch_size):
         height, width = batch.shape[-2:]
+        layers = [n for n, g in geometries.items() if g.is_global or min(height, width) >= g.patch_px]
 
         def read(layer: str, output: Tensor, height: int = height, width: int = width) -> Tensor:
             return _summarise(output, geometries[layer], (height, width), per_image)
 
-        recorded = model.record(batch, layers, read)
+        try:
+            recorded = model.record(batch, layers, read) if layers else {}
+        except RuntimeError as error:
+            raise EquiscopeError(
+                f"{model.name} cannot run on images of {height} x {width} px, such as "
+                f"{images.names[batch_indices[0]]} ({error}): leave out those that it does not take"
+            ) from error
         image = np.asarray(batch_indices, dtype=np.int64)
         for layer, summary in recorded.items():
             part = _examples_of_batch(
@@ -222,12 +233,10 @@ def collect_examples(
 
 def allowed_positions(
     geometry: LayerGeometry, image_shape: tuple[int, int], grid_shape: tuple[int, int]
-) -> tuple[slice, slice] | None:
-    """Positions (y, x) of a layer's grid on which a stimulus may be centred; None if the image is too small."""
+) -> tuple[slice, slice]:
+    """Positions (y, x) of a layer's grid on which a stimulus may be centred, in an image of at least a patch."""
     if geometry.is_global:
         return tuple(slice(n // 2, n // 2 + 1) for n in grid_shape)  # type: ignore[return-value]
-    if min(image_shape) < geometry.patch_px:
-        return None
     slices = []
     for axis in (0, 1):
         length = image_shape[axis]
@@ -257,13 +266,6 @@ def _summarise(
     m2 = ((flat - mean.unsqueeze(2)) ** 2).sum(2)
     columns_out = [mean, m2, flat.amax(2), torch.full_like(mean, count)]
     allowed = allowed_positions(geometry, image_shape, (rows, columns))
-    if allowed is None:
-        columns_out += [
-            torch.full_like(mean, -math.inf),
-            torch.zeros_like(mean),
-            torch.zeros_like(mean),
-        ] * per_image
-        return torch.stack(columns_out, dim=2)
     window = output[:, :, allowed[0], allowed[1]]
     window_columns = window.shape[3]
     ys = torch.arange(window.shape[2], device=output.device).view(1, 1, -1, 1)

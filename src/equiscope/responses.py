@@ -39,8 +39,8 @@ __all__ = [
 CHUNK_STIMULI = 64
 # Pixels of patches in one forward pass: large enough to keep two cores busy, small enough for their caches.
 _PIXELS_PER_PASS = 700_000
-
-
+# Pixels of patches cut together, 120 MB: a whole chunk for patches of up to 98 px at 16 angles.
+_PIXELS_PER_CUT = 10_000_000
 # Every stimulus starts its orbit at one of this many fractions of the angle step. Units tuned more narrowly than two
 # steps are sampled below their Nyquist rate; were every orbit sampled at the same angles, poses would be drawn
 # towards multiples of the step (by up to 2 degrees in GoogLeNet's mixed3a at 16 angles). Staggered, the aliases of
@@ -317,22 +317,20 @@ def measure_responses(
     angles_deg = responses.group.angles_deg
     starts = bank.start_deg(responses.group)
     per_pass = max(responses.group.order, _PIXELS_PER_PASS // size_px**2)
+    per_cut = max(1, _PIXELS_PER_CUT // (responses.group.order * size_px**2))
     for start in range(0, len(bank), CHUNK_STIMULI):
         stop = min(start + CHUNK_STIMULI, len(bank))
         if not _is_measured(responses, start, stop):
-            patches = cut_stimuli(
-                images,
-                geometry,
-                bank.image[start:stop],
-                bank.position[start:stop],
-                angles_deg,
-                size_px,
-                starts[start:stop],
-            ).flatten(0, 1)
-            parts = [
-                model.record(patches[i : i + per_pass], [bank.layer], read_centre)[bank.layer].cpu()
-                for i in range(0, len(patches), per_pass)
-            ]
+            parts = []
+            for first in range(start, stop, per_cut):
+                some = slice(first, min(first + per_cut, stop))
+                patches = cut_stimuli(
+                    images, geometry, bank.image[some], bank.position[some], angles_deg, size_px, starts[some]
+                ).flatten(0, 1)
+                parts += [
+                    model.record(patches[i : i + per_pass], [bank.layer], read_centre)[bank.layer].cpu()
+                    for i in range(0, len(patches), per_pass)
+                ]
             values = torch.cat(parts).view(stop - start, len(angles_deg), -1).numpy()
             if not np.isfinite(values).all():
                 channel = int(np.argwhere(~np.isfinite(values))[0, 2])
@@ -409,7 +407,7 @@ class OrbitCorrelations:
         height : ndarray, shape (unit, unit)
         angle_deg : ndarray, shape (unit, unit)
             The rotation g with ``v ≈ g · u``, degrees in [0, 360), refined by a parabola through the three
-            points about the maximum of the interpolated curve.
+            points about the maximum of the interpolated curve. NaN, as the height, where a unit did not vary.
         """
         step = 360.0 / n_grid
         wave = np.exp(1j * np.radians(np.outer(np.arange(n_grid) * step, np.arange(len(self.coefficients)))))
@@ -424,8 +422,9 @@ class OrbitCorrelations:
             bend = before - 2 * at + after
             shift = np.where(bend < -1e-9, 0.5 * (before - after) / np.where(bend < -1e-9, bend, 1), 0.0)
             height[row] = at - 0.25 * (before - after) * shift
-            angle[row] = (top + shift) * step % 360.0
-        return height, angle
+            angle[row] = np.where(np.isnan(at), np.nan, (top + shift) * step)
+        # Twice, because the first remainder of a tiny negative angle is 360 by rounding.
+        return height, angle % 360.0 % 360.0
 
 
 def correlate_orbits(

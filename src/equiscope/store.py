@@ -85,7 +85,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """Turn numbers and arrays into what JSON can hold; NaN, which it cannot, into null."""
+    """Turn values into what JSON in UTF-8 can hold; NaN and infinity, which it cannot, into null."""
     if isinstance(value, dict):
         return {str(key): _plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple, np.ndarray)):
@@ -96,11 +96,12 @@ def _plain(value: Any) -> Any:
         return int(value)
     if isinstance(value, (float, np.floating)):
         return float(value) if math.isfinite(value) else None
-    return value if value is None or isinstance(value, str) else str(value)
+    # A file name that is not valid UTF-8 reaches Python as lone surrogates, which UTF-8 cannot hold.
+    return None if value is None else str(value).encode(errors="backslashreplace").decode()
 
 
 def to_json(document: dict[str, Any]) -> str:
-    """Word a document as JSON; NaN, which JSON cannot hold, becomes null."""
+    """Word a document as JSON; NaN and infinity, which JSON cannot hold, become null."""
     return json.dumps(_plain(document), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -116,7 +117,7 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises
     ------
     EquiscopeError
-        If it is not there, is not JSON, or is of a newer schema than this version knows.
+        If it is not there, is not JSON, is no document of a run, or is of a newer schema than this version knows.
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
@@ -128,9 +129,13 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise EquiscopeError(f"{path} cannot be read as JSON ({error}): run the survey again") from error
     version = document.get("schema_version") if isinstance(document, dict) else None
-    if not isinstance(version, int) or version > SCHEMA_VERSION:
+    if not isinstance(version, int) or version < 1:
         raise EquiscopeError(
-            f"{path} has schema version {version!r}, this equiscope reads 1 to {SCHEMA_VERSION}: update equiscope"
+            f"{path} has schema version {version!r}, expected 1 to {SCHEMA_VERSION}: it is no file of a run"
+        )
+    if version > SCHEMA_VERSION:
+        raise EquiscopeError(
+            f"{path} has schema version {version}, this equiscope reads 1 to {SCHEMA_VERSION}: update equiscope"
         )
     return dict(document)
 
@@ -208,18 +213,9 @@ def read_units(document: dict[str, Any]) -> tuple[Unit, ...]:
     return tuple(Unit(**_with_nan(unit)) for unit in document["units"])
 
 
+# The fields that hold NaN where something could not be measured.
 _NUMBERS = frozenset(
-    {
-        "mean",
-        "sd",
-        "pose_deg",
-        "score",
-        "score_low",
-        "score_high",
-        "disagreement_deg",
-        "phase_coherence",
-        "q_value",
-    }
+    part.name for kind in (Unit, Member, Family) for part in fields(kind) if part.type in ("float", float)
 )
 
 

@@ -205,7 +205,7 @@ def phase_coherence(correlations: OrbitCorrelations, candidate: Candidate) -> fl
     turned = pairs * np.exp(1j * np.outer(frequency, relative))
     higher = turned[frequency > candidate.stabiliser_order]
     energy = float(np.abs(higher).sum())
-    if energy < _LEAST_HARMONICS * float(np.abs(turned[1:]).sum()):
+    if energy <= _LEAST_HARMONICS * float(np.abs(turned[1:]).sum()):
         return float("nan")
     return float(higher.real.sum()) / energy
 

@@ -11,6 +11,7 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
 from equiscope.errors import EquiscopeError
+from equiscope.models.googlenet import MixedBlock, Widths
 from equiscope.models.model import Model
 
 __all__ = ["LAYERS", "Mini", "build"]
@@ -20,50 +21,6 @@ LAYERS = ("conv2d0", "conv2d1", "mixed3a", "mixed3b", "mixed4a")
 # Channel means and standard deviations of the training images, RGB in [0, 1].
 _MEAN = (0.48, 0.45, 0.40)
 _SD = (0.27, 0.26, 0.28)
-
-
-class MixedBlock(nn.Module):
-    """An inception block: 1x1, 1x1 -> 3x3, 1x1 -> 5x5 and pool -> 1x1, concatenated before their ReLU.
-
-    Parameters
-    ----------
-    n_in
-        Input channels.
-    n_1x1, n_3x3, n_5x5, n_pool
-        Output channels of the branches, in the order of their concatenation.
-    n_3x3_bottleneck, n_5x5_bottleneck
-        Channels of the 1x1 bottlenecks.
-    """
-
-    def __init__(
-        self,
-        n_in: int,
-        n_1x1: int,
-        n_3x3_bottleneck: int,
-        n_3x3: int,
-        n_5x5_bottleneck: int,
-        n_5x5: int,
-        n_pool: int,
-    ) -> None:
-        super().__init__()
-        self.branch_1x1 = nn.Conv2d(n_in, n_1x1, 1)
-        self.bottleneck_3x3 = nn.Conv2d(n_in, n_3x3_bottleneck, 1)
-        self.branch_3x3 = nn.Conv2d(n_3x3_bottleneck, n_3x3, 3, padding=1)
-        self.bottleneck_5x5 = nn.Conv2d(n_in, n_5x5_bottleneck, 1)
-        self.branch_5x5 = nn.Conv2d(n_5x5_bottleneck, n_5x5, 5, padding=2)
-        self.pool_reduce = nn.Conv2d(n_in, n_pool, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (image, n_in, y, x), after ReLU, to the concatenated branches before theirs."""
-        return torch.cat(
-            [
-                self.branch_1x1(x),
-                self.branch_3x3(F.relu(self.bottleneck_3x3(x))),
-                self.branch_5x5(F.relu(self.bottleneck_5x5(x))),
-                self.pool_reduce(F.max_pool2d(x, 3, stride=1, padding=1)),
-            ],
-            dim=1,
-        )
 
 
 class Mini(nn.Module):
@@ -77,9 +34,9 @@ class Mini(nn.Module):
         super().__init__()
         self.conv2d0 = nn.Conv2d(3, 48, 7, stride=2, padding=3)
         self.conv2d1 = nn.Conv2d(48, 96, 3, padding=1)
-        self.mixed3a = MixedBlock(96, 16, 56, 80, 16, 24, 8)
-        self.mixed3b = MixedBlock(128, 32, 64, 112, 24, 40, 8)
-        self.mixed4a = MixedBlock(192, 64, 80, 128, 24, 40, 24)
+        self.mixed3a = MixedBlock(96, Widths(16, 56, 80, 16, 24, 8))
+        self.mixed3b = MixedBlock(128, Widths(32, 64, 112, 24, 40, 8))
+        self.mixed4a = MixedBlock(192, Widths(64, 80, 128, 24, 40, 24))
         self.classifier = nn.Linear(256, n_classes)
 
     def forward(self, x: Tensor) -> Tensor:

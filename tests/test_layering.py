@@ -1,0 +1,130 @@
+"""Imports only go down the list of modules, the package's door is pinned, and nothing prints or asserts."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import equiscope
+
+PACKAGE = Path(equiscope.__file__).parent
+# From the bottom up. A module may import those before it; the modules of a package import each other freely.
+ORDER = (
+    "groups",
+    "significance",
+    "transforms",
+    "stimuli",
+    "models",
+    "examples",
+    "responses",
+    "synchronisation",
+    "families",
+    "store",
+    "report",
+    "testing",
+    "survey",
+    "cli",
+)
+# What every module may use; they use nothing of the package themselves.
+FREE = ("errors", "allocator")
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def module_of(file: Path) -> str:
+    """First part of a file's module name below the package: ``models`` for models/geometry.py."""
+    return file.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def imports_of(tree: ast.AST) -> Iterator[str]:
+    """Modules of the package that a file imports, anywhere in it, by the first part of their names."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports inside the package are absolute"
+            module = node.module or ""
+            names = [f"{module}.{alias.name}" for alias in node.names] if module == "equiscope" else [module]
+        else:
+            continue
+        for name in names:
+            # The package itself is imported for its version; that is checked by what is taken from it.
+            if name.startswith("equiscope."):
+                yield name.split(".")[1]
+
+
+def going_up(module: str, tree: ast.AST) -> list[str]:
+    """Imports of a file that the list does not allow."""
+    if module in FREE:
+        return list(imports_of(tree))
+    below = {*FREE, module, *ORDER[: ORDER.index(module)]}
+    return [name for name in imports_of(tree) if name not in below]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_imports_go_down(file: Path) -> None:
+    module = module_of(file)
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    if module == "__init__":
+        assert set(imports_of(tree)) <= {*ORDER, *FREE} - {"cli"}
+    else:
+        assert going_up(module, tree) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "line"),
+    [
+        ("groups", "from equiscope.significance import circular_mean_deg"),
+        ("models", "from equiscope import survey"),
+        ("errors", "import equiscope.groups"),
+        ("examples", "def late():\n    from equiscope.report.page import render_page"),
+    ],
+)
+def test_an_import_that_goes_up_is_found(module: str, line: str) -> None:
+    assert going_up(module, ast.parse(line))
+
+
+def test_every_module_has_its_place() -> None:
+    assert {module_of(file) for file in FILES} == {*ORDER, *FREE, "__init__"}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_the_root_is_imported_for_the_version_only(file: Path) -> None:
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    taken = {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "equiscope"
+    }
+    assert taken <= {"__version__"}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_nothing_prints_or_asserts(file: Path) -> None:
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        assert not isinstance(node, ast.Assert), f"assert in line {node.lineno}"
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id != "print", f"print in line {node.lineno}"
+
+
+def test_the_door_is_pinned() -> None:
+    assert sorted(equiscope.__all__) == [
+        "EquiscopeError",
+        "Family",
+        "ImageSet",
+        "Member",
+        "MissingExtraError",
+        "Model",
+        "Run",
+        "Unit",
+        "__version__",
+        "load_model",
+        "load_run",
+        "open_images",
+        "survey",
+    ]
+    assert all(hasattr(equiscope, name) for name in equiscope.__all__)
