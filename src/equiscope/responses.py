@@ -32,6 +32,7 @@ __all__ = [
     "cut_stimuli",
     "measure_responses",
     "open_responses",
+    "patches_per_pass",
     "scramble_responses",
 ]
 
@@ -316,7 +317,7 @@ def measure_responses(
 
     angles_deg = responses.group.angles_deg
     starts = bank.start_deg(responses.group)
-    per_pass = max(responses.group.order, _PIXELS_PER_PASS // size_px**2)
+    per_pass = patches_per_pass(size_px, responses.group.order)
     per_cut = max(1, _PIXELS_PER_CUT // (responses.group.order * size_px**2))
     for start in range(0, len(bank), CHUNK_STIMULI):
         stop = min(start + CHUNK_STIMULI, len(bank))
@@ -341,6 +342,11 @@ def measure_responses(
             responses.array[start:stop] = values
         if on_stimuli is not None:
             on_stimuli(stop - start)
+
+
+def patches_per_pass(size_px: int, order: int) -> int:
+    """Patches that ``measure_responses`` puts into one forward pass: at least one stimulus under all elements."""
+    return max(order, _PIXELS_PER_PASS // size_px**2)
 
 
 def _is_measured(responses: Responses, start: int, stop: int) -> bool:
