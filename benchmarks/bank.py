@@ -1,6 +1,7 @@
-"""Cost of the stimulus bank against plain forward passes of the same number of patches of the same size.
+r"""Cost of the stimulus bank against plain forward passes of the same number of patches of the same size.
 
-    python benchmarks/bank.py --weights bvlc_googlenet_fp16.npz --images photos.tar
+    python benchmarks/bank.py --model googlenet --weights bvlc_googlenet_fp16.npz --images photos.tar \
+        --layers conv2d0,conv2d2,mixed3a,mixed3b
 
 For each layer, in one process and in turn: a bank of stimuli measured as the survey does it (images decoded, stimuli
 cut and turned, centre responses written to disk), and the same number of random patches run through the same part of
@@ -55,10 +56,10 @@ def time_plain(model: equiscope.Model, geometry: LayerGeometry, n_patches: int, 
 def main() -> None:
     """Print one line for each layer."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--model", default="googlenet")
+    parser.add_argument("--model", default="mini")
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--images", type=Path)
-    parser.add_argument("--layers", default="conv2d0,conv2d2,mixed3a,mixed3b")
+    parser.add_argument("--layers")
     parser.add_argument("--stimuli", type=int, default=256)
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
@@ -67,7 +68,9 @@ def main() -> None:
         equiscope.load_model(options.model, options.weights),
         equiscope.open_images(options.images),
     )
-    geometries = find_geometry(model, options.layers.split(","))
+    geometries = find_geometry(
+        model, model.resolve_layers(options.layers.split(",") if options.layers else None)
+    )
     chosen = range(0, len(images), max(1, len(images) // 300))
     halves = split_halves(images.groups, 0)
     examples = collect_examples(model, images, geometries, halves, 3, indices=chosen)

@@ -22,6 +22,7 @@ from equiscope.errors import EquiscopeError
 from equiscope.examples import (
     NO_IMAGE,
     Examples,
+    allowed_positions,
     collect_examples,
     empty_examples,
     merge_examples,
@@ -259,6 +260,33 @@ def test_no_stimulus_is_nearer_to_the_border_than_its_rotated_patch_needs(
             assert (centre <= np.array(shape) - 1 - reach).all()
             n_checked += 1
     assert n_checked > 30
+
+
+@settings(deadline=None)
+@given(
+    n=st.tuples(st.integers(0, 40), st.integers(0, 40)),
+    stride=st.integers(1, 9),
+    field=st.integers(1, 20),
+    half_start=st.integers(-12, 4),
+)
+def test_allowed_positions_are_those_of_a_slow_search(
+    n: tuple[int, int], stride: int, field: int, half_start: int
+) -> None:
+    centre = half_start + (field - 1) / 2
+    geometry = LayerGeometry("l", 1, (stride, stride), (field, field), (centre, centre))
+    shape = (geometry.patch_px + n[0], geometry.patch_px + n[1])
+    # Padded so that the grid covers the image.
+    grid = tuple(int((length - 1 - centre) // stride) + 1 for length in shape)
+    found = allowed_positions(geometry, shape, grid)
+    for axis in (0, 1):
+        wanted = may_be_centred(geometry, shape[axis], axis, grid[axis])
+        positions = list(range(grid[axis]))[found[axis]]
+        middle = (shape[axis] - 1) / 2 - centre
+        if len(wanted) == 1 and len(positions) == 1:
+            # Of two equally central ones either may be taken.
+            assert abs(stride * positions[0] - middle) == abs(stride * wanted[0] - middle)
+        else:
+            assert positions == wanted
 
 
 def test_a_layer_asked_alone_or_in_other_batches_gives_the_same(

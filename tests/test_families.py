@@ -28,11 +28,19 @@ ORDER = 16
 
 
 def tuned(
-    poses_deg: list[float], *, period: int = 1, width: float = 2.0, n_stimuli: int = 160, seed: int = 0
+    poses_deg: list[float],
+    *,
+    period: int = 1,
+    width: float = 2.0,
+    n_stimuli: int = 160,
+    seed: int = 0,
+    shown_deg: np.ndarray | None = None,
 ) -> np.ndarray:
     """Responses of ideal units to stimuli at random angles: shape (stimulus, element, unit)."""
     rng = np.random.default_rng(seed)
     shown = rng.uniform(0, 360, (n_stimuli, 1, 1))
+    if shown_deg is not None:
+        shown = shown_deg[:, None, None]
     strength = rng.uniform(0.5, 2, (n_stimuli, 1, 1))
     starts = (np.arange(n_stimuli) % 4 * (360 / ORDER / 4))[:, None, None]
     angle = shown + starts + CyclicGroup(ORDER).angles_deg[None, :, None]
@@ -159,6 +167,15 @@ class TestFindCandidates:
         found = find_candidates(correlations, np.arange(10))
         assert [list(c.channels) for c in found] == [[0, 1, 2, 3, 4, 5, 6], [7, 8, 9]]
 
+    def test_one_look_alike_is_let_go(self) -> None:
+        # A single unit cannot found a family of its own; it fits well enough to be taken in, and must not stay.
+        values = np.concatenate([tuned(IRREGULAR, width=2.0), tuned([140.0], width=9.0)], axis=2)
+        correlations = correlate_orbits(as_responses(values), 0)
+        (found,) = find_candidates(correlations, np.arange(8))
+        assert list(found.channels) == [0, 1, 2, 3, 4, 5, 6]
+        everyone = synchronise(correlations, np.arange(8))
+        assert 0.75 < consensus(correlations, everyone)[7] < 0.95
+
     def test_a_loose_family_is_kept_whole(self) -> None:
         values = noisy(tuned(IRREGULAR), 1.0)
         found = find_candidates(correlate_orbits(as_responses(values), 0), np.arange(7))
@@ -213,6 +230,28 @@ class TestFindFamilies:
         assert result.families == ()
         assert result.n_refused == 1
 
+    def test_scores_are_those_of_the_verifying_half(self) -> None:
+        # The verifying half is noisier: its scores must be the ones that are shown.
+        values = np.concatenate([tuned(IRREGULAR, n_stimuli=80), noisy(tuned(IRREGULAR, n_stimuli=80), 1.0)])
+        family = search(values).families[0]
+        candidate = Candidate(family.channels, family.poses_deg, 1)
+        responses = as_responses(values)
+        assert [m.score for m in family.members] == pytest.approx(
+            consensus(correlate_orbits(responses, 1), candidate), abs=1e-5
+        )
+        assert family.score < 0.9 < consensus(correlate_orbits(responses, 0), candidate).mean()
+        assert family.disagreement_deg == pytest.approx(
+            edge_disagreement_deg(correlate_orbits(responses, 1), candidate), abs=1e-4
+        )
+
+    def test_nothing_is_accepted_beyond_what_the_null_can_show(self) -> None:
+        # Twenty draws and one family cannot show a false-discovery rate below 1 / 20.
+        values = noisy(tuned(IRREGULAR), 0.3)
+        assert search(values, false_discovery_rate=0.05).families[0].q_value == pytest.approx(0.05)
+        refused = search(values, false_discovery_rate=0.04)
+        assert refused.families == ()
+        assert refused.n_refused == 1
+
     def test_permuting_channels_permutes_families(self) -> None:
         values = np.concatenate([noisy(tuned(IRREGULAR), 0.3), random_smooth_units(6, 160, seed=6)], axis=2)
         order = np.random.default_rng(8).permutation(13)
@@ -262,25 +301,24 @@ class TestFindFamilies:
 
 class TestJointTuning:
     def test_members_peak_at_their_poses(self) -> None:
-        values = tuned(IRREGULAR)
-        responses, examples = as_responses(values), as_examples(values)
-        # Stimuli as a survey picks them: each drives its unit at the angle at which it was found.
-        angle = values.argmax(1)
-        values = np.concatenate(
-            [np.roll(values[p : p + 1], -angle[p, p % 7], axis=1) for p in range(len(values))]
-        )
+        # Stimuli as a survey picks them: upright, each shows the feature at the pose of the unit that it drives.
+        driven = np.arange(160) % 7
+        values = tuned(IRREGULAR, shown_deg=np.array(IRREGULAR)[driven])
         image = np.full((2, 7, 4), -1)
         for unit in range(7):
-            mine = np.flatnonzero(np.arange(len(values)) % 7 == unit)
-            image[1, unit] = mine[mine >= len(values) // 2][:4]
+            image[1, unit] = np.flatnonzero((driven == unit) & (np.arange(160) >= 80))[:4]
         responses = as_responses(values)
-        examples = dataclasses.replace(examples, image=image)
+        examples = dataclasses.replace(as_examples(values), image=image)
         family = find_families(responses, examples, n_null=20).families[0]
         tuning = joint_tuning(responses, examples, family)
         assert tuning.shape == (7, ORDER)
         assert tuning.max(1) == pytest.approx(np.ones(7))
-        peaks = tuning.argmax(1) * 360 / ORDER
-        assert np.abs(circular_difference_deg(peaks, family.poses_deg)).max() < 360 / ORDER
+        angles = CyclicGroup(ORDER).angles_deg
+        middles = np.array([circular_mean_deg(angles, row) for row in tuning])
+        # The tuning is not symmetric, so its middle is off its peak, for every member alike.
+        own = tuned([0.0], shown_deg=np.zeros(1), n_stimuli=1)[0, :, 0]
+        expected = circular_difference_deg(middles - circular_mean_deg(angles, own), family.poses_deg)
+        assert np.abs(expected).max() < 2
 
     def test_without_held_out_stimuli_it_is_not_measured(self) -> None:
         values = tuned(IRREGULAR)

@@ -332,18 +332,16 @@ def test_a_patch_answers_as_the_full_image_does(name: str, rows: int, columns: i
     check_patch(model, layer, geometry, shape, seed)
 
 
-@pytest.mark.parametrize("layer", ["conv2d0", "conv2d2", "mixed3a", "mixed3b"])
-def test_a_patch_answers_as_the_full_image_does_in_googlenet(layer: str) -> None:
-    model = in_double(built(GoogLeNet))
-    geometry = find_geometry(model, [layer])[layer]
-    check_patch(model, layer, geometry, (geometry.patch_px + 31, geometry.patch_px + 50), seed=0)
-
-
-@pytest.mark.parametrize("layer", ["conv1", "fire3", "fire5"])
-def test_a_patch_answers_as_the_full_image_does_in_squeezenet(layer: str) -> None:
-    model = in_double(built(SqueezeNet))
-    geometry = find_geometry(model, [layer])[layer]
-    check_patch(model, layer, geometry, (geometry.patch_px + 31, geometry.patch_px + 50), seed=0)
+@pytest.mark.parametrize(
+    ("network", "layers"),
+    [(GoogLeNet, ("conv2d0", "conv2d2", "mixed3a", "mixed3b")), (SqueezeNet, ("conv1", "fire3", "fire5"))],
+)
+def test_a_patch_answers_as_the_full_image_does_in_built_in_networks(
+    network: Callable[[], nn.Module], layers: tuple[str, ...]
+) -> None:
+    model = in_double(built(network))
+    for layer, geometry in find_geometry(model, layers).items():
+        check_patch(model, layer, geometry, (geometry.patch_px + 17, geometry.patch_px + 30), seed=0)
 
 
 def test_the_patch_grows_to_the_grid_that_both_axes_share() -> None:
