@@ -21,7 +21,7 @@ from equiscope.synchronisation import (
     edge_disagreement_deg,
     find_candidates,
     find_stabiliser_order,
-    is_coherent,
+    is_consistent,
     phase_coherence,
 )
 
@@ -193,8 +193,8 @@ def find_families(
     Notes
     -----
     The search sees only stimuli of half 0. Scores, intervals, disagreement, coherence and q-values come from half 1
-    at the poses that half 0 gave. A family is accepted if its phases are coherent and its score stands out from
-    the null, whose draws are searched and verified in the same way.
+    at the poses that half 0 gave. A family is accepted if its phases are coherent, its cycles close and its score
+    stands out from the null, whose draws are searched and verified in the same way.
     """
 
     def step() -> None:
@@ -214,16 +214,15 @@ def find_families(
             for half in (0, 1)
         ]
         found = find_candidates(null[0], eligible, min_score=min_score)
-        null_scores.append(
-            [float(consensus(null[1], c).mean()) for c in found if is_coherent(phase_coherence(null[1], c))]
-        )
+        null_scores.append([float(consensus(null[1], c).mean()) for c in found if is_consistent(null[1], c)])
         step()
     member_scores = [consensus(verifying, candidate) for candidate in candidates]
     scores = [float(score.mean()) for score in member_scores]
-    coherences = [phase_coherence(verifying, candidate) for candidate in candidates]
-    coherent = [index for index in range(len(candidates)) if is_coherent(coherences[index])]
-    q_values = dict(zip(coherent, family_q_values([scores[i] for i in coherent], null_scores), strict=True))
-    accepted = [index for index in coherent if q_values[index] <= false_discovery_rate]
+    consistent = [i for i, candidate in enumerate(candidates) if is_consistent(verifying, candidate)]
+    q_values = dict(
+        zip(consistent, family_q_values([scores[i] for i in consistent], null_scores), strict=True)
+    )
+    accepted = [index for index in consistent if q_values[index] <= false_discovery_rate]
     resampled = _bootstrap(responses, [candidates[index] for index in accepted], seed)
     families = []
     for number, (index, samples) in enumerate(zip(accepted, resampled, strict=True), start=1):
@@ -240,7 +239,7 @@ def find_families(
                 score_low=float(family_low),
                 score_high=float(family_high),
                 disagreement_deg=edge_disagreement_deg(verifying, candidate),
-                phase_coherence=coherences[index],
+                phase_coherence=phase_coherence(verifying, candidate),
                 q_value=float(q_values[index]),
                 stabiliser_order=candidate.stabiliser_order,
                 gap_deviation_deg=deviation,

@@ -26,7 +26,7 @@ from equiscope.models import Model, load_model
 from equiscope.models.geometry import LayerGeometry, find_geometry
 from equiscope.report.document import build_document
 from equiscope.report.page import render_page
-from equiscope.responses import build_bank, measure_responses, open_responses
+from equiscope.responses import build_bank, measure_responses, not_finite, open_responses
 from equiscope.stimuli import ImageFailure, ImageSet, open_images
 from equiscope.store import (
     SCHEMA_VERSION,
@@ -352,6 +352,11 @@ class _Survey:
                     self.model, self.images, geometries, half, per_half, indices=shard, per_image=per_image
                 )
                 found = {layer: merge_examples(found[layer], part[layer]) for layer in geometries}
+                for layer, examples in found.items():
+                    if not np.isfinite(examples.mean).all():
+                        raise EquiscopeError(
+                            not_finite(self.model, layer, int(np.argmin(np.isfinite(examples.mean))))
+                        )
                 save_examples(path, found, shard.stop, self._failures())
                 on_images(len(shard))
         return found

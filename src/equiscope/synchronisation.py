@@ -16,6 +16,7 @@ from equiscope.significance import circular_difference_deg
 __all__ = [
     "GRID_DEG",
     "INVARIANCE_CUT",
+    "MAX_DISAGREEMENT_DEG",
     "MIN_COHERENCE",
     "MIN_SCORE",
     "Candidate",
@@ -24,6 +25,7 @@ __all__ = [
     "find_candidates",
     "find_stabiliser_order",
     "is_coherent",
+    "is_consistent",
     "phase_coherence",
     "synchronise",
 ]
@@ -38,11 +40,16 @@ MIN_SCORE = 0.35
 # Smallest phase coherence of an accepted family. Exact copies have 0.90 or more, GoogLeNet's families 0.95 in the
 # median; the smooth random patterns of the planted network, which resemble each other by chance, 0.51 to 0.58.
 MIN_COHERENCE = 0.75
+# Largest median difference, degrees, between the pairs' own relative poses and the family's: half of the step of 16
+# angles. GoogLeNet's families have 1 in the median and 5 at most; units whose pairs lock onto different ones of several
+# equal peaks, 50 to 90.
+MAX_DISAGREEMENT_DEG = 11.25
 # Below this share of the oriented energy in higher harmonics there is nothing to be coherent.
 _LEAST_HARMONICS = 1e-3
 # Families are first linked at the higher level and then, among what is left, at the lower: a single low level
 # would join families that merely resemble each other.
 _LINK_LEVELS = (0.5, MIN_SCORE)
+_LEVEL_STEP = 0.1
 # A unit whose correlation with itself never falls below this under any rotation counts as invariant.
 INVARIANCE_CUT = 0.7
 # A member may be this many times as far from the others as members usually are ...
@@ -210,6 +217,14 @@ def phase_coherence(correlations: OrbitCorrelations, candidate: Candidate) -> fl
     return float(higher.real.sum()) / energy
 
 
+def is_consistent(correlations: OrbitCorrelations, candidate: Candidate) -> bool:
+    """Whether a family's phases are coherent and its cycles close, on the given half of the images."""
+    return (
+        is_coherent(phase_coherence(correlations, candidate))
+        and edge_disagreement_deg(correlations, candidate) <= MAX_DISAGREEMENT_DEG
+    )
+
+
 def is_coherent(coherence: float) -> bool:
     """Whether a phase coherence allows a family; one that could not be measured does not forbid it."""
     return not coherence < MIN_COHERENCE
@@ -239,18 +254,15 @@ def find_candidates(
     Notes
     -----
     Average linkage on ``1 - max_g rho_uv(g)`` proposes groups; each is synchronised, and members that do not hold
-    together with it are let go until the rest does; units left over join the family that they fit, and what then
-    remains is linked again. Cost: a few seconds for 1,000 units.
+    together with it are let go until the rest does. A group without phase coherence is linked again more tightly,
+    for copies may be hidden among units that only share a direction. Units left over join the family that they fit,
+    and what then remains is linked again. Cost: a few seconds for 1,000 units.
     """
     found: list[Candidate] = []
     pool = np.asarray(units, dtype=np.int64)
     for level in sorted({max(level, min_score) for level in _LINK_LEVELS}, reverse=True):
         while len(pool) >= min_size:
-            fresh = []
-            for group in _link(correlations.peaks(pool, _GRID)[0], level, min_size):
-                candidate = _hold_together(correlations, pool[group], min_score, min_size)
-                if candidate is not None:
-                    fresh.append(candidate)
+            fresh = _found(correlations, pool, level, min_score, min_size)
             found += fresh
             pool = _left_over(units, found)
             found = _adopt(correlations, found, pool, min_score)
@@ -259,6 +271,26 @@ def find_candidates(
                 break
     ordered = [_in_order(candidate) for candidate in found]
     return sorted(ordered, key=lambda c: (-len(c.channels), int(c.channels[0])))
+
+
+def _found(
+    correlations: OrbitCorrelations, pool: Ints, level: float, min_score: float, min_size: int
+) -> list[Candidate]:
+    """Coherent families that linkage at ``level`` founds, or at the next levels up in groups that are not coherent.
+
+    What stays incoherent up to the tightest level is returned as it was found: it counts as a refused candidate.
+    """
+    families = []
+    for group in _link(correlations.peaks(pool, _GRID)[0], level, min_size):
+        candidate = _hold_together(correlations, pool[group], min_score, min_size)
+        if candidate is None:
+            continue
+        parts = []
+        if not is_coherent(phase_coherence(correlations, candidate)) and level + _LEVEL_STEP < 1:
+            tighter = _found(correlations, candidate.channels, level + _LEVEL_STEP, min_score, min_size)
+            parts = [part for part in tighter if is_coherent(phase_coherence(correlations, part))]
+        families += parts or [candidate]
+    return families
 
 
 def _link(height: NDArray[np.float32], level: float, min_size: int) -> list[Ints]:
@@ -324,7 +356,13 @@ def _adopt(
         joining = pool[(fit.argmax(0) == index) & (fit[index] >= needed)]
         if len(joining):
             members = np.concatenate([candidate.channels, joining])
-            candidate = _hold_together(correlations, members, min_score, len(candidate.channels)) or candidate
+            larger = _hold_together(correlations, members, min_score, len(candidate.channels))
+            # Newcomers that share no more than a direction must not cost a family its coherence.
+            if larger is not None and (
+                is_coherent(phase_coherence(correlations, larger))
+                or not is_coherent(phase_coherence(correlations, candidate))
+            ):
+                candidate = larger
         grown.append(candidate)
     return grown
 
