@@ -14,12 +14,14 @@ from equiscope.responses import Bank, OrbitCorrelations, Responses, correlate_or
 from equiscope.significance import circular_difference_deg, circular_mean_deg
 from equiscope.synchronisation import (
     GRID_DEG,
+    MAX_DISAGREEMENT_DEG,
     MIN_COHERENCE,
     Candidate,
     consensus,
     edge_disagreement_deg,
     find_candidates,
     find_stabiliser_order,
+    is_consistent,
     phase_coherence,
     synchronise,
 )
@@ -94,6 +96,16 @@ def random_smooth_units(n_units: int, n_stimuli: int, seed: int) -> np.ndarray:
         + np.radians(CyclicGroup(ORDER).angles_deg)[None, :, None]
     )
     return rng.uniform(0.5, 2, (n_stimuli, 1, n_units)) * np.exp(2 * (np.cos(angle) - 1))
+
+
+def sharing_a_direction(phases: np.ndarray, poses_deg: np.ndarray) -> np.ndarray:
+    """Units with one strong fundamental at their poses and higher harmonics at phases of their own."""
+    rng = np.random.default_rng(0)
+    shown = rng.uniform(0, 360, (160, 1, 1))
+    starts = (np.arange(160) % 4 * (360 / ORDER / 4))[:, None, None]
+    angle = np.radians(shown + starts + CyclicGroup(ORDER).angles_deg[None, :, None] - poses_deg)
+    higher = sum(0.45 * np.cos((k + 2) * angle - phases[:, k]) for k in range(3))
+    return 2.5 + np.cos(angle) + higher
 
 
 class TestSynchronise:
@@ -175,6 +187,27 @@ class TestFindCandidates:
         assert list(found.channels) == [0, 1, 2, 3, 4, 5, 6]
         everyone = synchronise(correlations, np.arange(8))
         assert 0.75 < consensus(correlations, everyone)[7] < 0.95
+
+    def test_copies_hidden_among_units_that_share_a_direction(self) -> None:
+        poses = np.array([0.0, 37.0, 81.0, 140.0, 205.0, 311.0])
+        copies = sharing_a_direction(np.tile([0.5, 0.3, 1.1], (6, 1)), poses)
+        others = sharing_a_direction(np.random.default_rng(1).uniform(0, 2 * np.pi, (6, 3)), poses + 20)
+        correlations = correlate_orbits(as_responses(np.concatenate([copies, others], axis=2)), 0)
+        everyone = synchronise(correlations, np.arange(12))
+        assert consensus(correlations, everyone).min() > 0.5
+        assert phase_coherence(correlations, everyone) < MIN_COHERENCE
+        coherent = [c for c in find_candidates(correlations, np.arange(12)) if is_consistent(correlations, c)]
+        assert [0, 1, 2, 3, 4, 5] in [c.channels.tolist() for c in coherent]
+
+    def test_pairs_that_do_not_close_are_inconsistent(self) -> None:
+        correlations = correlate_orbits(as_responses(tuned(IRREGULAR)), 0)
+        candidate = synchronise(correlations, np.arange(7))
+        assert is_consistent(correlations, candidate)
+        moved = dataclasses.replace(
+            candidate, poses_deg=candidate.poses_deg + np.array([0, 25, 0, -25, 0, 25, -25])
+        )
+        assert edge_disagreement_deg(correlations, moved) > MAX_DISAGREEMENT_DEG
+        assert not is_consistent(correlations, moved)
 
     def test_a_loose_family_is_kept_whole(self) -> None:
         values = noisy(tuned(IRREGULAR), 1.0)

@@ -262,6 +262,13 @@ class TestBadInput:
         with pytest.raises(EquiscopeError, match="channel 2"):
             equiscope.survey(module, crops, layers=["0"], out=tmp_path / "run")
 
+    def test_a_network_that_answers_with_nothing_but_nan(self, crops: Path, tmp_path: Path) -> None:
+        module = bars()
+        with torch.no_grad():
+            module[0].weight.fill_(math.nan)
+        with pytest.raises(EquiscopeError, match="channel 0"):
+            equiscope.survey(module, crops, layers=["0"], out=tmp_path / "run")
+
 
 class TestRealNetworks:
     def test_conv2d2_of_googlenet_has_its_families(self, shared: Path, tmp_path: Path) -> None:

@@ -335,15 +335,15 @@ def measure_responses(
             values = torch.cat(parts).view(stop - start, len(angles_deg), -1).numpy()
             if not np.isfinite(values).all():
                 channel = int(np.argwhere(~np.isfinite(values))[0, 2])
-                raise EquiscopeError(not_finite(model, bank.layer, channel))
+                raise not_finite(model, bank.layer, channel)
             responses.array[start:stop] = values
         if on_stimuli is not None:
             on_stimuli(stop - start)
 
 
-def not_finite(model: Model, layer: str, channel: int) -> str:
-    """Word the message about a network that answers with NaN or infinity."""
-    return (
+def not_finite(model: Model, layer: str, channel: int) -> EquiscopeError:
+    """Build the error for a network that answers with NaN or infinity."""
+    return EquiscopeError(
         f"{model.name} answers with NaN or infinity in layer {layer!r}, channel {channel}: "
         "check its weights and the value range that it expects (images come as RGB in [0, 1])"
     )

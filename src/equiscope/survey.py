@@ -354,9 +354,7 @@ class _Survey:
                 found = {layer: merge_examples(found[layer], part[layer]) for layer in geometries}
                 for layer, examples in found.items():
                     if not np.isfinite(examples.mean).all():
-                        raise EquiscopeError(
-                            not_finite(self.model, layer, int(np.argmin(np.isfinite(examples.mean))))
-                        )
+                        raise not_finite(self.model, layer, int(np.argmin(np.isfinite(examples.mean))))
                 save_examples(path, found, shard.stop, self._failures())
                 on_images(len(shard))
         return found
