@@ -151,6 +151,7 @@ def make_family(layer: str, channels: list[int], number: int, generator: np.rand
         "score_low": score - 0.05,
         "score_high": score + 0.03,
         "disagreement_deg": float(generator.gamma(3, 1.2)),
+        "gap_deviation_deg": float(generator.uniform(1, 40)),
         "phase_coherence": float(generator.uniform(0.75, 1)),
         "q_value": float(generator.choice([0.0002, 0.003, 0.018, 0.041])),
         "stabiliser_order": order,

@@ -187,7 +187,15 @@ def test_what_was_not_measured_is_a_dash_and_never_a_number(
     document: ReportDocument, missing: float | None
 ) -> None:
     family = document["families"][0]
-    for key in ("score", "score_low", "score_high", "disagreement_deg", "phase_coherence", "q_value"):
+    for key in (
+        "score",
+        "score_low",
+        "score_high",
+        "disagreement_deg",
+        "phase_coherence",
+        "q_value",
+        "gap_deviation_deg",
+    ):
         family[key] = missing
     family["members"][0]["score"] = missing  # its interval is left, and means nothing alone
     family["members"][0]["tuning"] = None

@@ -156,6 +156,7 @@ def _family_entry(
         "phase_coherence": family.phase_coherence,
         "q_value": family.q_value,
         "stabiliser_order": family.stabiliser_order,
+        "gap_deviation_deg": family.gap_deviation_deg,
         "holes_deg": [list(hole) for hole in family.holes_deg],
         "duplicates": [list(pair) for pair in family.duplicates],
         "angles_deg": group.angles_deg.tolist(),

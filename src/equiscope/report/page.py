@@ -143,6 +143,7 @@ class FamilyEntry(TypedDict):
     phase_coherence: float | None
     q_value: float | None
     stabiliser_order: int
+    gap_deviation_deg: float | None
     holes_deg: list[list[float]]
     duplicates: list[list[int]]
     angles_deg: list[float]
@@ -410,6 +411,7 @@ def _family_view(family: FamilyEntry, anchor: str) -> dict[str, Any]:
         "score": _number(family["score"]),
         "interval": _interval(family),
         "disagreement": _number(family["disagreement_deg"], 1, "°"),
+        "gap_deviation": _number(family["gap_deviation_deg"], 0, "°"),
         "coherence": _number(family["phase_coherence"]),
         "q": _q_text(family["q_value"]),
         "symmetry": "none short of a full turn" if order == 1 else f"repeats every {period_deg:g}°",
