@@ -62,7 +62,9 @@ def measure_rates(run: equiscope.Run, images: equiscope.ImageSet, n_draws: int) 
                 "largest": max((family.size for family in own), default=0),
                 "median_score": float(np.median([f.score for f in own])) if own else None,
                 "median_coherence": float(np.nanmedian([f.phase_coherence for f in own])) if own else None,
-                "median_disagreement_deg": float(np.median([f.disagreement_deg for f in own])) if own else None,
+                "median_disagreement_deg": float(np.median([f.disagreement_deg for f in own]))
+                if own
+                else None,
                 "all_scrambled_share_of_draws_with_any": float(np.mean(np.array(found_when_all) > 0)),
                 "half_scrambled_found": n_found,
                 "half_scrambled_false": int(n_false),

@@ -207,7 +207,10 @@ def _open_manifest(folder: Path, identity: dict[str, Any], command: str | None) 
                         "choose another folder with --out, or delete that one"
                     )
         return manifest
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    # A process killed in its very first write leaves a part of that file, and nothing else.
+    if folder.exists() and (
+        not folder.is_dir() or any(not path.name.startswith(".run.json.") for path in folder.iterdir())
+    ):
         raise EquiscopeError(
             f"{folder} is there already and is not the folder of a run: choose another with --out"
         )

@@ -82,6 +82,6 @@ def build(weights: Path | None = None) -> Model:
         network.load_state_dict(tensors)
     except Exception as error:
         raise EquiscopeError(
-            f"{weights} is not a weight file of mini: {error}; expected what reproduce/train_mini.py writes"
+            f"{weights or 'the embedded mini.safetensors'} is not a weight file of mini: {error}; expected what reproduce/train_mini.py writes"
         ) from error
     return Model(network.eval(), "mini", preprocess=normalise, default_layers=LAYERS, input_size_px=56)

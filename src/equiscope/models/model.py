@@ -80,7 +80,8 @@ class Model:
         if not convolutions:
             raise EquiscopeError(
                 f"{self.name} has no torch.nn.Conv2d, so there is no default choice of layers: "
-                f"name some with --layers, for example {', '.join(known[:5])}"
+                "name some with --layers, for example "
+                f"{', '.join(known[:5]) or 'after wrapping it in a torch.nn.Sequential'}"
             )
         return convolutions
 
