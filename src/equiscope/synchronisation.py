@@ -40,6 +40,8 @@ MIN_SCORE = 0.35
 # Smallest phase coherence of an accepted family. Exact copies have 0.90 or more, GoogLeNet's families 0.95 in the
 # median; the smooth random patterns of the planted network, which resemble each other by chance, 0.51 to 0.58.
 MIN_COHERENCE = 0.75
+# What the search asks for on the finding half: more, because what is selected for comes out lower where it is verified.
+_SOUGHT_COHERENCE = 0.8
 # Largest median difference, degrees, between the pairs' own relative poses and the family's: half of the step of 16
 # angles. GoogLeNet's families have 1 in the median and 5 at most; units whose pairs lock onto different ones of several
 # equal peaks, 50 to 90.
@@ -286,9 +288,9 @@ def _found(
         if candidate is None:
             continue
         parts = []
-        if not is_coherent(phase_coherence(correlations, candidate)) and level + _LEVEL_STEP < 1:
+        if phase_coherence(correlations, candidate) < _SOUGHT_COHERENCE and level + _LEVEL_STEP < 1:
             tighter = _found(correlations, candidate.channels, level + _LEVEL_STEP, min_score, min_size)
-            parts = [part for part in tighter if is_coherent(phase_coherence(correlations, part))]
+            parts = [part for part in tighter if not phase_coherence(correlations, part) < _SOUGHT_COHERENCE]
         families += parts or [candidate]
     return families
 
@@ -358,9 +360,8 @@ def _adopt(
             members = np.concatenate([candidate.channels, joining])
             larger = _hold_together(correlations, members, min_score, len(candidate.channels))
             # Newcomers that share no more than a direction must not cost a family its coherence.
-            if larger is not None and (
-                is_coherent(phase_coherence(correlations, larger))
-                or not is_coherent(phase_coherence(correlations, candidate))
+            if larger is not None and not phase_coherence(correlations, larger) < min(
+                _SOUGHT_COHERENCE, phase_coherence(correlations, candidate)
             ):
                 candidate = larger
         grown.append(candidate)
