@@ -1,6 +1,6 @@
-"""Measure the poses of one family again at other numbers of angles.
+r"""Measure the poses of one family again at other numbers of angles.
 
-    python reproduce/angles.py equiscope-runs/googlenet mixed3a-rotation-2 --weights bvlc_googlenet_fp16.npz \\
+    python reproduce/angles.py equiscope-runs/googlenet mixed3a-rotation-2 --weights bvlc_googlenet_fp16.npz \
         --images photos.tar
 
 Takes the family's own stimuli of the finding half from a finished run of a built-in network, measures them under 12, 16
