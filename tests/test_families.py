@@ -23,6 +23,7 @@ from equiscope.synchronisation import (
     find_stabiliser_order,
     is_consistent,
     phase_coherence,
+    pose_spread_deg,
     synchronise,
 )
 
@@ -208,6 +209,15 @@ class TestFindCandidates:
         )
         assert edge_disagreement_deg(correlations, moved) > MAX_DISAGREEMENT_DEG
         assert not is_consistent(correlations, moved)
+
+    def test_units_that_are_merely_alike_are_no_family(self) -> None:
+        alike = noisy(tuned([0.0, 2.0, 4.0, 357.0]), 0.3)
+        correlations = correlate_orbits(as_responses(alike), 0)
+        candidate = synchronise(correlations, np.arange(4))
+        assert pose_spread_deg(candidate) == pytest.approx(7, abs=2)
+        assert phase_coherence(correlations, candidate) > MIN_COHERENCE
+        assert search(alike).families == ()
+        assert len(search(noisy(tuned([0.0, 2.0, 4.0, 330.0]), 0.3)).families) == 1
 
     def test_a_loose_family_is_kept_whole(self) -> None:
         values = noisy(tuned(IRREGULAR), 1.0)

@@ -19,6 +19,7 @@ __all__ = [
     "MAX_DISAGREEMENT_DEG",
     "MIN_COHERENCE",
     "MIN_SCORE",
+    "MIN_SPREAD_DEG",
     "Candidate",
     "consensus",
     "edge_disagreement_deg",
@@ -27,6 +28,7 @@ __all__ = [
     "is_coherent",
     "is_consistent",
     "phase_coherence",
+    "pose_spread_deg",
     "synchronise",
 ]
 
@@ -46,6 +48,9 @@ _SOUGHT_COHERENCE = 0.8
 # angles. GoogLeNet's families have 1 in the median and 5 at most; units whose pairs lock onto different ones of several
 # equal peaks, 50 to 90.
 MAX_DISAGREEMENT_DEG = 11.25
+# Members that all lie within this arc, degrees, are units alike, not copies turned: deep layers are full of them, for
+# there everything answers to upright pictures.
+MIN_SPREAD_DEG = 15.0
 # Below this share of the oriented energy in higher harmonics there is nothing to be coherent.
 _LEAST_HARMONICS = 1e-3
 # Families are first linked at the higher level and then, among what is left, at the lower: a single low level
@@ -219,10 +224,18 @@ def phase_coherence(correlations: OrbitCorrelations, candidate: Candidate) -> fl
     return float(higher.real.sum()) / energy
 
 
+def pose_spread_deg(candidate: Candidate) -> float:
+    """Shortest arc that holds all poses of a family, degrees: the period less the largest gap."""
+    poses = np.sort(candidate.poses_deg)
+    gaps = np.diff(np.append(poses, poses[0] + candidate.period_deg))
+    return float(candidate.period_deg - gaps.max())
+
+
 def is_consistent(correlations: OrbitCorrelations, candidate: Candidate) -> bool:
-    """Whether a family's phases are coherent and its cycles close, on the given half of the images."""
+    """Whether a family's members are turned at all, its phases coherent and its cycles closed, on the given half."""
     return (
-        is_coherent(phase_coherence(correlations, candidate))
+        pose_spread_deg(candidate) >= MIN_SPREAD_DEG
+        and is_coherent(phase_coherence(correlations, candidate))
         and edge_disagreement_deg(correlations, candidate) <= MAX_DISAGREEMENT_DEG
     )
 
