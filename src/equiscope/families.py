@@ -194,7 +194,8 @@ def find_families(
     -----
     The search sees only stimuli of half 0. Scores, intervals, disagreement, coherence and q-values come from half 1
     at the poses that half 0 gave. A family is accepted if its members are turned against each other at all, its
-    phases are coherent, its cycles close and its score stands out from the null, whose draws are searched and verified in the same way.
+    phases are coherent, its cycles close and its score stands out from the null, whose draws
+    are searched and verified in the same way.
     """
 
     def step() -> None:
