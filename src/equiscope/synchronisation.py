@@ -36,8 +36,8 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 # Smallest mean correlation with the other members that makes a member; what is accepted in the end is decided by
-# the false-discovery rate and the phase coherence. At 0.35 GoogLeNet's mixed3b has 44 coherent families among 49
-# found, at 0.4 35 among 38 (docs/results.md).
+# the false-discovery rate and the phase coherence. Chosen on GoogLeNet, as the log says: at 0.35 its mixed3b gave 44
+# coherent families among 49 found, at 0.4 35 among 38.
 MIN_SCORE = 0.35
 # Smallest phase coherence of an accepted family. Exact copies have 0.90 or more, GoogLeNet's families 0.95 in the
 # median; the smooth random patterns of the planted network, which resemble each other by chance, 0.51 to 0.58.
@@ -45,8 +45,8 @@ MIN_COHERENCE = 0.75
 # What the search asks for on the finding half: more, because what is selected for comes out lower where it is verified.
 _SOUGHT_COHERENCE = 0.8
 # Largest median difference, degrees, between the pairs' own relative poses and the family's: half of the step of 16
-# angles. GoogLeNet's families have 1 in the median and 5 at most; units whose pairs lock onto different ones of several
-# equal peaks, 50 to 90.
+# angles. GoogLeNet's families have 1 in the median and 10.3 at most (docs/results.md); units whose pairs lock onto
+# different ones of several equal peaks, 50 to 90.
 MAX_DISAGREEMENT_DEG = 11.25
 # Members that all lie within this arc, degrees, are units alike, not copies turned: deep layers are full of them, for
 # there everything answers to upright pictures.
@@ -61,7 +61,7 @@ _LEVEL_STEP = 0.1
 INVARIANCE_CUT = 0.7
 # A member may be this many times as far from the others as members usually are ...
 _OUTLIER_RATIO = 3.0
-# ... but not for differences that sampling on a pixel grid makes: exact copies reach 0.965 (docs/results.md).
+# ... but not for differences that sampling on a pixel grid makes: planted copies score 0.996 or more.
 _OUTLIER_FLOOR = 0.05
 # A new member may be this much worse than the worst of those who founded the family.
 _ADOPTION_SLACK = 0.1
