@@ -25,7 +25,8 @@ from equiscope.allocator import keep_large_buffers
 from equiscope.examples import collect_examples, split_halves
 from equiscope.groups import CyclicGroup
 from equiscope.models.geometry import LayerGeometry, find_geometry
-from equiscope.responses import Bank, build_bank, measure_responses, open_responses, patches_per_pass
+from equiscope.bank import Bank, build_bank
+from equiscope.responses import measure_responses, open_responses, patches_per_pass
 
 
 def time_bank(

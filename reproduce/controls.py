@@ -26,7 +26,8 @@ import numpy as np
 import equiscope
 from equiscope.families import find_families
 from equiscope.groups import CyclicGroup
-from equiscope.responses import build_bank, open_responses, scramble_responses
+from equiscope.bank import build_bank
+from equiscope.responses import open_responses, scramble_responses
 from equiscope.store import layer_path, load_examples
 from equiscope.testing import random_weights, shuffled_kernels
 

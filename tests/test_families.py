@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 
 from equiscope.examples import Examples, empty_examples
-from equiscope.families import LayerFamilies, find_families, joint_tuning
+from equiscope.circles import find_families, joint_tuning
+from equiscope.families import LayerFamilies
 from equiscope.groups import CyclicGroup
-from equiscope.responses import Bank, OrbitCorrelations, Responses, correlate_orbits, scramble_responses
+from equiscope.bank import Bank
+from equiscope.correlations import OrbitCorrelations, correlate_orbits
+from equiscope.responses import Responses, scramble_responses
 from equiscope.significance import circular_difference_deg, circular_mean_deg
 from equiscope.synchronisation import (
     GRID_DEG,
@@ -248,7 +251,7 @@ class TestFindFamilies:
         assert [f.stabiliser_order for f in result.families] == [1, 2]
         by_channel = dict(zip(result.families[0].channels, result.families[0].poses_deg, strict=True))
         assert pose_errors(np.array([by_channel[c] for c in place[:7]]), np.array(IRREGULAR)).max() < 2
-        kinds = [result.units[c].rotation for c in place]
+        kinds = [result.symmetries[c].kind for c in place]
         assert kinds == ["equivariant"] * 11 + ["neither"] * 9 + ["invariant"] * 2
 
     def test_reports_holes_and_duplicates(self) -> None:
@@ -314,13 +317,13 @@ class TestFindFamilies:
         values = tuned(IRREGULAR)
         values[:, :, 3] = 0
         result = search(values)
-        assert result.units[3].rotation == "inactive"
+        assert result.symmetries[3].kind == "inactive"
         assert 3 not in result.families[0].channels
 
     def test_a_unit_that_never_varies_is_not_measurable(self) -> None:
         values = tuned(IRREGULAR)
         values[:, :, 3] = 1
-        assert search(values).units[3].rotation == "not measurable"
+        assert search(values).symmetries[3].kind == "not measurable"
 
     def test_same_seed_same_families(self) -> None:
         values = noisy(tuned(IRREGULAR), 0.5)

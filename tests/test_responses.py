@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from equiscope import responses as responses_module
+from equiscope.bank import Bank, build_bank, cut_orbits, cut_stimuli
+from equiscope.correlations import OrbitCorrelations, correlate_orbits
 from equiscope.errors import EquiscopeError
 from equiscope.examples import NO_IMAGE, Examples, collect_examples, empty_examples, split_halves
 from equiscope.groups import CyclicGroup
@@ -21,12 +23,7 @@ from equiscope.models import Model
 from equiscope.models.geometry import LayerGeometry, find_geometry
 from equiscope.responses import (
     CHUNK_STIMULI,
-    Bank,
-    OrbitCorrelations,
     Responses,
-    build_bank,
-    correlate_orbits,
-    cut_stimuli,
     measure_responses,
     open_responses,
     scramble_responses,
@@ -489,9 +486,8 @@ def test_an_interrupted_measurement_goes_on_where_it_stopped(
     resumed = open_responses(path, bank, GROUP, 5)
     assert np.isfinite(resumed.array[:]).all((1, 2)).sum() == n_chunks * CHUNK_STIMULI
     n_cut = []
-    cut = cut_stimuli
     monkeypatch.setattr(
-        responses_module, "cut_stimuli", lambda *args: n_cut.append(len(args[2])) or cut(*args)
+        responses_module, "cut_orbits", lambda *args: n_cut.append(args[5].stop - args[5].start) or cut_orbits(*args)
     )
     steps: list[int] = []
     measure_responses(model, images, geometry, resumed, on_stimuli=steps.append)
@@ -601,9 +597,8 @@ def test_large_patches_are_cut_a_few_at_a_time(
 ) -> None:
     monkeypatch.setattr(responses_module, "_PIXELS_PER_CUT", 5 * 4 * geometry.patch_px**2)
     n_cut = []
-    cut = cut_stimuli
     monkeypatch.setattr(
-        responses_module, "cut_stimuli", lambda *args: n_cut.append(len(args[2])) or cut(*args)
+        responses_module, "cut_orbits", lambda *args: n_cut.append(args[5].stop - args[5].start) or cut_orbits(*args)
     )
     responses = open_responses(tmp_path / "l.zarr", bank, GROUP, 5)
     measure_responses(model, images, geometry, responses)

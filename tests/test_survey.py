@@ -281,7 +281,8 @@ class TestRealNetworks:
         assert np.median([family.disagreement_deg for family in run.families]) < 3
         # The same responses, with every unit's pose scrambled, hold nothing.
         from equiscope.groups import CyclicGroup
-        from equiscope.responses import build_bank, open_responses, scramble_responses
+        from equiscope.bank import build_bank
+        from equiscope.responses import open_responses, scramble_responses
         from equiscope.store import layer_path
 
         examples = load_examples(run.folder / "examples.npz")[0]["conv2d2"]

@@ -27,6 +27,8 @@ from rich.progress import (
 from rich.table import Table
 
 from equiscope.errors import EquiscopeError
+from equiscope.families import Family, Unit
+from equiscope.store import Run
 
 __all__ = ["app", "main"]
 
@@ -54,6 +56,9 @@ class Format(StrEnum):
     json = "json"
 
 
+KINDS = ("equivariant", "invariant", "neither", "inactive", "not measurable")
+
+
 @contextmanager
 def _show_progress(stage: str, total: int) -> Iterator[Callable[[int], None]]:
     """One progress bar with a time estimate, on standard error; nothing where that is no terminal."""
@@ -76,6 +81,55 @@ def _wide_console() -> Console:
     return Console(width=max(Console().width, 100))
 
 
+def _names(text: str | None) -> list[str] | None:
+    """Split names that are separated by commas; None without any."""
+    return [name.strip() for name in text.split(",") if name.strip()] if text else None
+
+
+def _kinds_table(run: Run) -> Table:
+    """Tabulate what the units of each layer do under each transformation, and the share that is explained."""
+    from equiscope.significance import share_interval
+
+    table = Table(box=None, pad_edge=False, header_style="")
+    for heading in (
+        "layer",
+        "transformation",
+        "units",
+        *KINDS,
+        "equi + inv",
+        "95 %",
+        "families",
+        "largest",
+        "score",
+    ):
+        is_text = heading in ("layer", "transformation")
+        table.add_column(heading, justify="left" if is_text else "right", no_wrap=True)
+    for layer in run.manifest["settings"]["layers"]:
+        units = [unit for unit in run.units if unit.layer == layer]
+        for transformation in run.manifest["settings"]["transformations"]:
+            kinds = [unit.under(transformation).kind for unit in units]
+            families = [
+                family
+                for family in run.families
+                if family.transformation == transformation and any(m.layer == layer for m in family.members)
+            ]
+            n_explained = kinds.count("equivariant") + kinds.count("invariant")
+            low, high = share_interval(n_explained, len(kinds))
+            n_members = sum(f.size for f in families)
+            table.add_row(
+                layer,
+                transformation,
+                str(len(units)),
+                *(str(kinds.count(kind)) for kind in KINDS),
+                f"{n_explained / len(kinds):.0%}",
+                f"{low:.0%}-{high:.0%}",
+                str(len(families)),
+                str(max((family.size for family in families), default="–")),
+                f"{sum(f.score * f.size for f in families) / n_members:.2f}" if families else "–",
+            )
+    return table
+
+
 ModelArgument = Annotated[
     str,
     typer.Argument(
@@ -94,6 +148,13 @@ def survey(
         str | None, typer.Option(help="Folder, .tar or .npz of images; default: embedded photographs.")
     ] = None,
     layers: Annotated[str | None, typer.Option(help="Module names, separated by commas.")] = None,
+    transformations: Annotated[
+        str | None,
+        typer.Option(
+            help="Some of rotation, hue, reflection, contrast, dihedral, hue-rotation, scale, separated by commas; "
+            "default: all."
+        ),
+    ] = None,
     angles: Annotated[int, typer.Option(help="Number of rotations.")] = 16,
     examples_per_unit: Annotated[
         int, typer.Option(help="Strongest stimuli a unit; half find, half verify.")
@@ -102,10 +163,13 @@ def survey(
         Path | None, typer.Option(help="Folder of the run; default: equiscope-runs/MODEL.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="auto, float32 or bfloat16, for the passes that show transformed stimuli.")
+    ] = "auto",
     seed: Annotated[int, typer.Option(help="Seed of halves, null and bootstrap.")] = 0,
     false_discovery_rate: Annotated[float, typer.Option(help="Largest accepted q-value.")] = 0.05,
 ) -> None:
-    """Find the rotation families of a network and write a report.
+    """Find the families of transformed copies in a network and write a report.
 
     An interrupted survey goes on when the same command is given again.
     """
@@ -118,12 +182,14 @@ def survey(
     run = run_survey(
         borrowed,
         images,
-        [name.strip() for name in layers.split(",") if name.strip()] if layers else None,
+        _names(layers),
+        transformations=_names(transformations),
         out=folder,
         angles=angles,
         examples_per_unit=examples_per_unit,
         false_discovery_rate=false_discovery_rate,
         device=device,
+        precision=precision,
         seed=seed,
         command=shlex.join(["equiscope", *sys.argv[1:]]),
         progress=_show_progress,
@@ -134,38 +200,15 @@ def survey(
         )
         for failure in failures[:3]:
             console.print(f"  {failure['name']}: {failure['reason']}", markup=False, highlight=False)
-    table = Table(box=None, pad_edge=False, header_style="")
-    for heading in (
-        "layer",
-        "units",
-        "equivariant",
-        "invariant",
-        "neither",
-        "inactive",
-        "families",
-        "largest",
-        "score",
-    ):
-        table.add_column(heading, justify="left" if heading == "layer" else "right", no_wrap=True)
-    for entry in run.manifest["layers"]:
-        layer = entry["layer"]
-        units = [unit.rotation for unit in run.units if unit.layer == layer]
-        families = [family for family in run.families if family.layer == layer]
-        table.add_row(
-            layer,
-            str(len(units)),
-            *(str(units.count(kind)) for kind in ("equivariant", "invariant", "neither", "inactive")),
-            str(len(families)),
-            str(max((family.size for family in families), default="–")),
-            f"{sum(f.score * f.size for f in families) / sum(f.size for f in families):.2f}"
-            if families
-            else "–",
-        )
     out_console = _wide_console()
-    out_console.print(table)
+    out_console.print(_kinds_table(run))
     seconds = sum(run.manifest["seconds"].values())
+    members = {(member.layer, member.channel) for family in run.families for member in family.members}
+    for result in run.manifest["results"]:
+        for note in result["notes"]:
+            console.print(f"{result['layer']}, {note}", markup=False, highlight=False)
     out_console.print(
-        f"{len(run.families)} families, {sum(f.size for f in run.families)} units, {seconds:.0f} s",
+        f"{len(run.families)} families of {len(members)} units, {seconds:.0f} s",
         highlight=False,
     )
     # Not through rich, which would break a long path over lines.
@@ -207,8 +250,10 @@ def export(
     part: Annotated[Part, typer.Argument(help="What to write.")],
     format: Annotated[Format, typer.Option(help="How to write it.")] = Format.csv,
 ) -> None:
-    """Write a run's units or families to standard output; a family's members are one line each in CSV."""
-    from equiscope.families import Unit
+    """Write a run's units or families to standard output.
+
+    In CSV one line is a unit under one transformation, or a member of a family.
+    """
     from equiscope.store import families_document, load_run, to_json, units_document
 
     opened = load_run(run)
@@ -217,9 +262,12 @@ def export(
         typer.echo(to_json(document), nl=False)
         return
     rows, columns = (
-        (_member_rows(document["families"]), _FAMILY_COLUMNS)
+        (
+            [{k: _cell(v) for k, v in row.items()} for row in _member_rows(document["families"])],
+            _FAMILY_COLUMNS,
+        )
         if part is Part.families
-        else (document["units"], [field.name for field in dataclasses.fields(Unit)])
+        else (_unit_rows(opened.units, opened.families), _UNIT_COLUMNS)
     )
     stream = io.StringIO()
     writer = csv.DictWriter(stream, fieldnames=columns, lineterminator="\n")
@@ -228,23 +276,56 @@ def export(
     typer.echo(stream.getvalue(), nl=False)
 
 
-_FAMILY_COLUMNS = (
-    "family layer transformation channel pose_deg score score_low score_high family_size family_score "
-    "family_score_low family_score_high disagreement_deg phase_coherence q_value stabiliser_order"
+_SHARED = (
+    "layer transformation disagreement_deg disagreement_hue_deg disagreement_octaves phase_coherence margin margin_low "
+    "margin_high q_value stabiliser_order stabiliser explained_by"
 ).split()
+_FAMILY_COLUMNS = (
+    "family layer transformation channel pose_deg hue_deg octaves is_mirrored is_inverted score score_low score_high "
+    "family_size family_score family_score_low family_score_high"
+).split() + _SHARED[2:]
 
 
 def _member_rows(families: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """One row for each member, with what holds for its family."""
-    shared = ("layer", "transformation", "disagreement_deg", "phase_coherence", "q_value", "stabiliser_order")
     return [
-        {key: family[key] for key in shared}
+        {key: family[key] for key in _SHARED}
         | {"family": family["id"]}
         | {f"family_{key}": family[key] for key in ("size", "score", "score_low", "score_high")}
         | member
         for family in families
         for member in family["members"]
     ]
+
+
+_UNIT_COLUMNS = (
+    "layer channel mean sd transformation kind family score invariance stabiliser_order pose_deg hue_deg octaves "
+    "is_mirrored is_inverted"
+).split()
+
+
+def _unit_rows(units: tuple[Unit, ...], families: tuple[Family, ...]) -> list[dict[str, Any]]:
+    """One row for each unit and transformation; the pose is that in its family."""
+    poses = {
+        (family.id, member.layer, member.channel): member for family in families for member in family.members
+    }
+    rows = []
+    for unit in units:
+        for symmetry in unit.symmetries:
+            row = dataclasses.asdict(unit) | dataclasses.asdict(symmetry)
+            member = poses.get((symmetry.family or "", unit.layer, unit.channel))
+            if member is not None:
+                row |= {
+                    key: getattr(member, key)
+                    for key in ("pose_deg", "hue_deg", "octaves", "is_mirrored", "is_inverted")
+                }
+            rows.append({key: _cell(row.get(key)) for key in _UNIT_COLUMNS})
+    return rows
+
+
+def _cell(value: Any) -> Any:
+    """Turn what was not measured into an empty cell."""
+    return None if isinstance(value, float) and value != value else value
 
 
 def main() -> None:

@@ -1,49 +1,41 @@
-"""Families of a layer: found on one half of the images, verified on the other, accepted against a null."""
+"""What a survey says: families of units that are transformed copies of each other, and one line about every unit."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass
+from math import isnan, nan
 
 import numpy as np
 from numpy.typing import NDArray
 
-from equiscope.examples import NO_IMAGE, Examples
-from equiscope.responses import Responses, correlate_orbits
-from equiscope.significance import bootstrap_weights, family_q_values, percentile_interval
-from equiscope.synchronisation import (
-    GRID_DEG,
-    INVARIANCE_CUT,
-    MIN_SCORE,
-    Candidate,
-    consensus,
-    edge_disagreement_deg,
-    find_candidates,
-    find_stabiliser_order,
-    is_consistent,
-    phase_coherence,
-)
+from equiscope.examples import Examples
 
-__all__ = ["Family", "LayerFamilies", "Member", "NullSummary", "Unit", "find_families", "joint_tuning"]
+__all__ = ["Family", "LayerFamilies", "Member", "NullSummary", "Symmetry", "Unit", "join_units"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-# Members closer than this share a pose: a third of the step of 16 angles, and three times the error of a pose.
-_DUPLICATE_DEG = 7.5
-# A gap this many times the even spacing is a hole; InceptionV1's ten mixed3b curves leave two, of 62° and 68°.
-_HOLE_RATIO = 1.5
-_N_RESAMPLES = 200
-
 
 @dataclass(frozen=True)
 class Member:
-    """One unit of a family.
+    """One unit of a family and its pose, up to one transformation common to the family.
 
-    ``pose_deg``: counter-clockwise, degrees, up to one offset common to the family. ``score``: mean correlation
-    with the other members at the family's relative poses, on held-out images, in [-1, 1], with its 95 %
-    bootstrap interval over photographs.
+    Attributes
+    ----------
+    layer, channel
+        The unit.
+    pose_deg
+        Rotation, counter-clockwise, degrees; NaN where the family's transformation does not turn.
+    hue_deg
+        Turn of hue from red over green to blue, degrees; NaN where hue is not turned.
+    octaves
+        Magnification; NaN where nothing is scaled.
+    is_mirrored, is_inverted
+        Whether it shows the feature mirrored left to right (before it is turned), and with contrast inverted.
+    score, score_low, score_high
+        Mean correlation with the other members at the family's relative poses, on held-out images, in [-1, 1],
+        with its 95 % bootstrap interval over photographs.
     """
 
     layer: str
@@ -52,38 +44,57 @@ class Member:
     score: float
     score_low: float
     score_high: float
+    hue_deg: float = nan
+    octaves: float = nan
+    is_mirrored: bool = False
+    is_inverted: bool = False
 
 
 @dataclass(frozen=True)
 class Family:
-    """Units that are turned copies of each other.
+    """Units that are transformed copies of each other.
 
     Attributes
     ----------
     id
         Such as ``mixed3a-rotation-2``, numbered by falling size.
     layer, transformation
-        Where, and under what: ``rotation``.
+        Where (layers that a family spans are joined by ``+``), and under what: ``rotation``, ``reflection``,
+        ``dihedral``, ``hue``, ``hue-rotation``, ``scale`` or ``contrast``.
     score, score_low, score_high
         Mean score of the members on held-out images, with its 95 % bootstrap interval.
-    disagreement_deg
+    disagreement_deg, disagreement_hue_deg, disagreement_octaves
         Median difference between the relative poses of pairs, measured on held-out images alone, and the poses
-        that were found, degrees.
+        that were found; NaN for what the transformation does not change, and for pairs of units.
     phase_coherence
         Agreement of the higher harmonics of the members' tuning at these poses on held-out images, in [-1, 1];
         accepted families have 0.75 or more, or NaN where there are no higher harmonics to measure.
+    margin, margin_low, margin_high
+        By how much members correlate better transformed than as they are, on held-out images, with its 95 %
+        bootstrap interval; measured for reflection, contrast and scale, otherwise NaN.
     q_value
         Estimated share of false families among all of this layer that score as high.
     stabiliser_order
         1 for a feature that returns after a full turn, 2 for one that returns after half a turn, and so on.
+    stabiliser
+        The transformations that leave every member as it is, in words; they were found, not assumed.
+    half_turns
+        Hue × rotation only: mean held-out correlation of the members with themselves after half a turn of hue and
+        of the plane, of hue alone, and of the plane alone.
     gap_deviation_deg
         Root mean square difference of the gaps between neighbouring poses from even spacing, degrees.
     holes_deg
         Gaps of more than 1.5 times the even spacing, as (from, to), counter-clockwise.
     duplicates
         Pairs of channels whose poses differ by less than 7.5 degrees.
+    explained_by
+        The simplest transformation that explains the family not significantly worse than the best one, on held-out
+        images; empty where it was not compared.
+    alternatives
+        What was compared, the simplest first: transformation, its score, by how much the best one's is higher, and
+        the 95 % interval of that.
     members
-        By rising channel.
+        By layer, then by rising channel.
     """
 
     id: str
@@ -100,6 +111,15 @@ class Family:
     holes_deg: tuple[tuple[float, float], ...]
     duplicates: tuple[tuple[int, int], ...]
     members: tuple[Member, ...]
+    disagreement_hue_deg: float = nan
+    disagreement_octaves: float = nan
+    margin: float = nan
+    margin_low: float = nan
+    margin_high: float = nan
+    stabiliser: str = ""
+    half_turns: tuple[float, ...] = ()
+    explained_by: str = ""
+    alternatives: tuple[tuple[str, float, float, float, float], ...] = ()
 
     @property
     def size(self) -> int:
@@ -113,26 +133,64 @@ class Family:
 
     @property
     def poses_deg(self) -> Floats:
-        """Poses of the members, shape (member,), degrees."""
+        """Rotations of the members, shape (member,), degrees."""
         return np.array([member.pose_deg for member in self.members])
+
+    @property
+    def hues_deg(self) -> Floats:
+        """Hues of the members, shape (member,), degrees."""
+        return np.array([member.hue_deg for member in self.members])
+
+
+@dataclass(frozen=True)
+class Symmetry:
+    """How one unit behaves under one transformation.
+
+    Attributes
+    ----------
+    transformation
+        Its name.
+    kind
+        ``equivariant`` (member of an accepted family), ``invariant``, ``neither``, ``inactive`` (never fired) or
+        ``not measurable`` (too few stimuli, or stimuli that the transformation does not change).
+    family
+        ``id`` of the accepted family, None without one.
+    score
+        Held-out score of the member; NaN without a family.
+    invariance
+        Lowest held-out correlation of the unit with its own transformed copies; NaN where it was not measured.
+    stabiliser_order
+        For rotation and hue the number of turns by equal steps that leave it as it is; 0 where it was not measured.
+    """
+
+    transformation: str
+    kind: str
+    family: str | None = None
+    score: float = nan
+    invariance: float = nan
+    stabiliser_order: int = 0
 
 
 @dataclass(frozen=True)
 class Unit:
     """One line about a unit.
 
-    ``mean`` and ``sd`` are of its response before the ReLU over all positions of all images. ``rotation`` is
-    ``equivariant`` (member of an accepted family), ``invariant``, ``neither``, ``inactive`` (never fired) or
-    ``not measurable`` (too few stimuli); ``stabiliser_order`` is 0 where it was not measured.
+    ``mean`` and ``sd`` are of its response before the ReLU over all positions of all images; ``symmetries`` say how
+    it behaves under each transformation that was surveyed.
     """
 
     layer: str
     channel: int
     mean: float
     sd: float
-    rotation: str
-    stabiliser_order: int
-    family: str | None
+    symmetries: tuple[Symmetry, ...] = ()
+
+    def under(self, transformation: str) -> Symmetry:
+        """Its line for one transformation; ``not measurable`` where that was not surveyed."""
+        for symmetry in self.symmetries:
+            if symmetry.transformation == transformation:
+                return symmetry
+        return Symmetry(transformation, "not measurable")
 
 
 @dataclass(frozen=True)
@@ -140,7 +198,8 @@ class NullSummary:
     """What the search finds where there is nothing: with every unit's pose scrambled for every stimulus.
 
     ``families_per_draw``: mean number found in a draw; ``families_expected``: mean number that would have been
-    accepted; ``score_95``: 95th percentile of their scores, NaN if there were none.
+    accepted; ``score_95``: 95th percentile of what families are ranked by (their scores, or their margins for
+    reflection, contrast and scale), NaN if there were none.
     """
 
     n_draws: int
@@ -151,271 +210,81 @@ class NullSummary:
 
 @dataclass(frozen=True)
 class LayerFamilies:
-    """Everything the survey says about a layer: accepted families, all units, the null, candidates refused."""
+    """What the survey says about one transformation of a layer, or of several layers that are joined by ``+``.
+
+    ``symmetries``: one a unit, in the order of layers and channels.
+    """
 
     layer: str
+    transformation: str
     families: tuple[Family, ...]
-    units: tuple[Unit, ...]
+    symmetries: tuple[Symmetry, ...]
     null: NullSummary
     n_refused: int
     notes: tuple[str, ...] = ()
 
 
-def find_families(
-    responses: Responses,
-    examples: Examples,
-    *,
-    seed: int = 0,
-    false_discovery_rate: float = 0.05,
-    min_score: float = MIN_SCORE,
-    n_null: int = 20,
-    on_step: Callable[[int], None] | None = None,
-) -> LayerFamilies:
-    """Find, verify and accept the rotation families of one layer.
+def summarise_null(null_scores: list[list[float]], threshold: float) -> NullSummary:
+    """Describe what the search found in all null draws; ``threshold``: the lowest accepted score."""
+    scores = np.array([score for draw in null_scores for score in draw])
+    return NullSummary(
+        n_draws=len(null_scores),
+        families_per_draw=len(scores) / max(len(null_scores), 1),
+        families_expected=float((scores >= threshold).sum() / max(len(null_scores), 1)),
+        score_95=float(np.quantile(scores, 0.95)) if len(scores) else nan,
+    )
 
-    Parameters
-    ----------
-    responses
-        Responses of all units to the layer's bank, both halves.
-    examples
-        Moments of the units; units that never fired take no part.
-    seed
-        Seed of null draws and bootstrap.
-    false_discovery_rate
-        Largest accepted q-value.
-    min_score
-        Smallest mean correlation with the other members that makes a member.
-    n_null
-        Number of null draws; each repeats the whole search.
-    on_step
-        Called with 1 after each of ``n_null + 2`` steps.
 
-    Notes
-    -----
-    The search sees only stimuli of half 0. Scores, intervals, disagreement, coherence and q-values come from half 1
-    at the poses that half 0 gave. A family is accepted if its members are turned against each other at all, its
-    phases are coherent, its cycles close and its score stands out from the null, whose draws
-    are searched and verified in the same way.
+def classify_units(
+    transformation: str,
+    is_inactive: NDArray[np.bool_],
+    invariance: Floats,
+    invariance_cut: float,
+    families: Iterable[Family],
+    stabiliser_orders: Ints | None = None,
+    layer: str | None = None,
+) -> tuple[Symmetry, ...]:
+    """One line a unit: equivariant where it has a family, otherwise told from its held-out ``invariance``.
+
+    ``layer``: count only the members in this layer, for families that span several.
     """
-
-    def step() -> None:
-        if on_step is not None:
-            on_step(1)
-
-    layer, order = responses.bank.layer, responses.group.order
-    finding, verifying = correlate_orbits(responses, 0), correlate_orbits(responses, 1)
-    lowest = finding.autocorrelation(GRID_DEG).min(0)
-    eligible = np.flatnonzero((lowest <= INVARIANCE_CUT) & ~examples.is_inactive)
-    candidates = find_candidates(finding, eligible, min_score=min_score)
-    step()
-    null_scores = []
-    for draw in range(n_null):
-        null = [
-            correlate_orbits(responses, half, scramble=np.random.default_rng([seed, 2, draw, half]))
-            for half in (0, 1)
-        ]
-        found = find_candidates(null[0], eligible, min_score=min_score)
-        null_scores.append([float(consensus(null[1], c).mean()) for c in found if is_consistent(null[1], c)])
-        step()
-    member_scores = [consensus(verifying, candidate) for candidate in candidates]
-    scores = [float(score.mean()) for score in member_scores]
-    consistent = [i for i, candidate in enumerate(candidates) if is_consistent(verifying, candidate)]
-    q_values = dict(
-        zip(consistent, family_q_values([scores[i] for i in consistent], null_scores), strict=True)
-    )
-    accepted = [index for index in consistent if q_values[index] <= false_discovery_rate]
-    resampled = _bootstrap(responses, [candidates[index] for index in accepted], seed)
-    families = []
-    for number, (index, samples) in enumerate(zip(accepted, resampled, strict=True), start=1):
-        candidate = candidates[index]
-        low, high = percentile_interval(samples)
-        family_low, family_high = percentile_interval(samples.mean(1))
-        deviation, holes, duplicates = _spacing(candidate)
-        families.append(
-            Family(
-                id=f"{layer}-rotation-{number}",
-                layer=layer,
-                transformation="rotation",
-                score=scores[index],
-                score_low=float(family_low),
-                score_high=float(family_high),
-                disagreement_deg=edge_disagreement_deg(verifying, candidate),
-                phase_coherence=phase_coherence(verifying, candidate),
-                q_value=float(q_values[index]),
-                stabiliser_order=candidate.stabiliser_order,
-                gap_deviation_deg=deviation,
-                holes_deg=holes,
-                duplicates=duplicates,
-                members=tuple(
-                    Member(layer, int(channel), float(pose), float(score), float(lo), float(hi))
-                    for channel, pose, score, lo, hi in zip(
-                        candidate.channels, candidate.poses_deg, member_scores[index], low, high, strict=True
-                    )
-                ),
-            )
-        )
-    step()
-    every_null = np.array([score for draw in null_scores for score in draw])
-    threshold = min((scores[index] for index in accepted), default=np.inf)
-    return LayerFamilies(
-        layer=layer,
-        families=tuple(families),
-        units=_unit_lines(examples, verifying.autocorrelation(GRID_DEG), families),
-        null=NullSummary(
-            n_draws=n_null,
-            families_per_draw=len(every_null) / n_null,
-            families_expected=float((every_null >= threshold).sum() / n_null),
-            score_95=float(np.quantile(every_null, 0.95)) if len(every_null) else float("nan"),
-        ),
-        n_refused=len(candidates) - len(accepted),
-        notes=()
-        if order >= 8
-        else (f"{order} angles resolve poses only coarsely: poses and stabilisers need at least 8",),
-    )
-
-
-def _bootstrap(responses: Responses, candidates: list[Candidate], seed: int) -> list[Floats]:
-    """Resampled member scores on half 1, for each candidate shape (resample, member).
-
-    With Z the Fourier series of a member's orbit turned to the common pose, a pair's product summed over the
-    orbit is the scalar product of their Z, so a resample is a weighted sum of per-stimulus products.
-    """
-    if not candidates:
-        return []
-    order = responses.group.order
-    n_frequencies = order // 2 + 1
-    scale = np.full(n_frequencies, 2.0)
-    scale[0] = 1
-    if order % 2 == 0:
-        scale[-1] = 1
-    scale = np.sqrt(scale / order)
-    first, last = responses.of_half(1)
-    photographs = responses.bank.photograph[first:last]
-    weights = bootstrap_weights(photographs, _N_RESAMPLES, np.random.default_rng([seed, 3]))
-    channels = np.concatenate([candidate.channels for candidate in candidates])
-    poses = np.radians(np.concatenate([candidate.poses_deg for candidate in candidates]))
-    turn = np.exp(1j * np.outer(np.arange(n_frequencies), poses)) * scale[:, None]
-    bounds = np.cumsum([0] + [len(candidate.channels) for candidate in candidates])
-    products = [np.zeros((_N_RESAMPLES, n, n)) for n in np.diff(bounds)]
-    sums = [np.zeros((_N_RESAMPLES, n)) for n in np.diff(bounds)]
-    for start, chunk in responses.chunks(1):
-        mine = np.ascontiguousarray(chunk[:, :, channels])
-        turned = np.fft.rfft(mine, axis=1) * turn
-        series = np.concatenate([turned.real, turned.imag], axis=1)
-        total = mine.sum(1, dtype=np.float64)
-        weight = weights[:, start - first : start - first + len(chunk)]
-        for index, (a, b) in enumerate(itertools.pairwise(bounds)):
-            pair = np.einsum("sfi,sfj->sij", series[:, :, a:b], series[:, :, a:b], optimize=True)
-            products[index] += (weight @ pair.reshape(len(chunk), -1)).reshape(-1, b - a, b - a)
-            sums[index] += weight @ total[:, a:b]
-    count = weights.sum(1) * order
-    results = []
-    for product, total in zip(products, sums, strict=True):
-        mean = total / count[:, None]
-        covariance = product / count[:, None, None] - mean[:, :, None] * mean[:, None, :]
-        variance = np.einsum("bii->bi", covariance)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            # A resample in which a member never fired cannot be scored: NaN.
-            sd = np.sqrt(np.where(variance > 0, variance, np.nan))
-            correlation = covariance / (sd[:, :, None] * sd[:, None, :])
-        n = correlation.shape[1]
-        results.append((correlation.sum(2) - 1) / (n - 1))
-    return results
-
-
-def _spacing(
-    candidate: Candidate,
-) -> tuple[float, tuple[tuple[float, float], ...], tuple[tuple[int, int], ...]]:
-    """Deviation from even spacing, holes and duplicates of a family's poses."""
-    period, n = candidate.period_deg, len(candidate.channels)
-    order = np.argsort(candidate.poses_deg)
-    poses = candidate.poses_deg[order]
-    channels = candidate.channels[order]
-    gaps = np.diff(np.append(poses, poses[0] + period))
-    holes = tuple(
-        (float(poses[i]), float((poses[i] + gaps[i]) % period))
-        for i in np.flatnonzero(gaps > _HOLE_RATIO * period / n)
-    )
-    duplicates = tuple(
-        (int(min(a, b)), int(max(a, b)))
-        for a, b in ((channels[i], channels[(i + 1) % n]) for i in np.flatnonzero(gaps < _DUPLICATE_DEG))
-    )
-    return float(np.sqrt(np.mean((gaps - period / n) ** 2))), holes, duplicates
-
-
-def _unit_lines(examples: Examples, autocorrelation: Floats, families: list[Family]) -> tuple[Unit, ...]:
-    """One line for each unit; ``autocorrelation``: on held-out images, shape (grid, unit)."""
-    family_of = {member.channel: family for family in families for member in family.members}
+    own = {
+        member.channel: (family, member)
+        for family in families
+        for member in family.members
+        if layer is None or member.layer == layer
+    }
     lines = []
-    for channel in range(examples.n_units):
-        curve = autocorrelation[:, channel]
-        family = family_of.get(channel)
-        if examples.is_inactive[channel]:
-            kind, stabiliser = "inactive", 0
-        elif family is not None:
-            kind, stabiliser = "equivariant", family.stabiliser_order
-        elif not np.isfinite(curve).all():
-            kind, stabiliser = "not measurable", 0
-        elif curve.min() > INVARIANCE_CUT:
-            kind, stabiliser = "invariant", 0
-        else:
-            kind, stabiliser = "neither", find_stabiliser_order(curve)
-        lines.append(
-            Unit(
-                layer=examples.layer,
-                channel=channel,
-                mean=float(examples.mean[channel]),
-                sd=float(examples.sd[channel]),
-                rotation=kind,
-                stabiliser_order=stabiliser,
-                family=None if family is None else family.id,
+    for channel, lowest in enumerate(invariance.tolist()):
+        family, member = own.get(channel, (None, None))
+        order = 0 if stabiliser_orders is None else int(stabiliser_orders[channel])
+        if is_inactive[channel]:
+            lines.append(Symmetry(transformation, "inactive"))
+        elif family is not None and member is not None:
+            lines.append(
+                Symmetry(
+                    transformation, "equivariant", family.id, member.score, lowest, family.stabiliser_order
+                )
             )
-        )
+        elif isnan(lowest):
+            lines.append(Symmetry(transformation, "not measurable"))
+        elif lowest > invariance_cut:
+            lines.append(Symmetry(transformation, "invariant", invariance=lowest))
+        else:
+            lines.append(Symmetry(transformation, "neither", invariance=lowest, stabiliser_order=order))
     return tuple(lines)
 
 
-def joint_tuning(responses: Responses, examples: Examples, family: Family) -> Floats:
-    """How every member responds as the members' own held-out stimuli are turned.
-
-    Parameters
-    ----------
-    responses, examples
-        Of the family's layer.
-    family
-        The family.
-
-    Returns
-    -------
-    ndarray
-        Shape (member, element), in [0, 1]: mean response to the feature at each angle of the group, divided by
-        the member's own maximum; NaN where no held-out stimulus was there. Each stimulus is first turned back
-        by the pose of the member that it drives, so a member peaks at its own pose if the family is one.
-    """
-    order = responses.group.order
-    wave = 2j * np.pi / order * np.fft.rfftfreq(order, 1 / order)
-    first, last = responses.of_half(1)
-    bank = responses.bank
-    starts = bank.start_deg(responses.group)
-    place = {
-        key: first + offset
-        for offset, key in enumerate(
-            zip(bank.image[first:last].tolist(), *bank.position[first:last].T.tolist(), strict=True)
+def join_units(examples: Examples, results: Iterable[tuple[Symmetry, ...]]) -> tuple[Unit, ...]:
+    """Put what was found about a layer's units under each transformation into one line a unit."""
+    columns = list(results)
+    return tuple(
+        Unit(
+            examples.layer,
+            channel,
+            float(examples.mean[channel]),
+            float(examples.sd[channel]),
+            tuple(column[channel] for column in columns),
         )
-    }
-    curves = []
-    for channel, pose in zip(family.channels, family.poses_deg, strict=True):
-        image, position = examples.image[1, channel], examples.position[1, channel]
-        keys = [(int(i), int(y), int(x)) for i, (y, x) in zip(image, position, strict=True) if i != NO_IMAGE]
-        rows = [place[key] for key in keys if key in place]
-        if not rows:
-            continue
-        mine = np.stack([responses.read(row, row + 1)[0] for row in rows])[:, :, family.channels]
-        # Element h shows the feature at pose + start + h: read the curve at h = angle - pose - start.
-        back = np.exp(-wave[:, None] * (pose + starts[rows]) * order / 360.0)
-        turned = (np.fft.rfft(mine, axis=1) * back.T[:, :, None]).mean(0)
-        curves.append(np.fft.irfft(turned, n=order, axis=0))
-    if not curves:
-        return np.full((family.size, order), np.nan)
-    mean = np.clip(np.mean(curves, axis=0), 0, None).T
-    peak = mean.max(1, keepdims=True)
-    return np.asarray(np.where(peak > 0, mean / np.where(peak > 0, peak, 1), np.nan))
+        for channel in range(examples.n_units)
+    )

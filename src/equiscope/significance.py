@@ -6,15 +6,20 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 
 from equiscope.errors import EquiscopeError
 
 __all__ = [
+    "adjust_p_values",
     "bootstrap_weights",
     "circular_difference_deg",
     "circular_mean_deg",
     "family_q_values",
     "percentile_interval",
+    "resample_correlation",
+    "resample_mean_correlations",
+    "share_interval",
 ]
 
 Floats = NDArray[np.float64]
@@ -57,6 +62,36 @@ def circular_mean_deg(angles: Floats, weights: Floats | None = None, period_deg:
     if abs(resultant) < 1e-12 * total:
         return float("nan")
     return float(_wrapped(np.angle(resultant) * period_deg / (2 * np.pi), period_deg))
+
+
+def adjust_p_values(p_values: Sequence[float]) -> Floats:
+    """q-value of each of several tests, shape (test,), by Benjamini and Hochberg's step-up rule.
+
+    References
+    ----------
+    Benjamini and Hochberg, J. R. Stat. Soc. B 57 (1995) 289.
+    """
+    p = np.asarray(p_values, dtype=float)
+    if not len(p):
+        return p
+    order = np.argsort(-p)
+    rate = p[order] * len(p) / np.arange(len(p), 0, -1)
+    q = np.empty_like(p)
+    q[order] = np.minimum(np.minimum.accumulate(rate), 1.0)
+    return q
+
+
+def share_interval(n: int, total: int, level: float = 0.95) -> tuple[float, float]:
+    """Wilson's interval for a share ``n / total``; NaN where the total is 0.
+
+    References
+    ----------
+    Wilson, J. Am. Stat. Assoc. 22 (1927) 209.
+    """
+    if total == 0:
+        return float("nan"), float("nan")
+    interval = binomtest(n, total).proportion_ci(level, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def bootstrap_weights(
@@ -112,6 +147,54 @@ def percentile_interval(samples: Floats, level: float = 0.95, axis: int = 0) -> 
     filled = np.where(finite.any(axis=axis, keepdims=True), np.where(finite, samples, np.nan), 0.0)
     low, high = np.nanquantile(filled, [(1 - level) / 2, (1 + level) / 2], axis=axis)
     return np.where(usable, low, np.nan), np.where(usable, high, np.nan)
+
+
+def resample_correlation(x: Floats, y: Floats, weights: Floats) -> Floats:
+    """Correlation of two series in every bootstrap resample.
+
+    Parameters
+    ----------
+    x, y
+        Shape (observation, repeat): the repeats of one observation are drawn together.
+    weights
+        How often each observation counts, shape (resample, observation), from ``bootstrap_weights``.
+
+    Returns
+    -------
+    ndarray
+        Shape (resample,); NaN where a series does not vary in a resample.
+    """
+    count = weights.sum(1) * x.shape[1]
+    sums = [weights @ part.sum(1) for part in (x, y, x * x, y * y, x * y)]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean_x, mean_y, xx, yy, xy = (part / count for part in sums)
+        variance = (xx - mean_x**2) * (yy - mean_y**2)
+        return np.asarray((xy - mean_x * mean_y) / np.sqrt(np.where(variance > 0, variance, np.nan)))
+
+
+def resample_mean_correlations(aligned: Floats, weights: Floats) -> Floats:
+    """Mean correlation of each of several series with the others, in every bootstrap resample.
+
+    Parameters
+    ----------
+    aligned
+        Shape (observation, repeat, series).
+    weights
+        Shape (resample, observation).
+
+    Returns
+    -------
+    ndarray
+        Shape (resample, series).
+    """
+    n = aligned.shape[2]
+    total = np.zeros((len(weights), n))
+    for i in range(n):
+        for j in range(i):
+            found = resample_correlation(aligned[:, :, i], aligned[:, :, j], weights)
+            total[:, i] += found
+            total[:, j] += found
+    return np.asarray(total / (n - 1))
 
 
 def family_q_values(scores: Sequence[float], null_scores: Sequence[Sequence[float]]) -> Floats:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from equiscope.errors import EquiscopeError
 from equiscope.examples import Examples
-from equiscope.families import Family, Member, Unit
+from equiscope.families import Family, Member, Symmetry, Unit
 from equiscope.stimuli import ImageFailure
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "load_run",
     "read_families",
     "read_json",
+    "read_symmetries",
     "read_units",
     "save_examples",
     "to_json",
@@ -36,7 +37,7 @@ __all__ = [
     "write_json",
 ]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -188,19 +189,20 @@ def families_document(families: Iterable[Family]) -> dict[str, Any]:
 
 def read_families(document: dict[str, Any]) -> tuple[Family, ...]:
     """Turn a ``families.json`` document back into families."""
-    return tuple(
-        Family(
-            **{
-                k: v
-                for k, v in _with_nan(f).items()
-                if k not in ("members", "size", "holes_deg", "duplicates")
-            },
-            holes_deg=tuple((float(a), float(b)) for a, b in f["holes_deg"]),
-            duplicates=tuple((int(a), int(b)) for a, b in f["duplicates"]),
-            members=tuple(Member(**_with_nan(member)) for member in f["members"]),
+    families = []
+    for entry in document["families"]:
+        own = _with_nan(entry)
+        own.pop("size")
+        own["holes_deg"] = tuple((float(a), float(b)) for a, b in own["holes_deg"])
+        own["duplicates"] = tuple((int(a), int(b)) for a, b in own["duplicates"])
+        own["half_turns"] = tuple(own.get("half_turns", ()))
+        own["alternatives"] = tuple(
+            (str(name), *(math.nan if value is None else float(value) for value in values))
+            for name, *values in own.get("alternatives", ())
         )
-        for f in document["families"]
-    )
+        own["members"] = tuple(Member(**_with_nan(member)) for member in own["members"])
+        families.append(Family(**own))
+    return tuple(families)
 
 
 def units_document(units: Iterable[Unit]) -> dict[str, Any]:
@@ -209,13 +211,30 @@ def units_document(units: Iterable[Unit]) -> dict[str, Any]:
 
 
 def read_units(document: dict[str, Any]) -> tuple[Unit, ...]:
-    """Turn a ``units.json`` document back into units."""
-    return tuple(Unit(**_with_nan(unit)) for unit in document["units"])
+    """Turn a ``units.json`` document back into units, also one of schema version 1, which knew rotation only."""
+    units = []
+    for entry in document["units"]:
+        own = _with_nan(entry)
+        if "symmetries" in own:
+            own["symmetries"] = read_symmetries(own["symmetries"])
+        else:
+            kind, order, family = (own.pop(key) for key in ("rotation", "stabiliser_order", "family"))
+            own["symmetries"] = (Symmetry("rotation", kind, family, stabiliser_order=order),)
+        units.append(Unit(**own))
+    return tuple(units)
+
+
+def read_symmetries(lines: Iterable[dict[str, Any]]) -> tuple[Symmetry, ...]:
+    """Turn the lines of one unit, or of one transformation, back into symmetries."""
+    return tuple(Symmetry(**_with_nan(line)) for line in lines)
 
 
 # The fields that hold NaN where something could not be measured.
 _NUMBERS = frozenset(
-    part.name for kind in (Unit, Member, Family) for part in fields(kind) if part.type in ("float", float)
+    part.name
+    for kind in (Unit, Symmetry, Member, Family)
+    for part in fields(kind)
+    if part.type in ("float", float)
 )
 
 

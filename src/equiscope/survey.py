@@ -13,20 +13,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 import equiscope
 from equiscope.allocator import keep_large_buffers
-from equiscope.errors import EquiscopeError
+from equiscope.errors import EquiscopeError, unknown_name
 from equiscope.examples import Examples, collect_examples, empty_examples, merge_examples, split_halves
-from equiscope.families import LayerFamilies, NullSummary, find_families, joint_tuning
-from equiscope.groups import CyclicGroup
+from equiscope.families import Family, LayerFamilies, NullSummary, Symmetry, Unit, join_units
 from equiscope.models import Model, load_model
 from equiscope.models.geometry import LayerGeometry, find_geometry
 from equiscope.report.document import build_document
 from equiscope.report.page import render_page
-from equiscope.responses import build_bank, measure_responses, not_finite, open_responses
+from equiscope.responses import not_finite
+from equiscope.rotation_scale import FamilyLink, find_rotation_scale_families
+from equiscope.scales import ScaleEdge
+from equiscope.stages import TRANSFORMATIONS, Progress, Stage, StageResult, Tuning, with_needed
 from equiscope.stimuli import ImageFailure, ImageSet, open_images
 from equiscope.store import (
     SCHEMA_VERSION,
@@ -37,7 +38,7 @@ from equiscope.store import (
     load_run,
     read_families,
     read_json,
-    read_units,
+    read_symmetries,
     save_examples,
     units_document,
     write_atomically,
@@ -46,9 +47,6 @@ from equiscope.store import (
 from equiscope.synchronisation import MIN_SCORE
 
 __all__ = ["Progress", "survey"]
-
-# Opens one stage: given its name and number of steps, a context that yields a function to call with steps done.
-Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 
 # Images between two checkpoints of the pass: about three seconds of GoogLeNet on two cores.
 _SHARD = 128
@@ -67,6 +65,7 @@ def survey(
     images: ImageSet | str | Path | None = None,
     layers: Sequence[str] | None = None,
     *,
+    transformations: Sequence[str] | None = None,
     out: str | Path,
     angles: int = 16,
     examples_per_unit: int = 8,
@@ -74,11 +73,12 @@ def survey(
     min_score: float = MIN_SCORE,
     n_null: int = 20,
     device: str = "auto",
+    precision: str = "auto",
     seed: int = 0,
     command: str | None = None,
     progress: Progress = _silent,
 ) -> Run:
-    """Find the rotation families of a network, verify them on held-out images and write a report.
+    """Find the families of a network under all transformations, verify them on held-out images, write a report.
 
     Parameters
     ----------
@@ -90,6 +90,9 @@ def survey(
         photographs.
     layers
         Names of modules; by default the model's own choice, or all convolutions.
+    transformations
+        Some of ``rotation``, ``hue``, ``reflection``, ``contrast``, ``dihedral``, ``hue-rotation`` and ``scale``; by
+        default all. Those that one needs are surveyed with it.
     out
         Folder of the run. The same call goes on where an interrupted one stopped.
     angles
@@ -104,6 +107,9 @@ def survey(
         Null draws for each layer.
     device
         ``auto`` takes the GPU if there is one; the module is returned to where it was.
+    precision
+        ``float32`` or ``bfloat16`` for the passes that show transformed stimuli; ``auto`` takes ``bfloat16`` where
+        the processor computes in it (docs/results.md has what it changes).
     seed
         Seed of the halves, the null and the bootstrap.
     command
@@ -137,11 +143,16 @@ def survey(
         )
     folder = Path(out)
     chosen = model.resolve_layers(layers)
+    wanted = _resolve_transformations(transformations)
+    target = _resolve_device(device)
+    computes_in = _resolve_precision(precision, target)
     identity = {
         "model": {"name": model.name, "weights_sha256": model.weights_sha256()},
         "images": {"name": images.name, "n_images": len(images), "fingerprint": images.fingerprint},
         "settings": {
             "layers": chosen,
+            "transformations": wanted,
+            "precision": str(computes_in).removeprefix("torch."),
             "angles": angles,
             "examples_per_unit": examples_per_unit,
             "false_discovery_rate": false_discovery_rate,
@@ -152,10 +163,9 @@ def survey(
     }
     manifest = _open_manifest(folder, identity, command)
     home = model.device
-    target = _resolve_device(device)
     try:
         model.module.to(target)
-        _Survey(model, images, folder, manifest, progress).run()
+        _Survey(model, images, folder, manifest, progress, computes_in).run()
     finally:
         model.module.to(home)
     return load_run(folder)
@@ -191,6 +201,33 @@ def _resolve_device(device: str) -> torch.device:
             f"device {device!r} cannot be used here ({str(error).splitlines()[0]}): expected auto, cpu or cuda"
         ) from error
     return chosen
+
+
+def _resolve_transformations(transformations: Sequence[str] | None) -> list[str]:
+    """Put the transformations asked for into their order, with those that they need."""
+    asked = list(TRANSFORMATIONS if transformations is None else transformations)
+    if not asked:
+        raise EquiscopeError(f"no transformation was asked for: name some of {', '.join(TRANSFORMATIONS)}")
+    for name in asked:
+        if name not in TRANSFORMATIONS:
+            raise unknown_name("transformation", name, TRANSFORMATIONS)
+    return with_needed(asked)
+
+
+def _resolve_precision(precision: str, device: torch.device) -> torch.dtype:
+    """Choose what the network computes in while it is shown transformed stimuli."""
+    known = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+    if precision in known:
+        return known[precision]
+    if precision != "auto":
+        raise unknown_name("precision", precision, ["auto", *known])
+    if device.type == "cuda":
+        is_fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        # mkldnn computes in bfloat16 on any processor, but slower than in float32 without instructions for it.
+        supports = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+        is_fast = device.type == "cpu" and supports is not None and bool(supports())
+    return torch.bfloat16 if is_fast else torch.float32
 
 
 def _open_manifest(folder: Path, identity: dict[str, Any], command: str | None) -> dict[str, Any]:
@@ -232,12 +269,17 @@ class _Survey:
     """The stages of one run; every one is skipped where its result is already on disk."""
 
     def __init__(
-        self, model: Model, images: ImageSet, folder: Path, manifest: dict[str, Any], progress: Progress
+        self,
+        model: Model,
+        images: ImageSet,
+        folder: Path,
+        manifest: dict[str, Any],
+        progress: Progress,
+        precision: torch.dtype,
     ) -> None:
         self.model, self.images, self.folder, self.manifest = model, images, folder, manifest
-        self.progress = progress
+        self.progress, self.precision = progress, precision
         self.settings = manifest["settings"]
-        self.group = CyclicGroup(self.settings["angles"])
         self.photographs = np.asarray(images.groups, dtype=np.int64)
         self.earlier_failures: list[ImageFailure] = []
 
@@ -257,39 +299,64 @@ class _Survey:
             geometries, notes = self._geometries()
         with self._timed("examples"):
             examples = self._examples(geometries)
-        results: list[LayerFamilies] = []
-        tunings: dict[str, NDArray[np.float64]] = {}
-        for layer, geometry in geometries.items():
-            result, tuning = self._layer(layer, geometry, examples[layer], notes[layer])
-            results.append(result)
-            tunings |= tuning
+        for layer in geometries:
+            n_images = int(examples[layer].n_images.sum())
+            if n_images < len(self.images) - len(self._failures()):
+                notes[layer].append(
+                    f"{n_images} of {len(self.images)} images were large enough for its receptive field"
+                )
+        stage = Stage(
+            model=self.model,
+            images=self.images,
+            geometries=geometries,
+            examples=examples,
+            photographs=self.photographs,
+            folder=self.folder,
+            settings=self.settings,
+            whole_px=self.whole_px,
+            precision=self.precision,
+            progress=self.progress,
+        )
+        found = self._stages(stage)
+        results = [entry.result for entry in found]
         families = tuple(family for result in results for family in result.families)
-        units = tuple(unit for result in results for unit in result.units)
+        links: tuple[FamilyLink, ...] = ()
+        scale = next((entry for entry in found if entry.result.transformation == "scale"), None)
+        if scale is not None:
+            joined, links = self._rotation_scale(families, scale, examples)
+            families += joined
+        units: tuple[Unit, ...] = ()
+        for layer, own in examples.items():
+            lines = (_of_layer(result, layer, examples) for result in results)
+            units += join_units(own, [own_lines for own_lines in lines if own_lines])
         write_json(self.folder / "families.json", families_document(families))
         write_json(self.folder / "units.json", units_document(units))
-        with self._timed("report"), self.progress("Drawing the report", len(families)) as on_step:
+        with self._timed("report"), self.progress("drawing the report", len(families)) as on_step:
             self.manifest |= {
                 "device": str(self.model.device),
                 "images": self.manifest["images"] | {"failures": [asdict(f) for f in self._failures()]},
                 "geometry": [asdict(geometry) for geometry in geometries.values()],
-                "layers": [
+                "layers": [{"layer": layer, "notes": own} for layer, own in notes.items()],
+                "results": [
                     {
                         "layer": r.layer,
+                        "transformation": r.transformation,
                         "null": asdict(r.null),
                         "n_refused": r.n_refused,
                         "notes": list(r.notes),
                     }
                     for r in results
                 ],
+                "family_links": [asdict(link) for link in links],
             }
             document = build_document(
                 self.manifest,
                 self.images,
                 geometries,
                 examples,
-                results,
-                tunings,
-                self.group,
+                families,
+                units,
+                {name: tuning for entry in found for name, tuning in entry.tunings.items()},
                 self.whole_px,
                 on_step,
             )
@@ -298,8 +365,73 @@ class _Survey:
         self.manifest["is_complete"] = True
         write_json(self.folder / "run.json", self.manifest)
 
+    def _stages(self, stage: Stage) -> list[StageResult]:
+        """Every transformation of every layer, then scale over all; by layer, in the order of the survey."""
+        found: list[StageResult] = []
+        chosen = self.settings["transformations"]
+        for layer in stage.geometries:
+            earlier: dict[str, LayerFamilies] = {}
+            own: list[StageResult] = []
+            for name in chosen:
+                if name == "scale":
+                    continue
+                path = layer_path(self.folder, f"results/{name}", layer, ".json")
+                if path.exists():
+                    entry = _read_result(read_json(path))
+                else:
+                    with self._timed(name):
+                        entry = stage.run(name, layer, earlier)
+                    write_json(path, _result_document(entry))
+                earlier[name] = entry.result
+                own.append(entry)
+            path = layer_path(self.folder, "results/explained", layer, ".json")
+            if not path.exists():
+                with self._timed("explaining"):
+                    explained = stage.explain(earlier, layer)
+                families = [family for result in explained.values() for family in result.families]
+                write_json(path, families_document(families))
+            by_id = {family.id: family for family in read_families(read_json(path))}
+            found += [
+                replace(
+                    entry,
+                    result=replace(
+                        entry.result, families=tuple(by_id[family.id] for family in entry.result.families)
+                    ),
+                )
+                for entry in own
+            ]
+        if "scale" in chosen:
+            path = self.folder / "results" / "scale.json"
+            if path.exists():
+                entry = _read_result(read_json(path))
+            else:
+                with self._timed("scale"):
+                    entry = stage.run_scale()
+                write_json(path, _result_document(entry))
+            found.append(entry)
+        return found
+
+    def _rotation_scale(
+        self, families: Sequence[Family], scale: StageResult, examples: dict[str, Examples]
+    ) -> tuple[tuple[Family, ...], tuple[FamilyLink, ...]]:
+        """Rotation families that are scaled copies of each other."""
+        part = set(scale.scale_layers)
+        first_column, n_units = {}, 0
+        for layer, own in examples.items():
+            if layer in part:
+                first_column[layer] = n_units
+                n_units += own.n_units
+        rotation = [family for family in families if family.transformation == "rotation"]
+        return find_rotation_scale_families(
+            rotation,
+            scale.edges,
+            first_column,
+            false_discovery_rate=self.settings["false_discovery_rate"],
+            seed=self.settings["seed"],
+        )
+
     def _geometries(self) -> tuple[dict[str, LayerGeometry], dict[str, list[str]]]:
-        """Geometry of each layer, made global where no image is as large as its receptive field."""
+        """Geometry of each layer; patches leave out the rim of receptive fields that are larger than the images."""
         step = max(1, len(self.images) // _SIZE_SAMPLE)
         loaded = (self.images.load(index) for index in range(0, len(self.images), step))
         sides = [min(picture.shape[1:]) for picture in loaded if picture is not None]
@@ -310,30 +442,34 @@ class _Survey:
             )
         self.whole_px = int(np.median(sides))
         notes: dict[str, list[str]] = {}
-        with self.progress("Finding receptive fields", 1) as on_step:
+        with self.progress("finding receptive fields", 1) as on_step:
             geometries = find_geometry(self.model, self.settings["layers"])
             on_step(1)
         for layer, geometry in geometries.items():
             notes[layer] = []
-            if not geometry.is_global:
-                problem = None
+            fitted, problem = geometry, None
+            if not geometry.is_global and geometry.patch_px > max(sides):
+                fitted = replace(geometry, largest_px=self.whole_px)
+                problem = (
+                    f"its receptive field needs {geometry.patch_px} px stimuli and the images have "
+                    f"{max(sides)} px at most"
+                )
+            if not fitted.is_global:
                 try:
-                    geometry.position_in_patch()
+                    fitted.position_in_patch()
+                    if fitted.largest_px is not None:
+                        problem = f"{problem}: stimuli of {fitted.patch_px} px leave out its rim"
                 except EquiscopeError as error:
-                    problem = str(error)
-                if geometry.patch_px > max(sides):
-                    problem = (
-                        f"its receptive field needs {geometry.patch_px} px stimuli and the images have "
-                        f"{max(sides)} px at most"
-                    )
-                if problem is None:
-                    continue
+                    problem = problem or str(error)
+                    fitted = replace(geometry, is_global=True)
+            geometries[layer] = fitted
+            if problem is not None:
                 notes[layer].append(problem)
-                geometries[layer] = replace(geometry, is_global=True)
-            notes[layer].append(
-                f"whole images of {self.whole_px} px served as stimuli, turned about their centres with reflected "
-                "corners: the layer has no receptive field that could be centred in them"
-            )
+            if fitted.is_global:
+                notes[layer].append(
+                    f"whole images of {self.whole_px} px served as stimuli, turned about their centres with reflected "
+                    "corners: the layer has no receptive field that could be centred in them"
+                )
         return geometries, notes
 
     def _examples(self, geometries: dict[str, LayerGeometry]) -> dict[str, Examples]:
@@ -347,7 +483,7 @@ class _Survey:
         half = split_halves(self.images.groups, self.settings["seed"])
         smaller = int(np.bincount(half, minlength=2).min())
         per_image = int(np.clip(-(-_IMAGES_PER_EXAMPLE * per_half // max(smaller, 1)), 1, _MAX_PER_IMAGE))
-        with self.progress("Showing images", len(self.images)) as on_images:
+        with self.progress("showing images", len(self.images)) as on_images:
             on_images(n_done)
             for start in range(n_done, len(self.images), _SHARD):
                 shard = range(start, min(start + _SHARD, len(self.images)))
@@ -367,55 +503,52 @@ class _Survey:
         by_name = {failure.name: failure for failure in (*self.earlier_failures, *self.images.failures)}
         return [by_name[name] for name in sorted(by_name)]
 
-    def _layer(
-        self, layer: str, geometry: LayerGeometry, examples: Examples, notes: list[str]
-    ) -> tuple[LayerFamilies, dict[str, NDArray[np.float64]]]:
-        """Responses, families and joint tuning curves of one layer."""
-        path = layer_path(self.folder, "layers", layer, ".json")
-        if path.exists():
-            return _read_layer(read_json(path))
-        bank = build_bank(examples, self.photographs)
-        n_images = int(examples.n_images.sum())
-        if n_images < len(self.images) - len(self._failures()):
-            notes = [
-                *notes,
-                f"{n_images} of {len(self.images)} images were large enough for its receptive field",
-            ]
-        responses = open_responses(
-            layer_path(self.folder, "responses", layer, ".zarr"), bank, self.group, examples.n_units
-        )
-        with self._timed("responses"), self.progress(f"Turning stimuli of {layer}", len(bank)) as on_stimuli:
-            measure_responses(
-                self.model, self.images, geometry, responses, whole_px=self.whole_px, on_stimuli=on_stimuli
-            )
-        n_null = self.settings["n_null"]
-        with self._timed("families"), self.progress(f"Finding families of {layer}", n_null + 2) as on_step:
-            result = find_families(
-                responses,
-                examples,
-                seed=self.settings["seed"],
-                false_discovery_rate=self.settings["false_discovery_rate"],
-                min_score=self.settings["min_score"],
-                n_null=n_null,
-                on_step=on_step,
-            )
-            tunings = {family.id: joint_tuning(responses, examples, family) for family in result.families}
-        result = replace(result, notes=(*notes, *result.notes))
-        document = families_document(result.families) | units_document(result.units)
-        document |= {"layer": layer, "null": asdict(result.null), "n_refused": result.n_refused}
-        document |= {"notes": list(result.notes), "tuning": tunings}
-        write_json(path, document)
-        return result, tunings
+
+def _of_layer(result: LayerFamilies, layer: str, examples: dict[str, Examples]) -> tuple[Symmetry, ...]:
+    """Lines of one layer's units in a result that may be about all layers."""
+    if result.layer == layer:
+        return result.symmetries
+    if result.transformation != "scale":
+        return ()
+    start = 0
+    for name, own in examples.items():
+        if name == layer:
+            return result.symmetries[start : start + own.n_units]
+        start += own.n_units
+    return ()
 
 
-def _read_layer(document: dict[str, Any]) -> tuple[LayerFamilies, dict[str, NDArray[np.float64]]]:
+def _result_document(entry: StageResult) -> dict[str, Any]:
+    """Word the result of one transformation of one layer as the run's contract does."""
+    result = entry.result
+    return families_document(result.families) | {
+        "layer": result.layer,
+        "transformation": result.transformation,
+        "symmetries": [asdict(line) for line in result.symmetries],
+        "null": asdict(result.null),
+        "n_refused": result.n_refused,
+        "notes": list(result.notes),
+        "tuning": {name: asdict(tuning) for name, tuning in entry.tunings.items()},
+        "edges": [asdict(edge) for edge in entry.edges],
+        "scale_layers": list(entry.scale_layers),
+    }
+
+
+def _read_result(document: dict[str, Any]) -> StageResult:
+    """Read back what `_result_document` worded."""
     null: dict[str, Any] = {k: np.nan if v is None else v for k, v in document["null"].items()}
     result = LayerFamilies(
         document["layer"],
+        document["transformation"],
         read_families(document),
-        read_units(document),
+        read_symmetries(document["symmetries"]),
         NullSummary(**null),
         document["n_refused"],
         tuple(document["notes"]),
     )
-    return result, {name: np.array(rows, dtype=float) for name, rows in document["tuning"].items()}
+    tunings = {
+        name: Tuning(tuning["axes"], np.array(tuning["values"], dtype=float))
+        for name, tuning in document["tuning"].items()
+    }
+    edges = tuple(ScaleEdge(**edge) for edge in document["edges"])
+    return StageResult(result, tunings, edges, tuple(document["scale_layers"]))

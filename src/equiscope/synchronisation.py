@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.cluster.hierarchy import linkage
 from scipy.spatial.distance import squareform
 
-from equiscope.responses import OrbitCorrelations
+from equiscope.correlations import OrbitCorrelations
 from equiscope.significance import circular_difference_deg
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "MIN_COHERENCE",
     "MIN_SCORE",
     "MIN_SPREAD_DEG",
+    "STABILISER_SHARE",
     "Candidate",
     "consensus",
     "edge_disagreement_deg",
@@ -29,6 +31,7 @@ __all__ = [
     "is_consistent",
     "phase_coherence",
     "pose_spread_deg",
+    "search",
     "synchronise",
 ]
 
@@ -66,11 +69,22 @@ _OUTLIER_FLOOR = 0.05
 # A new member may be this much worse than the worst of those who founded the family.
 _ADOPTION_SLACK = 0.1
 # Share of the way from a unit's lowest to its perfect autocorrelation that a stabilising rotation must keep.
-_STABILISER_SHARE = 0.7
+STABILISER_SHARE = 0.7
 _STABILISER_ORDERS = (2, 3, 4, 5, 6, 8)
 _GRID = 128
 _STEP_DEG = 360.0 / _GRID
 GRID_DEG: Floats = np.arange(_GRID, dtype=np.float64) * _STEP_DEG
+
+
+class HasChannels(Protocol):
+    """A candidate of any search: it has members."""
+
+    @property
+    def channels(self) -> Ints:
+        """Its members, shape (member,)."""
+
+
+C = TypeVar("C", bound=HasChannels)
 
 
 @dataclass(frozen=True)
@@ -110,7 +124,7 @@ def find_stabiliser_order(autocorrelation: Floats) -> int:
     lowest = float(np.min(autocorrelation))
     if not np.isfinite(lowest) or lowest >= INVARIANCE_CUT:
         return 1
-    needed = lowest + _STABILISER_SHARE * (1 - lowest)
+    needed = lowest + STABILISER_SHARE * (1 - lowest)
     found = 1
     for order in _STABILISER_ORDERS:
         steps = np.round(np.arange(1, order) * _GRID / order).astype(int)
@@ -245,15 +259,63 @@ def is_coherent(coherence: float) -> bool:
     return not coherence < MIN_COHERENCE
 
 
+class PoseSearch(Protocol[C]):
+    """What the search needs to know about poses: on a circle, on a torus."""
+
+    def heights(self, units: Ints) -> NDArray[np.float32]:
+        """Highest correlation of every pair at any relative pose, shape (unit, unit)."""
+
+    def synchronise(self, members: Ints) -> C:
+        """Find the poses that best agree with all pairs of some units."""
+
+    def consensus(self, candidate: C) -> Floats:
+        """Mean correlation of each member with the others at the family's relative poses, shape (member,)."""
+
+    def coherence(self, candidate: C) -> float:
+        """Agreement of what the poses were not fitted to; NaN where there is nothing of it."""
+
+    def fit(self, candidate: C, pool: Ints) -> Floats:
+        """Highest mean correlation of units with the members, shape (unit,)."""
+
+
+@dataclass(frozen=True)
+class _CircleSearch:
+    """The steps of the search for families, on a circle."""
+
+    correlations: OrbitCorrelations
+
+    def heights(self, units: Ints) -> NDArray[np.float32]:
+        return self.correlations.peaks(units, _GRID)[0]
+
+    def synchronise(self, members: Ints) -> Candidate:
+        return synchronise(self.correlations, members)
+
+    def consensus(self, candidate: Candidate) -> Floats:
+        return consensus(self.correlations, candidate)
+
+    def coherence(self, candidate: Candidate) -> float:
+        return phase_coherence(self.correlations, candidate)
+
+    def fit(self, candidate: Candidate, pool: Ints) -> Floats:
+        pairs = self.correlations.coefficients[:, candidate.channels[:, None], pool[None, :]]
+        return np.asarray(_summed_curve(pairs, candidate.poses_deg).max(0))
+
+
 def find_candidates(
     correlations: OrbitCorrelations, units: Ints, *, min_score: float = MIN_SCORE, min_size: int = 3
 ) -> list[Candidate]:
+    """Search the families on a circle among some units of a layer: see `search`."""
+    found = search(_CircleSearch(correlations), units, min_score=min_score, min_size=min_size)
+    return [_in_order(candidate) for candidate in found]
+
+
+def search(poses: PoseSearch[C], units: Ints, *, min_score: float = MIN_SCORE, min_size: int = 3) -> list[C]:
     """Search the families among some units of a layer.
 
     Parameters
     ----------
-    correlations
-        Orbit correlations of the layer.
+    poses
+        Correlations of the layer and how poses are fitted to them.
     units
         Channels that may belong to a family: those that are active and not invariant.
     min_score
@@ -263,8 +325,8 @@ def find_candidates(
 
     Returns
     -------
-    list of Candidate
-        Each unit in at most one, the largest family first.
+    list
+        Candidates, each unit in at most one, the largest family first.
 
     Notes
     -----
@@ -273,37 +335,34 @@ def find_candidates(
     for copies may be hidden among units that only share a direction. Units left over join the family that they fit,
     and what then remains is linked again. Cost: a few seconds for 1,000 units.
     """
-    found: list[Candidate] = []
+    found: list[C] = []
     pool = np.asarray(units, dtype=np.int64)
     for level in sorted({max(level, min_score) for level in _LINK_LEVELS}, reverse=True):
         while len(pool) >= min_size:
-            fresh = _found(correlations, pool, level, min_score, min_size)
+            fresh = _found(poses, pool, level, min_score, min_size)
             found += fresh
             pool = _left_over(units, found)
-            found = _adopt(correlations, found, pool, min_score)
+            found = _adopt(poses, found, pool, min_score)
             pool = _left_over(units, found)
             if not fresh:
                 break
-    ordered = [_in_order(candidate) for candidate in found]
-    return sorted(ordered, key=lambda c: (-len(c.channels), int(c.channels[0])))
+    return sorted(found, key=lambda c: (-len(c.channels), int(c.channels.min())))
 
 
-def _found(
-    correlations: OrbitCorrelations, pool: Ints, level: float, min_score: float, min_size: int
-) -> list[Candidate]:
+def _found(poses: PoseSearch[C], pool: Ints, level: float, min_score: float, min_size: int) -> list[C]:
     """Coherent families that linkage at ``level`` founds, or at the next levels up in groups that are not coherent.
 
     What stays incoherent up to the tightest level is returned as it was found: it counts as a refused candidate.
     """
-    families = []
-    for group in _link(correlations.peaks(pool, _GRID)[0], level, min_size):
-        candidate = _hold_together(correlations, pool[group], min_score, min_size)
+    families: list[C] = []
+    for group in _link(poses.heights(pool), level, min_size):
+        candidate = _hold_together(poses, pool[group], min_score, min_size)
         if candidate is None:
             continue
-        parts = []
-        if phase_coherence(correlations, candidate) < _SOUGHT_COHERENCE and level + _LEVEL_STEP < 1:
-            tighter = _found(correlations, candidate.channels, level + _LEVEL_STEP, min_score, min_size)
-            parts = [part for part in tighter if not phase_coherence(correlations, part) < _SOUGHT_COHERENCE]
+        parts: list[C] = []
+        if poses.coherence(candidate) < _SOUGHT_COHERENCE and level + _LEVEL_STEP < 1:
+            tighter = _found(poses, candidate.channels, level + _LEVEL_STEP, min_score, min_size)
+            parts = [part for part in tighter if not poses.coherence(part) < _SOUGHT_COHERENCE]
         families += parts or [candidate]
     return families
 
@@ -335,13 +394,13 @@ def _link(height: NDArray[np.float32], level: float, min_size: int) -> list[Ints
     return [np.array(sorted(group)) for group in closed if len(group) >= min_size]
 
 
-def _hold_together(
-    correlations: OrbitCorrelations, members: Ints, min_score: float, min_size: int
-) -> Candidate | None:
+def _hold_together(poses: PoseSearch[C], members: Ints, min_score: float, min_size: int) -> C | None:
     """Synchronise, letting the worst member go until all fit; None if too few remain."""
     while len(members) >= min_size:
-        candidate = synchronise(correlations, members)
-        distance = 1 - consensus(correlations, candidate)
+        candidate = poses.synchronise(members)
+        # In the order of the candidate's own channels, which may be sorted.
+        members = candidate.channels
+        distance = 1 - poses.consensus(candidate)
         worst = int(distance.argmax())
         usual = float(np.median(distance))
         if distance[worst] <= min(1 - min_score, max(_OUTLIER_RATIO * usual, _OUTLIER_FLOOR)):
@@ -350,31 +409,26 @@ def _hold_together(
     return None
 
 
-def _left_over(units: Ints, found: Sequence[Candidate]) -> Ints:
+def _left_over(units: Ints, found: Sequence[HasChannels]) -> Ints:
     taken = [candidate.channels for candidate in found]
     return np.setdiff1d(units, np.concatenate(taken)) if taken else np.asarray(units, dtype=np.int64)
 
 
-def _adopt(
-    correlations: OrbitCorrelations, found: list[Candidate], pool: Ints, min_score: float
-) -> list[Candidate]:
+def _adopt(poses: PoseSearch[C], found: list[C], pool: Ints, min_score: float) -> list[C]:
     """Give each unit of the pool to the family that it fits best, where it fits nearly as well as its members."""
     if not found or not len(pool):
         return found
-    fit = np.empty((len(found), len(pool)))
-    for index, candidate in enumerate(found):
-        pairs = correlations.coefficients[:, candidate.channels[:, None], pool[None, :]]
-        fit[index] = _summed_curve(pairs, candidate.poses_deg).max(0)
+    fit = np.stack([poses.fit(candidate, pool) for candidate in found])
     grown = []
     for index, candidate in enumerate(found):
-        needed = max(min_score, float(consensus(correlations, candidate).min()) - _ADOPTION_SLACK)
+        needed = max(min_score, float(poses.consensus(candidate).min()) - _ADOPTION_SLACK)
         joining = pool[(fit.argmax(0) == index) & (fit[index] >= needed)]
         if len(joining):
             members = np.concatenate([candidate.channels, joining])
-            larger = _hold_together(correlations, members, min_score, len(candidate.channels))
+            larger = _hold_together(poses, members, min_score, len(candidate.channels))
             # Newcomers that share no more than a direction must not cost a family its coherence.
-            if larger is not None and not phase_coherence(correlations, larger) < min(
-                _SOUGHT_COHERENCE, phase_coherence(correlations, candidate)
+            if larger is not None and not poses.coherence(larger) < min(
+                _SOUGHT_COHERENCE, poses.coherence(candidate)
             ):
                 candidate = larger
         grown.append(candidate)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from equiscope.errors import EquiscopeError
 from equiscope.models.model import Model
 
-__all__ = ["LayerGeometry", "find_geometry"]
+__all__ = ["LayerGeometry", "find_geometry", "joint_patch_px"]
 
 # Length of the strips, px, and probed rows of each attempt: short ones settle early layers in a fraction of a
 # second, long ones the rest. Twice the stride must fit into the probes, so strides above 36 count as global.
@@ -41,6 +41,9 @@ class LayerGeometry:
     is_global
         True where every position sees the whole probed image, so that there is no receptive field to centre
         on; the other figures are then NaN or zero and whole images serve as stimuli.
+    largest_px
+        Largest side that a patch may have, px, where images are smaller than the receptive field: the patch then
+        leaves out the field's rim. None where there is no such limit.
     """
 
     layer: str
@@ -49,6 +52,7 @@ class LayerGeometry:
     receptive_field_px: tuple[int, int]
     centre_px: tuple[float, float]
     is_global: bool = False
+    largest_px: int | None = None
 
     @property
     def patch_px(self) -> int:
@@ -69,13 +73,20 @@ class LayerGeometry:
             )
         # The centre of position (0, 0) lies no further in than the patch's own.
         smallest = max(*self.receptive_field_px, *(math.ceil(2 * centre + 1) for centre in self.centre_px))
+        if self.largest_px is not None and smallest > self.largest_px:
+            fitting = range(self.largest_px, 0, -1)
+            return next((size for size in fitting if self.is_centred(size)), self.largest_px)
         sizes = range(smallest, smallest + 2 * math.lcm(*self.stride_px))
         fits = [[self._is_centred(size, axis) for axis in (0, 1)] for size in sizes]
         both = next((size for size, fit in zip(sizes, fits, strict=True) if all(fit)), None)
         return both or max(sizes[[fit[axis] for fit in fits].index(True)] for axis in (0, 1))
 
-    def position_in_patch(self) -> tuple[int, int]:
-        """Index (y, x) of the position that is centred in a patch of ``patch_px``.
+    def is_centred(self, size_px: int) -> bool:
+        """Whether the middle of a square patch of this size is the centre of one of the layer's positions."""
+        return all(self._is_centred(size_px, axis) for axis in (0, 1))
+
+    def position_in_patch(self, size_px: int | None = None) -> tuple[int, int]:
+        """Index (y, x) of the position that is centred in a patch of ``size_px``, by default ``patch_px``.
 
         Raises
         ------
@@ -83,8 +94,8 @@ class LayerGeometry:
             If the two axes' grids leave no common patch (different strides or paddings along y and x), or the
             layer is global.
         """
-        patch_px = self.patch_px
-        if not all(self._is_centred(patch_px, axis) for axis in (0, 1)):
+        patch_px = self.patch_px if size_px is None else size_px
+        if not self.is_centred(patch_px):
             raise EquiscopeError(
                 f"layer {self.layer!r} has different grids along y and x (stride {self.stride_px}, receptive field "
                 f"{self.receptive_field_px}, centre {self.centre_px}): no square patch is centred on one of its "
@@ -98,7 +109,24 @@ class LayerGeometry:
 
     def _is_centred(self, size_px: int, axis: int) -> bool:
         """Whether the middle of a patch of this size is the centre of a position along one axis."""
-        return (size_px - 1 - 2 * self.centre_px[axis]) % (2 * self.stride_px[axis]) == 0
+        offset = size_px - 1 - 2 * self.centre_px[axis]
+        return offset >= 0 and offset % (2 * self.stride_px[axis]) == 0
+
+
+def joint_patch_px(geometries: Sequence[LayerGeometry]) -> int | None:
+    """Side of the smallest square patch in which every layer has a centred position and its whole receptive field.
+
+    Returns
+    -------
+    int or None
+        None if there is none: a layer that is global, or grids that meet nowhere.
+    """
+    if any(geometry.is_global for geometry in geometries):
+        return None
+    smallest = max(geometry.patch_px for geometry in geometries)
+    period = 2 * math.lcm(*(stride for geometry in geometries for stride in geometry.stride_px))
+    sizes = range(smallest, smallest + period)
+    return next((size for size in sizes if all(g.is_centred(size) for g in geometries)), None)
 
 
 def find_geometry(model: Model, layers: Sequence[str]) -> dict[str, LayerGeometry]:

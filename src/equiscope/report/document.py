@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import equiscope
+from equiscope.bank import cut_stimuli
 from equiscope.examples import NO_IMAGE, Examples
 from equiscope.families import Family, LayerFamilies
 from equiscope.groups import CyclicGroup
 from equiscope.models.geometry import LayerGeometry
 from equiscope.report.page import FamilyEntry, LayerEntry, MemberEntry, ReportDocument
-from equiscope.responses import cut_stimuli
 from equiscope.stimuli import ImageSet
 
 __all__ = ["build_document"]

@@ -1,0 +1,401 @@
+"""Scale families, within a layer and across layers: the same feature small in early layers and large in late ones.
+
+All layers are measured at once on one bank of magnified and reduced stimuli. Scales are a truncated piece of a group,
+so nothing wraps: two units are compared over the scales that both can be seen at.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import nan
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from equiscope.examples import NO_IMAGE, Examples
+from equiscope.families import Family, LayerFamilies, Member, Symmetry, classify_units, summarise_null
+from equiscope.groups import Scales
+from equiscope.responses import Responses
+from equiscope.significance import (
+    bootstrap_weights,
+    family_q_values,
+    percentile_interval,
+    resample_correlation,
+)
+from equiscope.synchronisation import INVARIANCE_CUT
+
+__all__ = ["ScaleEdge", "ScaleFamilies", "find_scale_families", "joint_scale_tuning"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+# Smallest correlation of a pair at its best relative scale, and by how much that must exceed its correlation without
+# scaling: the figures of an earlier count of GoogLeNet's pairs, with which the results can be compared.
+MIN_SCALE_SCORE = 0.55
+MIN_SCALE_MARGIN = 0.1
+# Relative scales smaller than this are one size, octaves: a step and a half.
+_SMALLEST_OCTAVES = 0.375
+# Scales that two units must have in common to be compared.
+_MIN_OVERLAP = 3
+# Range of relative scales over which a unit must stay as it is to count as invariant, octaves.
+_INVARIANCE_OCTAVES = 1.0
+# Poses of a family may contradict one another by this much, octaves: two steps.
+_MAX_DISAGREEMENT_OCTAVES = 0.5
+# More null draws would only lower the least q-value that can be shown; each repeats the search over all layers.
+_MAX_NULL = 5
+_N_RESAMPLES = 200
+
+
+@dataclass(frozen=True)
+class ScaleEdge:
+    """Two units, counted through all layers, of which v is u magnified by ``octaves``; figures are held-out.
+
+    ``margin``: by how much they correlate better at that relative scale than at none.
+    """
+
+    u: int
+    v: int
+    octaves: float
+    score: float
+    margin: float
+    q_value: float = nan
+
+
+@dataclass(frozen=True)
+class ScaleFamilies:
+    """What the survey says about scale: families over all layers, the pairs behind them, and each layer's units."""
+
+    result: LayerFamilies
+    edges: tuple[ScaleEdge, ...]
+    symmetries: dict[str, tuple[Symmetry, ...]]
+
+
+class _Lags:
+    """Correlation of all pairs at every relative scale, for one half: ``v`` is ``u`` magnified by the lag."""
+
+    def __init__(
+        self, responses: Responses[Scales], half: int, scramble: np.random.Generator | None = None
+    ) -> None:
+        first, last = responses.of_half(half)
+        values = torch.from_numpy(responses.read(first, last))
+        n_scales = values.shape[1]
+        if scramble is not None:
+            # Wrapped here, and only here: the null keeps each unit's values and destroys only where they stand.
+            shift = torch.from_numpy(scramble.integers(0, n_scales, (len(values), 1, values.shape[2])))
+            place = (torch.arange(n_scales).view(1, -1, 1) - shift) % n_scales
+            values = torch.gather(values, 1, place)
+        self.step = responses.group.step_octaves
+        self.n_lags = n_scales - _MIN_OVERLAP
+        self.at: list[torch.Tensor] = []
+        for lag in range(self.n_lags + 1):
+            early = values[:, : n_scales - lag].reshape(-1, values.shape[2])
+            late = values[:, lag:].reshape(-1, values.shape[2])
+            self.at.append(_correlation(early, late))
+
+    def curves(self, u: slice | Ints, v: slice | Ints) -> Floats:
+        """Correlations over lags from the most negative on, shape (lag, u, v)."""
+        backward = [self.at[lag][v][:, u].T for lag in range(self.n_lags, 0, -1)]
+        forward = [self.at[lag][u][:, v] for lag in range(self.n_lags + 1)]
+        return torch.stack(backward + forward).numpy().astype(np.float64)
+
+    def own(self) -> Floats:
+        """Correlation of each unit with itself at every lag from 0 on, shape (lag, unit)."""
+        return np.stack([table.diagonal().numpy() for table in self.at]).astype(np.float64)
+
+    def between(self, u: int, v: int, octaves: float) -> float:
+        """Correlation of one pair at a relative scale, interpolated between lags; NaN beyond them."""
+        lag = abs(octaves) / self.step
+        low = int(np.floor(lag))
+        if low > self.n_lags:
+            return nan
+        high = min(low + 1, self.n_lags)
+        a, b = (u, v) if octaves >= 0 else (v, u)
+        return float((1 - (lag - low)) * self.at[low][a, b] + (lag - low) * self.at[high][a, b])
+
+
+def _correlation(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Correlation of every column of x with every column of y; NaN for columns that do not vary."""
+    mean_x, mean_y = x.mean(0), y.mean(0)
+    sd_x, sd_y = x.std(0, correction=0), y.std(0, correction=0)
+    covariance = x.T @ y / len(x) - torch.outer(mean_x, mean_y)
+    sd_x = torch.where(sd_x > 1e-3 * mean_x + 1e-12, sd_x, torch.nan)
+    sd_y = torch.where(sd_y > 1e-3 * mean_y + 1e-12, sd_y, torch.nan)
+    return covariance / torch.outer(sd_x, sd_y)
+
+
+def _propose(
+    lags: _Lags, layers: Sequence[slice], eligible: NDArray[np.bool_], min_score: float
+) -> list[tuple[int, int, float]]:
+    """Pairs (u, v, octaves) of which each is the other's best match at another scale, for every pair of layers."""
+    found = []
+    for a, b in itertools.combinations_with_replacement(range(len(layers)), 2):
+        units_a, units_b = (np.arange(layers[i].start, layers[i].stop) for i in (a, b))
+        units_a, units_b = units_a[eligible[units_a]], units_b[eligible[units_b]]
+        if not len(units_a) or not len(units_b):
+            continue
+        curves = lags.curves(units_a, units_b)
+        n_lags = lags.n_lags
+        if a == b:
+            curves[:, np.arange(len(units_a)), np.arange(len(units_a))] = -np.inf
+        curves = np.nan_to_num(curves, nan=-np.inf, posinf=-np.inf)
+        height, top = curves.max(0), curves.argmax(0)
+        best_b, best_a = height.argmax(1), height.argmax(0)
+        for i, j in enumerate(best_b.tolist()):
+            if best_a[j] != i or height[i, j] < min_score or (a == b and i > j):
+                continue
+            octaves = _refined(curves[:, i, j], int(top[i, j]), n_lags) * lags.step
+            if abs(octaves) < _SMALLEST_OCTAVES or height[i, j] - curves[n_lags, i, j] < MIN_SCALE_MARGIN:
+                continue
+            found.append((int(units_a[i]), int(units_b[j]), octaves))
+    return found
+
+
+def _refined(curve: Floats, top: int, zero: int) -> float:
+    """Place of the maximum of a curve in steps from ``zero``, by a parabola; at an end, the end."""
+    if 0 < top < len(curve) - 1:
+        before, at, after = curve[top - 1 : top + 2]
+        bend = before - 2 * at + after
+        if bend < -1e-9:
+            return float(top - zero + 0.5 * (before - after) / bend)
+    return float(top - zero)
+
+
+def find_scale_families(
+    responses: Responses[Scales],
+    examples: Sequence[Examples],
+    *,
+    seed: int = 0,
+    false_discovery_rate: float = 0.05,
+    min_score: float = MIN_SCALE_SCORE,
+    n_null: int = 20,
+    on_step: Callable[[int], None] | None = None,
+) -> ScaleFamilies:
+    """Find, verify and accept the scale families of several layers.
+
+    Parameters
+    ----------
+    responses
+        Responses of the units of all layers, side by side, to the joint bank at every scale, both halves.
+    examples
+        Moments of the units of each layer, in the same order.
+    seed, false_discovery_rate, on_step
+        As for ``circles.find_families``.
+    min_score
+        Smallest correlation of a pair at its best relative scale.
+    n_null
+        Number of null draws, of which at most 5 are made.
+
+    Notes
+    -----
+    Half 0 proposes pairs of units of every two layers that are each other's best match at another size. On half 1 the
+    *margin* of each, by how much it correlates better at the relative scale found than at none, must stand out from
+    those of pairs found with every unit's scale shifted at random for every stimulus. Accepted pairs that share units
+    make a family if their relative scales add up; of pairs that contradict each other the stronger stay.
+    """
+
+    def step() -> None:
+        if on_step is not None:
+            on_step(1)
+
+    bounds = np.cumsum([0] + [e.n_units for e in examples])
+    layers = [slice(int(a), int(b)) for a, b in itertools.pairwise(bounds)]
+    is_inactive = np.concatenate([e.is_inactive for e in examples])
+    finding, verifying = _Lags(responses, 0), _Lags(responses, 1)
+    n_near = 1 + round(_INVARIANCE_OCTAVES / finding.step)
+    with np.errstate(invalid="ignore"):
+        eligible = (finding.own()[:n_near].min(0) <= INVARIANCE_CUT) & ~is_inactive
+    pairs = _propose(finding, layers, eligible, min_score)
+    step()
+    null_margins: list[list[float]] = []
+    for draw in range(min(n_null, _MAX_NULL)):
+        null = [_Lags(responses, half, np.random.default_rng([seed, 8, draw, half])) for half in (0, 1)]
+        null_margins.append(
+            [
+                null[1].between(u, v, s) - null[1].between(u, v, 0.0)
+                for u, v, s in _propose(null[0], layers, eligible, min_score)
+            ]
+        )
+        step()
+    scores = [verifying.between(*pair) for pair in pairs]
+    margins = [score - verifying.between(u, v, 0.0) for score, (u, v, _) in zip(scores, pairs, strict=True)]
+    q_values = family_q_values(margins, null_margins)
+    edges = [
+        ScaleEdge(u, v, octaves, score, margin, float(q))
+        for (u, v, octaves), score, margin, q in zip(pairs, scores, margins, q_values, strict=True)
+        if q <= false_discovery_rate and margin > 0
+    ]
+    edges.sort(key=lambda edge: -edge.score)
+    groups = _join(edges, finding)
+    names = [e.layer for e in examples]
+    joint = "+".join(names)
+    families: list[Family] = []
+    for poses in groups:
+        own_edges = [e for e in edges if e.u in poses and e.v in poses]
+        families.append(
+            _as_family(responses, poses, own_edges, layers, names, len(families) + 1, seed, verifying)
+        )
+    step()
+    lowest = verifying.own()[:n_near].min(0)
+    symmetries = {
+        name: classify_units("scale", is_inactive[part], lowest[part], INVARIANCE_CUT, families, layer=name)
+        for name, part in zip(names, layers, strict=True)
+    }
+    return ScaleFamilies(
+        LayerFamilies(
+            layer=joint,
+            transformation="scale",
+            families=tuple(families),
+            symmetries=tuple(line for name in names for line in symmetries[name]),
+            null=summarise_null(null_margins, min((e.margin for e in edges), default=np.inf)),
+            n_refused=len(pairs) - len(edges),
+        ),
+        tuple(edges),
+        symmetries,
+    )
+
+
+def _join(edges: Sequence[ScaleEdge], finding: _Lags) -> list[dict[int, float]]:
+    """Join pairs into families with a pose for each unit, octaves, the strongest pairs first.
+
+    An edge between two groups joins them only if their units agree: each direct correlation across them, at the
+    relative scale that joining would give and where it can be measured, must be positive in the mean.
+    """
+    group_of: dict[int, dict[int, float]] = {}
+    for edge in edges:
+        a = group_of.setdefault(edge.u, {edge.u: 0.0})
+        b = group_of.setdefault(edge.v, {edge.v: 0.0})
+        if a is b:
+            continue
+        shift = a[edge.u] + edge.octaves - b[edge.v]
+        across = [
+            finding.between(u, v, b[v] + shift - a[u])
+            for u in a
+            for v in b
+            if (u, v) != (edge.u, edge.v) and abs(b[v] + shift - a[u]) <= finding.n_lags * finding.step
+        ]
+        across = [value for value in across if np.isfinite(value)]
+        if across and np.mean(across) < MIN_SCALE_SCORE / 2:
+            continue
+        for unit, pose in b.items():
+            a[unit] = pose + shift
+            group_of[unit] = a
+    unique = {id(group): group for group in group_of.values() if len(group) > 1}
+    return sorted(unique.values(), key=lambda group: (-len(group), min(group)))
+
+
+def _as_family(
+    responses: Responses[Scales],
+    poses: dict[int, float],
+    edges: Sequence[ScaleEdge],
+    layers: Sequence[slice],
+    names: Sequence[str],
+    number: int,
+    seed: int,
+    verifying: _Lags,
+) -> Family:
+    units = sorted(poses)
+    origin = poses[units[0]]
+    first, last = responses.of_half(1)
+    weights = bootstrap_weights(
+        responses.bank.photograph[first:last], _N_RESAMPLES, np.random.default_rng([seed, 9])
+    )
+    values = responses.read(first, last)[:, :, units].astype(np.float64)
+    column = {unit: index for index, unit in enumerate(units)}
+    step = responses.group.step_octaves
+    samples: dict[int, list[Floats]] = {unit: [] for unit in units}
+    margins = []
+    for edge in edges:
+        x, y = values[:, :, column[edge.u]], values[:, :, column[edge.v]]
+        lag = round(abs(edge.octaves) / step)
+        early, late = (x, y) if edge.octaves >= 0 else (y, x)
+        scaled = resample_correlation(early[:, : early.shape[1] - lag], late[:, lag:], weights)
+        margins.append(scaled - resample_correlation(x, y, weights))
+        for unit in (edge.u, edge.v):
+            samples[unit].append(scaled)
+    scores = {u: float(np.mean([e.score for e in edges if u in (e.u, e.v)])) for u in units}
+    members = []
+    for unit in units:
+        layer = next(index for index, part in enumerate(layers) if part.start <= unit < part.stop)
+        low, high = percentile_interval(np.mean(samples[unit], axis=0))
+        members.append(
+            Member(
+                names[layer],
+                unit - layers[layer].start,
+                nan,
+                scores[unit],
+                float(low),
+                float(high),
+                octaves=poses[unit] - origin,
+            )
+        )
+    low, high = percentile_interval(np.mean([np.mean(samples[u], axis=0) for u in units], axis=0))
+    margin_low, margin_high = percentile_interval(np.mean(margins, axis=0))
+    own = [(e.octaves, poses[e.v] - poses[e.u]) for e in edges]
+    spanned = [name for name in names if any(member.layer == name for member in members)]
+    return Family(
+        id=f"scale-{number}",
+        layer="+".join(spanned),
+        transformation="scale",
+        score=float(np.mean(list(scores.values()))),
+        score_low=float(low),
+        score_high=float(high),
+        disagreement_deg=nan,
+        disagreement_octaves=float(np.median([abs(a - b) for a, b in own])),
+        phase_coherence=nan,
+        q_value=max(edge.q_value for edge in edges),
+        stabiliser_order=1,
+        stabiliser="{0 octaves}",
+        gap_deviation_deg=nan,
+        holes_deg=(),
+        duplicates=(),
+        margin=float(np.mean([edge.margin for edge in edges])),
+        margin_low=float(margin_low),
+        margin_high=float(margin_high),
+        members=tuple(members),
+    )
+
+
+def joint_scale_tuning(
+    responses: Responses[Scales], examples: Sequence[Examples], family: Family
+) -> tuple[Floats, Floats]:
+    """How every member responds to the members' own held-out stimuli, by the size at which the feature is shown.
+
+    Returns
+    -------
+    octaves : ndarray, shape (size,)
+        Size against the first member's, ascending.
+    tuning : ndarray, shape (member, size)
+        In [0, 1] of the member's own maximum; NaN at sizes that no stimulus was shown at.
+    """
+    group, bank = responses.group, responses.bank
+    offsets = np.cumsum([0] + [e.n_units for e in examples]).tolist()
+    start_of = {e.layer: offset for e, offset in zip(examples, offsets, strict=False)}
+    of_layer = {e.layer: e for e in examples}
+    columns = np.array([start_of[m.layer] + m.channel for m in family.members])
+    first, last = responses.of_half(1)
+    keys = list(zip(bank.image[first:last].tolist(), *bank.position[first:last].T.tolist(), strict=True))
+    step = group.step_octaves
+    poses = [member.octaves for member in family.members]
+    n_below = round(-(min(poses) + group.octaves[0]) / step) + 1
+    n_above = round((max(poses) + group.octaves[-1]) / step) + 1
+    octaves = np.asarray(np.arange(-n_below, n_above + 1) * step, dtype=np.float64)
+    total = np.zeros((len(octaves), len(columns)))
+    count = np.zeros(len(octaves))
+    for member in family.members:
+        own = of_layer[member.layer]
+        image, position = own.image[1, member.channel], own.position[1, member.channel]
+        wanted = {
+            (int(i), int(y), int(x)) for i, (y, x) in zip(image, position, strict=True) if i != NO_IMAGE
+        }
+        for row in (first + offset for offset, key in enumerate(keys) if key in wanted):
+            # Element k shows this member's feature, of size ``octaves``, magnified further.
+            place = np.round((member.octaves + np.array(group.octaves)) / step).astype(int) + n_below
+            total[place] += responses.read(row, row + 1)[0][:, columns]
+            count[place] += 1
+    with np.errstate(invalid="ignore"):
+        mean = np.where(count[:, None] > 0, total / count[:, None], nan).T
+    peak = np.nanmax(np.where(np.isnan(mean), 0.0, mean), axis=1, keepdims=True)
+    return octaves, np.asarray(np.where(peak > 0, mean / np.where(peak > 0, peak, 1), nan))

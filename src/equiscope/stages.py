@@ -1,0 +1,399 @@
+"""One transformation of one layer: from its stimulus bank to verified families and how their members are tuned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from equiscope.bank import Bank, build_bank, join_banks, measure_chroma
+from equiscope.circles import find_families, find_invariance, joint_tuning
+from equiscope.dihedral import find_dihedral_families, joint_dihedral_tuning
+from equiscope.examples import Examples
+from equiscope.explain import compare_transformations, simplest
+from equiscope.families import Family, LayerFamilies, NullSummary, Symmetry
+from equiscope.groups import CyclicGroup, DihedralGroup, Involution, Scales, TorusGroup
+from equiscope.models import Model
+from equiscope.models.geometry import LayerGeometry, joint_patch_px
+from equiscope.pairs import find_pairs, joint_pair_tuning
+from equiscope.responses import Responses, measure_responses, open_responses
+from equiscope.scales import ScaleEdge, find_scale_families, joint_scale_tuning
+from equiscope.stimuli import ImageSet
+from equiscope.store import layer_path
+from equiscope.synchronisation import INVARIANCE_CUT
+from equiscope.torus import find_toral_families, joint_toral_tuning
+
+__all__ = ["TRANSFORMATIONS", "Stage", "StageResult", "Tuning", "with_needed"]
+
+# In the order in which they are surveyed: later ones use the results of earlier ones.
+TRANSFORMATIONS = ("rotation", "hue", "reflection", "contrast", "dihedral", "hue-rotation", "scale")
+_NEEDS = {"dihedral": ("rotation",), "hue-rotation": ("rotation", "hue")}
+_N_HUES = 16
+_N_HUES_WITH_ROTATION = 8
+_SCALES = (-1.25, 1.75, 0.25)
+# From this patch size on, half as many stimuli are turned: a pass costs 5 to 15 ms there.
+_LARGE_PATCH_PX = 128
+# Response-weighted root mean square chroma below which a turn of hue changes too little to measure: on GoogLeNet's
+# photographs the units' stimuli have 0.02 to 0.3, grey pictures in colour files under 0.005.
+_LEAST_CHROMA = 0.01
+
+
+def with_needed(transformations: list[str]) -> list[str]:
+    """Put the transformations into their order, with those that they need."""
+    wanted = set(transformations)
+    for name in transformations:
+        wanted |= set(_NEEDS.get(name, ()))
+    return [name for name in TRANSFORMATIONS if name in wanted]
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How the members of a family respond to the feature under each element; NaN where nothing was shown.
+
+    ``axes``: name and values of each axis after the first; ``values``: shape (member, *axes), in [0, 1] of the member's
+    own maximum.
+    """
+
+    axes: dict[str, list[float]]
+    values: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """Families of one transformation with their tuning.
+
+    For scale also the accepted pairs, whose units are counted through ``scale_layers``.
+    """
+
+    result: LayerFamilies
+    tunings: dict[str, Tuning] = field(default_factory=dict)
+    edges: tuple[ScaleEdge, ...] = ()
+    scale_layers: tuple[str, ...] = ()
+
+
+# Opens one stage: given its name and number of steps, a context that yields a function to call with steps done.
+Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+
+
+@dataclass
+class Stage:
+    """What all stages of one survey share, and one method a kind of transformation.
+
+    Attributes
+    ----------
+    model, images, geometries, examples, photographs
+        The network, the images, and each layer's geometry and strongest stimuli.
+    folder
+        The run's folder; responses go there.
+    settings
+        The run's settings.
+    whole_px
+        Side of whole-image stimuli, px.
+    precision
+        What the network computes in.
+    progress
+        Opens a progress bar.
+    """
+
+    model: Model
+    images: ImageSet
+    geometries: dict[str, LayerGeometry]
+    examples: dict[str, Examples]
+    photographs: NDArray[np.int64]
+    folder: Path
+    settings: dict[str, Any]
+    whole_px: int
+    precision: torch.dtype
+    progress: Progress
+
+    def group(self, transformation: str) -> Any:
+        """Give the elements that stimuli are shown under."""
+        n_angles = self.settings["angles"]
+        match transformation:
+            case "rotation":
+                return CyclicGroup(n_angles)
+            case "hue":
+                return CyclicGroup(_N_HUES, "hue")
+            case "dihedral":
+                return DihedralGroup(n_angles)
+            case "hue-rotation":
+                return TorusGroup(_N_HUES_WITH_ROTATION, n_angles)
+            case "scale":
+                return Scales.between(*_SCALES)
+            case _:
+                return Involution(transformation)
+
+    def n_per_half(self, transformation: str, layer: str) -> int:
+        """Strongest stimuli of each unit and half that are shown under a transformation."""
+        per_half = -(-int(self.settings["examples_per_unit"]) // 2)
+        geometry = self.geometries[layer]
+        is_large = geometry.is_global or geometry.patch_px > _LARGE_PATCH_PX
+        if transformation == "rotation":
+            return max(1, per_half // 2) if is_large else per_half
+        if transformation == "hue":
+            return max(1, per_half // 4) if is_large else max(1, per_half // 2)
+        return per_half if transformation in ("reflection", "contrast") else 1
+
+    def responses(self, transformation: str, layer: str, bank: Bank) -> Responses[Any]:
+        """Open the responses of a layer, without measuring them."""
+        return open_responses(
+            layer_path(self.folder, f"responses/{transformation}", layer, ".zarr"),
+            bank,
+            self.group(transformation),
+            self.examples[layer].n_units,
+        )
+
+    def bank(self, transformation: str, layer: str, channels: NDArray[np.int64] | None = None) -> Bank:
+        """Stimuli of a layer that are shown under a transformation."""
+        return build_bank(
+            self.examples[layer],
+            self.photographs,
+            channels=channels,
+            n_per_half=self.n_per_half(transformation, layer),
+        )
+
+    def measure(self, transformation: str, layer: str, bank: Bank) -> Responses[Any]:
+        """Measure the responses of a layer to a bank, or what is missing of them."""
+        responses = self.responses(transformation, layer, bank)
+        with self.progress(f"{transformation}: showing {layer}", len(bank)) as on_stimuli:
+            measure_responses(
+                self.model,
+                self.images,
+                self.geometries[layer],
+                responses,
+                whole_px=self.whole_px,
+                precision=self.precision,
+                on_stimuli=on_stimuli,
+            )
+        return responses
+
+    def run(self, transformation: str, layer: str, earlier: dict[str, LayerFamilies]) -> StageResult:
+        """Survey one transformation of one layer.
+
+        Parameters
+        ----------
+        transformation
+            All but ``scale``, which concerns all layers at once: see `run_scale`.
+        layer
+            The layer.
+        earlier
+            What was found of the layer under the transformations before.
+        """
+        examples = self.examples[layer]
+        channels: NDArray[np.int64] | None = None
+        match transformation:
+            case "dihedral":
+                channels = self._turning(earlier["rotation"])
+                if not len(channels):
+                    return StageResult(
+                        self._nothing(transformation, layer, "no unit is in a rotation family")
+                    )
+            case "hue-rotation":
+                channels = self._varying(layer)
+                if len(channels) < 3:
+                    return StageResult(
+                        self._nothing(
+                            transformation, layer, f"{len(channels)} units vary with both hue and rotation"
+                        )
+                    )
+        bank = self.bank(transformation, layer, channels)
+        is_measurable = None
+        if transformation == "hue":
+            is_measurable = self._is_coloured(layer, bank)
+            if not is_measurable.any():
+                return StageResult(
+                    self._nothing(
+                        transformation,
+                        layer,
+                        "the stimuli of every unit are grey, so turning hue changes nothing: give colour images",
+                    )
+                )
+        responses = self.measure(transformation, layer, bank)
+        options = {
+            "seed": self.settings["seed"],
+            "false_discovery_rate": self.settings["false_discovery_rate"],
+            "min_score": self.settings["min_score"],
+            "n_null": self.settings["n_null"],
+        }
+        tune: Callable[[Any, Examples, Family], NDArray[np.float64]]
+        with self.progress(f"{transformation}: families of {layer}", options["n_null"] + 2) as on_step:
+            options["on_step"] = on_step
+            match transformation:
+                case "reflection" | "contrast":
+                    result, tune = find_pairs(responses, examples, **options), joint_pair_tuning
+                    axes = {"element": [0.0, 1.0]}
+                case "dihedral":
+                    result, tune = (
+                        find_dihedral_families(responses, examples, **options),
+                        joint_dihedral_tuning,
+                    )
+                    axes = {
+                        "is_mirrored": [0.0, 1.0],
+                        "angle_deg": responses.group.rotations.angles_deg.tolist(),
+                    }
+                case "hue-rotation":
+                    assert channels is not None  # noqa: S101
+                    result, tune = (
+                        find_toral_families(responses, examples, channels, **options),
+                        joint_toral_tuning,
+                    )
+                    axes = {
+                        "hue_deg": responses.group.hues.angles_deg.tolist(),
+                        "angle_deg": responses.group.rotations.angles_deg.tolist(),
+                    }
+                case _:
+                    result, tune = (
+                        find_families(responses, examples, is_measurable=is_measurable, **options),
+                        joint_tuning,
+                    )
+                    name = "hue_deg" if transformation == "hue" else "angle_deg"
+                    axes = {name: responses.group.angles_deg.tolist()}
+            tunings = {f.id: Tuning(axes, tune(responses, examples, f)) for f in result.families}
+        return StageResult(result, tunings)
+
+    def run_scale(self) -> StageResult:
+        """Survey scale over all layers that can be measured at one place."""
+        layers, note = self._aligned()
+        if not layers:
+            joint = "+".join(self.geometries)
+            return StageResult(self._nothing("scale", joint, note))
+        geometries = [self.geometries[layer] for layer in layers]
+        examples = [self.examples[layer] for layer in layers]
+        bank = join_banks([self.bank("scale", layer) for layer in layers], geometries)
+        group = self.group("scale")
+        responses = open_responses(
+            layer_path(self.folder, "responses/scale", "joint", ".zarr"),
+            bank,
+            group,
+            sum(e.n_units for e in examples),
+        )
+        with self.progress("scale: showing all layers", len(bank)) as on_stimuli:
+            measure_responses(
+                self.model,
+                self.images,
+                geometries,
+                responses,
+                size_px=joint_patch_px(geometries),
+                precision=self.precision,
+                on_stimuli=on_stimuli,
+            )
+        with self.progress("scale: families of all layers", 7) as on_step:
+            found = find_scale_families(
+                responses,
+                examples,
+                seed=self.settings["seed"],
+                false_discovery_rate=self.settings["false_discovery_rate"],
+                n_null=self.settings["n_null"],
+                on_step=on_step,
+            )
+        tunings = {}
+        for family in found.result.families:
+            octaves, values = joint_scale_tuning(responses, examples, family)
+            tunings[family.id] = Tuning({"octaves": octaves.tolist()}, values)
+        left_out = [layer for layer in self.geometries if layer not in layers]
+        symmetries = tuple(
+            line
+            for layer, own in self.examples.items()
+            for line in (
+                found.symmetries[layer]
+                if layer in layers
+                else (Symmetry("scale", "not measurable"),) * own.n_units
+            )
+        )
+        result = replace(
+            found.result,
+            layer="+".join(self.geometries),
+            symmetries=symmetries,
+            notes=(note,) if left_out else (),
+        )
+        return StageResult(result, tunings, found.edges, tuple(layers))
+
+    def _aligned(self) -> tuple[list[str], str]:
+        """Layers that have positions centred at one place in one patch that the images can hold, and what is not."""
+        usable = [n for n, g in self.geometries.items() if not g.is_global and g.largest_px is None]
+        left = [n for n in self.geometries if n not in usable]
+        while usable and joint_patch_px([self.geometries[n] for n in usable]) is None:
+            left.append(usable.pop())
+        if not left:
+            return usable, ""
+        reason = (
+            f"{', '.join(left)} took no part in scale: no patch that the images can hold is centred on one of its "
+            "positions together with those of the other layers"
+        )
+        return usable, reason
+
+    def _nothing(self, transformation: str, layer: str, note: str) -> LayerFamilies:
+        """No family, because nothing could be measured, and why."""
+        layers = layer.split("+") if transformation == "scale" else [layer]
+        symmetries = tuple(
+            Symmetry(transformation, "inactive" if inactive else "not measurable")
+            for name in layers
+            for inactive in self.examples[name].is_inactive.tolist()
+        )
+        nothing = NullSummary(0, 0.0, 0.0, float("nan"))
+        return LayerFamilies(
+            layer, transformation, (), symmetries, nothing, 0, (f"{transformation}: {note}",)
+        )
+
+    def _turning(self, rotation: LayerFamilies) -> NDArray[np.int64]:
+        """Units of rotation families: only they can be in a dihedral one."""
+        return np.array(sorted({m.channel for f in rotation.families for m in f.members}), dtype=np.int64)
+
+    def _varying(self, layer: str) -> NDArray[np.int64]:
+        """Units that vary with hue and with rotation, on the finding half."""
+        varies = ~self.examples[layer].is_inactive
+        for transformation in ("rotation", "hue"):
+            bank = self.bank(transformation, layer)
+            if transformation == "hue" and not self._is_coloured(layer, bank).any():
+                return np.zeros(0, np.int64)
+            with np.errstate(invalid="ignore"):
+                varies &= find_invariance(self.responses(transformation, layer, bank), 0) <= INVARIANCE_CUT
+        return np.flatnonzero(varies)
+
+    def _is_coloured(self, layer: str, bank: Bank) -> NDArray[np.bool_]:
+        """Units whose strongest stimuli have colour that a turn of hue would change."""
+        geometry, examples = self.geometries[layer], self.examples[layer]
+        size_px = self.whole_px if geometry.is_global else geometry.patch_px
+        chroma = measure_chroma(self.images, bank, geometry, size_px)
+        of_key = dict(
+            zip(zip(bank.image.tolist(), *bank.position.T.tolist(), strict=True), chroma, strict=True)
+        )
+        n = self.n_per_half("hue", layer)
+        strongest = np.zeros(examples.n_units)
+        for half in (0, 1):
+            for channel in range(examples.n_units):
+                for image, place in zip(
+                    examples.image[half, channel, :n], examples.position[half, channel, :n], strict=True
+                ):
+                    found = of_key.get((int(image), int(place[0]), int(place[1])), 0.0)
+                    strongest[channel] = max(strongest[channel], found)
+        return np.asarray(strongest >= _LEAST_CHROMA)
+
+    def explain(self, results: dict[str, LayerFamilies], layer: str) -> dict[str, LayerFamilies]:
+        """Say of each family of a layer which transformation explains it best and simplest."""
+        measured: dict[str, Responses[Any]] = {}
+        for name, result in results.items():
+            channels = None
+            if name == "dihedral":
+                channels = self._turning(results["rotation"])
+            elif name == "hue-rotation":
+                channels = self._varying(layer)
+            if result.null.n_draws:
+                measured[name] = self.responses(name, layer, self.bank(name, layer, channels))
+        explained = {}
+        for name, result in results.items():
+            families = []
+            for family in result.families:
+                found = compare_transformations(measured, family.channels, name, self.settings["seed"])
+                alternatives = tuple(
+                    (e.transformation, e.score, e.deficit, e.deficit_low, e.deficit_high) for e in found
+                )
+                families.append(replace(family, explained_by=simplest(found), alternatives=alternatives))
+            explained[name] = replace(result, families=tuple(families))
+        return explained
