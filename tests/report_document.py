@@ -12,11 +12,25 @@ import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from equiscope.report import FamilyEntry, LayerEntry, MemberEntry, ReportDocument, render_page
+from equiscope.report import (
+    AlternativeEntry,
+    FamilyEntry,
+    LayerEntry,
+    LinkEntry,
+    MemberEntry,
+    PictureEntry,
+    ReportDocument,
+    ResultEntry,
+    UnitCounts,
+    render_page,
+)
+
+TRANSFORMATIONS = ("rotation", "hue", "reflection", "contrast", "dihedral", "hue-rotation", "scale")
 
 ANGLES_DEG = [22.5 * i for i in range(16)]
 SIDE_PX = 56
@@ -107,19 +121,65 @@ def von_mises(
     return [round(float(min(1, max(0, value + n))), 4) for value, n in zip(values, noise, strict=True)]
 
 
-def make_member(layer: str, channel: int, pose_deg: float, score: float, order: int, stimuli: str,
-                generator: np.random.Generator) -> MemberEntry:  # fmt: skip
-    return {
+def make_member(layer: str, channel: int, score: float, **pose: Any) -> MemberEntry:
+    plain: MemberEntry = {
         "layer": layer,
         "channel": channel,
-        "pose_deg": pose_deg,
+        "pose_deg": None,
+        "hue_deg": None,
+        "octaves": None,
+        "is_mirrored": False,
+        "is_inverted": False,
         "score": score,
         "score_low": score - 0.04,
         "score_high": min(1.0, score + 0.03),
-        "tuning": von_mises(pose_deg, order, 2.2 if order == 1 else 1.4, generator),
-        "stimuli": stimuli,
-        "n_stimuli": N_STIMULI,
     }
+    return cast("MemberEntry", plain | pose)
+
+
+def make_picture(layer: str, channel: int, stimuli: str) -> PictureEntry:
+    return {"layer": layer, "channel": channel, "stimuli": stimuli, "n_stimuli": N_STIMULI}
+
+
+def assemble_family(
+    key: str,
+    layer: str,
+    transformation: str,
+    score: float,
+    members: list[MemberEntry],
+    axes: dict[str, list[float]] | None,
+    values: list[Any],
+    **figures: Any,
+) -> FamilyEntry:
+    """A family with what all transformations have, and the figures given of its own."""
+    plain: FamilyEntry = {
+        "id": key,
+        "layer": layer,
+        "transformation": transformation,
+        "size": len(members),
+        "score": score,
+        "score_low": score - 0.05,
+        "score_high": score + 0.03,
+        "disagreement_deg": None,
+        "disagreement_hue_deg": None,
+        "disagreement_octaves": None,
+        "phase_coherence": None,
+        "margin": None,
+        "margin_low": None,
+        "margin_high": None,
+        "q_value": 0.018,
+        "stabiliser_order": 1,
+        "stabiliser": "{0°}",
+        "half_turns": [],
+        "gap_deviation_deg": None,
+        "holes_deg": [],
+        "duplicates": [],
+        "explained_by": "",
+        "alternatives": [],
+        "tuning": None if axes is None else {"axes": axes, "values": values},
+        "members": members,
+    }
+    return cast("FamilyEntry", plain | figures)
 
 
 def find_holes(poses_deg: list[float], period_deg: float) -> list[list[float]]:
@@ -128,7 +188,9 @@ def find_holes(poses_deg: list[float], period_deg: float) -> list[list[float]]:
     return [[a, b % period_deg] for a, b in gaps if b - a > period_deg / 6]
 
 
-def make_family(layer: str, channels: list[int], number: int, generator: np.random.Generator) -> FamilyEntry:
+def make_family(
+    layer: str, channels: list[int], number: int, generator: np.random.Generator
+) -> tuple[FamilyEntry, list[PictureEntry]]:
     draw, order = DRAWINGS[number % len(DRAWINGS)]
     period_deg, n = 360.0 / order, len(channels)
     slots = np.sort(generator.choice(16, min(n, 16), replace=False))
@@ -137,33 +199,52 @@ def make_family(layer: str, channels: list[int], number: int, generator: np.rand
     canvases = draw_canvases(draw, generator)
     score = round(float(generator.uniform(0.72, 0.96)), 3)
     members = [
-        make_member(layer, channel, pose, score + float(generator.normal(0, 0.015)), order,
-                    draw_strip(canvases, pose, generator), generator)
+        make_member(layer, channel, score + float(generator.normal(0, 0.015)), pose_deg=pose)
         for channel, pose in zip(channels, poses_deg, strict=True)
-    ]  # fmt: skip
-    pairs = itertools.pairwise(members)
+    ]
+    pairs = itertools.pairwise(zip(channels, poses_deg, strict=True))
+    family = assemble_family(
+        f"{layer}-rotation-{number}",
+        layer,
+        "rotation",
+        score,
+        members,
+        {"angle_deg": ANGLES_DEG},
+        [von_mises(pose, order, 2.2 if order == 1 else 1.4, generator) for pose in poses_deg],
+        disagreement_deg=float(generator.gamma(3, 1.2)),
+        gap_deviation_deg=float(generator.uniform(1, 40)),
+        phase_coherence=float(generator.uniform(0.75, 1)),
+        q_value=float(generator.choice([0.0002, 0.003, 0.018, 0.041])),
+        stabiliser_order=order,
+        stabiliser="{" + ", ".join(f"{period_deg * k:g}°" for k in range(order)) + "}",
+        holes_deg=find_holes(poses_deg, period_deg),
+        duplicates=[[a, b] for (a, low), (b, high) in pairs if high - low < 4],
+        explained_by="rotation",
+        alternatives=[
+            make_alternative("reflection", 0.41, 0.4),
+            make_alternative("rotation", score, 0.0),
+            make_alternative("dihedral", score - 0.01, 0.01),
+        ],
+    )
+    pictures = [
+        make_picture(layer, channel, draw_strip(canvases, pose, generator))
+        for channel, pose in zip(channels, poses_deg, strict=True)
+    ]
+    return family, pictures
+
+
+def make_alternative(transformation: str, score: float, deficit: float) -> AlternativeEntry:
     return {
-        "id": f"{layer}-rotation-{number}",
-        "layer": layer,
-        "transformation": "rotation",
-        "size": n,
+        "transformation": transformation,
         "score": score,
-        "score_low": score - 0.05,
-        "score_high": score + 0.03,
-        "disagreement_deg": float(generator.gamma(3, 1.2)),
-        "gap_deviation_deg": float(generator.uniform(1, 40)),
-        "phase_coherence": float(generator.uniform(0.75, 1)),
-        "q_value": float(generator.choice([0.0002, 0.003, 0.018, 0.041])),
-        "stabiliser_order": order,
-        "holes_deg": find_holes(poses_deg, period_deg),
-        "duplicates": [[a["channel"], b["channel"]] for a, b in pairs if b["pose_deg"] - a["pose_deg"] < 4],
-        "angles_deg": ANGLES_DEG,
-        "members": members,
+        "deficit": deficit,
+        "deficit_low": deficit - 0.03,
+        "deficit_high": deficit + 0.04,
     }
 
 
-def make_layer(name: str, n_units: int, field_px: int, stride_px: int, family_ids: list[str]) -> LayerEntry:
-    n_equivariant = round(n_units * (0.78 if family_ids else 0.3))
+def make_layer(name: str, n_units: int, field_px: int, stride_px: int, has_families: bool) -> LayerEntry:
+    n_equivariant = round(n_units * (0.78 if has_families else 0.3))
     n_invariant, n_inactive = n_units // 8, n_units // 60
     return {
         "name": name,
@@ -171,17 +252,180 @@ def make_layer(name: str, n_units: int, field_px: int, stride_px: int, family_id
         "receptive_field_px": field_px,
         "stride_px": stride_px,
         "whole_images": False,
-        "counts": {
-            "equivariant": n_equivariant,
-            "invariant": n_invariant,
-            "neither": n_units - n_equivariant - n_invariant - n_inactive,
-            "inactive": n_inactive,
-            "not measurable": 0,
-        },
-        "null": {"families_expected": 0.2, "score_95": 0.612},
         "notes": [],
-        "family_ids": family_ids,
+        "kinds": [
+            {
+                "transformation": "rotation",
+                "counts": {
+                    "equivariant": n_equivariant,
+                    "invariant": n_invariant,
+                    "neither": n_units - n_equivariant - n_invariant - n_inactive,
+                    "inactive": n_inactive,
+                    "not measurable": 0,
+                },
+            }
+        ],
     }
+
+
+def make_result(layer: str, transformation: str) -> ResultEntry:
+    return {
+        "layer": layer,
+        "transformation": transformation,
+        "null": {"families_expected": 0.2, "score_95": 0.612},
+        "n_refused": 3,
+        "notes": [],
+    }
+
+
+def families_under_everything(
+    rotation: list[FamilyEntry], generator: np.random.Generator
+) -> list[FamilyEntry]:
+    """Families of every other transformation, of units that are in rotation families too."""
+    layer = "mixed3b"
+    channels = sorted({m["channel"] for f in rotation if f["layer"] == layer for m in f["members"]})
+
+    def wave(*turns_deg: float) -> float:
+        return math.exp(sum(1.6 * (math.cos(math.radians(turn)) - 1) for turn in turns_deg))
+
+    hues = [0.0, 70.0, 150.0, 310.0]
+    families = [
+        assemble_family(
+            f"{layer}-hue-1", layer, "hue", 0.81,
+            [make_member(layer, c, 0.8, hue_deg=h) for c, h in zip(channels, hues, strict=False)],
+            {"hue_deg": ANGLES_DEG}, [von_mises(h, 1, 2.0, generator) for h in hues],
+            disagreement_hue_deg=6.2, phase_coherence=0.93, gap_deviation_deg=31.0, holes_deg=[[150.0, 310.0]],
+        )
+    ]  # fmt: skip
+    for name, key in (("reflection", "is_mirrored"), ("contrast", "is_inverted")):
+        families.append(
+            assemble_family(
+                f"{layer}-{name}-1", layer, name, 0.88,
+                [make_member(layer, channels[i], 0.88, **{key: bool(i)}) for i in (0, 1)],
+                {"element": [0.0, 1.0]}, [[1.0, 0.12], [0.31, 1.0]],
+                margin=0.42, margin_low=0.35, margin_high=0.51, stabiliser="{identity}",
+                explained_by="rotation",
+                alternatives=[make_alternative("rotation", 0.9, 0.0), make_alternative(name, 0.88, 0.02)],
+            )
+        )  # fmt: skip
+    hands = [(0.0, False), (95.0, False), (200.0, False), (40.0, True), (180.0, True), (290.0, True)]
+    families.append(
+        assemble_family(
+            f"{layer}-dihedral-1", layer, "dihedral", 0.84,
+            [
+                make_member(layer, c, 0.84, pose_deg=pose, is_mirrored=is_mirrored)
+                for c, (pose, is_mirrored) in zip(channels, hands, strict=False)
+            ],
+            {"is_mirrored": [0.0, 1.0], "angle_deg": ANGLES_DEG},
+            [
+                [von_mises(pose if sheet == is_mirrored else 0.0, 1, 2.0 if sheet == is_mirrored else 0.1, generator)
+                 for sheet in (False, True)]
+                for pose, is_mirrored in hands
+            ],
+            disagreement_deg=4.1, phase_coherence=0.9,
+        )
+    )  # fmt: skip
+    eight = [45.0 * k for k in range(8)]
+    for number, stabiliser in ((1, "{(0°, 0°), (180°, 180°)}"), (2, "{(0°, 0°)}")):
+        copies = [(0.0, 0.0), (180.0, 180.0)] if number == 1 else [(0.0, 0.0)]
+        places = [(0.0, 0.0), (25.0, 70.0), (100.0, 130.0), (150.0, 210.0), (20.0, 300.0), (160.0, 20.0)]
+        families.append(
+            assemble_family(
+                f"{layer}-hue-rotation-{number}", layer, "hue-rotation", 0.79,
+                [
+                    make_member(layer, c, 0.79, pose_deg=pose, hue_deg=hue)
+                    for c, (hue, pose) in zip(channels[2:], places, strict=False)
+                ],
+                {"hue_deg": eight, "angle_deg": ANGLES_DEG},
+                [
+                    [[sum(wave(h - hue - i, a - pose - j) for i, j in copies) for a in ANGLES_DEG] for h in eight]
+                    for hue, pose in places
+                ],
+                disagreement_deg=5.0, disagreement_hue_deg=11.5, phase_coherence=0.87, stabiliser=stabiliser,
+                half_turns=[0.91, -0.2, None] if number == 1 else [0.1, -0.2, -0.1],
+                explained_by="hue-rotation",
+                alternatives=[make_alternative("hue", 0.3, 0.5), make_alternative("hue-rotation", 0.8, 0.0)],
+            )
+        )  # fmt: skip
+    sizes = [-0.25 + 0.25 * k for k in range(8)]
+    other = next(f for f in rotation if f["layer"] == "mixed3a")["members"]
+    for number, members in (
+        (1, [make_member(layer, channels[0], 0.7, octaves=0.0), make_member(layer, channels[1], 0.7, octaves=1.2)]),
+        (2, [
+            make_member("mixed3a", other[0]["channel"], 0.7, octaves=0.0),
+            make_member("mixed3a", other[1]["channel"], 0.7, octaves=0.4),
+            make_member(layer, channels[0], 0.7, octaves=0.5),
+            make_member(layer, channels[2], 0.7, octaves=1.1),
+        ]),
+    ):  # fmt: skip
+        own = [
+            [None if size < 0 else wave(90 * (size - (m["octaves"] or 0.0))) for size in sizes]
+            for m in members
+        ]
+        families.append(
+            assemble_family(
+                f"scale-{number}", "+".join(dict.fromkeys(m["layer"] for m in members)), "scale", 0.7, members,
+                {"octaves": sizes}, own,
+                disagreement_octaves=0.08, margin=0.2, margin_low=0.11, margin_high=0.3, stabiliser="{0 octaves}",
+            )
+        )  # fmt: skip
+    return families
+
+
+def join_rotation_families(first: FamilyEntry, second: FamilyEntry) -> tuple[FamilyEntry, LinkEntry]:
+    """Two rotation families as one over rotation and scale."""
+    members = [
+        make_member(m["layer"], m["channel"], 0.7, pose_deg=m["pose_deg"], octaves=octaves)
+        for family, octaves in ((first, 0.0), (second, 1.0))
+        for m in family["members"]
+    ]
+    family = assemble_family(
+        "rotation-scale-1", f"{first['layer']}+{second['layer']}", "rotation-scale", 0.71, members, None, [],
+        score_low=None, score_high=None, disagreement_deg=7.0, stabiliser_order=first["stabiliser_order"],
+    )  # fmt: skip
+    link: LinkEntry = {
+        "first": first["id"],
+        "second": second["id"],
+        "n_pairs": 4,
+        "offset_deg": 12.0,
+        "octaves": 1.0,
+        "residual_deg": 7.0,
+        "q_value": 0.004,
+    }
+    return family, link
+
+
+def complete_document(n_families: int = 10, n_members: int = 44, seed: int = 0) -> ReportDocument:
+    """Make a document that has families of every transformation besides that many of rotation."""
+    document = synthetic_document(n_families, n_members, seed)
+    rotation = list(document["families"])
+    document["families"] += families_under_everything(rotation, np.random.default_rng([seed, 1]))
+    first, second = (next(f for f in rotation if f["layer"] == name) for name in ("mixed3a", "mixed3b"))
+    second["stabiliser_order"], second["stabiliser"] = first["stabiliser_order"], first["stabiliser"]
+    joined, link = join_rotation_families(first, second)
+    document["families"].append(joined)
+    document["links"] = [link]
+    names = [layer["name"] for layer in document["layers"]]
+    document["settings"]["transformations"] = list(TRANSFORMATIONS)
+    for number, name in enumerate(TRANSFORMATIONS[1:], 1):
+        if name != "scale":
+            document["results"] += [make_result(layer, name) for layer in names]
+        for depth, layer in enumerate(document["layers"]):
+            n = layer["n_units"]
+            n_equivariant, n_unmeasurable = (
+                n * (number + depth) // 24,
+                n // 3 if name == "hue-rotation" else 0,
+            )
+            counts = {
+                "equivariant": n_equivariant,
+                "invariant": n // 9,
+                "neither": n - n_equivariant - n // 9 - n_unmeasurable,
+                "inactive": 0,
+                "not measurable": n_unmeasurable,
+            }
+            layer["kinds"].append({"transformation": name, "counts": cast("UnitCounts", counts)})
+    document["results"].append(make_result("+".join(names), "scale"))
+    return document
 
 
 def synthetic_document(n_families: int = 120, n_members: int = 500, seed: int = 0) -> ReportDocument:
@@ -194,6 +438,7 @@ def synthetic_document(n_families: int = 120, n_members: int = 500, seed: int = 
     total = sum(entry[4] for entry in LAYERS)
     layers: list[LayerEntry] = []
     families: list[FamilyEntry] = []
+    pictures: list[PictureEntry] = []
     taken = 0
     for name, n_units, field_px, stride_px, weight in LAYERS:
         n_here = (
@@ -204,12 +449,11 @@ def synthetic_document(n_families: int = 120, n_members: int = 500, seed: int = 
         here = sorted(sizes[taken : taken + n_here], reverse=True)
         taken += n_here
         free = [int(c) for c in generator.permutation(max(n_units, sum(here)))]
-        family_ids = []
         for number, size in enumerate(here):
-            family = make_family(name, sorted(free.pop() for _ in range(size)), number, generator)
-            family_ids.append(family["id"])
+            family, drawn = make_family(name, sorted(free.pop() for _ in range(size)), number, generator)
             families.append(family)
-        layers.append(make_layer(name, n_units, field_px, stride_px, family_ids))
+            pictures += drawn
+        layers.append(make_layer(name, n_units, field_px, stride_px, bool(here)))
     layers[5]["notes"] = [
         "Its receptive field is wider than 38 of the photographs; these were left out here."
     ]
@@ -226,6 +470,7 @@ def synthetic_document(n_families: int = 120, n_members: int = 500, seed: int = 
             "licences": {"photos.tar": "Creative Commons Attribution 2.0"},
         },
         "settings": {
+            "transformations": ["rotation"],
             "angles": 16,
             "examples_per_unit": N_STIMULI,
             "false_discovery_rate": 0.05,
@@ -234,9 +479,12 @@ def synthetic_document(n_families: int = 120, n_members: int = 500, seed: int = 
         },
         "seconds": {"examples": 61.2, "responses": 118.9, "families": 14.3},
         "layers": layers,
+        "results": [make_result(layer["name"], "rotation") for layer in layers],
         "families": families,
+        "links": [],
+        "pictures": pictures,
     }
 
 
 if __name__ == "__main__":
-    Path(sys.argv[1]).write_text(render_page(synthetic_document()), encoding="utf-8")
+    Path(sys.argv[1]).write_text(render_page(complete_document(120, 500)), encoding="utf-8")

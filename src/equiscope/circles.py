@@ -26,6 +26,7 @@ from equiscope.synchronisation import (
     find_candidates,
     find_stabiliser_order,
     is_consistent,
+    keep_company,
     phase_coherence,
 )
 
@@ -115,7 +116,11 @@ def search_circle(
         step()
     member_scores = [consensus(verifying, candidate) for candidate in candidates]
     scores = [float(score.mean()) for score in member_scores]
-    consistent = [i for i, candidate in enumerate(candidates) if is_consistent(verifying, candidate)]
+    # Tuning to hue is so plain that its harmonics tell copies from look-alikes less well than those of rotation.
+    company = keep_company([float(consensus(finding, c).mean()) for c in candidates])
+    consistent = [
+        i for i, candidate in enumerate(candidates) if company[i] and is_consistent(verifying, candidate)
+    ]
     q_values = dict(
         zip(consistent, family_q_values([scores[i] for i in consistent], null_scores), strict=True)
     )

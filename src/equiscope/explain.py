@@ -32,6 +32,9 @@ _N_RESAMPLES = 200
 _N_FINE = 48
 # Held-out stimuli below which nothing is compared.
 _MIN_STIMULI = 12
+# A simpler transformation may score this much less than the best one, if the difference is not significant: with few
+# stimuli nothing is significant, and a poor explanation must not win for that.
+_LARGEST_DEFICIT = 0.1
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,9 @@ def compare_transformations(
 def simplest(explanations: Sequence[Explanation]) -> str:
     """Name of the simplest transformation that is not significantly worse than the best; empty without any."""
     for explanation in explanations:
-        if explanation.deficit == 0 or explanation.deficit_low <= 0:
+        if explanation.deficit == 0 or (
+            explanation.deficit_low <= 0 and explanation.deficit <= _LARGEST_DEFICIT
+        ):
             return explanation.transformation
     return ""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isnan, nan
 
 import numpy as np
@@ -11,7 +11,16 @@ from numpy.typing import NDArray
 
 from equiscope.examples import Examples
 
-__all__ = ["Family", "LayerFamilies", "Member", "NullSummary", "Symmetry", "Unit", "join_units"]
+__all__ = [
+    "Family",
+    "LayerFamilies",
+    "Member",
+    "NullSummary",
+    "Symmetry",
+    "Unit",
+    "join_units",
+    "with_invariances",
+]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -87,6 +96,9 @@ class Family:
         Gaps of more than 1.5 times the even spacing, as (from, to), counter-clockwise.
     duplicates
         Pairs of channels whose poses differ by less than 7.5 degrees.
+    invariant_to
+        Other transformations to which more than half of the members are invariant: a colour centre-surround family is
+        equivariant in hue and invariant to rotation, an edge family the other way round.
     explained_by
         The simplest transformation that explains the family not significantly worse than the best one, on held-out
         images; empty where it was not compared.
@@ -118,6 +130,7 @@ class Family:
     margin_high: float = nan
     stabiliser: str = ""
     half_turns: tuple[float, ...] = ()
+    invariant_to: tuple[str, ...] = ()
     explained_by: str = ""
     alternatives: tuple[tuple[str, float, float, float, float], ...] = ()
 
@@ -198,8 +211,8 @@ class NullSummary:
     """What the search finds where there is nothing: with every unit's pose scrambled for every stimulus.
 
     ``families_per_draw``: mean number found in a draw; ``families_expected``: mean number that would have been
-    accepted; ``score_95``: 95th percentile of what families are ranked by (their scores, or their margins for
-    reflection, contrast and scale), NaN if there were none.
+    accepted; ``score_95``: 95th percentile of what families are ranked by (their scores; for reflection and contrast
+    their gains, see ``pairs``), NaN if there were none.
     """
 
     n_draws: int
@@ -273,6 +286,19 @@ def classify_units(
         else:
             lines.append(Symmetry(transformation, "neither", invariance=lowest, stabiliser_order=order))
     return tuple(lines)
+
+
+def with_invariances(families: Iterable[Family], units: Iterable[Unit]) -> tuple[Family, ...]:
+    """Say of each family to which other transformations its members are invariant."""
+    own = {(unit.layer, unit.channel): unit for unit in units}
+    told = []
+    for family in families:
+        lines = [own[m.layer, m.channel].symmetries for m in family.members if (m.layer, m.channel) in own]
+        kinds = [(line.transformation, line.kind) for unit in lines for line in unit]
+        names = dict.fromkeys(name for name, _ in kinds if name != family.transformation)
+        invariant = tuple(name for name in names if kinds.count((name, "invariant")) > len(lines) / 2)
+        told.append(replace(family, invariant_to=invariant))
+    return tuple(told)
 
 
 def join_units(examples: Examples, results: Iterable[tuple[Symmetry, ...]]) -> tuple[Unit, ...]:

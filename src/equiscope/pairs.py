@@ -19,7 +19,7 @@ from equiscope.significance import (
     percentile_interval,
     resample_correlation,
 )
-from equiscope.synchronisation import INVARIANCE_CUT, MIN_SCORE
+from equiscope.synchronisation import INVARIANCE_CUT, MIN_SCORE, keep_company
 
 __all__ = ["PairCorrelations", "correlate_pairs", "find_pairs", "joint_pair_tuning"]
 
@@ -27,6 +27,9 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 _N_RESAMPLES = 200
+# A unit that is fairly symmetric is still handed if another unit is this many times nearer to its transformed copy
+# than it is itself: the ratio that parts members from outliers in families.
+_MUCH_NEARER = 3.0
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,12 @@ class PairCorrelations:
     def margin(self) -> Floats:
         """By how much each pair correlates better transformed than as it is."""
         return self.changed - self.same
+
+    @property
+    def gain(self) -> Floats:
+        """Share of what each pair lacks to being alike that transforming one of them supplies: 1 for exact copies."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(self.same < 1, self.margin / (1 - self.same), np.nan)
 
 
 def correlate_pairs(
@@ -92,6 +101,14 @@ def _mutually_best(correlations: PairCorrelations, eligible: Ints, min_score: fl
     ]
 
 
+def _varies(correlations: PairCorrelations) -> NDArray[np.bool_]:
+    """Units that are unlike themselves transformed, or much less like that than some other unit is."""
+    own = correlations.changed.diagonal()
+    others = np.nan_to_num(correlations.changed, nan=-1.0)
+    np.fill_diagonal(others, -1.0)
+    return np.asarray((own <= INVARIANCE_CUT) | (_MUCH_NEARER * (1 - others.max(0)) < 1 - own))
+
+
 def _is_handed(correlations: PairCorrelations, pair: tuple[int, int]) -> bool:
     """Whether both members are more like the other transformed than like themselves transformed."""
     u, v = pair
@@ -124,9 +141,10 @@ def find_pairs(
     Notes
     -----
     Half 0 proposes pairs of units, each the other's best match. On half 1 a pair must be more alike transformed than
-    either member is to itself transformed, and its *margin*, by how much it correlates better transformed than as it
-    is, must stand out from the margins of pairs that the same search finds when each response is exchanged with its
-    transformed one at random. The score alone would not do: two units that are both symmetric score as high.
+    either member is to itself transformed, and its *gain*, the share of what it lacks to being alike that transforming
+    one of the two supplies, must stand out from the gains of pairs that the same search finds when each response is
+    exchanged with its transformed one at random. The score alone would not do: two units that are both symmetric score
+    as high.
     """
 
     def step() -> None:
@@ -136,28 +154,32 @@ def find_pairs(
     layer, name = responses.bank.layer, responses.group.name
     unmeasurable = np.zeros(examples.n_units, bool) if is_measurable is None else ~is_measurable
     finding, verifying = correlate_pairs(responses, 0), correlate_pairs(responses, 1)
-    varies = finding.changed.diagonal() <= INVARIANCE_CUT
-    eligible = np.flatnonzero(varies & ~examples.is_inactive & ~unmeasurable)
+    eligible = np.flatnonzero(_varies(finding) & ~examples.is_inactive & ~unmeasurable)
     pairs = _mutually_best(finding, eligible, min_score)
+    n_proposed = len(pairs)
+    company = keep_company([float(finding.changed[pair]) for pair in pairs])
+    pairs = [pair for pair, kept in zip(pairs, company, strict=True) if kept]
     step()
-    null_margins = []
+    null_gains = []
     for draw in range(n_null):
         null = [
             correlate_pairs(responses, half, scramble=np.random.default_rng([seed, 6, draw, half]))
             for half in (0, 1)
         ]
         found = _mutually_best(null[0], eligible, min_score)
-        null_margins.append([float(null[1].margin[pair]) for pair in found if _is_handed(null[1], pair)])
+        gain = null[1].gain
+        null_gains.append([float(gain[pair]) for pair in found if _is_handed(null[1], pair)])
         step()
     consistent = [pair for pair in pairs if _is_handed(verifying, pair) and verifying.margin[pair] > 0]
-    margins = [float(verifying.margin[pair]) for pair in consistent]
-    q_values = family_q_values(margins, null_margins)
+    gains = [float(verifying.gain[pair]) for pair in consistent]
+    q_values = family_q_values(gains, null_gains)
     values = _read(responses, 1).astype(np.float64)
     first, last = responses.of_half(1)
     weights = bootstrap_weights(
         responses.bank.photograph[first:last], _N_RESAMPLES, np.random.default_rng([seed, 7])
     )
     families: list[Family] = []
+    accepted_gains = [gain for gain, q in zip(gains, q_values, strict=True) if q <= false_discovery_rate]
     order = np.argsort([-float(verifying.changed[pair]) for pair in consistent], kind="stable")
     for index in order.tolist():
         if q_values[index] > false_discovery_rate:
@@ -197,7 +219,7 @@ def find_pairs(
                 gap_deviation_deg=nan,
                 holes_deg=(),
                 duplicates=(),
-                margin=margins[index],
+                margin=float(verifying.margin[u, v]),
                 margin_low=margin_low,
                 margin_high=margin_high,
                 members=members,
@@ -210,8 +232,8 @@ def find_pairs(
         transformation=name,
         families=tuple(families),
         symmetries=classify_units(name, examples.is_inactive, invariance, INVARIANCE_CUT, families),
-        null=summarise_null(null_margins, min((f.margin for f in families), default=np.inf)),
-        n_refused=len(pairs) - len(families),
+        null=summarise_null(null_gains, min(accepted_gains, default=np.inf)),
+        n_refused=n_proposed - len(families),
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import nan
 
 import numpy as np
@@ -25,23 +25,26 @@ from equiscope.significance import (
     percentile_interval,
     resample_correlation,
 )
-from equiscope.synchronisation import INVARIANCE_CUT
+from equiscope.synchronisation import INVARIANCE_CUT, keep_company
 
 __all__ = ["ScaleEdge", "ScaleFamilies", "find_scale_families", "joint_scale_tuning"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-# Smallest correlation of a pair at its best relative scale, and by how much that must exceed its correlation without
-# scaling: the figures of an earlier count of GoogLeNet's pairs, with which the results can be compared.
+# Smallest correlation of a pair at its best relative scale: that of an earlier count of GoogLeNet's pairs, with which
+# the results can be compared. And by how much it must exceed the correlation without scaling: planted exact copies
+# half an octave apart have 0.1.
 MIN_SCALE_SCORE = 0.55
-MIN_SCALE_MARGIN = 0.1
+MIN_SCALE_MARGIN = 0.05
+# A unit has several partners in a layer, copies at several scales, if they correlate as well up to this.
+_TIE = 0.02
 # Relative scales smaller than this are one size, octaves: a step and a half.
 _SMALLEST_OCTAVES = 0.375
 # Scales that two units must have in common to be compared.
 _MIN_OVERLAP = 3
 # Range of relative scales over which a unit must stay as it is to count as invariant, octaves.
-_INVARIANCE_OCTAVES = 1.0
+_INVARIANCE_OCTAVES = 1.5
 # Poses of a family may contradict one another by this much, octaves: two steps.
 _MAX_DISAGREEMENT_OCTAVES = 0.5
 # More null draws would only lower the least q-value that can be shown; each repeats the search over all layers.
@@ -77,17 +80,15 @@ class _Lags:
     """Correlation of all pairs at every relative scale, for one half: ``v`` is ``u`` magnified by the lag."""
 
     def __init__(
-        self, responses: Responses[Scales], half: int, scramble: np.random.Generator | None = None
+        self, values: torch.Tensor, step_octaves: float, scramble: np.random.Generator | None = None
     ) -> None:
-        first, last = responses.of_half(half)
-        values = torch.from_numpy(responses.read(first, last))
         n_scales = values.shape[1]
         if scramble is not None:
             # Wrapped here, and only here: the null keeps each unit's values and destroys only where they stand.
             shift = torch.from_numpy(scramble.integers(0, n_scales, (len(values), 1, values.shape[2])))
             place = (torch.arange(n_scales).view(1, -1, 1) - shift) % n_scales
             values = torch.gather(values, 1, place)
-        self.step = responses.group.step_octaves
+        self.step = step_octaves
         self.n_lags = n_scales - _MIN_OVERLAP
         self.at: list[torch.Tensor] = []
         for lag in range(self.n_lags + 1):
@@ -101,10 +102,6 @@ class _Lags:
         forward = [self.at[lag][u][:, v] for lag in range(self.n_lags + 1)]
         return torch.stack(backward + forward).numpy().astype(np.float64)
 
-    def own(self) -> Floats:
-        """Correlation of each unit with itself at every lag from 0 on, shape (lag, unit)."""
-        return np.stack([table.diagonal().numpy() for table in self.at]).astype(np.float64)
-
     def between(self, u: int, v: int, octaves: float) -> float:
         """Correlation of one pair at a relative scale, interpolated between lags; NaN beyond them."""
         lag = abs(octaves) / self.step
@@ -114,6 +111,19 @@ class _Lags:
         high = min(low + 1, self.n_lags)
         a, b = (u, v) if octaves >= 0 else (v, u)
         return float((1 - (lag - low)) * self.at[low][a, b] + (lag - low) * self.at[high][a, b])
+
+
+def _own_correlations(values: torch.Tensor) -> Floats:
+    """Correlation of each unit with itself at every lag from 0 on, shape (lag, unit)."""
+    n_scales = values.shape[1]
+    found = []
+    for lag in range(n_scales - _MIN_OVERLAP + 1):
+        early = values[:, : n_scales - lag].flatten(0, 1)
+        late = values[:, lag:].flatten(0, 1)
+        early, late = early - early.mean(0), late - late.mean(0)
+        norms = early.norm(dim=0) * late.norm(dim=0)
+        found.append(torch.where(norms > 1e-12, (early * late).sum(0) / norms, torch.nan).numpy())
+    return np.stack(found).astype(np.float64)
 
 
 def _correlation(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -126,14 +136,11 @@ def _correlation(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     return covariance / torch.outer(sd_x, sd_y)
 
 
-def _propose(
-    lags: _Lags, layers: Sequence[slice], eligible: NDArray[np.bool_], min_score: float
-) -> list[tuple[int, int, float]]:
+def _propose(lags: _Lags, layers: Sequence[slice], min_score: float) -> list[tuple[int, int, float]]:
     """Pairs (u, v, octaves) of which each is the other's best match at another scale, for every pair of layers."""
     found = []
     for a, b in itertools.combinations_with_replacement(range(len(layers)), 2):
         units_a, units_b = (np.arange(layers[i].start, layers[i].stop) for i in (a, b))
-        units_a, units_b = units_a[eligible[units_a]], units_b[eligible[units_b]]
         if not len(units_a) or not len(units_b):
             continue
         curves = lags.curves(units_a, units_b)
@@ -142,15 +149,26 @@ def _propose(
             curves[:, np.arange(len(units_a)), np.arange(len(units_a))] = -np.inf
         curves = np.nan_to_num(curves, nan=-np.inf, posinf=-np.inf)
         height, top = curves.max(0), curves.argmax(0)
-        best_b, best_a = height.argmax(1), height.argmax(0)
-        for i, j in enumerate(best_b.tolist()):
-            if best_a[j] != i or height[i, j] < min_score or (a == b and i > j):
+        best = np.maximum(height.max(1)[:, None], height.max(0)[None, :])
+        for i, j in np.argwhere(height >= np.maximum(best - _TIE, min_score)).tolist():
+            if a == b and i > j:
                 continue
             octaves = _refined(curves[:, i, j], int(top[i, j]), n_lags) * lags.step
             if abs(octaves) < _SMALLEST_OCTAVES or height[i, j] - curves[n_lags, i, j] < MIN_SCALE_MARGIN:
                 continue
             found.append((int(units_a[i]), int(units_b[j]), octaves))
     return found
+
+
+def _verify(lags: _Lags, pairs: Sequence[tuple[int, int, float]]) -> list[ScaleEdge]:
+    """Pairs that correlate better at the relative scale found than at none on the given half, too."""
+    edges = []
+    for u, v, octaves in pairs:
+        score = lags.between(u, v, octaves)
+        margin = score - lags.between(u, v, 0.0)
+        if margin >= MIN_SCALE_MARGIN:
+            edges.append(ScaleEdge(u, v, octaves, score, margin))
+    return edges
 
 
 def _refined(curve: Floats, top: int, zero: int) -> float:
@@ -190,10 +208,10 @@ def find_scale_families(
 
     Notes
     -----
-    Half 0 proposes pairs of units of every two layers that are each other's best match at another size. On half 1 the
-    *margin* of each, by how much it correlates better at the relative scale found than at none, must stand out from
-    those of pairs found with every unit's scale shifted at random for every stimulus. Accepted pairs that share units
-    make a family if their relative scales add up; of pairs that contradict each other the stronger stay.
+    Half 0 proposes pairs of units of every two layers that are each other's best match at another size. On half 1 each
+    must again correlate better at the relative scale found than at none, by 0.05 or more, and its score must stand
+    out from those of pairs found in the same way with every unit's scale shifted at random for every stimulus. Accepted
+    pairs that share units make a family, the strongest first, where the units that would come together correlate.
     """
 
     def step() -> None:
@@ -201,44 +219,49 @@ def find_scale_families(
             on_step(1)
 
     bounds = np.cumsum([0] + [e.n_units for e in examples])
-    layers = [slice(int(a), int(b)) for a, b in itertools.pairwise(bounds)]
+    all_layers = [slice(int(a), int(b)) for a, b in itertools.pairwise(bounds)]
     is_inactive = np.concatenate([e.is_inactive for e in examples])
-    finding, verifying = _Lags(responses, 0), _Lags(responses, 1)
-    n_near = 1 + round(_INVARIANCE_OCTAVES / finding.step)
+    halves = [torch.from_numpy(responses.read(*responses.of_half(half))) for half in (0, 1)]
+    step_octaves = responses.group.step_octaves
+    n_near = 1 + round(_INVARIANCE_OCTAVES / step_octaves)
+    finding_own, lowest = (_own_correlations(values)[:n_near].min(0) for values in halves)
     with np.errstate(invalid="ignore"):
-        eligible = (finding.own()[:n_near].min(0) <= INVARIANCE_CUT) & ~is_inactive
-    pairs = _propose(finding, layers, eligible, min_score)
+        units = np.flatnonzero((finding_own <= INVARIANCE_CUT) & ~is_inactive)
+    # From here on units are counted among those that may take part.
+    layers = [slice(*np.searchsorted(units, [part.start, part.stop]).tolist()) for part in all_layers]
+    halves = [values[:, :, units].contiguous() for values in halves]
+    finding, verifying = (_Lags(values, step_octaves) for values in halves)
+    pairs = _propose(finding, layers, min_score)
+    n_proposed = len(pairs)
+    company = keep_company([finding.between(*pair) for pair in pairs])
+    pairs = [pair for pair, kept in zip(pairs, company, strict=True) if kept]
     step()
-    null_margins: list[list[float]] = []
+    null_scores: list[list[float]] = []
     for draw in range(min(n_null, _MAX_NULL)):
-        null = [_Lags(responses, half, np.random.default_rng([seed, 8, draw, half])) for half in (0, 1)]
-        null_margins.append(
-            [
-                null[1].between(u, v, s) - null[1].between(u, v, 0.0)
-                for u, v, s in _propose(null[0], layers, eligible, min_score)
-            ]
+        proposed = _propose(
+            _Lags(halves[0], step_octaves, np.random.default_rng([seed, 8, draw, 0])), layers, min_score
         )
+        null = _Lags(halves[1], step_octaves, np.random.default_rng([seed, 8, draw, 1]))
+        null_scores.append([edge.score for edge in _verify(null, proposed)])
         step()
-    scores = [verifying.between(*pair) for pair in pairs]
-    margins = [score - verifying.between(u, v, 0.0) for score, (u, v, _) in zip(scores, pairs, strict=True)]
-    q_values = family_q_values(margins, null_margins)
+    consistent = _verify(verifying, pairs)
+    q_values = family_q_values([edge.score for edge in consistent], null_scores)
     edges = [
-        ScaleEdge(u, v, octaves, score, margin, float(q))
-        for (u, v, octaves), score, margin, q in zip(pairs, scores, margins, q_values, strict=True)
-        if q <= false_discovery_rate and margin > 0
+        replace(edge, q_value=float(q))
+        for edge, q in zip(consistent, q_values, strict=True)
+        if q <= false_discovery_rate
     ]
     edges.sort(key=lambda edge: -edge.score)
-    groups = _join(edges, finding)
+    groups = [{int(units[unit]): pose for unit, pose in group.items()} for group in _join(edges, finding)]
+    edges = [replace(edge, u=int(units[edge.u]), v=int(units[edge.v])) for edge in edges]
+    layers = all_layers
     names = [e.layer for e in examples]
     joint = "+".join(names)
     families: list[Family] = []
     for poses in groups:
         own_edges = [e for e in edges if e.u in poses and e.v in poses]
-        families.append(
-            _as_family(responses, poses, own_edges, layers, names, len(families) + 1, seed, verifying)
-        )
+        families.append(_as_family(responses, poses, own_edges, layers, names, len(families) + 1, seed))
     step()
-    lowest = verifying.own()[:n_near].min(0)
     symmetries = {
         name: classify_units("scale", is_inactive[part], lowest[part], INVARIANCE_CUT, families, layer=name)
         for name, part in zip(names, layers, strict=True)
@@ -249,8 +272,8 @@ def find_scale_families(
             transformation="scale",
             families=tuple(families),
             symmetries=tuple(line for name in names for line in symmetries[name]),
-            null=summarise_null(null_margins, min((e.margin for e in edges), default=np.inf)),
-            n_refused=len(pairs) - len(edges),
+            null=summarise_null(null_scores, min((e.score for e in edges), default=np.inf)),
+            n_refused=n_proposed - len(edges),
         ),
         tuple(edges),
         symmetries,
@@ -294,7 +317,6 @@ def _as_family(
     names: Sequence[str],
     number: int,
     seed: int,
-    verifying: _Lags,
 ) -> Family:
     units = sorted(poses)
     origin = poses[units[0]]

@@ -39,6 +39,8 @@ _N_HUES_WITH_ROTATION = 8
 _SCALES = (-1.25, 1.75, 0.25)
 # From this patch size on, half as many stimuli are turned: a pass costs 5 to 15 ms there.
 _LARGE_PATCH_PX = 128
+# Stimuli in each half below which correlations hang on a few of them.
+_FEW_STIMULI = 300
 # Response-weighted root mean square chroma below which a turn of hue changes too little to measure: on GoogLeNet's
 # photographs the units' stimuli have 0.02 to 0.3, grey pictures in colour files under 0.005.
 _LEAST_CHROMA = 0.01
@@ -129,16 +131,20 @@ class Stage:
             case _:
                 return Involution(transformation)
 
-    def n_per_half(self, transformation: str, layer: str) -> int:
-        """Strongest stimuli of each unit and half that are shown under a transformation."""
+    def n_per_half(self, transformation: str, layer: str, n_units: int) -> int:
+        """Strongest stimuli of each unit and half that are shown under a transformation.
+
+        All where a pass is cheap or each stimulus is shown twice only; fewer for many elements and large patches, but
+        never so few that ``n_units`` units together have less than some hundreds.
+        """
         per_half = -(-int(self.settings["examples_per_unit"]) // 2)
         geometry = self.geometries[layer]
         is_large = geometry.is_global or geometry.patch_px > _LARGE_PATCH_PX
-        if transformation == "rotation":
-            return max(1, per_half // 2) if is_large else per_half
-        if transformation == "hue":
-            return max(1, per_half // 4) if is_large else max(1, per_half // 2)
-        return per_half if transformation in ("reflection", "contrast") else 1
+        if transformation in ("reflection", "contrast"):
+            return per_half
+        wanted = {"rotation": per_half, "hue": per_half // 2}.get(transformation, 1)
+        wanted = max(wanted // 2 if is_large else wanted, -(-_FEW_STIMULI // max(n_units, 1)))
+        return min(max(wanted, 1), per_half)
 
     def responses(self, transformation: str, layer: str, bank: Bank) -> Responses[Any]:
         """Open the responses of a layer, without measuring them."""
@@ -155,8 +161,14 @@ class Stage:
             self.examples[layer],
             self.photographs,
             channels=channels,
-            n_per_half=self.n_per_half(transformation, layer),
+            n_per_half=self.n_per_half(transformation, layer, self._n_units(transformation, layer, channels)),
         )
+
+    def _n_units(self, transformation: str, layer: str, channels: NDArray[np.int64] | None) -> int:
+        """Units whose stimuli together make the bank."""
+        if transformation == "scale":
+            return sum(own.n_units for own in self.examples.values())
+        return self.examples[layer].n_units if channels is None else len(channels)
 
     def measure(self, transformation: str, layer: str, bank: Bank) -> Responses[Any]:
         """Measure the responses of a layer to a bank, or what is missing of them."""
@@ -364,7 +376,7 @@ class Stage:
         of_key = dict(
             zip(zip(bank.image.tolist(), *bank.position.T.tolist(), strict=True), chroma, strict=True)
         )
-        n = self.n_per_half("hue", layer)
+        n = self.n_per_half("hue", layer, examples.n_units)
         strongest = np.zeros(examples.n_units)
         for half in (0, 1):
             for channel in range(examples.n_units):

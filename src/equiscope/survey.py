@@ -19,7 +19,15 @@ import equiscope
 from equiscope.allocator import keep_large_buffers
 from equiscope.errors import EquiscopeError, unknown_name
 from equiscope.examples import Examples, collect_examples, empty_examples, merge_examples, split_halves
-from equiscope.families import Family, LayerFamilies, NullSummary, Symmetry, Unit, join_units
+from equiscope.families import (
+    Family,
+    LayerFamilies,
+    NullSummary,
+    Symmetry,
+    Unit,
+    join_units,
+    with_invariances,
+)
 from equiscope.models import Model, load_model
 from equiscope.models.geometry import LayerGeometry, find_geometry
 from equiscope.report.document import build_document
@@ -329,6 +337,7 @@ class _Survey:
         for layer, own in examples.items():
             lines = (_of_layer(result, layer, examples) for result in results)
             units += join_units(own, [own_lines for own_lines in lines if own_lines])
+        families = with_invariances(families, units)
         write_json(self.folder / "families.json", families_document(families))
         write_json(self.folder / "units.json", units_document(units))
         with self._timed("report"), self.progress("drawing the report", len(families)) as on_step:

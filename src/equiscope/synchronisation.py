@@ -29,6 +29,7 @@ __all__ = [
     "find_stabiliser_order",
     "is_coherent",
     "is_consistent",
+    "keep_company",
     "phase_coherence",
     "pose_spread_deg",
     "search",
@@ -407,6 +408,19 @@ def _hold_together(poses: PoseSearch[C], members: Ints, min_score: float, min_si
             return candidate
         members = np.delete(members, worst)
     return None
+
+
+def keep_company(scores: Sequence[float]) -> NDArray[np.bool_]:
+    """Which of the candidates of one layer are not much worse than its candidates usually are.
+
+    Exact copies leave no room for look-alikes; where copies are loose, loose ones count. A candidate may be three times
+    as far from perfect as the median one, as members may be in a family. ``scores`` are those of the finding half, so
+    that nothing is selected on the half that verifies.
+    """
+    distance = 1 - np.asarray(scores, dtype=float)
+    if not len(distance):
+        return np.zeros(0, dtype=bool)
+    return np.asarray(distance <= max(_OUTLIER_RATIO * float(np.median(distance)), _OUTLIER_FLOOR))
 
 
 def _left_over(units: Ints, found: Sequence[HasChannels]) -> Ints:

@@ -33,6 +33,7 @@ from equiscope.synchronisation import (
     MIN_SCORE,
     MIN_SPREAD_DEG,
     STABILISER_SHARE,
+    keep_company,
     search,
 )
 
@@ -266,6 +267,7 @@ def find_toral_families(
     finding = correlate_torus(responses, 0, units)
     verifying = correlate_torus(responses, 1, units)
     candidates = search(_ToralSearch(finding), np.arange(len(units)), min_score=min_score)
+    company = keep_company([float(_consensus(finding, c).mean()) for c in candidates])
     step()
     null_scores = []
     for draw in range(n_null):
@@ -278,7 +280,9 @@ def find_toral_families(
             [float(_consensus(null[1], c).mean()) for c in found if _is_consistent(null[1], c)]
         )
         step()
-    consistent = [c for c in candidates if _is_consistent(verifying, c)]
+    consistent = [
+        c for c, kept in zip(candidates, company, strict=True) if kept and _is_consistent(verifying, c)
+    ]
     scores = [float(_consensus(verifying, c).mean()) for c in consistent]
     q_values = family_q_values(scores, null_scores)
     families: list[Family] = []

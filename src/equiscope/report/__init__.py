@@ -1,27 +1,39 @@
 """Turn a run into one HTML page that opens from disk, with no network and no server."""
 
-from equiscope.report.page import (
+from equiscope.report.page import render_page
+from equiscope.report.schema import (
+    AlternativeEntry,
     FamilyEntry,
     ImagesEntry,
+    KindsEntry,
     LayerEntry,
+    LinkEntry,
     MemberEntry,
     ModelEntry,
     NullEntry,
+    PictureEntry,
     ReportDocument,
+    ResultEntry,
     SettingsEntry,
+    TuningEntry,
     UnitCounts,
-    render_page,
 )
 
 __all__ = [
+    "AlternativeEntry",
     "FamilyEntry",
     "ImagesEntry",
+    "KindsEntry",
     "LayerEntry",
+    "LinkEntry",
     "MemberEntry",
     "ModelEntry",
     "NullEntry",
+    "PictureEntry",
     "ReportDocument",
+    "ResultEntry",
     "SettingsEntry",
+    "TuningEntry",
     "UnitCounts",
     "render_page",
 ]

@@ -1,4 +1,4 @@
-"""Geometry and colours of the dial: one closed tuning curve a member, its pose marked at the rim.
+"""Geometry of the dial: one closed tuning curve a member, its pose marked at the rim.
 
 Angles are degrees, 0° at the right and counter-clockwise on screen; coordinates are those of SVG, whose y
 points down, about the centre of the dial.
@@ -16,10 +16,11 @@ __all__ = [
     "CURVE_RADIUS",
     "LABEL_RADIUS",
     "PICTURE_RADIUS",
+    "VIEW_RADIUS",
     "leader_path",
     "mark_path",
     "point_at",
-    "pose_colours",
+    "rim_path",
     "sector_path",
     "spread_pictures",
     "tuning_path",
@@ -31,49 +32,7 @@ MARK_RADIUS = (103.0, 110.0)
 LABEL_RADIUS = 121.0
 PICTURE_RADIUS = 150.0
 PICTURE_DIAMETER = 38.0
-
-
-def pose_colours(turn: float) -> tuple[str, str]:
-    """Give the colour of a pose on a cyclic palette, for a light and for a dark page.
-
-    Parameters
-    ----------
-    turn
-        Pose as a share of the period, cyclic: 0 and 1 are the same colour.
-
-    Returns
-    -------
-    tuple of str
-        Two colours as ``#rrggbb``, with a contrast of at least 3 : 1 on the light and the dark page.
-
-    Notes
-    -----
-    A cyclic palette of constant lightness cannot be told apart by a dichromat, for whom it folds onto a line.
-    This one is a tilted circle in Oklab: lightness goes once round together with red-green, so that lightness
-    and blue-yellow, which red-green dichromats see, form a closed curve that does not cross itself.
-    """
-    phase = 2 * math.pi * turn
-    light, dark = (
-        _oklab_to_hex(lightness - 0.095 * math.cos(phase), 0.115 * math.cos(phase), 0.115 * math.sin(phase))
-        for lightness in (0.55, 0.755)
-    )
-    return light, dark
-
-
-def _oklab_to_hex(lightness: float, green_red: float, blue_yellow: float) -> str:
-    long = (lightness + 0.3963377774 * green_red + 0.2158037573 * blue_yellow) ** 3
-    medium = (lightness - 0.1055613458 * green_red - 0.0638541728 * blue_yellow) ** 3
-    short = (lightness - 0.0894841775 * green_red - 1.2914855480 * blue_yellow) ** 3
-    linear = (
-        4.0767416621 * long - 3.3077115913 * medium + 0.2309699292 * short,
-        -1.2684380046 * long + 2.6097574011 * medium - 0.3413193965 * short,
-        -0.0041960863 * long - 0.7034186147 * medium + 1.7076147010 * short,
-    )
-    encoded = (
-        12.92 * value if value <= 0.0031308 else 1.055 * value ** (1 / 2.4) - 0.055
-        for value in (min(1.0, max(0.0, channel)) for channel in linear)
-    )
-    return "#" + "".join(f"{round(255 * value):02x}" for value in encoded)
+VIEW_RADIUS = 172.0
 
 
 def point_at(angle_deg: float, radius: float) -> tuple[str, str]:
@@ -92,6 +51,12 @@ def leader_path(pose_deg: float, slot_deg: float, diameter: float) -> str:
     """Give the SVG path of the line from a pose's mark to its picture."""
     start = ",".join(point_at(pose_deg, MARK_RADIUS[1]))
     return f"M{start}L{','.join(point_at(slot_deg, PICTURE_RADIUS - diameter / 2))}"
+
+
+def rim_path(start_deg: float, end_deg: float) -> str:
+    """Give the SVG path of an arc of the rim, counter-clockwise, less than half a turn."""
+    start, end = (",".join(point_at(angle, CURVE_RADIUS)) for angle in (start_deg, end_deg))
+    return f"M{start}A{CURVE_RADIUS:g},{CURVE_RADIUS:g} 0 0 0 {end}"
 
 
 def sector_path(start_deg: float, end_deg: float) -> str:

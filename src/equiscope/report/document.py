@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 import equiscope
 from equiscope.bank import cut_stimuli
 from equiscope.examples import NO_IMAGE, Examples
-from equiscope.families import Family, LayerFamilies
-from equiscope.groups import CyclicGroup
+from equiscope.families import Family, Unit
 from equiscope.models.geometry import LayerGeometry
-from equiscope.report.page import FamilyEntry, LayerEntry, MemberEntry, ReportDocument
+from equiscope.report.schema import (
+    FamilyEntry,
+    KindsEntry,
+    LayerEntry,
+    PictureEntry,
+    ReportDocument,
+    TuningEntry,
+)
+from equiscope.stages import Tuning
 from equiscope.stimuli import ImageSet
 
 __all__ = ["build_document"]
@@ -31,11 +38,11 @@ _PICTURE_PX = 56
 def build_document(
     manifest: dict[str, Any],
     images: ImageSet,
-    geometries: dict[str, LayerGeometry],
-    examples: dict[str, Examples],
-    results: Sequence[LayerFamilies],
-    tunings: dict[str, NDArray[np.float64]],
-    group: CyclicGroup,
+    geometries: Mapping[str, LayerGeometry],
+    examples: Mapping[str, Examples],
+    families: Sequence[Family],
+    units: Sequence[Unit],
+    tunings: Mapping[str, Tuning],
     whole_px: int,
     on_family: Callable[[int], None] = lambda _steps: None,
 ) -> ReportDocument:
@@ -45,54 +52,50 @@ def build_document(
     ----------
     manifest
         Contents of ``run.json``.
-    images, geometries, examples, results
-        The images and, for each layer, the results of the stages.
+    images
+        What the network was shown.
+    geometries, examples
+        Geometry and strongest stimuli of each layer.
+    families, units
+        What was found, all layers and all transformations.
     tunings
-        Joint tuning curves of each family, shape (member, element).
-    group
-        The rotations.
+        Joint tuning of each family, by its id; families without one are shown without it.
     whole_px
         Side of whole-image stimuli, px.
     on_family
         Called with 1 after each family.
     """
+    results = manifest["results"]
+    notes = {entry["layer"]: list(entry["notes"]) for entry in manifest["layers"]}
+    of_layer: dict[str, list[Unit]] = {layer: [] for layer in geometries}
+    for unit in units:
+        of_layer[unit.layer].append(unit)
     layers: list[LayerEntry] = []
-    families: list[FamilyEntry] = []
-    for result in results:
-        geometry = geometries[result.layer]
-        counts = Counter(unit.rotation for unit in result.units)
+    for layer, geometry in geometries.items():
+        surveyed = [r["transformation"] for r in results if layer in (r["layer"], *r["layer"].split("+"))]
         layers.append(
             {
-                "name": result.layer,
-                "n_units": len(result.units),
+                "name": layer,
+                "n_units": len(of_layer[layer]),
                 "receptive_field_px": None if geometry.is_global else max(geometry.receptive_field_px),
                 "stride_px": None if geometry.is_global else max(geometry.stride_px),
                 "whole_images": geometry.is_global,
-                "counts": {
-                    "equivariant": counts["equivariant"],
-                    "invariant": counts["invariant"],
-                    "neither": counts["neither"],
-                    "inactive": counts["inactive"],
-                    "not measurable": counts["not measurable"],
-                },
-                "null": {
-                    "families_expected": result.null.families_expected,
-                    "score_95": result.null.score_95,
-                },
-                "notes": list(result.notes),
-                "family_ids": [family.id for family in result.families],
+                "notes": notes.get(layer, []),
+                "kinds": [_count_kinds(of_layer[layer], name) for name in dict.fromkeys(surveyed)],
             }
         )
-        for family in result.families:
-            families.append(
-                _family_entry(
-                    family, images, geometry, examples[result.layer], tunings[family.id], group, whole_px
-                )
-            )
-            on_family(1)
+    entries: list[FamilyEntry] = []
+    pictures: dict[tuple[str, int], PictureEntry | None] = {}
+    for family in families:
+        entries.append(_family_entry(family, tunings.get(family.id)))
+        for member in family.members:
+            key = member.layer, member.channel
+            if key not in pictures:
+                pictures[key] = _picture(images, geometries[key[0]], examples[key[0]], key[1], whole_px)
+        on_family(1)
     settings = manifest["settings"]
     return {
-        "title": f"Rotation families of {manifest['model']['name']}",
+        "title": f"Families of {manifest['model']['name']}",
         "equiscope_version": equiscope.__version__,
         "command": manifest["command"],
         "created": manifest["created"],
@@ -107,6 +110,7 @@ def build_document(
             "licences": images.licences,
         },
         "settings": {
+            "transformations": list(settings["transformations"]),
             "angles": settings["angles"],
             "examples_per_unit": settings["examples_per_unit"],
             "false_discovery_rate": settings["false_discovery_rate"],
@@ -115,35 +119,42 @@ def build_document(
         },
         "seconds": manifest["seconds"],
         "layers": layers,
-        "families": families,
+        "results": [
+            {
+                "layer": result["layer"],
+                "transformation": result["transformation"],
+                "null": {
+                    "families_expected": result["null"]["families_expected"],
+                    "score_95": result["null"]["score_95"],
+                }
+                if result["null"]["n_draws"]
+                else None,
+                "n_refused": result["n_refused"],
+                "notes": list(result["notes"]),
+            }
+            for result in results
+        ],
+        "families": entries,
+        "links": [dict(link) for link in manifest["family_links"]],  # type: ignore[misc]
+        "pictures": [picture for picture in pictures.values() if picture is not None],
     }
 
 
-def _family_entry(
-    family: Family,
-    images: ImageSet,
-    geometry: LayerGeometry,
-    examples: Examples,
-    tuning: NDArray[np.float64],
-    group: CyclicGroup,
-    whole_px: int,
-) -> FamilyEntry:
-    members: list[MemberEntry] = []
-    for member, curve in zip(family.members, tuning, strict=True):
-        strip, n_pictures = _strip(images, geometry, examples, member.channel, whole_px)
-        members.append(
-            {
-                "layer": member.layer,
-                "channel": member.channel,
-                "pose_deg": member.pose_deg,
-                "score": member.score,
-                "score_low": member.score_low,
-                "score_high": member.score_high,
-                "tuning": [float(value) if np.isfinite(value) else None for value in curve],
-                "stimuli": strip,
-                "n_stimuli": n_pictures,
-            }
-        )
+def _count_kinds(units: Iterable[Unit], transformation: str) -> KindsEntry:
+    counts = Counter(unit.under(transformation).kind for unit in units)
+    return {
+        "transformation": transformation,
+        "counts": {
+            "equivariant": counts["equivariant"],
+            "invariant": counts["invariant"],
+            "neither": counts["neither"],
+            "inactive": counts["inactive"],
+            "not measurable": counts["not measurable"],
+        },
+    }
+
+
+def _family_entry(family: Family, tuning: Tuning | None) -> FamilyEntry:
     return {
         "id": family.id,
         "layer": family.layer,
@@ -153,37 +164,84 @@ def _family_entry(
         "score_low": family.score_low,
         "score_high": family.score_high,
         "disagreement_deg": family.disagreement_deg,
+        "disagreement_hue_deg": family.disagreement_hue_deg,
+        "disagreement_octaves": family.disagreement_octaves,
         "phase_coherence": family.phase_coherence,
+        "margin": family.margin,
+        "margin_low": family.margin_low,
+        "margin_high": family.margin_high,
         "q_value": family.q_value,
         "stabiliser_order": family.stabiliser_order,
+        "stabiliser": family.stabiliser,
+        "half_turns": list(family.half_turns),
         "gap_deviation_deg": family.gap_deviation_deg,
         "holes_deg": [list(hole) for hole in family.holes_deg],
         "duplicates": [list(pair) for pair in family.duplicates],
-        "angles_deg": group.angles_deg.tolist(),
-        "members": members,
+        "explained_by": family.explained_by,
+        "alternatives": [
+            {
+                "transformation": name,
+                "score": score,
+                "deficit": deficit,
+                "deficit_low": low,
+                "deficit_high": high,
+            }
+            for name, score, deficit, low, high in family.alternatives
+        ],
+        "tuning": None if tuning is None else _tuning_entry(tuning),
+        "members": [
+            {
+                "layer": member.layer,
+                "channel": member.channel,
+                "pose_deg": _measured(member.pose_deg),
+                "hue_deg": _measured(member.hue_deg),
+                "octaves": _measured(member.octaves),
+                "is_mirrored": member.is_mirrored,
+                "is_inverted": member.is_inverted,
+                "score": member.score,
+                "score_low": member.score_low,
+                "score_high": member.score_high,
+            }
+            for member in family.members
+        ],
     }
 
 
-def _strip(
+def _measured(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _tuning_entry(tuning: Tuning) -> TuningEntry:
+    values = np.asarray(tuning.values, dtype=np.float64)
+    return {
+        "axes": {name: [float(value) for value in axis] for name, axis in tuning.axes.items()},
+        "values": np.where(np.isfinite(values), values, None).tolist(),  # type: ignore[call-overload]
+    }
+
+
+def _picture(
     images: ImageSet, geometry: LayerGeometry, examples: Examples, channel: int, whole_px: int
-) -> tuple[str | None, int]:
-    """Draw the unit's strongest stimuli of both halves side by side, as the address of a picture."""
+) -> PictureEntry | None:
+    """Draw the unit's strongest stimuli of both halves side by side; None where it never fired."""
     value = examples.value[:, channel].ravel()
     image = examples.image[:, channel].ravel()
     position = examples.position[:, channel].reshape(-1, 2)
     fires = np.flatnonzero((image != NO_IMAGE) & (np.nan_to_num(value) > 0))
     chosen = fires[np.argsort(-value[fires], kind="stable")][:_N_PICTURES]
     if not len(chosen):
-        return None, 0
+        return None
     size_px = whole_px if geometry.is_global else geometry.patch_px
     patches = cut_stimuli(images, geometry, image[chosen], position[chosen], np.zeros(1), size_px)[:, 0]
-    tiles = []
-    for patch in patches:
+    strip = Image.new("RGB", (_PICTURE_PX * len(chosen), _PICTURE_PX))
+    for index, patch in enumerate(patches):
         pixels = (patch.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
-        tiles.append(Image.fromarray(pixels).resize((_PICTURE_PX, _PICTURE_PX), Image.Resampling.BICUBIC))
-    strip = Image.new("RGB", (_PICTURE_PX * len(tiles), _PICTURE_PX))
-    for index, tile in enumerate(tiles):
+        tile = Image.fromarray(pixels).resize((_PICTURE_PX, _PICTURE_PX), Image.Resampling.BICUBIC)
         strip.paste(tile, (index * _PICTURE_PX, 0))
     stream = io.BytesIO()
     strip.save(stream, "WEBP", quality=75, method=4)
-    return "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode(), len(tiles)
+    return {
+        "layer": examples.layer,
+        "channel": channel,
+        "stimuli": "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode(),
+        "n_stimuli": len(chosen),
+    }

@@ -662,8 +662,6 @@ def _make(kind: str, **values: float) -> SyntheticStimulus:
 
 def _sizes_px(smallest_px: float, largest_px: float, n_most: int, factor: float = 1.4) -> list[float]:
     """Give a geometric series from the smallest to the largest, none if they are in the wrong order."""
-    if smallest_px > largest_px:
-        return []
     n_sizes = min(n_most, 1 + math.floor(math.log(largest_px / smallest_px) / math.log(factor)))
     step = (largest_px / smallest_px) ** (1 / max(n_sizes - 1, 1))
     # Three digits, so that a label states the size itself.

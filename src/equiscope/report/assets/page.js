@@ -1,9 +1,10 @@
 "use strict";
 (() => {
   const byId = (id) => document.getElementById(id);
-  const families = JSON.parse(byId("index").textContent).map((row) => ({ ...row, card: byId(row.anchor) }));
+  const index = JSON.parse(byId("index").textContent);
+  const families = index.families.map((row) => ({ ...row, card: byId(row.anchor) }));
 
-  // One member is three things: a row with pictures, a curve with its mark, a picture at the rim.
+  // One member is several things: a row with pictures, a curve with its mark, a picture, a row of the heat map.
   const pinned = new WeakMap();
 
   function highlight(card, member) {
@@ -39,26 +40,13 @@
     if (event.key === "Escape" && pinned.get(card) !== undefined) pin(card, pinned.get(card));
   }));
 
-  // The rim shows the first square of each strip. It borrows the row's picture, so the file holds it once.
-  const rim = new IntersectionObserver((entries) => {
-    for (const { isIntersecting, target } of entries) {
-      if (!isIntersecting) continue;
-      rim.unobserve(target);
-      for (const picture of target.querySelectorAll(".dial .picture")) {
-        const { member } = picture.parentElement.dataset;
-        const strip = target.querySelector(`.member[data-member="${Number(member)}"] img`);
-        picture.querySelector("image").setAttribute("href", strip.src);
-      }
-    }
-  }, { rootMargin: "600px" });
-  for (const { card } of families) rim.observe(card);
-
   if (!families.length) return;
   const filter = byId("filter");
   const sort = byId("sort");
   const status = byId("status");
   const ranked = byId("ranked");
-  const layers = [...document.querySelectorAll("section.layer")];
+  // Layers hold parts, one a transformation; both go when all their cards are filtered away.
+  const groups = [...document.querySelectorAll("section.layer, section.part")];
   const home = families.map(({ card }) => card.parentElement);
 
   const compare = {
@@ -68,6 +56,8 @@
   function matches(family, word) {
     const size = /^(?:size)?(>=|<=|>|<|=)(\d+)$/.exec(word);
     if (size) return compare[size[1]](family.size, Number(size[2]));
+    // The name of a transformation means just that one: "rotation" is not "hue-rotation".
+    if (index.transformations.includes(word)) return family.transformation === word;
     if (/^\d+$/.test(word)) return family.units.some((unit) => unit.endsWith(`:${word}`));
     if (/:\d+$/.test(word)) return family.units.includes(word);
     return family.text.includes(word) || family.units.some((unit) => unit.startsWith(word));
@@ -81,8 +71,8 @@
       family.card.hidden = !isShown;
       shown += isShown;
     }
-    for (const layer of layers) {
-      layer.hidden = !ranked.hidden || (words.length > 0 && !layer.querySelector(".card:not([hidden])"));
+    for (const group of groups) {
+      group.hidden = !ranked.hidden || (words.length > 0 && !group.querySelector(".card:not([hidden])"));
     }
     const noun = families.length === 1 ? "family" : "families";
     status.textContent = shown === families.length ? `${shown} ${noun}` : `${shown} of ${families.length} ${noun}`;
@@ -92,6 +82,7 @@
     size: (family) => -family.size,
     score: (family) => -(family.score ?? -Infinity),
     disagreement: (family) => family.disagreement ?? Infinity,
+    margin: (family) => -(family.margin ?? -Infinity),
   };
 
   function applySort() {

@@ -1,0 +1,221 @@
+"""The document that a page is made from: nothing but JSON types, so whatever can write it can have a page."""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+__all__ = [
+    "AlternativeEntry",
+    "FamilyEntry",
+    "ImagesEntry",
+    "KindsEntry",
+    "LayerEntry",
+    "LinkEntry",
+    "MemberEntry",
+    "ModelEntry",
+    "NullEntry",
+    "PictureEntry",
+    "ReportDocument",
+    "ResultEntry",
+    "SettingsEntry",
+    "TuningEntry",
+    "UnitCounts",
+]
+
+
+class ModelEntry(TypedDict):
+    """The network that was surveyed."""
+
+    name: str
+    weights_sha256: str | None
+
+
+class ImagesEntry(TypedDict):
+    """The images it was shown; ``licences`` maps the name of an image, or of a set, to its licence."""
+
+    name: str
+    n_images: int
+    n_failed: int
+    licences: dict[str, str]
+
+
+class SettingsEntry(TypedDict):
+    """The options of the run that change its result."""
+
+    transformations: list[str]
+    angles: int
+    examples_per_unit: int
+    false_discovery_rate: float
+    seed: int
+    min_score: float | None
+
+
+UnitCounts = TypedDict(
+    "UnitCounts",
+    {"equivariant": int, "invariant": int, "neither": int, "inactive": int, "not measurable": int},
+)
+
+
+class KindsEntry(TypedDict):
+    """How many units of one layer are of which kind under one transformation."""
+
+    transformation: str
+    counts: UnitCounts
+
+
+class LayerEntry(TypedDict):
+    """One surveyed layer, in the order of the network; ``kinds``: one entry a transformation surveyed in it."""
+
+    name: str
+    n_units: int
+    receptive_field_px: int | None
+    stride_px: int | None
+    whole_images: bool
+    notes: list[str]
+    kinds: list[KindsEntry]
+
+
+class NullEntry(TypedDict):
+    """What the same search finds after each unit's pose has been scrambled.
+
+    ``families_expected`` is the mean number of families a scrambled layer gives that pass the same test;
+    ``score_95`` is what 95 % of the scrambled layers' families stay below in their score, or in their margin for
+    reflection, contrast and scale.
+    """
+
+    families_expected: float | None
+    score_95: float | None
+
+
+class ResultEntry(TypedDict):
+    """One transformation of one layer, or of several that are joined by ``+``.
+
+    ``null`` is None where nothing could be searched; ``n_refused`` candidates were found and not accepted.
+    """
+
+    layer: str
+    transformation: str
+    null: NullEntry | None
+    n_refused: int
+    notes: list[str]
+
+
+class MemberEntry(TypedDict):
+    """One unit of a family and its pose: None, or NaN, where the family's transformation does not change that."""
+
+    layer: str
+    channel: int
+    pose_deg: float | None
+    hue_deg: float | None
+    octaves: float | None
+    is_mirrored: bool
+    is_inverted: bool
+    score: float | None
+    score_low: float | None
+    score_high: float | None
+
+
+class TuningEntry(TypedDict):
+    """How the members respond to the family's feature, as it is transformed.
+
+    ``axes``: the values of each axis by its name, in order: ``angle_deg``; ``hue_deg``; ``element``;
+    ``is_mirrored`` and ``angle_deg``; ``hue_deg`` and ``angle_deg``; or ``octaves``. ``values``: one entry a member,
+    nested by the axes, in [0, 1]; None, or NaN, where nothing was shown.
+    """
+
+    axes: dict[str, list[float]]
+    values: list[Any]
+
+
+class AlternativeEntry(TypedDict):
+    """How well a transformation explains the family, and by how much worse than the best one that was compared."""
+
+    transformation: str
+    score: float | None
+    deficit: float | None
+    deficit_low: float | None
+    deficit_high: float | None
+
+
+class FamilyEntry(TypedDict):
+    """Units that are copies of one feature under ``transformation``.
+
+    ``layer`` joins the layers of a family that spans several by ``+``. ``holes_deg`` are arcs (from, to),
+    counter-clockwise, in which the family has no member. Poses and holes of a family whose ``stabiliser_order`` is s
+    repeat every 360°/s and are given once. ``half_turns``, for hue × rotation: correlation of the members with
+    themselves after half a turn of both, of hue, of the plane; otherwise empty. ``explained_by`` is empty where
+    transformations were not compared. The other figures are those of `equiscope.Family`.
+    """
+
+    id: str
+    layer: str
+    transformation: str
+    size: int
+    score: float | None
+    score_low: float | None
+    score_high: float | None
+    disagreement_deg: float | None
+    disagreement_hue_deg: float | None
+    disagreement_octaves: float | None
+    phase_coherence: float | None
+    margin: float | None
+    margin_low: float | None
+    margin_high: float | None
+    q_value: float | None
+    stabiliser_order: int
+    stabiliser: str
+    half_turns: list[float | None]
+    gap_deviation_deg: float | None
+    holes_deg: list[list[float]]
+    duplicates: list[list[int]]
+    explained_by: str
+    alternatives: list[AlternativeEntry]
+    tuning: TuningEntry | None
+    members: list[MemberEntry]
+
+
+class LinkEntry(TypedDict):
+    """Two rotation families that scale pairs join.
+
+    ``offset_deg`` is to be added to poses of the first to compare them with those of the second, which is larger by
+    ``octaves``; the pairs differ from that by ``residual_deg`` in the median.
+    """
+
+    first: str
+    second: str
+    n_pairs: int
+    offset_deg: float | None
+    octaves: float | None
+    residual_deg: float | None
+    q_value: float | None
+
+
+class PictureEntry(TypedDict):
+    """One unit's strongest stimuli: a ``data:image/…`` address of a strip of ``n_stimuli`` squares, strongest first."""
+
+    layer: str
+    channel: int
+    stimuli: str
+    n_stimuli: int
+
+
+class ReportDocument(TypedDict):
+    """Everything that the page shows.
+
+    Families stand in the order in which those of one layer and transformation are shown. ``pictures`` has each unit
+    at most once, however many families it is in.
+    """
+
+    title: str
+    equiscope_version: str
+    command: str
+    created: str
+    model: ModelEntry
+    images: ImagesEntry
+    settings: SettingsEntry
+    seconds: dict[str, float]
+    layers: list[LayerEntry]
+    results: list[ResultEntry]
+    families: list[FamilyEntry]
+    links: list[LinkEntry]
+    pictures: list[PictureEntry]
