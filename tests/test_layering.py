@@ -33,6 +33,7 @@ ORDER = (
     "explain",
     "store",
     "stages",
+    "verification",
     "report",
     "testing",
     "survey",

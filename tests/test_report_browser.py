@@ -1,4 +1,4 @@
-"""The report's page in Chromium, at real size: 120 families with 500 members."""
+"""The report's page in Chromium, at real size: 120 rotation families with 500 members, and all other families."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from equiscope.report import ReportDocument, render_page
-from report_document import synthetic_document
+from report_document import complete_document
 from test_report import CLOSING, HOSTILE, rename_layer
 
 playwright_api = pytest.importorskip(
@@ -40,14 +40,12 @@ def browser() -> Iterator[object]:
 
 @pytest.fixture(scope="module")
 def document() -> ReportDocument:
-    document = synthetic_document(n_families=120, n_members=500)
+    document = complete_document(n_families=120, n_members=500)
     rename_layer(document, "conv2d1", HOSTILE + CLOSING)
-    document["layers"][1]["family_ids"] = [
-        f"{HOSTILE}-{i}" for i in range(len(document["layers"][1]["family_ids"]))
-    ]
     hostile = [family for family in document["families"] if family["layer"] == HOSTILE + CLOSING]
-    for family, key in zip(hostile, document["layers"][1]["family_ids"], strict=True):
-        family["id"] = key
+    for i, family in enumerate(hostile):
+        family["id"] = f"{HOSTILE}-{i}"
+    assert sum(family["transformation"] == "rotation" for family in document["families"]) == 120
     document["families"][0]["score"] = float("nan")
     return document
 
@@ -111,8 +109,12 @@ def visible_families(page) -> list[str]:
 def highlighted(page, card: str) -> list[str]:
     """What of a card is highlighted: parts and their members, such as ``curve 2``."""
     return page.evaluate(
-        """id => [...document.getElementById(id).querySelectorAll('.unit.on')]
-            .map(e => (e.matches('.member') ? 'row ' : 'curve ') + e.dataset.member).sort()""",
+        """id => {
+            const kinds = {'.member': 'member', '.picture': 'picture', '.row': 'row', '.sheets *': 'sheet', tr: 'line'};
+            const kind = e => Object.entries(kinds).find(([selector]) => e.matches(selector))?.[1] ?? 'curve';
+            return [...document.getElementById(id).querySelectorAll('.unit.on')]
+                .map(e => `${kind(e)} ${e.dataset.member}`).sort();
+        }""",
         card,
     )
 
@@ -123,7 +125,7 @@ def open_card(page, card: str):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nothing_is_wider_than_the_window(page, width: int, scheme: str) -> None:
+def test_nothing_is_wider_than_the_window(page, document: ReportDocument, width: int, scheme: str) -> None:
     page.emulate_media(color_scheme=scheme)
     # content-visibility lays out only what is near the window; here every card must be measured.
     lay_out = (
@@ -131,10 +133,10 @@ def test_nothing_is_wider_than_the_window(page, width: int, scheme: str) -> None
     )
     page.evaluate(lay_out, "visible")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    assert page.locator(".card").count() == 120
-    assert page.locator(".member").count() == 500
+    assert page.locator(".card").count() == len(document["families"])
+    assert page.locator(".member").count() == sum(family["size"] for family in document["families"])
     wide = page.evaluate(
-        """[...document.querySelectorAll('main *')].filter(e => !e.closest('.hidden, svg')
+        """[...document.querySelectorAll('main *')].filter(e => !e.closest('.hidden, svg, .scroll')
             && e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 80))"""
     )
     assert wide == []
@@ -149,18 +151,49 @@ def test_dark_and_light_differ(page) -> None:
     assert len(colours) == 2
 
 
+def parts(member: int) -> list[str]:
+    """What of a card with a dial is highlighted for one member."""
+    return [f"{part} {member}" for part in ("curve", "member", "picture", "row")]
+
+
 def test_pointing_at_a_member_links_row_curve_and_picture(page) -> None:
     card = open_card(page, "family-mixed3b-rotation-0")
     assert highlighted(page, "family-mixed3b-rotation-0") == []
     card.locator(".member").nth(2).hover()
-    assert highlighted(page, "family-mixed3b-rotation-0") == ["curve 2", "row 2"]
+    assert highlighted(page, "family-mixed3b-rotation-0") == parts(2)
     page.mouse.move(1, 1)
     assert highlighted(page, "family-mixed3b-rotation-0") == []
-    card.locator(".dial").scroll_into_view_if_needed()
-    page.wait_for_function("document.querySelector('#family-mixed3b-rotation-0 image[href]')")
-    place = card.locator(".dial .picture circle").nth(4).bounding_box()
+    card.locator(".round").scroll_into_view_if_needed()
+    place = card.locator(".round .picture").nth(4).bounding_box()
     page.mouse.move(place["x"] + place["width"] / 2, place["y"] + place["height"] / 2)
-    assert highlighted(page, "family-mixed3b-rotation-0") == ["curve 4", "row 4"]
+    assert highlighted(page, "family-mixed3b-rotation-0") == parts(4)
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("mixed3b-reflection-1", ["line 1", "member 1"]),
+        ("mixed3b-dihedral-1", parts(1)),
+        ("mixed3b-hue-1", parts(1)),
+        ("scale-2", parts(1)),
+        ("rotation-scale-1", ["curve 1", "member 1", "picture 1"]),
+        ("mixed3b-hue-rotation-1", ["curve 1", "member 1", "picture 1", "row 1", "sheet 1"]),
+    ],
+)
+def test_every_kind_of_card_links_its_parts(page, key: str, expected: list[str]) -> None:
+    card = open_card(page, f"family-{key}")
+    card.locator(".member").nth(1).hover()
+    assert highlighted(page, f"family-{key}") == expected
+
+
+def test_the_joint_tuning_is_that_of_the_member_pointed_at(page) -> None:
+    card = open_card(page, "family-mixed3b-hue-rotation-1")
+    sheets = card.locator(".sheets svg")
+    assert [sheet.is_visible() for sheet in sheets.all()] == [True] + [False] * (sheets.count() - 1)
+    card.locator(".member").nth(2).hover()
+    assert [sheet.is_visible() for sheet in sheets.all()].index(True) == 2
+    card.locator(".member").nth(0).hover()
+    assert highlighted(page, "family-mixed3b-hue-rotation-1").count("picture 0") == 2  # with its ghost
 
 
 def test_a_click_pins_and_escape_lets_go(page) -> None:
@@ -168,12 +201,12 @@ def test_a_click_pins_and_escape_lets_go(page) -> None:
     button = card.locator(".member button").nth(1)
     button.click()
     page.mouse.move(1, 1)
-    assert highlighted(page, "family-mixed3b-rotation-0") == ["curve 1", "row 1"]
+    assert highlighted(page, "family-mixed3b-rotation-0") == parts(1)
     assert button.get_attribute("aria-pressed") == "true"
     card.locator(".member").nth(3).hover()
-    assert highlighted(page, "family-mixed3b-rotation-0") == ["curve 3", "row 3"]
+    assert highlighted(page, "family-mixed3b-rotation-0") == parts(3)
     page.mouse.move(1, 1)
-    assert highlighted(page, "family-mixed3b-rotation-0") == ["curve 1", "row 1"]
+    assert highlighted(page, "family-mixed3b-rotation-0") == parts(1)
     page.keyboard.press("Escape")
     assert highlighted(page, "family-mixed3b-rotation-0") == []
     assert button.get_attribute("aria-pressed") == "false"
@@ -183,38 +216,39 @@ def test_the_keyboard_reaches_members(page) -> None:
     card = open_card(page, "family-mixed3b-rotation-0")
     card.locator(".permalink").focus()
     page.keyboard.press("Tab")
-    assert highlighted(page, "family-mixed3b-rotation-0") == ["curve 0", "row 0"]
+    assert highlighted(page, "family-mixed3b-rotation-0") == parts(0)
     page.keyboard.press("Tab")
-    assert highlighted(page, "family-mixed3b-rotation-0") == ["curve 1", "row 1"]
+    assert highlighted(page, "family-mixed3b-rotation-0") == parts(1)
     page.keyboard.press("Enter")
     assert card.locator("[aria-pressed=true]").count() == 1
     page.keyboard.press("Shift+Tab")
-    assert highlighted(page, "family-mixed3b-rotation-0") == ["curve 0", "row 0"]
+    assert highlighted(page, "family-mixed3b-rotation-0") == parts(0)
 
 
 def test_pictures_at_the_rim_are_those_of_the_rows(page) -> None:
     card = open_card(page, "family-mixed3b-rotation-1")
-    page.wait_for_function(
-        "id => document.getElementById(id).querySelector('.picture image').hasAttribute('href')",
-        arg="family-mixed3b-rotation-1",
-    )
-    rim = [image.get_attribute("href") for image in card.locator(".picture image").all()]
-    rows = [image.get_attribute("src") for image in card.locator(".member img").all()]
+    shown = "all => all.map(e => getComputedStyle(e).backgroundImage)"
+    rim = card.locator(".picture").evaluate_all(shown)
+    rows = card.locator(".strip").evaluate_all(shown)
     assert rim == rows
     assert len(set(rim)) == len(rim)
-    assert (
-        card.locator(".member img").first.evaluate("image => image.decode().then(() => image.naturalWidth)")
-        == 448
+    assert all(picture.startswith('url("data:image/jpeg;base64,') for picture in rim)
+    size = card.locator(".strip").first.evaluate(
+        "e => {const i = new Image(); i.src = getComputedStyle(e).backgroundImage.slice(5, -2);"
+        " return i.decode().then(() => [i.naturalWidth, i.naturalHeight])}"
     )
+    assert size == [448, 56]
+    strip = card.locator(".strip").first.bounding_box()
+    assert strip["width"] / strip["height"] == pytest.approx(8, rel=0.02)
 
 
 def test_filter(page, document: ReportDocument) -> None:
     families = document["families"]
     unit = families[60]["members"][1]
     cases = {
-        "mixed4a": [f for f in families if f["layer"] == "mixed4a"],
+        "mixed4a": [f for f in families if "mixed4a" in f["layer"].split("+")],
         "size>=8": [f for f in families if f["size"] >= 8],
-        ">=8 mixed3b": [f for f in families if f["size"] >= 8 and f["layer"] == "mixed3b"],
+        ">=8 mixed3b": [f for f in families if f["size"] >= 8 and "mixed3b" in f["layer"].split("+")],
         f"{unit['layer']}:{unit['channel']}": [families[60]],
         f"{unit['channel']}": [
             f for f in families if any(m["channel"] == unit["channel"] for m in f["members"])
@@ -222,22 +256,33 @@ def test_filter(page, document: ReportDocument) -> None:
         "<img": [f for f in families if f["layer"].startswith("<img")],
         "nothing at all": [],
         "": families,
+        **{
+            name: [f for f in families if f["transformation"] == name]
+            for name in ("rotation", "hue", "hue-rotation", "dihedral", "scale", "rotation-scale")
+        },
+        "hue mixed3b": [f for f in families if f["transformation"] == "hue"],
+        "mixed3b scale": [f for f in families if f["transformation"] == "scale"],
+        "rotat": [f for f in families if "rotat" in f["transformation"] + f["id"]],
     }
     for words, expected in cases.items():
         page.fill("#filter", words)
         assert len(visible_families(page)) == len(expected), words
-        said = "120 families" if len(expected) == 120 else f"{len(expected)} of 120 families"
+        n = len(families)
+        said = f"{n} families" if len(expected) == n else f"{len(expected)} of {n} families"
         assert page.inner_text("#status") == said
     page.fill("#filter", "mixed4a")
     assert page.locator("section.layer:visible h3").all_inner_texts() == ["mixed4a"]
+    page.fill("#filter", "hue")
+    assert page.locator("section.layer:visible h3").all_inner_texts() == ["mixed3b"]
+    assert page.locator("section.part:visible").count() == 1
 
 
 def test_sort(page, document: ReportDocument) -> None:
     original = visible_families(page)
     by_anchor = page.evaluate(
-        "Object.fromEntries(JSON.parse(document.getElementById('index').textContent).map(r => [r.anchor, r]))"
+        "Object.fromEntries(JSON.parse(document.getElementById('index').textContent).families.map(r => [r.anchor, r]))"
     )
-    for key, sign in (("size", -1), ("score", -1), ("disagreement", 1)):
+    for key, sign in (("size", -1), ("score", -1), ("disagreement", 1), ("margin", -1)):
         page.select_option("#sort", key)
         order = visible_families(page)
         values = [by_anchor[anchor][key] for anchor in order]
@@ -284,8 +329,10 @@ def test_it_reads_without_its_script(browser, address: str) -> None:
     page.goto(f"{address}#family-mixed3b-rotation-0")
     card = page.locator("#family-mixed3b-rotation-0")
     assert card.locator(".curve").first.is_visible()
-    assert card.locator(".member img").first.is_visible()
-    assert not card.locator(".picture").first.is_visible()
+    assert card.locator(".strip").first.is_visible()
+    assert card.locator(".picture").first.is_visible()
+    assert "data:image" in card.locator(".picture").first.evaluate("e => getComputedStyle(e).backgroundImage")
+    assert card.locator(".check svg").first.is_visible()
     assert not page.locator(".controls").is_visible()
     context.close()
 

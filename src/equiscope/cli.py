@@ -8,7 +8,7 @@ import errno
 import io
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -29,6 +29,7 @@ from rich.table import Table
 from equiscope.errors import EquiscopeError
 from equiscope.families import Family, Unit
 from equiscope.store import Run
+from equiscope.verification import FamilyVerification
 
 __all__ = ["app", "main"]
 
@@ -78,7 +79,7 @@ def _show_progress(stage: str, total: int) -> Iterator[Callable[[int], None]]:
 
 def _wide_console() -> Console:
     """Give standard output in which no column of a table is cut off, also where no terminal tells a width."""
-    return Console(width=max(Console().width, 100))
+    return Console(width=max(Console().width, 170))
 
 
 def _names(text: str | None) -> list[str] | None:
@@ -213,6 +214,65 @@ def survey(
     )
     # Not through rich, which would break a long path over lines.
     typer.echo(f"report: {run.report}")
+
+
+@app.command()
+def verify(
+    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    model: Annotated[
+        str | None, typer.Argument(help="The network that was surveyed; default: the run's own name for it.")
+    ] = None,
+    weights: WeightsOption = None,
+    precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
+) -> None:
+    """Measure every family's tuning on synthetic stimuli and compare it with the poses found on photographs.
+
+    Writes verification.json into the run.
+    """
+    from equiscope.models import load_model
+    from equiscope.stages import choose_precision
+    from equiscope.store import load_run
+    from equiscope.verification import verify_run
+
+    opened = load_run(run)
+    borrowed = load_model(model or opened.manifest["model"]["name"], weights)
+    found = verify_run(
+        opened, borrowed, precision=choose_precision(precision, borrowed.device), progress=_show_progress
+    )
+    console = _wide_console()
+    console.print(_verification_table(found))
+    typer.echo(f"verification: {run / 'verification.json'}")
+
+
+def _verification_table(found: Sequence[FamilyVerification]) -> Table:
+    """Tabulate what drives each family and how its poses compare."""
+    table = Table(box=None, pad_edge=False, header_style="")
+    for heading in ("family", "axis", "driven by", "drive", "runner-up", "lead", "error", "95 %", "outliers"):
+        is_text = heading in ("family", "axis", "driven by", "runner-up")
+        table.add_column(heading, justify="left" if is_text else "right", no_wrap=True)
+    for entry in found:
+        unit = {"scale": " oct", "pair": ""}.get(entry.axis, "°")
+        digits = 2 if entry.axis == "scale" else 1
+        if entry.axis == "pair":
+            error, interval, outliers = f"r {entry.score:.2f}", f"margin {entry.margin:.2f}", "–"
+        elif entry.n_measured:
+            error = f"{entry.median_error:.{digits}f}{unit}"
+            interval = f"{entry.error_low:.{digits}f}-{entry.error_high:.{digits}f}"
+            outliers = f"{entry.n_outliers} of {entry.n_measured}"
+        else:
+            error, interval, outliers = "–", "–", "–"
+        table.add_row(
+            entry.family,
+            entry.axis,
+            entry.kind,
+            f"{entry.drive:.2f}",
+            entry.runner_up,
+            f"{entry.lead:.2f} ({entry.lead_low:.2f} to {entry.lead_high:.2f})",
+            error,
+            interval,
+            outliers,
+        )
+    return table
 
 
 @app.command()

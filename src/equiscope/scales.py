@@ -324,6 +324,7 @@ def _as_family(
     weights = bootstrap_weights(
         responses.bank.photograph[first:last], _N_RESAMPLES, np.random.default_rng([seed, 9])
     )
+    once = np.ones((1, last - first))
     values = responses.read(first, last)[:, :, units].astype(np.float64)
     column = {unit: index for index, unit in enumerate(units)}
     step = responses.group.step_octaves
@@ -333,7 +334,11 @@ def _as_family(
         x, y = values[:, :, column[edge.u]], values[:, :, column[edge.v]]
         lag = round(abs(edge.octaves) / step)
         early, late = (x, y) if edge.octaves >= 0 else (y, x)
-        scaled = resample_correlation(early[:, : early.shape[1] - lag], late[:, lag:], weights)
+        early, late = early[:, : early.shape[1] - lag], late[:, lag:]
+        # At the nearest lag, as deviations from the same figure of the whole half: scores lie between lags.
+        scaled = (
+            edge.score + resample_correlation(early, late, weights) - resample_correlation(early, late, once)
+        )
         margins.append(scaled - resample_correlation(x, y, weights))
         for unit in (edge.u, edge.v):
             samples[unit].append(scaled)

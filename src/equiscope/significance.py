@@ -15,6 +15,7 @@ __all__ = [
     "bootstrap_weights",
     "circular_difference_deg",
     "circular_mean_deg",
+    "circular_median_deg",
     "family_q_values",
     "percentile_interval",
     "resample_correlation",
@@ -62,6 +63,15 @@ def circular_mean_deg(angles: Floats, weights: Floats | None = None, period_deg:
     if abs(resultant) < 1e-12 * total:
         return float("nan")
     return float(_wrapped(np.angle(resultant) * period_deg / (2 * np.pi), period_deg))
+
+
+def circular_median_deg(angles: Floats, period_deg: float = 360.0) -> float:
+    """Angle among the given ones with the least summed distance to all; NaN for none, degrees."""
+    angles = np.asarray(angles, dtype=float)
+    if not len(angles):
+        return float("nan")
+    distance = np.abs(circular_difference_deg(angles[:, None], angles[None, :], period_deg)).sum(1)
+    return float(angles[distance.argmin()])
 
 
 def adjust_p_values(p_values: Sequence[float]) -> Floats:

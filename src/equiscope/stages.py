@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from equiscope.bank import Bank, build_bank, join_banks, measure_chroma
 from equiscope.circles import find_families, find_invariance, joint_tuning
 from equiscope.dihedral import find_dihedral_families, joint_dihedral_tuning
+from equiscope.errors import unknown_name
 from equiscope.examples import Examples
 from equiscope.explain import compare_transformations, simplest
 from equiscope.families import Family, LayerFamilies, NullSummary, Symmetry
@@ -29,7 +30,7 @@ from equiscope.store import layer_path
 from equiscope.synchronisation import INVARIANCE_CUT
 from equiscope.torus import find_toral_families, joint_toral_tuning
 
-__all__ = ["TRANSFORMATIONS", "Stage", "StageResult", "Tuning", "with_needed"]
+__all__ = ["TRANSFORMATIONS", "Stage", "StageResult", "Tuning", "choose_precision", "with_needed"]
 
 # In the order in which they are surveyed: later ones use the results of earlier ones.
 TRANSFORMATIONS = ("rotation", "hue", "reflection", "contrast", "dihedral", "hue-rotation", "scale")
@@ -52,6 +53,35 @@ def with_needed(transformations: list[str]) -> list[str]:
     for name in transformations:
         wanted |= set(_NEEDS.get(name, ()))
     return [name for name in TRANSFORMATIONS if name in wanted]
+
+
+def choose_precision(precision: str, device: torch.device) -> torch.dtype:
+    """Choose what the network computes in while it is shown transformed stimuli.
+
+    Parameters
+    ----------
+    precision
+        ``float32``, ``bfloat16``, or ``auto``: ``bfloat16`` where the device has instructions for it.
+    device
+        Where the network runs.
+
+    Raises
+    ------
+    EquiscopeError
+        If the precision is unknown.
+    """
+    known = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+    if precision in known:
+        return known[precision]
+    if precision != "auto":
+        raise unknown_name("precision", precision, ["auto", *known])
+    if device.type == "cuda":
+        is_fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        # mkldnn computes in bfloat16 on any processor, but slower than in float32 without instructions for it.
+        supports = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+        is_fast = device.type == "cpu" and supports is not None and bool(supports())
+    return torch.bfloat16 if is_fast else torch.float32
 
 
 @dataclass(frozen=True)

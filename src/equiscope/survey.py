@@ -35,7 +35,15 @@ from equiscope.report.page import render_page
 from equiscope.responses import not_finite
 from equiscope.rotation_scale import FamilyLink, find_rotation_scale_families
 from equiscope.scales import ScaleEdge
-from equiscope.stages import TRANSFORMATIONS, Progress, Stage, StageResult, Tuning, with_needed
+from equiscope.stages import (
+    TRANSFORMATIONS,
+    Progress,
+    Stage,
+    StageResult,
+    Tuning,
+    choose_precision,
+    with_needed,
+)
 from equiscope.stimuli import ImageFailure, ImageSet, open_images
 from equiscope.store import (
     SCHEMA_VERSION,
@@ -153,7 +161,7 @@ def survey(
     chosen = model.resolve_layers(layers)
     wanted = _resolve_transformations(transformations)
     target = _resolve_device(device)
-    computes_in = _resolve_precision(precision, target)
+    computes_in = choose_precision(precision, target)
     identity = {
         "model": {"name": model.name, "weights_sha256": model.weights_sha256()},
         "images": {"name": images.name, "n_images": len(images), "fingerprint": images.fingerprint},
@@ -220,22 +228,6 @@ def _resolve_transformations(transformations: Sequence[str] | None) -> list[str]
         if name not in TRANSFORMATIONS:
             raise unknown_name("transformation", name, TRANSFORMATIONS)
     return with_needed(asked)
-
-
-def _resolve_precision(precision: str, device: torch.device) -> torch.dtype:
-    """Choose what the network computes in while it is shown transformed stimuli."""
-    known = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-    if precision in known:
-        return known[precision]
-    if precision != "auto":
-        raise unknown_name("precision", precision, ["auto", *known])
-    if device.type == "cuda":
-        is_fast = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        # mkldnn computes in bfloat16 on any processor, but slower than in float32 without instructions for it.
-        supports = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-        is_fast = device.type == "cpu" and supports is not None and bool(supports())
-    return torch.bfloat16 if is_fast else torch.float32
 
 
 def _open_manifest(folder: Path, identity: dict[str, Any], command: str | None) -> dict[str, Any]:

@@ -133,7 +133,7 @@ def spread_on_plane(
     # Two in one place are pushed apart along a direction of their own, golden angles from each other.
     angle = 2.399963 * np.arange(n)
     nudge = 1e-3 * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    centre = centre + nudge
+    centre = np.clip(centre + nudge, low, high)
     for _ in range(300):
         away = centre[:, None] - centre[None]
         distance = np.hypot(away[..., 0], away[..., 1])

@@ -9,7 +9,7 @@ from equiscope.transforms import chroma_of_hue
 
 __all__ = ["category_colours", "hue_colours", "pose_colours", "rim_colour"]
 
-# Okabe and Ito's palette, which dichromats can tell apart, darkened or lightened to a contrast of 3 : 1 with the page.
+# After Okabe and Ito's palette, which dichromats can tell apart, with a contrast of 3 : 1 on the light and dark page.
 _CATEGORIES = (
     ("#0072b2", "#56b4e9"),
     ("#d55e00", "#f0894a"),
@@ -17,7 +17,7 @@ _CATEGORIES = (
     ("#a8518f", "#e3a0c8"),
     ("#9a7100", "#e6b93c"),
     ("#1c1d1f", "#e6e5e1"),
-    ("#2f86bd", "#9fd3f2"),
+    ("#6a4fc0", "#b9aef5"),
     ("#6b6f76", "#a5a8ad"),
 )
 # Distance from mid grey at which no hue leaves [0, 1] by more than a rounding to the nearest colour hides.

@@ -3,15 +3,25 @@
 from equiscope.testing.checks import assert_equivariant
 from equiscope.testing.controls import random_weights, shuffled_kernels
 from equiscope.testing.planted import LayerTruth, Planted, PlantedFamily, planted_network
+from equiscope.testing.planted_transformations import (
+    PlantedOrbit,
+    PlantedPose,
+    PlantedTransformations,
+    planted_transformation,
+)
 from equiscope.testing.rotating import equivariant_network
 
 __all__ = [
     "LayerTruth",
     "Planted",
     "PlantedFamily",
+    "PlantedOrbit",
+    "PlantedPose",
+    "PlantedTransformations",
     "assert_equivariant",
     "equivariant_network",
     "planted_network",
+    "planted_transformation",
     "random_weights",
     "shuffled_kernels",
 ]

@@ -57,7 +57,6 @@
     const size = /^(?:size)?(>=|<=|>|<|=)(\d+)$/.exec(word);
     if (size) return compare[size[1]](family.size, Number(size[2]));
     // The name of a transformation means just that one: "rotation" is not "hue-rotation".
-    if (index.transformations.includes(word)) return family.transformation === word;
     if (/^\d+$/.test(word)) return family.units.some((unit) => unit.endsWith(`:${word}`));
     if (/:\d+$/.test(word)) return family.units.includes(word);
     return family.text.includes(word) || family.units.some((unit) => unit.startsWith(word));
@@ -94,6 +93,8 @@
     } else {
       families.forEach(({ card }, i) => home[i].append(card));
     }
+    // A card that moves away under the pointer is not told that the pointer has left it.
+    for (const card of document.querySelectorAll(".card.active")) highlight(card, pinned.get(card));
     applyFilter();
   }
 
