@@ -7,12 +7,12 @@ import dataclasses
 import numpy as np
 import pytest
 
-from equiscope.examples import Examples, empty_examples
+from equiscope.bank import Bank
 from equiscope.circles import find_families, joint_tuning
+from equiscope.correlations import OrbitCorrelations, correlate_orbits
+from equiscope.examples import Examples, empty_examples
 from equiscope.families import LayerFamilies
 from equiscope.groups import CyclicGroup
-from equiscope.bank import Bank
-from equiscope.correlations import OrbitCorrelations, correlate_orbits
 from equiscope.responses import Responses, scramble_responses
 from equiscope.significance import circular_difference_deg, circular_mean_deg
 from equiscope.synchronisation import (

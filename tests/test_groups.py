@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from equiscope.errors import EquiscopeError
-from equiscope.groups import CyclicGroup
+from equiscope.groups import CyclicGroup, DihedralGroup, Group, Involution, Scales, TorusGroup
 
 ORDERS = st.integers(1, 40)
 
@@ -84,3 +86,67 @@ def test_a_subgroup_whose_order_does_not_divide_is_refused(order: int) -> None:
 def test_a_group_without_elements_is_refused(order: int) -> None:
     with pytest.raises(EquiscopeError, match=f"at least one element, got order {order}"):
         CyclicGroup(order)
+
+
+@st.composite
+def other_groups_with_three_elements(draw: st.DrawFn) -> tuple[Group, int, int, int]:
+    n = draw(st.integers(1, 12))
+    group = draw(
+        st.sampled_from([Involution("reflection"), DihedralGroup(n), TorusGroup(draw(st.integers(1, 6)), n)])
+    )
+    element = st.integers(0, group.order - 1)
+    return group, draw(element), draw(element), draw(element)
+
+
+@settings(deadline=None)
+@given(other_groups_with_three_elements())
+def test_axioms_of_the_other_groups(drawn: tuple[Group, int, int, int]) -> None:
+    group, f, g, h = drawn
+    assert group.compose(g, h) in range(group.order)
+    assert group.compose(f, group.compose(g, h)) == group.compose(group.compose(f, g), h)
+    assert group.compose(0, g) == g == group.compose(g, 0)
+    assert group.compose(g, group.inverse(g)) == 0 == group.compose(group.inverse(g), g)
+
+
+def test_dihedral_groups_act_as_matrices_do() -> None:
+    group = DihedralGroup(6)
+    mirror = np.diag([-1.0, 1.0])
+
+    def matrix(g: int) -> np.ndarray:
+        s, k = divmod(g, 6)
+        angle = np.radians(60 * k)
+        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        return np.linalg.matrix_power(mirror, s) @ turn
+
+    for g in range(12):
+        for h in range(12):
+            assert np.allclose(matrix(group.compose(g, h)), matrix(g) @ matrix(h))
+    assert group.compose(1, 6) != group.compose(6, 1)
+
+
+def test_scales_are_even_steps_that_do_not_wrap() -> None:
+    scales = Scales.between(-1.0, 1.5, 0.25)
+    assert scales.order == 11
+    assert scales.octaves[0] == -1.0
+    assert scales.octaves[-1] == 1.5
+    assert scales.step_octaves == 0.25
+    assert not hasattr(scales, "compose")
+
+
+@pytest.mark.parametrize("octaves", [(0.0,), (0.0, 0.5, 0.6), (1.0, 0.5)])
+def test_uneven_scales_are_refused(octaves: tuple[float, ...]) -> None:
+    with pytest.raises(EquiscopeError, match="equally spaced and rising"):
+        Scales(octaves)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: CyclicGroup(8, "size"), "turns 'rotation' or 'hue', got 'size'"),
+        (lambda: Involution("inversion"), "an involution is 'reflection' or 'contrast', got 'inversion'"),
+        (lambda: DihedralGroup(0), "a dihedral group has at least one rotation, got 0"),
+    ],
+)
+def test_groups_that_do_not_exist_are_refused(make: Callable[[], Group], message: str) -> None:
+    with pytest.raises(EquiscopeError, match=message):
+        make()

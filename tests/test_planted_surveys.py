@@ -1,4 +1,4 @@
-"""Planted families under every transformation, found by whole surveys: members, poses, stabilisers, and nothing else."""
+"""Planted families under every transformation, found by whole surveys: members, poses, stabilisers, no others."""
 
 from __future__ import annotations
 

@@ -487,7 +487,9 @@ def test_an_interrupted_measurement_goes_on_where_it_stopped(
     assert np.isfinite(resumed.array[:]).all((1, 2)).sum() == n_chunks * CHUNK_STIMULI
     n_cut = []
     monkeypatch.setattr(
-        responses_module, "cut_orbits", lambda *args: n_cut.append(args[5].stop - args[5].start) or cut_orbits(*args)
+        responses_module,
+        "cut_orbits",
+        lambda *args: n_cut.append(args[5].stop - args[5].start) or cut_orbits(*args),
     )
     steps: list[int] = []
     measure_responses(model, images, geometry, resumed, on_stimuli=steps.append)
@@ -598,7 +600,9 @@ def test_large_patches_are_cut_a_few_at_a_time(
     monkeypatch.setattr(responses_module, "_PIXELS_PER_CUT", 5 * 4 * geometry.patch_px**2)
     n_cut = []
     monkeypatch.setattr(
-        responses_module, "cut_orbits", lambda *args: n_cut.append(args[5].stop - args[5].start) or cut_orbits(*args)
+        responses_module,
+        "cut_orbits",
+        lambda *args: n_cut.append(args[5].stop - args[5].start) or cut_orbits(*args),
     )
     responses = open_responses(tmp_path / "l.zarr", bank, GROUP, 5)
     measure_responses(model, images, geometry, responses)

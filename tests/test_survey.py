@@ -280,8 +280,8 @@ class TestRealNetworks:
         assert sum(family.size for family in run.families) >= 90
         assert np.median([family.disagreement_deg for family in run.families]) < 3
         # The same responses, with every unit's pose scrambled, hold nothing.
-        from equiscope.groups import CyclicGroup
         from equiscope.bank import build_bank
+        from equiscope.groups import CyclicGroup
         from equiscope.responses import open_responses, scramble_responses
         from equiscope.store import layer_path
 

@@ -16,7 +16,7 @@ from zarr.codecs import Crc32cCodec
 
 from equiscope.bank import Bank, cut_orbits
 from equiscope.errors import EquiscopeError
-from equiscope.groups import CyclicGroup, Group
+from equiscope.groups import Group, Scales
 from equiscope.models.geometry import LayerGeometry
 from equiscope.models.model import Model
 from equiscope.stimuli import ImageSet
@@ -115,12 +115,12 @@ def open_responses(path: Path, bank: Bank, group: G, n_units: int) -> Responses[
 
 
 def scramble_responses(
-    responses: Responses[CyclicGroup], channels: NDArray[np.int64], rng: np.random.Generator
-) -> Responses[CyclicGroup]:
+    responses: Responses[G], channels: NDArray[np.int64], rng: np.random.Generator
+) -> Responses[G]:
     """Copy responses into memory with the poses of some units destroyed: a control with known truth.
 
-    Each (stimulus, unit) of the channels is turned by its own random group element, so that any family that holds
-    such a unit is false.
+    Each (stimulus, unit) of the channels is transformed by its own random group element, so that any family that holds
+    such a unit is false. Scales, which are no group, are shifted round.
 
     Parameters
     ----------
@@ -132,8 +132,14 @@ def scramble_responses(
         Source of randomness.
     """
     values = np.array(responses.array[:], dtype=np.float32)
-    shift = rng.integers(0, responses.group.order, (len(values), 1, len(channels)))
-    element = (responses.group.elements[None, :, None] - shift) % responses.group.order
+    group, order = responses.group, responses.group.order
+    if isinstance(group, Scales):
+        table = (np.arange(order)[None, :] - np.arange(order)[:, None]) % order
+    else:
+        # Shown g⁻¹h where h was asked for: what is left is the unit transformed by g.
+        table = np.array([[group.compose(group.inverse(g), h) for h in range(order)] for g in range(order)])
+    drawn = rng.integers(0, order, (len(values), len(channels)))
+    element = table[drawn].transpose(0, 2, 1)
     values[:, :, channels] = np.take_along_axis(values[:, :, channels], element, axis=1)
     return Responses(responses.bank, responses.group, values)
 

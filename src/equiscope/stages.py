@@ -37,11 +37,12 @@ TRANSFORMATIONS = ("rotation", "hue", "reflection", "contrast", "dihedral", "hue
 _NEEDS = {"dihedral": ("rotation",), "hue-rotation": ("rotation", "hue")}
 _N_HUES = 16
 _N_HUES_WITH_ROTATION = 8
-_SCALES = (-1.25, 1.75, 0.25)
-# From this patch size on, half as many stimuli are turned: a pass costs 5 to 15 ms there.
+_SCALES = (-1.0, 1.5, 0.25)
+# From this patch size on, half as many stimuli are turned, and hue × rotation takes half as many angles: a pass costs
+# 5 to 15 ms there.
 _LARGE_PATCH_PX = 128
-# Stimuli in each half below which correlations hang on a few of them.
-_FEW_STIMULI = 300
+# Stimuli in each half below which correlations hang on a few of them: planted look-alikes then pass for copies.
+_FEW_STIMULI = 64
 # Response-weighted root mean square chroma below which a turn of hue changes too little to measure: on GoogLeNet's
 # photographs the units' stimuli have 0.02 to 0.3, grey pictures in colour files under 0.005.
 _LEAST_CHROMA = 0.01
@@ -109,6 +110,59 @@ class StageResult:
     scale_layers: tuple[str, ...] = ()
 
 
+def find_layer_families(
+    responses: Responses[Any],
+    examples: Examples,
+    *,
+    channels: NDArray[np.int64] | None = None,
+    is_measurable: NDArray[np.bool_] | None = None,
+    **options: Any,
+) -> LayerFamilies:
+    """Find the families of one layer under the transformations that its responses were measured under.
+
+    Parameters
+    ----------
+    responses, examples
+        Of the layer.
+    channels
+        For hue × rotation the units that vary with both.
+    is_measurable
+        For hue the units whose stimuli have colour.
+    options
+        Seed, rates and sizes, as for ``circles.find_families``.
+    """
+    match responses.group.name:
+        case "reflection" | "contrast":
+            return find_pairs(responses, examples, **options)
+        case "dihedral":
+            return find_dihedral_families(responses, examples, **options)
+        case "hue-rotation":
+            units = np.arange(examples.n_units) if channels is None else channels
+            return find_toral_families(responses, examples, units, **options)
+        case _:
+            return find_families(responses, examples, is_measurable=is_measurable, **options)
+
+
+def tune_family(responses: Responses[Any], examples: Examples, family: Family) -> Tuning:
+    """Joint tuning of a family of one layer, from its members' own held-out stimuli."""
+    group = responses.group
+    match group.name:
+        case "reflection" | "contrast":
+            return Tuning({"element": [0.0, 1.0]}, joint_pair_tuning(responses, examples, family))
+        case "dihedral":
+            axes = {"is_mirrored": [0.0, 1.0], "angle_deg": group.rotations.angles_deg.tolist()}
+            return Tuning(axes, joint_dihedral_tuning(responses, examples, family))
+        case "hue-rotation":
+            axes = {
+                "hue_deg": group.hues.angles_deg.tolist(),
+                "angle_deg": group.rotations.angles_deg.tolist(),
+            }
+            return Tuning(axes, joint_toral_tuning(responses, examples, family))
+        case _:
+            name = "hue_deg" if group.name == "hue" else "angle_deg"
+            return Tuning({name: group.angles_deg.tolist()}, joint_tuning(responses, examples, family))
+
+
 # Opens one stage: given its name and number of steps, a context that yields a function to call with steps done.
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 
@@ -144,7 +198,7 @@ class Stage:
     precision: torch.dtype
     progress: Progress
 
-    def group(self, transformation: str) -> Any:
+    def group(self, transformation: str, layer: str | None = None) -> Any:
         """Give the elements that stimuli are shown under."""
         n_angles = self.settings["angles"]
         match transformation:
@@ -155,7 +209,8 @@ class Stage:
             case "dihedral":
                 return DihedralGroup(n_angles)
             case "hue-rotation":
-                return TorusGroup(_N_HUES_WITH_ROTATION, n_angles)
+                is_large = layer is not None and self._is_large(layer)
+                return TorusGroup(_N_HUES_WITH_ROTATION, max(8, n_angles // 2) if is_large else n_angles)
             case "scale":
                 return Scales.between(*_SCALES)
             case _:
@@ -168,20 +223,24 @@ class Stage:
         never so few that ``n_units`` units together have less than some hundreds.
         """
         per_half = -(-int(self.settings["examples_per_unit"]) // 2)
-        geometry = self.geometries[layer]
-        is_large = geometry.is_global or geometry.patch_px > _LARGE_PATCH_PX
+        is_large = self._is_large(layer)
         if transformation in ("reflection", "contrast"):
             return per_half
         wanted = {"rotation": per_half, "hue": per_half // 2}.get(transformation, 1)
         wanted = max(wanted // 2 if is_large else wanted, -(-_FEW_STIMULI // max(n_units, 1)))
         return min(max(wanted, 1), per_half)
 
+    def _is_large(self, layer: str) -> bool:
+        """Whether a pass on one of the layer's stimuli costs much."""
+        geometry = self.geometries[layer]
+        return geometry.is_global or geometry.patch_px > _LARGE_PATCH_PX
+
     def responses(self, transformation: str, layer: str, bank: Bank) -> Responses[Any]:
         """Open the responses of a layer, without measuring them."""
         return open_responses(
             layer_path(self.folder, f"responses/{transformation}", layer, ".zarr"),
             bank,
-            self.group(transformation),
+            self.group(transformation, layer),
             self.examples[layer].n_units,
         )
 
@@ -263,40 +322,16 @@ class Stage:
             "min_score": self.settings["min_score"],
             "n_null": self.settings["n_null"],
         }
-        tune: Callable[[Any, Examples, Family], NDArray[np.float64]]
         with self.progress(f"{transformation}: families of {layer}", options["n_null"] + 2) as on_step:
-            options["on_step"] = on_step
-            match transformation:
-                case "reflection" | "contrast":
-                    result, tune = find_pairs(responses, examples, **options), joint_pair_tuning
-                    axes = {"element": [0.0, 1.0]}
-                case "dihedral":
-                    result, tune = (
-                        find_dihedral_families(responses, examples, **options),
-                        joint_dihedral_tuning,
-                    )
-                    axes = {
-                        "is_mirrored": [0.0, 1.0],
-                        "angle_deg": responses.group.rotations.angles_deg.tolist(),
-                    }
-                case "hue-rotation":
-                    assert channels is not None  # noqa: S101
-                    result, tune = (
-                        find_toral_families(responses, examples, channels, **options),
-                        joint_toral_tuning,
-                    )
-                    axes = {
-                        "hue_deg": responses.group.hues.angles_deg.tolist(),
-                        "angle_deg": responses.group.rotations.angles_deg.tolist(),
-                    }
-                case _:
-                    result, tune = (
-                        find_families(responses, examples, is_measurable=is_measurable, **options),
-                        joint_tuning,
-                    )
-                    name = "hue_deg" if transformation == "hue" else "angle_deg"
-                    axes = {name: responses.group.angles_deg.tolist()}
-            tunings = {f.id: Tuning(axes, tune(responses, examples, f)) for f in result.families}
+            result = find_layer_families(
+                responses,
+                examples,
+                channels=channels,
+                is_measurable=is_measurable,
+                on_step=on_step,
+                **options,
+            )
+            tunings = {f.id: tune_family(responses, examples, f) for f in result.families}
         return StageResult(result, tunings)
 
     def run_scale(self) -> StageResult:

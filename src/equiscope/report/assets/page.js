@@ -57,6 +57,7 @@
     const size = /^(?:size)?(>=|<=|>|<|=)(\d+)$/.exec(word);
     if (size) return compare[size[1]](family.size, Number(size[2]));
     // The name of a transformation means just that one: "rotation" is not "hue-rotation".
+    if (index.transformations.includes(word)) return family.transformation === word;
     if (/^\d+$/.test(word)) return family.units.some((unit) => unit.endsWith(`:${word}`));
     if (/:\d+$/.test(word)) return family.units.includes(word);
     return family.text.includes(word) || family.units.some((unit) => unit.startsWith(word));

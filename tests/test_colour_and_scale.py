@@ -1,0 +1,138 @@
+"""Hue, contrast and scale as they act on pictures: exact where they can be, with their error where they cannot."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from equiscope.errors import EquiscopeError
+from equiscope.transforms import (
+    LUMA,
+    chroma_of_hue,
+    hue_matrix,
+    invert_contrast,
+    rotate_hue,
+    zoom_crop_px,
+    zoom_patches,
+)
+
+ANGLES = st.floats(-720, 720)
+
+
+def picture(seed: int = 0) -> torch.Tensor:
+    """Random colours, not square."""
+    return torch.rand(2, 3, 5, 7, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def luma_of(images: torch.Tensor) -> torch.Tensor:
+    return torch.einsum("j,...jyx->...yx", torch.tensor(LUMA, dtype=images.dtype), images)
+
+
+@settings(deadline=None)
+@given(ANGLES, ANGLES)
+def test_hues_compose_by_adding_angles(a: float, b: float) -> None:
+    assert torch.allclose(hue_matrix(a) @ hue_matrix(b), hue_matrix(a + b), atol=1e-9)
+
+
+def test_hue_zero_is_the_picture_itself() -> None:
+    images = picture().float()
+    assert torch.equal(rotate_hue(images, [0.0, 90.0, 360.0])[:, 0], images)
+    assert torch.equal(rotate_hue(images, [0.0, 90.0, 360.0])[:, 2], images)
+
+
+@pytest.mark.parametrize("hue_deg", [22.5, 90.0, 180.0, 301.0])
+def test_luma_and_greys_stay(hue_deg: float) -> None:
+    images = picture()
+    turned = rotate_hue(images, [hue_deg])[:, 0]
+    assert torch.allclose(luma_of(turned), luma_of(images), atol=1e-12)
+    grey = images[:, :1].expand(-1, 3, -1, -1)
+    assert torch.allclose(rotate_hue(grey, [hue_deg])[:, 0], grey, atol=1e-12)
+    assert not torch.allclose(turned, images, atol=0.01)
+
+
+def test_half_a_turn_negates_chroma() -> None:
+    images = picture()
+    luma = luma_of(images).unsqueeze(1)
+    assert torch.allclose(rotate_hue(images, [180.0])[:, 0] - luma, luma - images, atol=1e-12)
+
+
+def test_a_third_of_a_turn_takes_red_to_green_to_blue() -> None:
+    red, green, blue = torch.eye(3, dtype=torch.float64)
+    luma = torch.tensor(LUMA, dtype=torch.float64)
+
+    def chroma(colour: torch.Tensor) -> torch.Tensor:
+        return colour - luma @ colour
+
+    assert torch.allclose(chroma(hue_matrix(120) @ red), chroma(green), atol=1e-12)
+    assert torch.allclose(chroma(hue_matrix(120) @ green), chroma(blue), atol=1e-12)
+    assert torch.allclose(chroma_of_hue(0.0, math.sqrt(2 / 3)), chroma(red), atol=1e-12)
+
+
+def test_chroma_has_no_luma_and_turns_with_hue() -> None:
+    for hue_deg in (0.0, 50.0, 200.0):
+        chroma = chroma_of_hue(hue_deg, 0.3)
+        assert abs(float(chroma @ torch.tensor(LUMA, dtype=torch.float64))) < 1e-12
+        assert torch.allclose(hue_matrix(35.0) @ chroma, chroma_of_hue(hue_deg + 35.0, 0.3), atol=1e-12)
+
+
+def test_contrast_inversion_undoes_itself_and_keeps_chroma() -> None:
+    images = picture()
+    inverted = invert_contrast(images)
+    assert torch.allclose(luma_of(inverted), 1 - luma_of(images), atol=1e-12)
+    assert torch.allclose(invert_contrast(inverted), images, atol=1e-12)
+    assert torch.allclose(
+        inverted - luma_of(inverted).unsqueeze(1), images - luma_of(images).unsqueeze(1), atol=1e-12
+    )
+
+
+# --- scale -------------------------------------------------------------------------------------------------
+
+
+def wave(size: int, centre: tuple[float, float], cycles_per_px: float) -> torch.Tensor:
+    """A plane wave with its crest on the centre, slanted, float64."""
+    y = torch.arange(size, dtype=torch.float64)[:, None] - centre[0]
+    x = torch.arange(size, dtype=torch.float64)[None, :] - centre[1]
+    return torch.cos(2 * math.pi * cycles_per_px * (0.6 * y + 0.8 * x)).expand(1, 3, size, size)
+
+
+@pytest.mark.parametrize("centre", [(0.0, 0.0), (0.5, 0.5), (0.25, 0.75)])
+@pytest.mark.parametrize(("octaves", "error"), [(1.0, 0.001), (0.5, 0.001), (-0.5, 0.05), (-1.0, 0.16)])
+def test_waves_are_magnified_about_the_centre(
+    centre: tuple[float, float], octaves: float, error: float
+) -> None:
+    size = 31
+    crop = zoom_crop_px(size, -1.0)
+    place = (crop // 2 - 1 + centre[0], crop // 2 - 1 + centre[1])
+    found = zoom_patches(wave(crop, place, 0.1), torch.tensor([place]), [octaves], size)[0, 0, 0]
+    middle = ((size - 1) / 2, (size - 1) / 2)
+    expected = wave(size, middle, 0.1 / 2**octaves)[0, 0]
+    # Reduced waves lose amplitude to the antialiasing, and nothing else.
+    gain = float((found * expected).sum() / (expected * expected).sum())
+    assert float((found - expected).norm() / expected.norm()) < error
+    assert float((found - gain * expected).norm() / expected.norm()) < 0.002
+
+
+def test_size_zero_cuts_whole_pixels() -> None:
+    crop = torch.rand(2, 3, 40, 40)
+    centres = torch.tensor([[19.0, 20.0], [18.0, 21.0]])
+    found = zoom_patches(crop, centres, [0.0], 9)[:, 0]
+    assert torch.equal(found[0], crop[0, :, 15:24, 16:25])
+    assert torch.equal(found[1], crop[1, :, 14:23, 17:26])
+
+
+def test_reducing_does_not_alias() -> None:
+    crop = zoom_crop_px(31, -1.0)
+    place = (crop // 2 - 1.0, crop // 2 - 1.0)
+    fine = wave(crop, place, 0.45)
+    # At half the size this wave would alias to 0.1 cycles per pixel.
+    found = zoom_patches(fine, torch.tensor([place]), [-1.0], 31)[0, 0]
+    assert float(found.abs().max()) < 0.2
+
+
+def test_a_crop_that_ends_too_early_is_refused() -> None:
+    with pytest.raises(EquiscopeError, match="crops of 20 x 20 px do not hold"):
+        zoom_patches(torch.rand(1, 3, 20, 20), torch.tensor([[9.0, 9.0]]), [-1.0], 15)

@@ -1,0 +1,124 @@
+"""Scale families across layers: pairs, poses, spans; what wraps in the null only; what is one size."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from equiscope.bank import Bank
+from equiscope.examples import Examples, empty_examples
+from equiscope.groups import Scales
+from equiscope.responses import Responses, scramble_responses
+from equiscope.scales import find_scale_families, joint_scale_tuning
+
+SCALES = Scales.between(-1.0, 1.5, 0.25)
+N = 240
+# Preferred sizes of three early and three late units, octaves; unit 2 and unit 5 answer to another feature each.
+EARLY, LATE = (0.0, 0.6, 0.0), (1.2, 1.9, 0.4)
+
+
+def examples_of(layer: str) -> Examples:
+    found = empty_examples(layer, 3, 2)
+    return Examples(**{**vars(found), "maximum": np.ones(3)})
+
+
+LAYERS = [examples_of("early"), examples_of("late")]
+
+
+def tuned(seed: int = 0, width: float = 0.4) -> np.ndarray:
+    """Responses, shape (stimulus, scale, unit), of units tuned to the size of one of three features."""
+    rng = np.random.default_rng(seed)
+    feature = rng.integers(0, 3, N)
+    size = rng.uniform(-0.5, 1.5, N)
+    strength = rng.uniform(0.5, 2, N)
+    shown = size[:, None] + np.array(SCALES.octaves)
+    units = [(0, EARLY[0]), (0, EARLY[1]), (1, EARLY[2]), (0, LATE[0]), (0, LATE[1]), (2, LATE[2])]
+    columns = [
+        np.where(
+            feature[:, None] == own, strength[:, None] * np.exp(-(((shown - best) / width) ** 2) / 2), 0.0
+        )
+        for own, best in units
+    ]
+    return np.stack(columns, axis=2) + 0.02 * rng.exponential(size=(N, SCALES.order, 6))
+
+
+def as_responses(values: np.ndarray) -> Responses[Scales]:
+    half = np.repeat([0, 1], [N // 2, N - N // 2])
+    zeros = np.zeros((N, 2))
+    bank = Bank("early+late", half, np.arange(N), zeros.astype(np.int64), np.arange(N), zeros)
+    return Responses(bank, SCALES, values.astype(np.float32))
+
+
+def test_a_family_spans_layers_with_poses_in_octaves() -> None:
+    found = find_scale_families(as_responses(tuned()), LAYERS)
+    (family,) = found.result.families
+    assert family.layer == "early+late"
+    assert [(m.layer, m.channel) for m in family.members] == [
+        ("early", 0),
+        ("early", 1),
+        ("late", 0),
+        ("late", 1),
+    ]
+    octaves = np.array([m.octaves for m in family.members])
+    assert np.abs(octaves - [0.0, 0.6, 1.2, 1.9]).max() < 0.1
+    assert family.margin_low > 0
+    assert family.disagreement_octaves < 0.1
+    assert found.symmetries["early"][2].kind == "neither"
+    assert found.symmetries["late"][0].family == family.id
+    assert all(np.isnan(m.pose_deg) for m in family.members)
+
+
+def test_pairs_say_which_is_larger() -> None:
+    found = find_scale_families(as_responses(tuned()), LAYERS)
+    assert found.edges
+    sizes = dict(enumerate((*EARLY, *LATE)))
+    for edge in found.edges:
+        assert edge.octaves == pytest.approx(sizes[edge.v] - sizes[edge.u], abs=0.15)
+
+
+def test_units_of_one_size_are_no_scale_family() -> None:
+    values = tuned()
+    values[:, :, 3:5] = values[:, :, [0, 0]]
+    values[:, :, 1] = values[:, :, 0]
+    assert find_scale_families(as_responses(values), LAYERS).result.families == ()
+
+
+def test_a_unit_that_answers_at_any_size_is_invariant() -> None:
+    values = tuned()
+    values[:, :, 2] = values[:, :, 2].mean(1, keepdims=True)
+    found = find_scale_families(as_responses(values), LAYERS)
+    assert found.symmetries["early"][2].kind == "invariant"
+
+
+def test_nothing_wraps_round() -> None:
+    # A feature that leaves at the large end must not come in at the small one.
+    values = tuned(width=0.3)
+    found = find_scale_families(as_responses(values), LAYERS)
+    wrapped = as_responses(np.roll(values, 5, axis=1))
+    assert max(abs(e.octaves) for e in found.edges) <= 2.0
+    again = find_scale_families(wrapped, LAYERS)
+    assert [e.octaves for e in again.edges] != [e.octaves for e in found.edges]
+
+
+def test_scrambled_responses_hold_no_family() -> None:
+    rng = np.random.default_rng(0)
+    for draw in range(5):
+        scrambled = scramble_responses(as_responses(tuned(draw)), np.arange(6), rng)
+        assert find_scale_families(scrambled, LAYERS, seed=draw).result.families == ()
+
+
+def test_joint_tuning_peaks_at_each_members_own_size() -> None:
+    responses = as_responses(tuned(width=0.3))
+    family = find_scale_families(responses, LAYERS).result.families[0]
+    values = np.asarray(responses.array)
+    zero = SCALES.octaves.index(0.0)
+    layers = []
+    for start, own in ((0, LAYERS[0]), (3, LAYERS[1])):
+        image = own.image.copy()
+        for channel in range(3):
+            image[1, channel] = N // 2 + np.argsort(-values[N // 2 :, zero, start + channel])[:2]
+        layers.append(Examples(**{**vars(own), "image": image}))
+    octaves, tuning = joint_scale_tuning(responses, layers, family)
+    assert tuning.shape == (4, len(octaves))
+    for member, curve in zip(family.members, tuning, strict=True):
+        assert octaves[np.nanargmax(curve)] == pytest.approx(member.octaves, abs=0.45)
