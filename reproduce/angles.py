@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 
 import equiscope
+from equiscope.bank import build_bank
+from equiscope.correlations import correlate_orbits
 from equiscope.examples import NO_IMAGE
 from equiscope.groups import CyclicGroup
 from equiscope.models.geometry import find_geometry
-from equiscope.bank import build_bank
-from equiscope.correlations import correlate_orbits
 from equiscope.responses import measure_responses, open_responses
 from equiscope.significance import circular_difference_deg, circular_mean_deg
 from equiscope.store import load_examples

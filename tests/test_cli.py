@@ -18,6 +18,7 @@ import pytest
 from sklearn.datasets import load_sample_images
 
 from equiscope.cli import main
+from equiscope.stages import TRANSFORMATIONS
 
 FACTORY = """
 import torch
@@ -81,13 +82,17 @@ def test_survey_prints_a_table_and_the_report(run: subprocess.CompletedProcess[s
     lines = run.stdout.splitlines()
     assert (
         lines[0].split()
-        == "layer units equivariant invariant neither inactive families largest score".split()
+        == (
+            "layer transformation units equivariant invariant neither inactive not measurable equi + inv 95 % "
+            "families largest score"
+        ).split()
     )
-    assert lines[1].split()[:2] == ["0", "12"]
+    assert [line.split()[:3] for line in lines[1:8]] == [["0", name, "12"] for name in TRANSFORMATIONS]
     assert lines[-1] == f"report: {Path('run') / 'index.html'}"
     assert (place / "run" / "index.html").exists()
-    # No terminal, so no bar.
-    assert run.stderr == ""
+    # No terminal, so no bar: only what could not be measured.
+    assert "━" not in run.stderr
+    assert all(line.startswith("0, ") for line in run.stderr.splitlines())
     command = json.loads((place / "run" / "run.json").read_text())["command"]
     assert command.startswith("equiscope survey mine.py:network --images images.npz")
 
@@ -95,7 +100,7 @@ def test_survey_prints_a_table_and_the_report(run: subprocess.CompletedProcess[s
 def test_finished_survey_given_again_measures_nothing(
     run: subprocess.CompletedProcess[str], place: Path
 ) -> None:
-    before = (place / "run" / "responses" / "0.zarr" / "c" / "0" / "0" / "0").stat().st_mtime_ns
+    before = (place / "run" / "responses" / "rotation" / "0.zarr" / "c" / "0" / "0" / "0").stat().st_mtime_ns
     again = equiscope(
         "survey",
         "mine.py:network",
@@ -111,7 +116,9 @@ def test_finished_survey_given_again_measures_nothing(
     )
     assert again.returncode == 0
     assert again.stdout.splitlines()[:2] == run.stdout.splitlines()[:2]
-    assert (place / "run" / "responses" / "0.zarr" / "c" / "0" / "0" / "0").stat().st_mtime_ns == before
+    assert (
+        place / "run" / "responses" / "rotation" / "0.zarr" / "c" / "0" / "0" / "0"
+    ).stat().st_mtime_ns == before
 
 
 @pytest.mark.usefixtures("run")
@@ -119,8 +126,12 @@ class TestExport:
     def test_units_as_csv(self, place: Path) -> None:
         result = equiscope("export", "run", "units", cwd=place)
         rows = list(csv.DictReader(io.StringIO(result.stdout)))
-        assert len(rows) == 12
-        assert {"layer", "channel", "mean", "sd", "rotation", "stabiliser_order"} <= set(rows[0])
+        assert len(rows) == 12 * len(TRANSFORMATIONS)
+        assert [row["transformation"] for row in rows[:7]] == list(TRANSFORMATIONS)
+        assert {"layer", "channel", "mean", "sd", "kind", "family", "pose_deg"} <= set(rows[0])
+        members = [row for row in rows if row["transformation"] == "rotation" and row["family"]]
+        assert members
+        assert all(row["pose_deg"] and row["score"] and not row["hue_deg"] for row in members)
 
     def test_units_and_families_as_json(self, place: Path) -> None:
         for part in ("units", "families"):

@@ -25,6 +25,7 @@ import zarr
 import equiscope
 from equiscope.cli import app
 from equiscope.examples import Examples
+from equiscope.verification import verify_run
 
 ROOT = Path(__file__).parents[1]
 DOCS = sorted((ROOT / "docs").glob("*.md"))
@@ -234,7 +235,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> equiscope.Run:
     folder, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
     example.draw_images(folder, 30, rng)
     (folder / "broken.png").write_bytes(b"no image")
-    return equiscope.survey(example.build_network(rng), folder, out=folder / "run")
+    network = example.build_network(rng)
+    run = equiscope.survey(network, folder, out=folder / "run")
+    verify_run(run, equiscope.Model(network))
+    return run
 
 
 def keys(value: Any) -> set[str]:
@@ -249,7 +253,8 @@ def test_contract_of_a_run_is_complete(run: equiscope.Run) -> None:
     assert run.families
     assert run.manifest["images"]["failures"]
     documents = [run.folder / f"{part}.json" for part in ("run", "units", "families")]
-    documents += (run.folder / "layers").iterdir()
+    documents += (run.folder / "results").rglob("*.json")
+    documents.append(run.folder / "verification.json")
     written = set().union(*(keys(json.loads(path.read_text(encoding="utf-8"))) for path in documents))
     with np.load(run.folder / "examples.npz") as arrays:
         written |= {name.rpartition(":")[2] for name in arrays.files}
@@ -268,7 +273,7 @@ def test_files_of_a_run_are_those_of_the_contract(run: equiscope.Run) -> None:
 
 
 def test_responses_are_stored_as_the_contract_says(run: equiscope.Run) -> None:
-    (path,) = (run.folder / "responses").iterdir()
+    (path,) = (run.folder / "responses" / "rotation").iterdir()
     array = zarr.open_array(path, mode="r")
     assert array.shape[1:] == (16, len(run.units))
     assert array.dtype == np.float32

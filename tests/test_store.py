@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from equiscope.errors import EquiscopeError
 from equiscope.examples import Examples, empty_examples
-from equiscope.families import Family, Member, Unit
+from equiscope.families import Family, Member, Symmetry, Unit
 from equiscope.stimuli import ImageFailure
 from equiscope.store import (
     SCHEMA_VERSION,
@@ -53,15 +53,20 @@ def family(number: float = NUMBER) -> Family:
         gap_deviation_deg=number,
         holes_deg=((10.5, 90.25), (170.0, 12.0)),
         duplicates=((3, 7),),
+        half_turns=(number, 0.5),
+        invariant_to=("hue",),
+        alternatives=(("hue", number, 0.1, number, 0.2),),
+        margin=number,
         members=(
-            Member("mixed3a", 3, number, number, number, number),
+            Member("mixed3a", 3, number, number, number, number, hue_deg=number, is_mirrored=True),
             Member("mixed3a", 7, 1.5, 0.9, 0.8, 1.0),
         ),
     )
 
 
 def unit(number: float = NUMBER, of: str | None = None) -> Unit:
-    return Unit("mixed3a", 3, number, number, "neither", 1, of)
+    line = Symmetry("hue", "neither" if of is None else "equivariant", of, number, number, 1)
+    return Unit("mixed3a", 3, number, number, (line, Symmetry("rotation", "invariant")))
 
 
 def same(a: object, b: object) -> bool:
@@ -175,7 +180,43 @@ def test_units_come_back_as_they_were(tmp_path: Path, number: float) -> None:
     write_json(tmp_path / "units.json", units_document(written))
     found = read_units(read_json(tmp_path / "units.json"))
     assert all(same(asdict(a), asdict(b)) for a, b in zip(found, written, strict=True))
-    assert found[0].family is None
+    assert found[0].under("hue").family is None
+    assert found[1].under("hue").family == "mixed3a-rotation-1"
+    assert found[1].under("scale").kind == "not measurable"
+
+
+def test_runs_of_schema_version_1_still_open(tmp_path: Path) -> None:
+    """Version 1 knew rotation only: one kind and one family a unit."""
+    old_unit = {"layer": "l", "channel": 4, "mean": 0.5, "sd": None, "rotation": "equivariant"}
+    old_unit |= {"stabiliser_order": 2, "family": "l-rotation-1"}
+    member = {
+        "layer": "l",
+        "channel": 4,
+        "pose_deg": 10.0,
+        "score": 0.9,
+        "score_low": None,
+        "score_high": 0.95,
+    }
+    old_family = {"id": "l-rotation-1", "layer": "l", "transformation": "rotation", "size": 1, "score": 0.9}
+    old_family |= {"score_low": 0.8, "score_high": None, "disagreement_deg": 1.0, "phase_coherence": None}
+    old_family |= {
+        "q_value": 0.01,
+        "stabiliser_order": 2,
+        "gap_deviation_deg": 3.0,
+        "holes_deg": [[1.0, 2.0]],
+    }
+    old_family |= {"duplicates": [[4, 5]], "members": [member]}
+    write_json(tmp_path / "run.json", {"schema_version": 1, "is_complete": True})
+    write_json(tmp_path / "units.json", {"schema_version": 1, "units": [old_unit]})
+    write_json(tmp_path / "families.json", {"schema_version": 1, "families": [old_family]})
+    run = load_run(tmp_path)
+    line = run.units[0].under("rotation")
+    assert (line.kind, line.family, line.stabiliser_order) == ("equivariant", "l-rotation-1", 2)
+    assert run.units[0].under("hue").kind == "not measurable"
+    (found,) = run.families
+    assert found.poses_deg.tolist() == [10.0]
+    assert math.isnan(found.margin)
+    assert math.isnan(found.members[0].hue_deg)
 
 
 def test_families_are_worded_as_the_contract_says() -> None:
@@ -185,7 +226,7 @@ def test_families_are_worded_as_the_contract_says() -> None:
     assert list(entry)[:4] == ["id", "layer", "transformation", "size"]
     assert {"score", "disagreement_deg", "q_value", "members"} <= set(entry)
     assert entry["size"] == 2
-    assert set(entry["members"][0]) == {"layer", "channel", "pose_deg", "score", "score_low", "score_high"}
+    assert set(entry["members"][0]) == {part.name for part in fields(Member)}
 
 
 @pytest.mark.parametrize(

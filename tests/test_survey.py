@@ -8,6 +8,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,11 +19,16 @@ from sklearn.metrics import adjusted_rand_score
 from torch import nn
 
 import equiscope
+from equiscope.circles import find_families
 from equiscope.errors import EquiscopeError
-from equiscope.families import find_families
 from equiscope.significance import circular_difference_deg, circular_mean_deg
 from equiscope.store import load_examples, read_json
 from equiscope.testing import equivariant_network, planted_network
+
+
+def rotations(*arguments: Any, **options: Any) -> equiscope.Run:
+    """Survey rotation alone, in the precision that every machine has."""
+    return equiscope.survey(*arguments, transformations=["rotation"], precision="float32", **options)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +73,7 @@ class TestPlantedTruth:
     def test_membership_is_exact_and_poses_are_right(self, kind: str, crops: Path, tmp_path: Path) -> None:
         planted = planted_network(seed=5, kind=kind)  # type: ignore[arg-type]
         truth = planted.truth[planted.layer]
-        run = equiscope.survey(planted.model, crops, out=tmp_path / "run")
+        run = rotations(planted.model, crops, out=tmp_path / "run")
         found = {frozenset(family.channels.tolist()): family for family in run.families}
         assert set(found) == {frozenset(family.channels) for family in truth.families}
         for true in truth.families:
@@ -83,7 +89,8 @@ class TestPlantedTruth:
             assert family.score > 0.95
             assert family.q_value <= 0.05
         kinds = {
-            kind: {u.channel for u in run.units if u.rotation == kind} for kind in ("invariant", "inactive")
+            kind: {u.channel for u in run.units if u.under("rotation").kind == kind}
+            for kind in ("invariant", "inactive")
         }
         assert kinds == {"invariant": set(truth.invariant), "inactive": set(truth.inactive)}
         curves = next(f for f in truth.families if f.name == "curves")
@@ -93,7 +100,7 @@ class TestPlantedTruth:
 
     def test_c8_network_with_shuffled_channels_is_recovered(self, crops: Path, tmp_path: Path) -> None:
         network = equivariant_network(order=8, seed=2)
-        run = equiscope.survey(network.model, crops, layers=list(network.truth), out=tmp_path / "run")
+        run = rotations(network.model, crops, layers=list(network.truth), out=tmp_path / "run")
         for layer, truth in network.truth.items():
             label = {member.channel: f.id for f in run.families if f.layer == layer for member in f.members}
             found = [label.get(channel, f"alone {channel}") for channel in range(truth.n_channels)]
@@ -104,38 +111,41 @@ class TestOtherPeoplesNetworks:
     def test_any_module_is_left_as_it_was(self, crops: Path, tmp_path: Path) -> None:
         module = bars().train()
         before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
-        run = equiscope.survey(module, crops, layers=["0"], out=tmp_path / "run")
+        run = rotations(module, crops, layers=["0"], out=tmp_path / "run")
         assert all(torch.equal(before[name], tensor) for name, tensor in module.state_dict().items())
         assert module.training
         assert not any(part._forward_hooks for part in module.modules())
         (family,) = run.families
         assert family.channels.tolist() == [0, 1, 2, 3, 4, 5]
-        assert [u.rotation for u in run.units[6:]] == ["invariant", "inactive"]
+        assert [u.under("rotation").kind for u in run.units[6:]] == ["invariant", "inactive"]
 
     def test_all_convolutions_when_none_are_named(self, crops: Path, tmp_path: Path) -> None:
-        run = equiscope.survey(bars(), crops, out=tmp_path / "run", angles=8, examples_per_unit=4, n_null=2)
+        run = rotations(bars(), crops, out=tmp_path / "run", angles=8, examples_per_unit=4, n_null=2)
         assert run.manifest["settings"]["layers"] == ["0", "3"]
 
-    def test_layer_larger_than_the_images_falls_back_to_whole_images(
+    def test_stimuli_of_a_layer_larger_than_the_images_leave_out_its_rim(
         self, crops: Path, tmp_path: Path
     ) -> None:
         module = nn.Sequential(nn.Conv2d(3, 6, 7, stride=4), nn.ReLU(), nn.Conv2d(6, 5, 25, padding=12))
         torch.manual_seed(0)
-        run = equiscope.survey(module, crops, layers=["2"], out=tmp_path / "run", angles=4, n_null=2)
+        run = rotations(module, crops, layers=["2"], out=tmp_path / "run", angles=4, n_null=2)
         (layer,) = run.manifest["layers"]
-        assert any("whole images" in note for note in layer["notes"])
+        assert any("leave out its rim" in note for note in layer["notes"])
+        (geometry,) = run.manifest["geometry"]
+        assert geometry["largest_px"] == 72
+        assert geometry["is_global"] is False
         assert len(run.units) == 5
 
 
 class TestRunFolder:
     def test_contract(self, crops: Path, tmp_path: Path) -> None:
-        run = equiscope.survey(bars(), crops, layers=["0"], out=tmp_path / "run", seed=3)
+        run = rotations(bars(), crops, layers=["0"], out=tmp_path / "run", seed=3)
         manifest = json.loads((run.folder / "run.json").read_text())
-        assert manifest["schema_version"] == 1
+        assert manifest["schema_version"] == 2
         assert manifest["is_complete"] is True
         assert len(manifest["model"]["weights_sha256"]) == len(manifest["images"]["fingerprint"]) == 64
         assert manifest["settings"]["seed"] == 3
-        assert {"geometry", "examples", "responses", "families", "report"} <= set(manifest["seconds"])
+        assert {"geometry", "examples", "rotation", "explaining", "report"} <= set(manifest["seconds"])
         (family,) = json.loads((run.folder / "families.json").read_text())["families"]
         assert {"id", "layer", "transformation", "size", "score", "disagreement_deg", "q_value"} <= set(
             family
@@ -147,20 +157,22 @@ class TestRunFolder:
             "score",
             "score_low",
             "score_high",
+            "hue_deg",
+            "octaves",
+            "is_mirrored",
+            "is_inverted",
         }
         assert family["id"] == "0-rotation-1"
         unit = json.loads((run.folder / "units.json").read_text())["units"][0]
-        assert {"layer", "channel", "mean", "sd", "rotation", "stabiliser_order"} <= set(unit)
+        assert set(unit) == {"layer", "channel", "mean", "sd", "symmetries"}
+        assert [line["transformation"] for line in unit["symmetries"]] == ["rotation"]
         page = run.report.read_text()
         assert "0-rotation-1" in page
         assert "data:image/webp" in page
-        assert equiscope.load_run(run.folder) == run
+        assert repr(equiscope.load_run(run.folder)) == repr(run)
 
     def test_same_seed_same_bytes_another_seed_others(self, crops: Path, tmp_path: Path) -> None:
-        runs = [
-            equiscope.survey(bars(), crops, layers=["0"], out=tmp_path / str(i), seed=i // 2)
-            for i in range(3)
-        ]
+        runs = [rotations(bars(), crops, layers=["0"], out=tmp_path / str(i), seed=i // 2) for i in range(3)]
         first, again, other = ((run.folder / "families.json").read_bytes() for run in runs)
         assert first == again
         assert first != other
@@ -174,7 +186,7 @@ class TestRunFolder:
         # By name, because equiscope.survey is the function.
         monkeypatch.setattr(sys.modules["equiscope.survey"], "_SHARD", 8)
         monkeypatch.setattr(sys.modules["equiscope.responses"], "CHUNK_STIMULI", 8)
-        whole = equiscope.survey(bars(), crops, layers=["0"], out=tmp_path / "whole")
+        whole = rotations(bars(), crops, layers=["0"], out=tmp_path / "whole")
 
         class Killed(BaseException):
             pass
@@ -192,23 +204,23 @@ class TestRunFolder:
             yield on_steps
 
         with pytest.raises(Killed):
-            equiscope.survey(bars(), crops, layers=["0"], out=tmp_path / "cut", progress=killing)
+            rotations(bars(), crops, layers=["0"], out=tmp_path / "cut", progress=killing)
         with pytest.raises(EquiscopeError, match="not finished"):
             equiscope.load_run(tmp_path / "cut")
-        resumed = equiscope.survey(bars(), crops, layers=["0"], out=tmp_path / "cut")
+        resumed = rotations(bars(), crops, layers=["0"], out=tmp_path / "cut")
         for name in ("families.json", "units.json"):
             assert (resumed.folder / name).read_bytes() == (whole.folder / name).read_bytes()
         assert not list(resumed.folder.rglob("*.part"))
 
     def test_a_folder_of_another_run_is_refused(self, crops: Path, tmp_path: Path) -> None:
-        equiscope.survey(bars(), crops, layers=["0"], out=tmp_path / "run", n_null=2)
+        rotations(bars(), crops, layers=["0"], out=tmp_path / "run", n_null=2)
         with pytest.raises(EquiscopeError, match="another run: its settings seed is 0, asked for is 1"):
-            equiscope.survey(bars(), crops, layers=["0"], out=tmp_path / "run", n_null=2, seed=1)
+            rotations(bars(), crops, layers=["0"], out=tmp_path / "run", n_null=2, seed=1)
 
     def test_a_folder_that_is_no_run_is_not_touched(self, crops: Path, tmp_path: Path) -> None:
         (tmp_path / "thesis.txt").write_text("years of work")
         with pytest.raises(EquiscopeError, match="not the folder of a run"):
-            equiscope.survey(bars(), crops, out=tmp_path)
+            rotations(bars(), crops, out=tmp_path)
         assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
 
 
@@ -226,24 +238,24 @@ class TestBadInput:
     )
     def test_options(self, options: dict, message: str, crops: Path, tmp_path: Path) -> None:
         with pytest.raises(EquiscopeError, match=message):
-            equiscope.survey(bars(), crops, out=tmp_path / "run", **options)
+            rotations(bars(), crops, out=tmp_path / "run", **options)
 
     def test_one_image(self, tmp_path: Path) -> None:
         np.savez(tmp_path / "one.npz", images=np.zeros((1, 40, 50, 3), np.uint8))
         with pytest.raises(EquiscopeError, match="at least 2"):
-            equiscope.survey(bars(), tmp_path / "one.npz", out=tmp_path / "run")
+            rotations(bars(), tmp_path / "one.npz", out=tmp_path / "run")
 
     def test_unreadable_images(self, tmp_path: Path) -> None:
         for name in ("a.jpg", "b.jpg"):
             (tmp_path / name).write_bytes(b"not a picture")
         with pytest.raises(EquiscopeError, match="could be read"):
-            equiscope.survey(bars(), tmp_path, out=tmp_path / "run")
+            rotations(bars(), tmp_path, out=tmp_path / "run")
 
     def test_all_grey_images_measure_nothing(self, tmp_path: Path) -> None:
         np.savez(tmp_path / "grey.npz", images=np.full((6, 60, 70, 3), 128, np.uint8))
-        run = equiscope.survey(bars(), tmp_path / "grey.npz", layers=["0"], out=tmp_path / "run", n_null=2)
+        run = rotations(bars(), tmp_path / "grey.npz", layers=["0"], out=tmp_path / "run", n_null=2)
         assert run.families == ()
-        assert {unit.rotation for unit in run.units} <= {"inactive", "not measurable"}
+        assert {unit.under("rotation").kind for unit in run.units} <= {"inactive", "not measurable"}
 
     def test_a_broken_image_is_named_and_the_rest_goes_on(self, crops: Path, tmp_path: Path) -> None:
         pictures = tmp_path / "pictures"
@@ -252,7 +264,7 @@ class TestBadInput:
             for index, pixels in enumerate(stored["images"]):
                 Image.fromarray(pixels).save(pictures / f"{index:02}.png")
         (pictures / "07.png").write_bytes((pictures / "07.png").read_bytes()[:500])
-        run = equiscope.survey(bars(), pictures, layers=["0"], out=tmp_path / "run", n_null=2)
+        run = rotations(bars(), pictures, layers=["0"], out=tmp_path / "run", n_null=2)
         assert [failure["name"] for failure in run.manifest["images"]["failures"]] == ["07.png"]
 
     def test_a_network_that_answers_with_nan(self, crops: Path, tmp_path: Path) -> None:
@@ -260,14 +272,69 @@ class TestBadInput:
         with torch.no_grad():
             module[0].weight[2] = math.nan
         with pytest.raises(EquiscopeError, match="channel 2"):
-            equiscope.survey(module, crops, layers=["0"], out=tmp_path / "run")
+            rotations(module, crops, layers=["0"], out=tmp_path / "run")
 
     def test_a_network_that_answers_with_nothing_but_nan(self, crops: Path, tmp_path: Path) -> None:
         module = bars()
         with torch.no_grad():
             module[0].weight.fill_(math.nan)
         with pytest.raises(EquiscopeError, match="channel 0"):
-            equiscope.survey(module, crops, layers=["0"], out=tmp_path / "run")
+            rotations(module, crops, layers=["0"], out=tmp_path / "run")
+
+
+class TestTransformationsThatCannotBeDone:
+    def test_grey_images_say_so_under_hue_and_the_rest_goes_on(self, crops: Path, tmp_path: Path) -> None:
+        with np.load(crops) as stored:
+            grey = np.repeat(stored["images"].mean(3, keepdims=True).round().astype(np.uint8), 3, axis=3)
+        np.savez(tmp_path / "grey.npz", images=grey)
+        run = equiscope.survey(bars(), tmp_path / "grey.npz", ["0"], out=tmp_path / "run", n_null=20)
+        notes = {r["transformation"]: r["notes"] for r in run.manifest["results"]}
+        assert "grey" in notes["hue"][0]
+        assert "0 units vary with both" in notes["hue-rotation"][0]
+        active = [unit for unit in run.units if unit.under("rotation").kind != "inactive"]
+        assert {unit.under("hue").kind for unit in active} == {"not measurable"}
+        assert [f.size for f in run.families if f.transformation == "rotation"] == [6]
+
+    def test_layers_that_meet_nowhere_are_left_out_of_scale(self, crops: Path, tmp_path: Path) -> None:
+        torch.manual_seed(0)
+        # An odd patch is centred on a position of the first, an even one on one of the second.
+        module = nn.Sequential(nn.Conv2d(3, 6, 5), nn.ReLU(), nn.Conv2d(6, 6, 4))
+        run = equiscope.survey(
+            module, crops, ["0", "2"], transformations=["scale"], out=tmp_path / "run", n_null=2
+        )
+        (result,) = run.manifest["results"]
+        assert result["notes"][0].startswith("2 took no part in scale")
+        assert {unit.under("scale").kind for unit in run.units if unit.layer == "2"} == {"not measurable"}
+        assert {unit.under("scale").kind for unit in run.units if unit.layer == "0"} != {"not measurable"}
+
+    def test_images_too_small_for_any_layer_leave_scale_unmeasured(self, crops: Path, tmp_path: Path) -> None:
+        torch.manual_seed(0)
+        module = nn.Sequential(nn.Conv2d(3, 6, 7, stride=4), nn.ReLU(), nn.Conv2d(6, 5, 25, padding=12))
+        names = ["rotation", "scale"]
+        run = equiscope.survey(
+            module, crops, ["2"], transformations=names, out=tmp_path / "run", angles=8, n_null=2
+        )
+        notes = {r["transformation"]: r["notes"] for r in run.manifest["results"]}
+        assert "took no part in scale" in notes["scale"][0]
+        assert notes["rotation"] == []
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"transformations": ["rotaton"]}, "unknown transformation 'rotaton': did you mean 'rotation'"),
+            ({"transformations": []}, "no transformation was asked for"),
+            ({"precision": "float16"}, "unknown precision 'float16'"),
+        ],
+    )
+    def test_names_that_do_not_exist(self, options: dict, message: str, crops: Path, tmp_path: Path) -> None:
+        with pytest.raises(EquiscopeError, match=message):
+            equiscope.survey(bars(), crops, ["0"], out=tmp_path / "run", **options)
+
+    def test_what_a_transformation_needs_is_surveyed_with_it(self, crops: Path, tmp_path: Path) -> None:
+        run = equiscope.survey(
+            bars(), crops, ["0"], transformations=["dihedral"], out=tmp_path / "run", n_null=2
+        )
+        assert run.manifest["settings"]["transformations"] == ["rotation", "dihedral"]
 
 
 class TestRealNetworks:
@@ -275,7 +342,7 @@ class TestRealNetworks:
         model = equiscope.load_model("googlenet", shared / "weights" / "bvlc_googlenet_fp16.npz")
         images = equiscope.open_images(shared / "data" / "photos.tar")
         few = _first(images, 400)
-        run = equiscope.survey(model, few, layers=["conv2d2"], out=tmp_path / "run", examples_per_unit=6)
+        run = rotations(model, few, layers=["conv2d2"], out=tmp_path / "run", examples_per_unit=6)
         assert max(family.size for family in run.families) >= 8
         assert sum(family.size for family in run.families) >= 90
         assert np.median([family.disagreement_deg for family in run.families]) < 3
@@ -287,7 +354,7 @@ class TestRealNetworks:
 
         examples = load_examples(run.folder / "examples.npz")[0]["conv2d2"]
         bank = build_bank(examples, np.asarray(few.groups))
-        path = layer_path(run.folder, "responses", "conv2d2", ".zarr")
+        path = layer_path(run.folder, "responses/rotation", "conv2d2", ".zarr")
         responses = open_responses(path, bank, CyclicGroup(16), 192)
         null = scramble_responses(responses, np.arange(192), np.random.default_rng(5))
         assert find_families(null, examples, seed=9).families == ()
@@ -295,7 +362,7 @@ class TestRealNetworks:
     def test_squeezenet_needs_no_other_settings(self, shared: Path, tmp_path: Path) -> None:
         model = equiscope.load_model("squeezenet", shared / "weights" / "squeezenet1_1_fp16.npz")
         images = _first(equiscope.open_images(shared / "data" / "photos.tar"), 200)
-        run = equiscope.survey(model, images, layers=["fire2"], out=tmp_path / "run", examples_per_unit=4)
+        run = rotations(model, images, layers=["fire2"], out=tmp_path / "run", examples_per_unit=4)
         assert len(run.families) >= 5
         assert read_json(run.folder / "run.json")["layers"][0]["layer"] == "fire2"
 

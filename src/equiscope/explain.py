@@ -20,14 +20,17 @@ from equiscope.groups import CyclicGroup, DihedralGroup, Involution, TorusGroup
 from equiscope.responses import Responses
 from equiscope.significance import bootstrap_weights, percentile_interval, resample_correlation
 
-__all__ = ["SIMPLEST_FIRST", "Explanation", "compare_transformations", "simplest"]
+__all__ = ["SIMPLEST_FIRST", "Comparison", "Explanation", "simplest"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 # From the fewest elements to choose from to the most: what explains as much with less is the better explanation.
 SIMPLEST_FIRST = ("contrast", "reflection", "hue", "rotation", "dihedral", "hue-rotation")
+_SIMPLE = ("contrast", "reflection", "hue", "rotation")
 _N_RESAMPLES = 200
+# Pairs of members that are compared; of larger families a sample.
+_MOST_PAIRS = 60
 # Angles at which a circle is read between its samples.
 _N_FINE = 48
 # Held-out stimuli below which nothing is compared.
@@ -71,44 +74,64 @@ class _Shown:
     under: dict[str, Floats]
 
 
-def compare_transformations(
-    measured: Mapping[str, Responses[Any]], channels: Ints, own: str, seed: int = 0
-) -> tuple[Explanation, ...]:
-    """Compare the transformations that can be compared for the members of one family.
+class Comparison:
+    """Compares transformations for the families of one layer.
 
     Parameters
     ----------
     measured
-        Responses of the family's layer under each transformation surveyed.
-    channels
-        Members, shape (member,).
-    own
-        The transformation under which the family was found. Hue × rotation and dihedral families are compared with
-        the subgroups of their own group; all others with every simple transformation.
+        Responses of the layer under each transformation surveyed; each is read into memory once.
     seed
         Seed of the bootstrap.
-
-    Returns
-    -------
-    tuple of Explanation
-        The simplest first; empty where fewer than twelve held-out stimuli, or fewer than two transformations, are
-        common to all.
     """
-    shown = (
-        _product(measured[own], channels)
-        if own in ("hue-rotation", "dihedral")
-        else _simple(measured, channels)
-    )
-    if shown is None or len(shown.under) < 2 or int((shown.half == 1).sum()) < _MIN_STIMULI:
-        return ()
+
+    def __init__(self, measured: Mapping[str, Responses[Any]], seed: int = 0) -> None:
+        self.seed = seed
+        self.measured = {
+            name: Responses(r.bank, r.group, np.asarray(r.array[:], dtype=np.float32))
+            for name, r in measured.items()
+        }
+        self.common = _common_rows({n: r for n, r in self.measured.items() if n in _SIMPLE})
+
+    def of(self, channels: Ints, own: str) -> tuple[Explanation, ...]:
+        """Compare the transformations that can be compared for the members of one family.
+
+        Parameters
+        ----------
+        channels
+            Members, shape (member,).
+        own
+            The transformation under which the family was found. Hue × rotation and dihedral families are compared
+            with the subgroups of their own group; all others with every simple transformation.
+
+        Returns
+        -------
+        tuple of Explanation
+            The simplest first; empty where fewer than twelve held-out stimuli, or fewer than two transformations,
+            are common to all.
+        """
+        if own in ("hue-rotation", "dihedral"):
+            shown = _product(self.measured[own], channels)
+        else:
+            shown = _simple(self.measured, self.common, channels)
+        if shown is None or len(shown.under) < 2 or int((shown.half == 1).sum()) < _MIN_STIMULI:
+            return ()
+        return _compare(shown, len(channels), self.seed)
+
+
+def _compare(shown: _Shown, n_members: int, seed: int) -> tuple[Explanation, ...]:
     finding, verifying = shown.half == 0, shown.half == 1
     weights = bootstrap_weights(shown.photograph[verifying], _N_RESAMPLES, np.random.default_rng([seed, 10]))
     scores: dict[str, float] = {}
     samples: dict[str, Floats] = {}
     once = np.ones((1, int(verifying.sum())))
+    pairs = list(itertools.permutations(range(n_members), 2))
+    if len(pairs) > _MOST_PAIRS:
+        drawn = np.random.default_rng([seed, 12]).choice(len(pairs), _MOST_PAIRS, replace=False)
+        pairs = [pairs[index] for index in np.sort(drawn)]
     for name in (n for n in SIMPLEST_FIRST if n in shown.under):
         found, resampled = [], []
-        for u, v in itertools.permutations(range(len(channels)), 2):
+        for u, v in pairs:
             own_curve = _correlations(shown.under[name][finding][:, :, u], shown.upright[finding][:, v])
             if not np.isfinite(own_curve).any():
                 continue
@@ -157,40 +180,47 @@ def _correlations(x: Floats, y: Floats) -> Floats:
 
 
 def _read(responses: Responses[Any], rows: Ints, channels: Ints) -> Floats:
-    first, last = (int(rows.min()), int(rows.max()) + 1) if len(rows) else (0, 0)
-    return responses.read(first, last)[rows - first][:, :, channels].astype(np.float64)
+    """Responses after the ReLU of some stimuli and units, shape (stimulus, element, member)."""
+    values = np.asarray(responses.array)[rows][:, :, channels]
+    return np.asarray(np.maximum(values, 0), dtype=np.float64)
 
 
-def _simple(measured: Mapping[str, Responses[Any]], channels: Ints) -> _Shown | None:
-    """Responses of the members under contrast, reflection, hue and rotation, to the stimuli common to all."""
-    chosen = {n: r for n, r in measured.items() if n in ("contrast", "reflection", "hue", "rotation")}
-    anchor = chosen.get("reflection") or chosen.get("contrast")
-    if anchor is None:
-        return None
+def _common_rows(measured: Mapping[str, Responses[Any]]) -> dict[str, Ints]:
+    """Rows of the stimuli that all were measured on, in the order of the first bank; empty without any."""
+    if "reflection" not in measured and "contrast" not in measured:
+        return {}
     row_of = {
         name: {
             key: row
             for row, key in enumerate(zip(r.bank.image.tolist(), *r.bank.position.T.tolist(), strict=True))
         }
-        for name, r in chosen.items()
+        for name, r in measured.items()
     }
     common = sorted(set.intersection(*(set(rows) for rows in row_of.values())))
-    if not common:
+    rows = {name: np.array([row_of[name][key] for key in common], dtype=np.int64) for name in measured}
+    anchor = "reflection" if "reflection" in measured else "contrast"
+    order = np.argsort(rows[anchor])
+    return {name: row[order] for name, row in rows.items()} if common else {}
+
+
+def _simple(
+    measured: Mapping[str, Responses[Any]], rows: Mapping[str, Ints], channels: Ints
+) -> _Shown | None:
+    """Responses of the members under contrast, reflection, hue and rotation, to the stimuli common to all."""
+    if not rows:
         return None
-    rows = {name: np.array([row_of[name][key] for key in common]) for name in chosen}
-    own_rows = rows["reflection" if "reflection" in chosen else "contrast"]
-    order = np.argsort(own_rows)
-    rows = {name: row[order] for name, row in rows.items()}
-    own_rows = own_rows[order]
+    name = "reflection" if "reflection" in rows else "contrast"
+    anchor, own_rows = measured[name], rows[name]
     upright = _read(anchor, own_rows, channels)[:, 0]
     under: dict[str, Floats] = {}
-    for name, responses in chosen.items():
-        values = _read(responses, rows[name], channels)
+    for name, own in rows.items():
+        responses = measured[name]
+        values = _read(responses, own, channels)
         group = responses.group
         if isinstance(group, Involution):
             under[name] = values[:, 1:]
         elif isinstance(group, CyclicGroup):
-            under[name] = _turned_back(values, responses.bank.start_deg(group)[rows[name]])
+            under[name] = _turned_back(values, responses.bank.start_deg(group)[own])
     return _Shown(anchor.bank.half[own_rows], anchor.bank.photograph[own_rows], upright, under)
 
 

@@ -17,7 +17,7 @@ from equiscope.circles import find_families, find_invariance, joint_tuning
 from equiscope.dihedral import find_dihedral_families, joint_dihedral_tuning
 from equiscope.errors import unknown_name
 from equiscope.examples import Examples
-from equiscope.explain import compare_transformations, simplest
+from equiscope.explain import Comparison, simplest
 from equiscope.families import Family, LayerFamilies, NullSummary, Symmetry
 from equiscope.groups import CyclicGroup, DihedralGroup, Involution, Scales, TorusGroup
 from equiscope.models import Model
@@ -38,9 +38,10 @@ _NEEDS = {"dihedral": ("rotation",), "hue-rotation": ("rotation", "hue")}
 _N_HUES = 16
 _N_HUES_WITH_ROTATION = 8
 _SCALES = (-1.0, 1.5, 0.25)
-# From this patch size on, half as many stimuli are turned, and hue × rotation takes half as many angles: a pass costs
-# 5 to 15 ms there.
+# From this patch size on, half as many stimuli are turned: a pass costs 5 to 15 ms there.
 _LARGE_PATCH_PX = 128
+# Up to this patch size hue × rotation takes all angles, beyond it half: 128 elements cost too much there.
+_SMALL_PATCH_PX = 48
 # Stimuli in each half below which correlations hang on a few of them: planted look-alikes then pass for copies.
 _FEW_STIMULI = 64
 # Response-weighted root mean square chroma below which a turn of hue changes too little to measure: on GoogLeNet's
@@ -209,8 +210,8 @@ class Stage:
             case "dihedral":
                 return DihedralGroup(n_angles)
             case "hue-rotation":
-                is_large = layer is not None and self._is_large(layer)
-                return TorusGroup(_N_HUES_WITH_ROTATION, max(8, n_angles // 2) if is_large else n_angles)
+                is_small = layer is None or self._patch_px(layer) <= _SMALL_PATCH_PX
+                return TorusGroup(_N_HUES_WITH_ROTATION, n_angles if is_small else max(8, n_angles // 2))
             case "scale":
                 return Scales.between(*_SCALES)
             case _:
@@ -224,16 +225,20 @@ class Stage:
         """
         per_half = -(-int(self.settings["examples_per_unit"]) // 2)
         is_large = self._is_large(layer)
-        if transformation in ("reflection", "contrast"):
+        if transformation == "reflection":
             return per_half
-        wanted = {"rotation": per_half, "hue": per_half // 2}.get(transformation, 1)
+        wanted = {"rotation": per_half, "contrast": per_half, "hue": per_half // 2}.get(transformation, 1)
         wanted = max(wanted // 2 if is_large else wanted, -(-_FEW_STIMULI // max(n_units, 1)))
         return min(max(wanted, 1), per_half)
 
     def _is_large(self, layer: str) -> bool:
         """Whether a pass on one of the layer's stimuli costs much."""
+        return self._patch_px(layer) > _LARGE_PATCH_PX
+
+    def _patch_px(self, layer: str) -> int:
+        """Side of the layer's stimuli, px."""
         geometry = self.geometries[layer]
-        return geometry.is_global or geometry.patch_px > _LARGE_PATCH_PX
+        return self.whole_px if geometry.is_global else geometry.patch_px
 
     def responses(self, transformation: str, layer: str, bank: Bank) -> Responses[Any]:
         """Open the responses of a layer, without measuring them."""
@@ -436,8 +441,7 @@ class Stage:
     def _is_coloured(self, layer: str, bank: Bank) -> NDArray[np.bool_]:
         """Units whose strongest stimuli have colour that a turn of hue would change."""
         geometry, examples = self.geometries[layer], self.examples[layer]
-        size_px = self.whole_px if geometry.is_global else geometry.patch_px
-        chroma = measure_chroma(self.images, bank, geometry, size_px)
+        chroma = measure_chroma(self.images, bank, geometry, self._patch_px(layer))
         of_key = dict(
             zip(zip(bank.image.tolist(), *bank.position.T.tolist(), strict=True), chroma, strict=True)
         )
@@ -463,11 +467,12 @@ class Stage:
                 channels = self._varying(layer)
             if result.null.n_draws:
                 measured[name] = self.responses(name, layer, self.bank(name, layer, channels))
+        comparison = Comparison(measured, self.settings["seed"])
         explained = {}
         for name, result in results.items():
             families = []
             for family in result.families:
-                found = compare_transformations(measured, family.channels, name, self.settings["seed"])
+                found = comparison.of(family.channels, name)
                 alternatives = tuple(
                     (e.transformation, e.score, e.deficit, e.deficit_low, e.deficit_high) for e in found
                 )
