@@ -357,6 +357,7 @@ def _compare(
             i
             for i, entry in enumerate(shown)
             if entry.stimulus.kind == own.kind
+            and entry.stimulus.period_deg == best.stimulus.period_deg
             and dict(entry.stimulus.parameters).get("polarity") == polarity
             and drives[i].mean() >= _NEARLY_AS_WELL * drives[own.best].mean()
         ]
