@@ -22,10 +22,10 @@ import torch
 
 import equiscope
 from equiscope.allocator import keep_large_buffers
+from equiscope.bank import Bank, build_bank
 from equiscope.examples import collect_examples, split_halves
 from equiscope.groups import CyclicGroup
 from equiscope.models.geometry import LayerGeometry, find_geometry
-from equiscope.bank import Bank, build_bank
 from equiscope.responses import measure_responses, open_responses, patches_per_pass
 
 

@@ -178,7 +178,7 @@ class TestRunFolder:
         assert first != other
 
     @pytest.mark.parametrize(
-        "stop_at", ["Showing images", "Turning stimuli of 0", "Finding families", "Drawing"]
+        "stop_at", ["showing images", "rotation: showing 0", "rotation: families of 0", "drawing"]
     )
     def test_interrupted_anywhere_it_goes_on_to_the_same_result(
         self, stop_at: str, crops: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -198,7 +198,7 @@ class TestRunFolder:
             def on_steps(steps: int) -> None:
                 if stage.startswith(stop_at):
                     calls.append(steps)
-                    if len(calls) == 3 or stop_at == "Drawing":
+                    if len(calls) == 3 or stop_at == "drawing":
                         raise Killed
 
             yield on_steps

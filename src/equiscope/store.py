@@ -196,7 +196,7 @@ def read_families(document: dict[str, Any]) -> tuple[Family, ...]:
         own["holes_deg"] = tuple((float(a), float(b)) for a, b in own["holes_deg"])
         own["duplicates"] = tuple((int(a), int(b)) for a, b in own["duplicates"])
         own["invariant_to"] = tuple(own.get("invariant_to", ()))
-        own["half_turns"] = tuple(own.get("half_turns", ()))
+        own["half_turns"] = tuple(math.nan if v is None else float(v) for v in own.get("half_turns", ()))
         own["alternatives"] = tuple(
             (str(name), *(math.nan if value is None else float(value) for value in values))
             for name, *values in own.get("alternatives", ())
