@@ -68,7 +68,7 @@ def main() -> None:
         photographs.mkdir()
         draw_images(photographs, 60, rng)
         network = equiscope.Model(build_network(rng), name="own", default_layers=["0"])
-        run = equiscope.survey(network, photographs, out=Path(folder, "run"))
+        run = equiscope.survey(network, photographs, transformations=["rotation"], out=Path(folder, "run"))
     for family in run.families:
         print(f"{family.id}: score {family.score:.2f}, repeats after {360 // family.stabiliser_order}°")
         for member in family.members:

@@ -62,7 +62,8 @@ def test_a_family_spans_layers_with_poses_in_octaves() -> None:
     octaves = np.array([m.octaves for m in family.members])
     assert np.abs(octaves - [0.0, 0.6, 1.2, 1.9]).max() < 0.1
     assert family.margin_low > 0
-    assert family.disagreement_octaves < 0.1
+    # Of the held-out half, so never exactly zero, also where pairs close no cycle.
+    assert 0 < family.disagreement_octaves < 0.1
     assert found.symmetries["early"][2].kind == "neither"
     assert found.symmetries["late"][0].family == family.id
     assert all(np.isnan(m.pose_deg) for m in family.members)

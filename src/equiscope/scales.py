@@ -58,7 +58,8 @@ _N_RESAMPLES = 200
 class ScaleEdge:
     """Two units, counted through all layers, of which v is u magnified by ``octaves``; figures are held-out.
 
-    ``margin``: by how much they correlate better at that relative scale than at none.
+    ``margin``: by how much they correlate better at that relative scale than at none. ``held_out_octaves``: the
+    relative scale that the held-out half alone gives.
     """
 
     u: int
@@ -67,6 +68,7 @@ class ScaleEdge:
     score: float
     margin: float
     q_value: float = nan
+    held_out_octaves: float = nan
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,9 @@ def _verify(lags: _Lags, pairs: Sequence[tuple[int, int, float]]) -> list[ScaleE
         score = lags.between(u, v, octaves)
         margin = score - lags.between(u, v, 0.0)
         if margin >= MIN_SCALE_MARGIN:
-            edges.append(ScaleEdge(u, v, octaves, score, margin))
+            curve = np.nan_to_num(lags.curves(np.array([u]), np.array([v]))[:, 0, 0], nan=-1.0)
+            own = _refined(curve, int(curve.argmax()), lags.n_lags) * lags.step
+            edges.append(ScaleEdge(u, v, octaves, score, margin, held_out_octaves=own))
     return edges
 
 
@@ -363,7 +367,7 @@ def _as_family(
         )
     low, high = percentile_interval(np.mean([np.mean(samples[u], axis=0) for u in units], axis=0))
     margin_low, margin_high = percentile_interval(np.mean(margins, axis=0))
-    own = [(e.octaves, poses[e.v] - poses[e.u]) for e in edges]
+    own = [(e.held_out_octaves, poses[e.v] - poses[e.u]) for e in edges]
     spanned = [name for name in names if any(member.layer == name for member in members)]
     return Family(
         id=f"scale-{number}",
