@@ -34,7 +34,7 @@ from equiscope.models.geometry import LayerGeometry
 from equiscope.responses import Responses, open_responses, scramble_responses
 from equiscope.scales import find_scale_families
 from equiscope.stages import Stage, find_layer_families
-from equiscope.store import layer_path, load_examples, read_families, read_json
+from equiscope.store import layer_path, load_examples, read_json
 from equiscope.testing import random_weights, shuffled_kernels
 
 Find = Callable[[Responses[Any], int], tuple[Family, ...]]
@@ -70,12 +70,10 @@ def measured(stage: Stage, run: equiscope.Run) -> list[tuple[str, str, Responses
                 continue
             channels = None
             if name == "dihedral":
-                rotation = read_families(
-                    read_json(layer_path(run.folder, "results/rotation", layer, ".json"))
-                )
-                channels = np.array(sorted({m.channel for f in rotation for m in f.members}))
+                rotation = (f for f in run.families if (f.layer, f.transformation) == (layer, "rotation"))
+                channels = np.array(sorted({m.channel for family in rotation for m in family.members}))
             elif name == "hue-rotation":
-                channels = stage._varying(layer)
+                channels = stage.varying_units(layer)
             if channels is not None and len(channels) < 3:
                 continue
             responses = stage.responses(name, layer, stage.bank(name, layer, channels))
@@ -95,14 +93,11 @@ def measured(stage: Stage, run: equiscope.Run) -> list[tuple[str, str, Responses
         path = layer_path(run.folder, "responses/scale", "joint", ".zarr")
         joint = open_responses(path, bank, stage.group("scale"), sum(e.n_units for e in examples_of))
         own = [f for f in run.families if f.transformation == "scale"]
-        starts = dict(zip(layers, np.cumsum([0] + [e.n_units for e in examples_of]), strict=False))
 
         def find_scale(values: Responses[Any], seed: int) -> tuple[Family, ...]:
             return find_scale_families(values, examples_of, seed=seed).result.families
 
-        joint_entry = ("scale", "+".join(layers), joint, find_scale, own)
-        entries.append(joint_entry)
-        stage.settings["starts"] = starts
+        entries.append(("scale", "+".join(layers), joint, find_scale, own))
     return entries
 
 
@@ -118,15 +113,16 @@ def measure_rates(run: equiscope.Run, stage: Stage, n_draws: int) -> list[dict[s
             found_when_all.append(len(find(everything, draw)))
             scrambled = rng.permutation(responses.n_units)[: responses.n_units // 2]
             families = find(scramble_responses(responses, np.sort(scrambled), rng), draw)
-            starts = stage.settings.get("starts", {})
+            # Units of several layers stand side by side.
+            names = layer.split("+")
+            sizes = [stage.examples[own_name].n_units for own_name in names]
+            start_of = dict(zip(names, np.cumsum([0, *sizes]).tolist(), strict=False))
             false = 0
             for family in families:
-                columns = [
-                    m.channel + (int(starts[m.layer]) if name == "scale" else 0) for m in family.members
-                ]
-                false += np.isin(columns, scrambled).mean() >= 0.5
+                columns = [start_of[m.layer] + m.channel for m in family.members]
+                false += int(np.isin(columns, scrambled).mean() >= 0.5)
             false_share.append(false / max(len(families), 1))
-            n_found, n_false = n_found + len(families), n_false + int(false)
+            n_found, n_false = n_found + len(families), n_false + false
         rows.append(
             {
                 "transformation": name,

@@ -295,13 +295,13 @@ class Stage:
         channels: NDArray[np.int64] | None = None
         match transformation:
             case "dihedral":
-                channels = self._turning(earlier["rotation"])
+                channels = self.turning_units(earlier["rotation"])
                 if not len(channels):
                     return StageResult(
                         self._nothing(transformation, layer, "no unit is in a rotation family")
                     )
             case "hue-rotation":
-                channels = self._varying(layer)
+                channels = self.varying_units(layer)
                 if len(channels) < 3:
                     return StageResult(
                         self._nothing(
@@ -423,11 +423,11 @@ class Stage:
             layer, transformation, (), symmetries, nothing, 0, (f"{transformation}: {note}",)
         )
 
-    def _turning(self, rotation: LayerFamilies) -> NDArray[np.int64]:
+    def turning_units(self, rotation: LayerFamilies) -> NDArray[np.int64]:
         """Units of rotation families: only they can be in a dihedral one."""
         return np.array(sorted({m.channel for f in rotation.families for m in f.members}), dtype=np.int64)
 
-    def _varying(self, layer: str) -> NDArray[np.int64]:
+    def varying_units(self, layer: str) -> NDArray[np.int64]:
         """Units that vary with hue and with rotation, on the finding half."""
         varies = ~self.examples[layer].is_inactive
         for transformation in ("rotation", "hue"):
@@ -462,9 +462,9 @@ class Stage:
         for name, result in results.items():
             channels = None
             if name == "dihedral":
-                channels = self._turning(results["rotation"])
+                channels = self.turning_units(results["rotation"])
             elif name == "hue-rotation":
-                channels = self._varying(layer)
+                channels = self.varying_units(layer)
             if result.null.n_draws:
                 measured[name] = self.responses(name, layer, self.bank(name, layer, channels))
         comparison = Comparison(measured, self.settings["seed"])
