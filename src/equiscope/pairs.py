@@ -143,8 +143,8 @@ def find_pairs(
     Half 0 proposes pairs of units, each the other's best match. On half 1 a pair must be more alike transformed than
     either member is to itself transformed, and its *gain*, the share of what it lacks to being alike that transforming
     one of the two supplies, must stand out from the gains of pairs that the same search finds when each response is
-    exchanged with its transformed one at random. The score alone would not do: two units that are both symmetric score
-    as high.
+    exchanged with its transformed one at random, and the bootstrap interval of its margin must lie above zero. The
+    score alone would not do: two units that are both symmetric score as high.
     """
 
     def step() -> None:
@@ -189,6 +189,8 @@ def find_pairs(
         same = resample_correlation(values[:, :, u], values[:, :, v], weights)
         low, high = (float(end) for end in percentile_interval(changed))
         margin_low, margin_high = (float(end) for end in percentile_interval(changed - same))
+        if not margin_low > 0:
+            continue
         score = float(verifying.changed[u, v])
         members = tuple(
             Member(
