@@ -110,7 +110,7 @@ def spread_on_plane(
     low: tuple[float, float],
     high: tuple[float, float],
 ) -> list[tuple[float, float]]:
-    """Push pictures on a plane apart until they do not overlap, keeping them near their places.
+    """Place pictures on a plane near their places without overlap.
 
     Parameters
     ----------
@@ -126,24 +126,22 @@ def spread_on_plane(
     list
         Centres. Where the area is too small for all, some overlap.
     """
-    if not places:
-        return []
-    centre = np.clip(np.asarray(places, dtype=float), low, high)
-    n = len(centre)
-    # Two in one place are pushed apart along a direction of their own, golden angles from each other.
-    angle = 2.399963 * np.arange(n)
-    nudge = 1e-3 * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    centre = np.clip(centre + nudge, low, high)
-    for _ in range(300):
-        away = centre[:, None] - centre[None]
-        distance = np.hypot(away[..., 0], away[..., 1])
-        overlap = np.clip(diameter - distance, 0, None)
-        np.fill_diagonal(overlap, 0)
-        if overlap.max(initial=0.0) < 0.01 * diameter:
-            break
-        push = (away / np.maximum(distance, 1e-9)[..., None] * overlap[..., None]).sum(1)
-        centre = np.clip(centre + 0.4 * push, low, high)
-    return [(float(x), float(y)) for x, y in centre]
+    # Each in turn takes the free place that is nearest to its own, on rings about it.
+    reach = math.dist(low, high)
+    ring = np.arange(0, reach, diameter / 4)
+    angle = np.arange(48) * (2 * math.pi / 48)
+    rings = ring[:, None, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    taken: list[tuple[float, float]] = []
+    for place in places:
+        own = np.clip(np.asarray(place, dtype=float), low, high)
+        candidates = np.clip(own + rings.reshape(-1, 2), low, high)
+        distance = np.full(len(candidates), np.inf)
+        for other in taken:
+            distance = np.minimum(distance, np.hypot(*(candidates - other).T))
+        is_free = distance >= 0.99 * diameter
+        x, y = candidates[is_free.argmax()] if is_free.any() else own
+        taken.append((float(x), float(y)))
+    return taken
 
 
 @dataclass(frozen=True)
