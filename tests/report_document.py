@@ -27,6 +27,7 @@ from equiscope.report import (
     ReportDocument,
     ResultEntry,
     UnitCounts,
+    VerificationEntry,
     render_page,
 )
 
@@ -177,6 +178,7 @@ def assemble_family(
         "explained_by": "",
         "alternatives": [],
         "tuning": None if axes is None else {"axes": axes, "values": values},
+        "verification": [],
         "members": members,
     }
     return cast("FamilyEntry", plain | figures)
@@ -225,6 +227,7 @@ def make_family(
             make_alternative("rotation", score, 0.0),
             make_alternative("dihedral", score - 0.01, 0.01),
         ],
+        verification=[make_verification("rotation")],
     )
     pictures = [
         make_picture(layer, channel, draw_strip(canvases, pose, generator))
@@ -241,6 +244,29 @@ def make_alternative(transformation: str, score: float, deficit: float) -> Alter
         "deficit_low": deficit - 0.03,
         "deficit_high": deficit + 0.04,
     }
+
+
+def make_verification(axis: str, **figures: Any) -> VerificationEntry:
+    plain: VerificationEntry = {
+        "axis": axis,
+        "kind": "curve",
+        "drive": 0.93,
+        "drive_low": 0.9,
+        "drive_high": 0.96,
+        "runner_up": "corner",
+        "lead": 0.11,
+        "lead_low": 0.06,
+        "lead_high": 0.17,
+        "stimulus": "curve, radius 9 px",
+        "median_error": 3.42,
+        "error_low": 2.1,
+        "error_high": 5.6,
+        "n_outliers": 1,
+        "n_measured": 4,
+        "score": None,
+        "margin": None,
+    }
+    return cast("VerificationEntry", plain | figures)
 
 
 def make_layer(name: str, n_units: int, field_px: int, stride_px: int, has_families: bool) -> LayerEntry:
@@ -306,6 +332,7 @@ def families_under_everything(
                 margin=0.42, margin_low=0.35, margin_high=0.51, stabiliser="{identity}",
                 explained_by="rotation",
                 alternatives=[make_alternative("rotation", 0.9, 0.0), make_alternative(name, 0.88, 0.02)],
+                verification=[make_verification("pair", score=0.91, margin=0.37, median_error=None)],
             )
         )  # fmt: skip
     hands = [(0.0, False), (95.0, False), (200.0, False), (40.0, True), (180.0, True), (290.0, True)]

@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -95,6 +96,25 @@ def test_survey_prints_a_table_and_the_report(run: subprocess.CompletedProcess[s
     assert all(line.startswith("0, ") for line in run.stderr.splitlines())
     command = json.loads((place / "run" / "run.json").read_text())["command"]
     assert command.startswith("equiscope survey mine.py:network --images images.npz")
+
+
+def test_verify_prints_a_table_and_draws_the_report_again(
+    run: subprocess.CompletedProcess[str], place: Path
+) -> None:
+    assert run.returncode == 0, run.stderr
+    shutil.copytree(place / "run", place / "verified")
+    done = equiscope("verify", "verified", "mine.py:network", cwd=place)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].split()[:4] == ["family", "axis", "driven", "by"]
+    assert lines[-2:] == [
+        f"verification: {Path('verified') / 'verification.json'}",
+        f"report: {Path('verified') / 'index.html'}",
+    ]
+    (place / "verified" / "report.json").unlink()
+    older = equiscope("verify", "verified", "mine.py:network", cwd=place)
+    assert older.returncode == 0
+    assert "an earlier version made it" in older.stderr
 
 
 def test_finished_survey_given_again_measures_nothing(

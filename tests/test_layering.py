@@ -33,6 +33,7 @@ ORDER = (
     "explain",
     "store",
     "stages",
+    "circuits",
     "verification",
     "report",
     "testing",

@@ -10,13 +10,21 @@ import json
 import math
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from equiscope.errors import EquiscopeError
-from equiscope.report import FamilyEntry, ReportDocument, render_page
+from equiscope.report import (
+    FamilyEntry,
+    ReportDocument,
+    load_document,
+    render_page,
+    save_report,
+    show_verification,
+)
 from equiscope.report.charts import (
     Plane,
     curve_path,
@@ -36,11 +44,13 @@ from equiscope.report.dial import (
 )
 from equiscope.report.palette import category_colours, hue_colours, pose_colours, rim_colour
 from equiscope.significance import share_interval
+from equiscope.verification import FamilyVerification
 from report_document import (
     ANGLES_DEG,
     TRANSFORMATIONS,
     complete_document,
     make_alternative,
+    make_verification,
     synthetic_document,
 )
 
@@ -521,6 +531,34 @@ def test_pairs_show_their_four_responses(complete: ReportDocument) -> None:
         assert card.all("span", class_="remark")[0][1] == "may as well be rotation"
 
 
+def test_what_drawn_stimuli_said_stands_beside_the_family(complete: ReportDocument) -> None:
+    family = family_of(complete, "mixed3b-hue-1")
+    assert not card_of(complete, "mixed3b-hue-1").all("table", class_="synthetic")
+    family["verification"] = [make_verification("hue"), make_verification("scale", n_measured=0, median_error=None)]
+    text = card_of(complete, "mixed3b-hue-1").all("table", class_="synthetic")[0][1]
+    assert "most driven by curve (0.93 of what they respond to anything), next corner, 0.11 less 0.06 to 0.17" in text
+    assert "hue 3.4° 2.10 to 5.60 1 of 4 far off curve, radius 9 px" in text
+    assert "size – no member fired" in text
+    pair = card_of(complete, "mixed3b-reflection-1").all("table", class_="synthetic")[0][1]
+    assert "pair 0.91 0.37 more than untransformed" in pair
+
+
+def test_a_report_is_drawn_again_with_what_was_verified(tmp_path: Path, complete: ReportDocument) -> None:
+    assert not show_verification(tmp_path, [])  # a run of an earlier version, with nothing to draw from
+    save_report(tmp_path, complete)
+    family = family_of(complete, "mixed3b-hue-1")
+    figures = make_verification("hue", kind="a kind of its own")
+    found = FamilyVerification(family=family["id"], transformation="hue", members=(), **figures)
+    assert show_verification(tmp_path, [found])
+    assert "a kind of its own" in (tmp_path / "index.html").read_text(encoding="utf-8")
+    document = load_document(tmp_path)
+    assert document is not None
+    assert family_of(document, "mixed3b-hue-1")["verification"] == [figures]
+    # What was verified before is replaced, not added to.
+    assert not family_of(document, "mixed3b-reflection-1")["verification"]
+    assert [f["id"] for f in document["families"]] == [f["id"] for f in complete["families"]]
+
+
 def test_a_worse_explanation_is_called_worse(complete: ReportDocument) -> None:
     family = family_of(complete, "mixed3b-contrast-1")
     family["alternatives"][1].update(deficit=0.3, deficit_low=0.2, deficit_high=0.4)
@@ -588,6 +626,7 @@ def test_everything_is_escaped_in_the_cards_of_all_transformations(complete: Rep
         family["stabiliser"] = HOSTILE
         family["explained_by"] = CLOSING
         family["alternatives"] = [make_alternative(HOSTILE, 0.5, 0.0)]
+        family["verification"] = [make_verification("rotation", kind=HOSTILE, runner_up=CLOSING, stimulus=HOSTILE)]
         family["id"] = HOSTILE + family["id"]
     complete["links"][0]["first"], complete["links"][0]["second"] = (
         HOSTILE + complete["links"][0][end] for end in ("first", "second")
@@ -618,6 +657,8 @@ def test_no_card_shows_what_was_not_measured_as_a_number(
                     "disagreement_octaves", "gap_deviation_deg"):  # fmt: skip
             family[key] = missing
         family["half_turns"] = [missing, missing, missing] if family["half_turns"] else []
+        nothing = dict.fromkeys(("drive", "lead", "lead_low", "median_error", "error_low", "margin"), missing)
+        family["verification"] = [make_verification(axis, **nothing) for axis in ("rotation", "scale", "pair")]
         if family["tuning"] is not None:
             family["tuning"]["values"][0] = None
         for member in family["members"]:

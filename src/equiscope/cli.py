@@ -227,9 +227,10 @@ def verify(
 ) -> None:
     """Measure every family's tuning on synthetic stimuli and compare it with the poses found on photographs.
 
-    Writes verification.json into the run.
+    Writes verification.json into the run and draws its report again with what was found.
     """
     from equiscope.models import load_model
+    from equiscope.report.files import show_verification
     from equiscope.stages import choose_precision
     from equiscope.store import load_run
     from equiscope.verification import verify_run
@@ -242,6 +243,12 @@ def verify(
     console = _wide_console()
     console.print(_verification_table(found))
     typer.echo(f"verification: {run / 'verification.json'}")
+    if show_verification(run, found):
+        typer.echo(f"report: {opened.report}")
+    else:
+        Console(stderr=True).print(
+            "the report stays as it is: an earlier version made it, which kept nothing to draw it from"
+        )
 
 
 def _verification_table(found: Sequence[FamilyVerification]) -> Table:

@@ -30,8 +30,8 @@ from equiscope.families import (
 )
 from equiscope.models import Model, load_model
 from equiscope.models.geometry import LayerGeometry, find_geometry
-from equiscope.report.document import build_document
-from equiscope.report.page import render_page
+from equiscope.report.document import build_document, with_verification
+from equiscope.report.files import save_report
 from equiscope.responses import not_finite
 from equiscope.rotation_scale import FamilyLink, find_rotation_scale_families
 from equiscope.scales import ScaleEdge
@@ -57,10 +57,10 @@ from equiscope.store import (
     read_symmetries,
     save_examples,
     units_document,
-    write_atomically,
     write_json,
 )
 from equiscope.synchronisation import MIN_SCORE
+from equiscope.verification import load_verification
 
 __all__ = ["Progress", "survey"]
 
@@ -361,8 +361,8 @@ class _Survey:
                 self.whole_px,
                 on_step,
             )
-            page = render_page(document)
-            write_atomically(self.folder / "index.html", lambda stream: stream.write(page.encode()))
+            # A finished run that is given again keeps what `verify` found since.
+            save_report(self.folder, with_verification(document, load_verification(self.folder)))
         self.manifest["is_complete"] = True
         write_json(self.folder / "run.json", self.manifest)
 

@@ -1,5 +1,6 @@
 """Turn a run into one HTML page that opens from disk, with no network and no server."""
 
+from equiscope.report.files import load_document, save_report, show_verification
 from equiscope.report.page import render_page
 from equiscope.report.schema import (
     AlternativeEntry,
@@ -17,6 +18,7 @@ from equiscope.report.schema import (
     SettingsEntry,
     TuningEntry,
     UnitCounts,
+    VerificationEntry,
 )
 
 __all__ = [
@@ -35,5 +37,9 @@ __all__ = [
     "SettingsEntry",
     "TuningEntry",
     "UnitCounts",
+    "VerificationEntry",
+    "load_document",
     "render_page",
+    "save_report",
+    "show_verification",
 ]

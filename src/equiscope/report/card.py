@@ -103,6 +103,7 @@ def family_view(family: FamilyEntry, page: PageContext) -> dict[str, Any]:
         "unchecked": _UNCHECKED.get(family["transformation"], "") if family["tuning"] is None else "",
         "sheets": _sheets(family, shown),
         "alternatives": _alternatives(family),
+        "synthetic": _synthetic(family),
         "joined": _joined(family, page),
     }
 
@@ -164,6 +165,39 @@ def _alternatives(family: FamilyEntry) -> list[dict[str, Any]]:
                 if deficit == 0
                 else interval_text(deficit, entry["deficit_low"], entry["deficit_high"]),
                 "is_chosen": entry["transformation"] == family["explained_by"],
+            }
+        )
+    return rows
+
+
+_AXES = {"rotation": "angle", "hue": "hue", "scale": "size", "pair": "pair"}
+
+
+def _synthetic(family: FamilyEntry) -> list[dict[str, Any]]:
+    """What drawn stimuli say: what drives the family most, and how its poses on them compare."""
+    rows = []
+    for entry in family["verification"]:
+        unit, digits = {"scale": (" octaves", 2)}.get(entry["axis"], ("°", 1))
+        if entry["axis"] == "pair":
+            found, interval = number(entry["score"]), None
+            beside = f"{number(entry['margin'])} more than untransformed"
+        else:
+            found = number(entry["median_error"], digits, unit)
+            interval = interval_text(entry["median_error"], entry["error_low"], entry["error_high"])
+            n_far, n = entry["n_outliers"], entry["n_measured"]
+            beside = f"{n_far} of {n} far off" if n else "no member fired"
+        rows.append(
+            {
+                "axis": _AXES[entry["axis"]],
+                "found": found,
+                "interval": interval,
+                "beside": beside,
+                "stimulus": entry["stimulus"],
+                "kind": entry["kind"],
+                "drive": number(entry["drive"]),
+                "runner_up": entry["runner_up"],
+                "lead": number(entry["lead"]),
+                "lead_interval": interval_text(entry["lead"], entry["lead_low"], entry["lead_high"]),
             }
         )
     return rows

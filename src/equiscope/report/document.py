@@ -7,7 +7,8 @@ import io
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from dataclasses import asdict
+from typing import Any, cast
 
 import numpy as np
 from PIL import Image
@@ -24,11 +25,13 @@ from equiscope.report.schema import (
     PictureEntry,
     ReportDocument,
     TuningEntry,
+    VerificationEntry,
 )
 from equiscope.stages import Tuning
 from equiscope.stimuli import ImageSet
+from equiscope.verification import FamilyVerification
 
-__all__ = ["build_document"]
+__all__ = ["build_document", "with_verification"]
 
 # Strongest stimuli shown for each member, and the side at which they are stored, px.
 _N_PICTURES = 4
@@ -140,6 +143,19 @@ def build_document(
     }
 
 
+def with_verification(
+    document: ReportDocument, verifications: Iterable[FamilyVerification]
+) -> ReportDocument:
+    """Give the document with what synthetic stimuli said about its families; what it said before is replaced."""
+    of_family: dict[str, list[VerificationEntry]] = {}
+    for verification in verifications:
+        fields = asdict(verification)
+        entry = {key: fields[key] for key in VerificationEntry.__annotations__}
+        of_family.setdefault(verification.family, []).append(cast("VerificationEntry", entry))
+    families = [family | {"verification": of_family.get(family["id"], [])} for family in document["families"]]
+    return cast("ReportDocument", document | {"families": families})
+
+
 def _count_kinds(units: Iterable[Unit], transformation: str) -> KindsEntry:
     counts = Counter(unit.under(transformation).kind for unit in units)
     return {
@@ -189,6 +205,7 @@ def _family_entry(family: Family, tuning: Tuning | None) -> FamilyEntry:
             for name, score, deficit, low, high in family.alternatives
         ],
         "tuning": None if tuning is None else _tuning_entry(tuning),
+        "verification": [],
         "members": [
             {
                 "layer": member.layer,

@@ -137,6 +137,28 @@ class AlternativeEntry(TypedDict):
     deficit_high: float | None
 
 
+class VerificationEntry(TypedDict):
+    """What synthetic stimuli say about a family along one axis: the figures of `equiscope.FamilyVerification`."""
+
+    axis: str
+    kind: str
+    drive: float | None
+    drive_low: float | None
+    drive_high: float | None
+    runner_up: str
+    lead: float | None
+    lead_low: float | None
+    lead_high: float | None
+    stimulus: str
+    median_error: float | None
+    error_low: float | None
+    error_high: float | None
+    n_outliers: int
+    n_measured: int
+    score: float | None
+    margin: float | None
+
+
 class FamilyEntry(TypedDict):
     """Units that are copies of one feature under ``transformation``.
 
@@ -144,7 +166,8 @@ class FamilyEntry(TypedDict):
     counter-clockwise, in which the family has no member. Poses and holes of a family whose ``stabiliser_order`` is s
     repeat every 360°/s and are given once. ``half_turns``, for hue × rotation: correlation of the members with
     themselves after half a turn of both, of hue, of the plane; otherwise empty. ``explained_by`` is empty where
-    transformations were not compared. The other figures are those of `equiscope.Family`.
+    transformations were not compared. ``verification`` is empty where nothing was verified. The other figures are those of
+    `equiscope.Family`.
     """
 
     id: str
@@ -171,6 +194,7 @@ class FamilyEntry(TypedDict):
     explained_by: str
     alternatives: list[AlternativeEntry]
     tuning: TuningEntry | None
+    verification: list[VerificationEntry]
     members: list[MemberEntry]
 
 

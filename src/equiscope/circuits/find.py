@@ -1,0 +1,533 @@
+"""The circuits of one pair of layers: which families are joined by weights that turn with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import nan
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equiscope.circuits.ends import End, character_values, characters, family_end, invariant_units
+from equiscope.circuits.harmonics import KernelBasis, rotating_basis
+from equiscope.circuits.paths import ExpandedWeights
+from equiscope.circuits.ties import Tie, permutations, predict, tie_equivariant, tie_invariant
+from equiscope.families import Family, Unit
+from equiscope.significance import bootstrap_weights, family_q_values, percentile_interval
+
+__all__ = ["Circuit", "LayerPair", "Tied", "find_circuits", "tie_circuit"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Complex = NDArray[np.complex128]
+
+# Below this many members on the side that is left out, the null is so wide that little can be told.
+SMALL = 5
+NOT_SYMMETRIC = "not symmetric"
+# A simpler class is kept unless the richer one explains more by this much, significantly.
+_WORTH_HAVING = 0.01
+_SIMPLER = {"equivariant→equivariant": ("invariant→equivariant", "equivariant→invariant")}
+_MIRROR_TOLERANCE_PX = 1e-6
+
+
+@dataclass(frozen=True)
+class Circuit:
+    """The weights from one family, or unit, to another.
+
+    Attributes
+    ----------
+    id
+        ``SOURCE>TARGET``.
+    source, target
+        Ids of families, or ``layer:channel`` of single units that the transformation leaves as they are.
+    source_layer, target_layer
+        Their layers.
+    transformation
+        What ties the weights: ``rotation``, ``hue``, ``hue-rotation``, ``reflection`` or ``contrast``.
+    rotation_class, hue_class
+        Such as ``invariant→equivariant``, or ``not symmetric``; empty where the transformation does not apply. For
+        reflection and contrast the class stands in ``pair_class``.
+    pair_class
+        See there.
+    n_source, n_target
+        Numbers of members.
+    is_small
+        Fewer than five members on the side that is left out in turn.
+    r2, r2_low, r2_high
+        Share of the weight energy of members left out that the template of the others explains, with its 95 %
+        bootstrap interval over members.
+    r2_null_95, r2_null_99
+        Percentiles of the same with permuted poses; for pairs, with members of other pairs.
+    p_value, q_value
+        Share of null draws that explain as much (one added), and the estimated share of false ones among all circuits
+        of this kind between these layers that stand out as much.
+    energy_share
+        Share of the weight energy into the target from the whole source layer.
+    strength
+        Root mean square weight of the block over that of all weights between the layers.
+    alternatives
+        R² of simpler classes that were compared, by their names.
+    """
+
+    id: str
+    source: str
+    target: str
+    source_layer: str
+    target_layer: str
+    transformation: str
+    rotation_class: str
+    hue_class: str
+    pair_class: str
+    n_source: int
+    n_target: int
+    is_small: bool
+    r2: float
+    r2_low: float
+    r2_high: float
+    r2_null_95: float
+    r2_null_99: float
+    p_value: float
+    q_value: float
+    energy_share: float
+    strength: float
+    alternatives: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def circuit_class(self) -> str:
+        """Its class under what ties it; for hue × rotation both, rotation first."""
+        if self.pair_class:
+            return self.pair_class
+        return " / ".join(dict.fromkeys(c for c in (self.rotation_class, self.hue_class) if c))
+
+    @property
+    def is_symmetric(self) -> bool:
+        """Whether it has a class at all."""
+        return self.circuit_class != NOT_SYMMETRIC
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    circuit: Circuit
+    null: Floats
+
+    @property
+    def deviation(self) -> float:
+        """How far R² stands out from its null, in the null's standard deviations."""
+        return float((self.circuit.r2 - self.null.mean()) / max(float(self.null.std()), 1e-3))
+
+    @property
+    def null_deviations(self) -> Floats:
+        """The same for each null draw."""
+        return np.asarray((self.null - self.null.mean()) / max(float(self.null.std()), 1e-3))
+
+
+class LayerPair:
+    """Expanded weights between two layers, in coefficients that turn, and the units at both ends."""
+
+    def __init__(self, weights: ExpandedWeights, families: Sequence[Family], units: Sequence[Unit]) -> None:
+        self.weights = weights
+        self.basis: KernelBasis = rotating_basis(weights.cells())
+        n_target, n_source = weights.weights.shape[:2]
+        self.kernels = weights.weights.reshape(n_target, n_source, -1)
+        self.energy = (self.kernels.astype(np.float64) ** 2).sum(2)
+        self.mean_energy = float(self.energy.mean())
+        self.units = units
+        self.families = families
+        self.sources = self._ends(weights.source)
+        self.targets = self._ends(weights.target)
+
+    def _ends(self, layer: str) -> list[End]:
+        found = (family_end(family) for family in self.families if family.layer == layer)
+        return [end for end in found if end is not None]
+
+    def coefficients(self, targets: Ints, sources: Ints) -> Complex:
+        """Coefficients of a block of kernels, shape (target, source, function)."""
+        return self.basis.coefficients(self.kernels[np.ix_(targets, sources)])
+
+    def energy_outside(self) -> float:
+        """Share of the energy of all kernels that the turning functions cannot hold."""
+        rng = np.random.default_rng(0)
+        chosen = rng.integers(0, self.kernels.shape[0], 4000), rng.integers(0, self.kernels.shape[1], 4000)
+        sample = self.kernels[chosen].astype(float)
+        missed = self.basis.kernels(self.basis.coefficients(sample)) - sample
+        return float((missed**2).sum() / max((sample**2).sum(), 1e-30))
+
+    def describe(self, source: Ints, target: Ints) -> tuple[float, float]:
+        """Share of the targets' input energy that comes from the sources, and the block's relative strength."""
+        block = self.energy[np.ix_(target, source)]
+        share = float(block.sum() / max(float(self.energy[target].sum()), 1e-30))
+        return share, float(np.sqrt(block.mean() / max(self.mean_energy, 1e-30)))
+
+
+def find_circuits(
+    pair: LayerPair, *, n_draws: int = 200, false_discovery_rate: float = 0.05, seed: int = 0
+) -> tuple[Circuit, ...]:
+    """Test every two families, and every family with every unit that its transformation leaves as it is.
+
+    Parameters
+    ----------
+    pair
+        The layers.
+    n_draws
+        Null draws.
+    false_discovery_rate
+        Largest q-value of a circuit; the others are ``not symmetric``.
+    seed
+        Of the draws.
+
+    Returns
+    -------
+    tuple of Circuit
+        All blocks between families, also those that are not symmetric, and the symmetric ones between families and
+        units.
+    """
+    rng = np.random.default_rng(seed)
+    between = [
+        candidate
+        for target in pair.targets
+        for source in pair.sources
+        if (candidate := _between_families(pair, source, target, n_draws, rng)) is not None
+    ]
+    from_units = [c for target in pair.targets for c in _from_units(pair, target, n_draws, rng)]
+    to_units = [c for source in pair.sources for c in _to_units(pair, source, n_draws, rng)]
+    circuits = _judge(between, false_discovery_rate)
+    for group in (from_units, to_units):
+        circuits += [c for c in _judge(group, false_discovery_rate) if c.is_symmetric]
+    for transformation in ("reflection", "contrast"):
+        for group in _between_pairs(pair, transformation):
+            circuits += [c for c in _judge(group, false_discovery_rate) if c.is_symmetric]
+    return tuple(circuits)
+
+
+def _judge(candidates: Sequence[_Candidate], rate: float) -> list[Circuit]:
+    """Give q-values, from all blocks of a kind together; what does not stand out is not symmetric."""
+    if not candidates:
+        return []
+    n_draws = min(len(c.null) for c in candidates)
+    draws = np.stack([c.null_deviations[:n_draws] for c in candidates], axis=1)
+    q_values = family_q_values([c.deviation for c in candidates], list(draws))
+    judged = []
+    for candidate, q_value in zip(candidates, q_values.tolist(), strict=True):
+        circuit = replace(candidate.circuit, q_value=q_value)
+        if q_value > rate or circuit.r2 <= 0:
+            circuit = replace(
+                circuit,
+                rotation_class=circuit.rotation_class and NOT_SYMMETRIC,
+                hue_class=circuit.hue_class and NOT_SYMMETRIC,
+                pair_class=circuit.pair_class and NOT_SYMMETRIC,
+            )
+        judged.append(circuit)
+    return judged
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """One block as the regression sees it: rows are the members that turn kernels and are left out in turn."""
+
+    weights: Complex
+    phases: Complex
+    inputs: Complex
+    outputs: Complex
+    is_allowed: NDArray[np.bool_]
+    is_transposed: bool
+
+
+def _problem(pair: LayerPair, source: End, target: End) -> _Problem:
+    orders = pair.basis.orders
+    weights = pair.coefficients(target.channels, source.channels)
+    chosen, is_allowed = characters(source, target, orders)
+    is_transposed = target.angles is None and source.angles is not None
+    rows = source if is_transposed else target
+    angles = np.zeros(rows.size) if rows.angles is None else rows.angles
+    phases = np.exp(1j * np.outer(angles, orders))
+    if is_transposed:
+        # Inputs stand for columns, outputs for rows, and the design is inputs · conj(outputs) = exp(ip(h_u - g_v)).
+        (inputs,), (outputs,) = (character_values([end], chosen, -1.0) for end in (target, source))
+        return _Problem(weights.swapaxes(0, 1), phases, inputs, outputs, is_allowed, True)
+    inputs, outputs = character_values([source, target], chosen, 1.0)
+    return _Problem(weights, phases, inputs, outputs, is_allowed, False)
+
+
+def _between_families(
+    pair: LayerPair, source: End, target: End, n_draws: int, rng: np.random.Generator
+) -> _Candidate | None:
+    has_angle = source.angles is not None or target.angles is not None
+    has_hue = source.hues is not None or target.hues is not None
+    # What turns at one end must turn or be indifferent at the other.
+    if has_angle and not (source.rotation and target.rotation):
+        return None
+    if has_hue and not has_angle and not (source.hue and target.hue):
+        return None
+    if has_hue and not has_angle and (source.hues is None or target.hues is None):
+        # Hue moves no kernel: that all hues are wired alike cannot be told by permuting them.
+        return None
+    problem = _problem(pair, source, target)
+    draws = permutations(len(problem.weights), n_draws, rng)
+    tie = tie_equivariant(
+        problem.weights, problem.phases, problem.inputs, problem.outputs, draws, problem.is_allowed
+    )
+    rotation_class = f"{source.rotation}→{target.rotation}" if has_angle else ""
+    hue_class = f"{source.hue}→{target.hue}" if has_hue and source.hue and target.hue else ""
+    alternatives: list[tuple[str, float]] = []
+    if source.angles is not None and target.angles is not None:
+        for name, simpler in _simpler_ties(pair, source, target, draws):
+            alternatives.append((name, float(simpler.r2[0])))
+            if _is_as_good(simpler, tie):
+                rotation_class, tie = name, simpler
+    if has_angle and has_hue:
+        transformation = "hue-rotation"
+    else:
+        transformation = "rotation" if has_angle else "hue"
+    return _candidate(pair, source, target, tie, 0, transformation, rotation_class, hue_class, tuple(alternatives))
+
+
+def _simpler_ties(
+    pair: LayerPair, source: End, target: End, draws: Ints
+) -> list[tuple[str, Tie]]:
+    """Ties in which one end's pose makes no difference."""
+    still_source = replace(source, angles=None, stabiliser=((0.0, 0.0),)) if source.hues is None else None
+    found = []
+    if still_source is not None:
+        problem = _problem(pair, still_source, target)
+        found.append(
+            (
+                "invariant→equivariant",
+                tie_equivariant(
+                    problem.weights, problem.phases, problem.inputs, problem.outputs, draws, problem.is_allowed
+                ),
+            )
+        )
+    if target.hues is None and source.hues is None:
+        problem = _problem(pair, source, replace(target, angles=None, stabiliser=((0.0, 0.0),)))
+        own = permutations(source.size, len(draws), np.random.default_rng(len(draws)))
+        found.append(
+            (
+                "equivariant→invariant",
+                tie_equivariant(
+                    problem.weights, problem.phases, problem.inputs, problem.outputs, own, problem.is_allowed
+                ),
+            )
+        )
+    return found
+
+
+def _is_as_good(simpler: Tie, richer: Tie) -> bool:
+    """Whether a class with less freedom stands out from its null and explains as much, up to chance."""
+    if not simpler.r2[0] > np.quantile(simpler.null, 0.95):
+        return False
+    if len(simpler.residual) != len(richer.residual):
+        return bool(simpler.r2[0] >= richer.r2[0] - _WORTH_HAVING)
+    draws = bootstrap_weights(np.arange(len(simpler.energy)), 500, np.random.default_rng(0))
+    gain = (simpler.residual - richer.residual)[:, 0]
+    low, _ = percentile_interval((draws @ gain) / (draws @ simpler.energy[:, 0]))
+    return bool(low <= 0 or simpler.r2[0] >= richer.r2[0] - _WORTH_HAVING)
+
+
+def _candidate(
+    pair: LayerPair,
+    source: End,
+    target: End,
+    tie: Tie,
+    block: int,
+    transformation: str,
+    rotation_class: str = "",
+    hue_class: str = "",
+    alternatives: tuple[tuple[str, float], ...] = (),
+    pair_class: str = "",
+) -> _Candidate:
+    share, strength = pair.describe(source.channels, target.channels)
+    null = tie.null[:, block]
+    r2 = float(tie.r2[block])
+    circuit = Circuit(
+        id=f"{source.id}>{target.id}",
+        source=source.id,
+        target=target.id,
+        source_layer=source.layer,
+        target_layer=target.layer,
+        transformation=transformation,
+        rotation_class=rotation_class,
+        hue_class=hue_class,
+        pair_class=pair_class,
+        n_source=source.size,
+        n_target=target.size,
+        is_small=len(tie.residual) < SMALL,
+        r2=r2,
+        r2_low=float(tie.r2_low[block]),
+        r2_high=float(tie.r2_high[block]),
+        r2_null_95=float(np.quantile(null, 0.95)) if len(null) else nan,
+        r2_null_99=float(np.quantile(null, 0.99)) if len(null) else nan,
+        p_value=float((1 + (null >= r2).sum()) / (1 + len(null))),
+        q_value=nan,
+        energy_share=share,
+        strength=strength,
+        alternatives=alternatives,
+    )
+    return _Candidate(circuit, null)
+
+
+def _unit_ends(pair: LayerPair, layer: str, channels: Ints) -> list[End]:
+    return [End(f"{layer}:{c}", layer, np.array([c]), None, None, rotation="invariant") for c in channels.tolist()]
+
+
+def _from_units(pair: LayerPair, target: End, n_draws: int, rng: np.random.Generator) -> list[_Candidate]:
+    """Rotation-invariant units that feed a family which turns, a template each."""
+    channels = invariant_units(pair.units, pair.weights.source, "rotation")
+    if target.angles is None or not len(channels):
+        return []
+    phases = np.exp(1j * np.outer(target.angles, pair.basis.orders))
+    _, is_allowed = characters(_unit_ends(pair, "", channels[:1])[0], target, pair.basis.orders)
+    weights = pair.coefficients(target.channels, channels)
+    tie = tie_invariant(weights, phases, permutations(target.size, n_draws, rng), is_allowed.any(1))
+    return [
+        _candidate(pair, end, target, tie, i, "rotation", "invariant→equivariant")
+        for i, end in enumerate(_unit_ends(pair, pair.weights.source, channels))
+    ]
+
+
+def _to_units(pair: LayerPair, source: End, n_draws: int, rng: np.random.Generator) -> list[_Candidate]:
+    """Rotation-invariant units that are fed by a family which turns, a template each."""
+    channels = invariant_units(pair.units, pair.weights.target, "rotation")
+    if source.angles is None or not len(channels):
+        return []
+    phases = np.exp(1j * np.outer(source.angles, pair.basis.orders))
+    _, is_allowed = characters(source, _unit_ends(pair, "", channels[:1])[0], pair.basis.orders)
+    weights = pair.coefficients(channels, source.channels).swapaxes(0, 1)
+    tie = tie_invariant(weights, phases, permutations(source.size, n_draws, rng), is_allowed.any(1))
+    return [
+        _candidate(pair, source, end, tie, i, "rotation", "equivariant→invariant")
+        for i, end in enumerate(_unit_ends(pair, pair.weights.target, channels))
+    ]
+
+
+# Reflection and contrast: families of two ---------------------------------------------------------------------------
+
+
+def _mirrored(pair: LayerPair, kernels: Floats) -> Floats | None:
+    """Mirror kernels left to right; None where their cells do not mirror onto each other."""
+    x_px = pair.weights.x_px
+    if np.abs(x_px + x_px[::-1]).max() > _MIRROR_TOLERANCE_PX:
+        return None
+    shape = kernels.shape
+    grid = kernels.reshape(*shape[:-1], len(pair.weights.y_px), len(x_px))
+    return grid[..., ::-1].reshape(shape)
+
+
+def _between_pairs(pair: LayerPair, transformation: str) -> list[list[_Candidate]]:
+    """Pairs of units, with each other and with units that the transformation leaves as they are."""
+
+    def pairs_of(layer: str) -> list[Family]:
+        return [f for f in pair.families if (f.layer, f.transformation) == (layer, transformation) and f.size == 2]
+
+    sources, targets = pairs_of(pair.weights.source), pairs_of(pair.weights.target)
+    changed = pair.kernels if transformation == "contrast" else _mirrored(pair, pair.kernels)
+    if changed is None:
+        return []
+
+    def ends(families: Sequence[Family]) -> list[End]:
+        return [End(f.id, f.layer, f.channels, None, None) for f in families]
+
+    kinds = ("invariant→equivariant", "equivariant→invariant", "equivariant→equivariant")
+    groups: list[list[_Candidate]] = []
+    for kind in kinds:
+        group: list[_Candidate] = []
+        source_side = _unit_ends_of(pair, pair.weights.source, transformation) if kind.startswith("inv") else ends(sources)
+        target_side = _unit_ends_of(pair, pair.weights.target, transformation) if kind.endswith("→invariant") else ends(targets)
+        if kind == "equivariant→invariant":
+            # Seen from the source: its two members are rows, each target a block of its own.
+            for target in target_side:
+                rows = pair.kernels[target.channels[0]]
+                rows_changed = changed[target.channels[0]]
+                group += _compare_partners(
+                    pair, source_side, rows, rows_changed, transformation, kind, lambda s, t=target: (s, t)
+                )
+        else:
+            for source in source_side:
+                swapped = source.channels[::-1]
+                rows = pair.kernels[:, source.channels].reshape(len(pair.kernels), -1)
+                rows_changed = changed[:, swapped].reshape(len(changed), -1)
+                group += _compare_partners(
+                    pair, target_side, rows, rows_changed, transformation, kind, lambda t, s=source: (s, t)
+                )
+        groups.append(group)
+    return groups
+
+
+def _unit_ends_of(pair: LayerPair, layer: str, transformation: str) -> list[End]:
+    channels = invariant_units(pair.units, layer, transformation)
+    return [End(f"{layer}:{c}", layer, np.array([c]), None, None) for c in channels.tolist()]
+
+
+def _compare_partners(
+    pair: LayerPair,
+    partners: Sequence[End],
+    rows: Floats,
+    rows_changed: Floats,
+    transformation: str,
+    kind: str,
+    ends: object,
+) -> list[_Candidate]:
+    """Compare the weights of each pair's first member with the transformed ones of its second, and of other pairs'.
+
+    ``rows``: weights of every unit, shape (unit, cell); ``rows_changed``: the same, transformed.
+    """
+    if len(partners) < 3:
+        return []
+    first, second = (np.array([p.channels[i] for p in partners]) for i in (0, 1))
+    x, y = rows[first].astype(float), rows_changed[second].astype(float)
+    inner = x @ y.T
+    of_x, of_y = (x**2).sum(1), (y**2).sum(1)
+    # Each member told from the other alone: the share of its energy along the other's direction, signed.
+    with np.errstate(invalid="ignore", divide="ignore"):
+        cosine = inner / np.sqrt(of_x[:, None] * of_y[None])
+    r2_all = np.where(cosine > 0, cosine**2, -(cosine**2))
+    n = len(partners)
+    found = []
+    for i, partner in enumerate(partners):
+        null = np.concatenate([np.delete(r2_all[i], i), np.delete(r2_all[:, i], i)])
+        null = null[np.isfinite(null)]
+        r2 = r2_all[i, i]
+        if not len(null) or not np.isfinite(r2):
+            continue
+        source, target = ends(partner)  # type: ignore[operator]
+        share, strength = pair.describe(source.channels, target.channels)
+        rolled = np.roll(null, 7 * i)  # so that one draw does not hold one stranger throughout
+        circuit = Circuit(
+            id=f"{source.id}>{target.id}", source=source.id, target=target.id,
+            source_layer=source.layer, target_layer=target.layer, transformation=transformation,
+            rotation_class="", hue_class="", pair_class=kind, n_source=source.size, n_target=target.size,
+            is_small=True, r2=float(r2), r2_low=nan, r2_high=nan,
+            r2_null_95=float(np.quantile(null, 0.95)), r2_null_99=float(np.quantile(null, 0.99)),
+            p_value=float((1 + (null >= r2).sum()) / (1 + len(null))), q_value=nan,
+            energy_share=share, strength=strength,
+        )  # fmt: skip
+        found.append(_Candidate(circuit, rolled))
+    return found if n >= 3 else []
+
+
+# What one circuit looks like ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Tied:
+    """The weights of one circuit beside those that its template gives.
+
+    Attributes
+    ----------
+    raw, tied
+        Kernels, shape (target member, source member, y, x).
+    """
+
+    raw: Floats
+    tied: Floats
+
+
+def tie_circuit(pair: LayerPair, source: End, target: End) -> Tied:
+    """Fit the template of one block to all of its members."""
+    problem = _problem(pair, source, target)
+    _, tied = predict(problem.weights, problem.phases, problem.inputs, problem.outputs, problem.is_allowed)
+    if problem.is_transposed:
+        tied = tied.swapaxes(0, 1)
+    shape = (target.size, source.size, len(pair.weights.y_px), len(pair.weights.x_px))
+    raw = pair.kernels[np.ix_(target.channels, source.channels)].reshape(shape)
+    return Tied(raw.astype(np.float64), pair.basis.kernels(tied).reshape(shape))

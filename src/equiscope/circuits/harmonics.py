@@ -1,0 +1,99 @@
+"""Kernels as sums of functions that turn: rotating a kernel by any angle becomes a change of phase."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import factorial, pi, sqrt
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import eval_genlaguerre
+
+__all__ = ["KernelBasis", "rotating_basis", "still_basis"]
+
+Floats = NDArray[np.float64]
+Complex = NDArray[np.complex128]
+
+# Energy of coefficients that weighs as much as energy missed.
+_STIFFNESS = 0.03
+
+
+@dataclass(frozen=True)
+class KernelBasis:
+    """Functions on the plane in which kernels are written.
+
+    Attributes
+    ----------
+    orders
+        Angular order of each function, shape (function,): turning a kernel counter-clockwise by b multiplies its
+        coefficient by ``exp(-1j * order * b)``.
+    analyse
+        From kernels, shape (cell,), to complex coefficients: shape (function, cell).
+    synthesise
+        Back: the real part of ``synthesise @ coefficients``, shape (cell, function).
+    """
+
+    orders: NDArray[np.int64]
+    analyse: Complex
+    synthesise: Complex
+
+    def coefficients(self, kernels: Floats) -> Complex:
+        """Coefficients of kernels, shape (..., cell) to (..., function)."""
+        return np.asarray(kernels @ self.analyse.T)
+
+    def kernels(self, coefficients: Complex) -> Floats:
+        """Kernels on the cells, shape (..., function) to (..., cell)."""
+        return np.asarray((coefficients @ self.synthesise.T).real)
+
+
+def rotating_basis(cells: Floats, order: int | None = None, width: float | None = None) -> KernelBasis:
+    """Make a basis of circular harmonics under Gaussians (Gauss-Laguerre functions) for the cells of a kernel.
+
+    All functions up to one total order are taken; rotation maps their span onto itself, so quarter turns and all other
+    turns are alike. Coefficients balance what they miss of the kernel against their own energy, which keeps the corners
+    of the square, which turn out of it, from counting many times.
+
+    Parameters
+    ----------
+    cells
+        Places (x, y), y upwards, in units of the cells' distance, shape (cell, 2).
+    order
+        Highest total order; by default about as many real functions as the kernel has cells.
+    width
+        Of the Gaussian, in cells; by default functions reach the grid's resolution and the kernel's rim alike.
+
+    References
+    ----------
+    Jacovitti and Neri, "Multiresolution circular harmonic decomposition", IEEE Trans. Signal Process. 48 (2000) 3242;
+    Weiler, Hamprecht and Storath, "Learning steerable filters for rotation equivariant CNNs" (2018), section 2.
+    """
+    side = max(1.0, float(np.ptp(cells, axis=0).max()) + 1) if len(cells) else 1.0
+    if order is None:
+        order = 0 if len(cells) == 1 else int(np.ceil(sqrt(2) * side - 1.5))
+    if width is None:
+        # Highest frequency sqrt(2 (order + 1)) / width at the grid's own, pi.
+        width = max(sqrt(2 * (order + 1)) / pi, 0.5)
+    radius, azimuth = np.hypot(*cells.T), np.arctan2(cells[:, 1], cells[:, 0])
+    orders, functions = [], []
+    for m in range(order + 1):
+        for j in range((order - m) // 2 + 1):
+            share = radius / width
+            norm = sqrt((1 if m == 0 else 2) * factorial(j) / (pi * factorial(j + m))) / width
+            profile = norm * share**m * eval_genlaguerre(j, m, share**2) * np.exp(-(share**2) / 2)
+            orders.append(m)
+            functions.append(profile * np.exp(1j * m * azimuth))
+    synthesise = np.stack(functions, axis=1)
+    # A coefficient c stands for Re(c f) = Re c Re f - Im c Im f.
+    is_turning = np.array(orders) > 0
+    real = np.concatenate([synthesise.real, -synthesise.imag[:, is_turning]], axis=1)
+    inverse = np.linalg.solve(real.T @ real + _STIFFNESS * np.eye(real.shape[1]), real.T)
+    n = len(orders)
+    analyse = inverse[:n].astype(complex)
+    analyse[is_turning] += 1j * inverse[n:]
+    return KernelBasis(np.array(orders), analyse, synthesise)
+
+
+def still_basis(n_cells: int) -> KernelBasis:
+    """Make the basis for what leaves kernels in place, such as a turn of hue: the cells themselves."""
+    identity = np.eye(n_cells, dtype=complex)
+    return KernelBasis(np.zeros(n_cells, np.int64), identity, identity)

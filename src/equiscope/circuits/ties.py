@@ -1,0 +1,227 @@
+"""Tying the weights between two families to one template, and what that explains of weights it has not seen.
+
+If ``W[a -> b] = W[T a -> T b]``, kernels turned back by their output's pose depend on the difference of poses alone.
+With a kernel in coefficients ``w[v, u, k]`` that turn by ``exp(-i m_k b)`` (see `harmonics`), that is
+
+    exp(i m_k b_v) w[v, u, k] = sum over characters c of  t[c, k] exp(i c (a_u - b_v))
+
+for input poses a_u and output poses b_v, however irregular: the template t is a small linear regression. What it
+explains is measured on output members that were left out of it, and beside the same with output poses permuted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equiscope.significance import bootstrap_weights, percentile_interval
+
+__all__ = ["Tie", "permutations", "predict", "tie_equivariant", "tie_invariant"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Complex = NDArray[np.complex128]
+Bools = NDArray[np.bool_]
+
+# Ridge penalties, in members' worth of zeros; which one is chosen for a member left out, the other members tell.
+_PENALTIES = (1e-3, 0.1, 0.3, 1.0, 3.0)
+_N_RESAMPLES = 500
+
+
+@dataclass(frozen=True)
+class Tie:
+    """How well one template explains the weights between two families, shapes (block,) for several at once.
+
+    Attributes
+    ----------
+    r2, r2_low, r2_high
+        Share of the weight energy of left-out members that the template of the others explains, at most 1 and below 0
+        where it misleads, with its 95 % bootstrap interval over members.
+    null
+        The same with permuted poses, shape (draw, block).
+    residual, energy
+        Of each left-out member: what is not explained, and all, shape (member, block).
+    """
+
+    r2: Floats
+    r2_low: Floats
+    r2_high: Floats
+    null: Floats
+    residual: Floats
+    energy: Floats
+
+
+def permutations(n: int, n_draws: int, rng: np.random.Generator) -> Ints:
+    """Draw permutations of members that leave fewer than all in place, shape (draw, n)."""
+    drawn = rng.permuted(np.tile(np.arange(n), (n_draws, 1)), axis=1)
+    stays = (drawn == np.arange(n)).all(1)
+    # A null that contains the truth itself is no null: one neighbour exchange instead.
+    drawn[stays, 0], drawn[stays, 1] = drawn[stays, 1], drawn[stays, 0].copy()
+    return np.asarray(drawn)
+
+
+def _finish(residual: Floats, energy: Floats, null: Floats) -> Tie:
+    """Choose the penalty for each member by the others, and sum up; residuals have the shape (..., penalty, member, block)."""
+    r2, chosen = _explained(residual, energy)
+    null_r2 = _explained(null, energy)[0] if null.size else np.zeros((0, energy.shape[1]))
+    draws = bootstrap_weights(np.arange(len(energy)), _N_RESAMPLES, np.random.default_rng(0))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        low, high = percentile_interval(1 - (draws @ chosen) / (draws @ energy))
+    return Tie(r2, low, high, null_r2, chosen, energy)
+
+
+def _explained(residual: Floats, energy: Floats) -> tuple[Floats, Floats]:
+    """R² and the residuals at the chosen penalties, from (..., penalty, member, block)."""
+    # Over all members but the one whose penalty is chosen.
+    others = residual.sum(-2, keepdims=True) - residual
+    best = others.argmin(-3)
+    chosen = np.take_along_axis(residual, best[..., None, :, :], -3)[..., 0, :, :]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(1 - chosen.sum(-2) / energy.sum(0)), chosen
+
+
+def tie_invariant(weights: Complex, phases: Complex, draws: Ints, is_allowed: Bools | None = None) -> Tie:
+    """Tie weights whose other end does not turn: one template a block, turned by the members' poses.
+
+    Parameters
+    ----------
+    weights
+        Coefficients, shape (member, block, function): members of the family, blocks the units at the other end.
+    phases
+        What turns each member's kernel back to pose 0, shape (member, function).
+    draws
+        Permutations of the members' poses, shape (draw, member).
+    is_allowed
+        Functions that may differ from zero in the template, shape (function,): those that the members' stabiliser
+        leaves as they are. By default all.
+    """
+    n = len(weights)
+    energy = (np.abs(weights) ** 2).sum(2)
+    if is_allowed is not None:
+        weights, phases = weights[:, :, is_allowed], phases[:, is_allowed]
+    if not phases.shape[1]:
+        return _finish(np.tile(energy, (len(_PENALTIES), 1, 1)), energy, np.zeros(0))
+    distinct, which = np.unique(np.round(phases, 9), axis=1, return_inverse=True)
+    # Inner products between members, split by how they turn: (turn, member, member, block).
+    by_turn = np.stack(
+        [
+            np.einsum("vbk,wbk->vwb", weights[:, :, which == m], weights[:, :, which == m].conj(), optimize=True)
+            for m in range(distinct.shape[1])
+        ]
+    )
+    own = np.einsum("mvvb->vb", by_turn).real[None]
+
+    def residuals(order: Ints) -> Floats:
+        turned = distinct[order]  # (draw, member, turn)
+        relative = turned[:, :, None, :] * turned[:, None, :, :].conj()
+        inner = np.einsum("dvwm,mvwb->dvwb", relative, by_turn, optimize=True).real
+        total = inner.sum(2)  # of each member with the sum of all
+        whole = inner.sum((1, 2))[:, None]  # of that sum with itself
+        with_others = total - own
+        of_others = whole - 2 * total + own
+        shares = 1 / (n - 1 + np.array(_PENALTIES))[:, None, None]
+        return np.asarray(
+            energy[None, None] - 2 * shares * with_others[:, None] + shares**2 * of_others[:, None]
+        )
+
+    null = residuals(draws) if len(draws) else np.zeros(0)
+    return _finish(residuals(np.arange(n)[None])[0], energy, null)
+
+
+def tie_equivariant(
+    weights: Complex,
+    phases: Complex,
+    inputs: Complex,
+    outputs: Complex,
+    draws: Ints,
+    is_allowed: Bools | None = None,
+) -> Tie:
+    """Tie weights between two families that turn together: one template over the difference of poses.
+
+    Parameters
+    ----------
+    weights
+        Coefficients, shape (output member, input member, function).
+    phases
+        What turns each output's kernels back to pose 0, shape (output member, function).
+    inputs, outputs
+        Characters at the poses of the input and output members, shapes (input, character) and (output, character).
+    draws
+        Permutations of the output members' poses, shape (draw, output member).
+    is_allowed
+        Which functions may go with which characters, shape (function, character): those that both families'
+        stabilisers leave as they are. By default all.
+    """
+    n_out = len(weights)
+    energy = (np.abs(weights) ** 2).sum((1, 2))
+    if is_allowed is None:
+        is_allowed = np.ones((weights.shape[2], inputs.shape[1]), bool)
+    orders = np.concatenate([np.arange(n_out)[None], draws])
+    explained = np.zeros((len(orders), len(_PENALTIES), n_out))
+    patterns, which = np.unique(is_allowed, axis=0, return_inverse=True)
+    for index, pattern in enumerate(patterns):
+        if pattern.any():
+            functions = which == index
+            explained += _explained_energy(
+                weights[:, :, functions], phases[:, functions], inputs[:, pattern], outputs[:, pattern], orders
+            )
+    residual = (energy - explained)[..., None]
+    null = residual[1:] if len(draws) else np.zeros(0)
+    return _finish(residual[0], energy[:, None], null)
+
+
+def _explained_energy(
+    weights: Complex, phases: Complex, inputs: Complex, outputs: Complex, orders: Ints
+) -> Floats:
+    """Energy of each output member that the template of the others explains, (order, penalty, output member)."""
+    n_out, n_in, _ = weights.shape
+    summed = np.einsum("uc,vuk->vck", inputs.conj(), weights, optimize=True)
+    # What member v would contribute if it had the pose of member p: (member, pose, character, function).
+    table = outputs[None, :, :, None] * phases[None, :, None, :] * summed[:, None]
+    gram = outputs[:, :, None] * outputs.conj()[:, None, :] * (inputs.conj().T @ inputs)[None]
+    rest = gram.sum(0) - gram
+    identity = np.eye(inputs.shape[1])
+    # Leaving out the member at pose p: (penalty, pose, character, character).
+    inverse = np.linalg.inv(rest[None] + n_in * np.array(_PENALTIES)[:, None, None, None] * identity)
+    own = table[np.arange(n_out)[None], orders]  # (order, member, character, function)
+    others = own.sum(1, keepdims=True) - own
+    found = []
+    for of_penalty in inverse:
+        template = of_penalty[orders] @ others
+        cross = np.einsum("dvck,dvck->dv", template.conj(), own).real
+        spread = np.einsum("dvck,dvck->dv", template.conj(), gram[orders] @ template).real
+        found.append(2 * cross - spread)
+    return np.stack(found, axis=1)
+
+
+def predict(
+    weights: Complex,
+    phases: Complex,
+    inputs: Complex,
+    outputs: Complex,
+    is_allowed: Bools | None = None,
+    penalty: float = 0.1,
+) -> tuple[Complex, Complex]:
+    """Fit one template to all members; give it, shape (character, function), and the coefficients that it ties.
+
+    The tied coefficients have the shape of ``weights``. For a family whose other end does not turn, give the single
+    character 1.
+    """
+    n_out, n_in, _ = weights.shape
+    aligned = phases[:, None] * weights
+    design = inputs[None] * outputs.conj()[:, None]  # (output, input, character)
+    flat = design.reshape(n_out * n_in, -1)
+    gram = flat.conj().T @ flat + penalty * n_in * np.eye(flat.shape[1])
+    target = flat.conj().T @ aligned.reshape(n_out * n_in, -1)
+    template = np.zeros_like(target)
+    if is_allowed is None:
+        is_allowed = np.ones((weights.shape[2], inputs.shape[1]), bool)
+    for pattern in np.unique(is_allowed, axis=0):
+        functions = (is_allowed == pattern).all(1)
+        template[np.ix_(pattern, functions)] = np.linalg.solve(
+            gram[np.ix_(pattern, pattern)], target[np.ix_(pattern, functions)]
+        )
+    tied = (flat @ template).reshape(aligned.shape) * phases.conj()[:, None]
+    return np.asarray(template), np.asarray(tied)
