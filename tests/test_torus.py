@@ -126,3 +126,17 @@ def test_scrambling_moves_whole_orbits_by_group_elements() -> None:
             if np.array_equal(np.roll(own_before[p], (h, t), (0, 1)), own_after[p])
         ]
         assert len(shifts) == 1
+
+
+def test_units_that_never_fire_for_the_stimuli_are_not_measurable() -> None:
+    values = tuned(POSES, is_contrast=False)
+    silent = np.concatenate([values, np.full((*values.shape[:2], 1), -1.0)], axis=2)
+    once = silent.copy()
+    once[0, :, -1] = np.linspace(0, 1, values.shape[1])  # fires in the half that finds, not in the one that verifies
+    for responses in (as_responses(silent), as_responses(once)):
+        found = find_toral_families(responses, examples_of(7), np.arange(7), n_null=5)
+        assert [f.channels.tolist() for f in found.families] == [list(range(6))]
+        assert found.symmetries[6].kind == "not measurable"
+    nothing = find_toral_families(as_responses(-np.ones_like(values)), examples_of(6), np.arange(6), n_null=2)
+    assert not nothing.families
+    assert {line.kind for line in nothing.symmetries} == {"not measurable"}

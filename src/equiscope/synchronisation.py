@@ -374,7 +374,8 @@ def _link(height: NDArray[np.float32], level: float, min_size: int) -> list[Ints
     A group that already makes a family is not joined with anything that is much further away than its members are
     from each other: exact copies stay apart from look-alikes, loose families grow as far as ``level`` allows.
     """
-    distance = 1 - (height + height.T).astype(float) / 2
+    # A unit that never fired for these stimuli correlates with none, and is joined with none.
+    distance = 1 - np.nan_to_num((height + height.T).astype(float) / 2, nan=-1.0)
     np.fill_diagonal(distance, 0)
     tree = linkage(squareform(np.clip(distance, 0, None), checks=False), "average")
     groups = {index: [index] for index in range(len(height))}

@@ -264,8 +264,13 @@ def find_toral_families(
 
     layer = responses.bank.layer
     units = np.sort(np.asarray(eligible, dtype=np.int64))
-    finding = correlate_torus(responses, 0, units)
-    verifying = correlate_torus(responses, 1, units)
+    finding, verifying = (correlate_torus(responses, half, units) for half in (0, 1))
+    # Units that never fire for these stimuli have no correlations; few stimuli a unit are shown here.
+    at = np.arange(len(units))
+    varies = np.isfinite(finding.grid(at, at)).all((1, 2)) & np.isfinite(verifying.grid(at, at)).all((1, 2))
+    if not varies.all():
+        units = units[varies]
+        finding, verifying = (correlate_torus(responses, half, units) for half in (0, 1))
     candidates = search(_ToralSearch(finding), np.arange(len(units)), min_score=min_score)
     company = keep_company([float(_consensus(finding, c).mean()) for c in candidates])
     step()

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiscope.circuits.ends import End, character_values, characters, family_end, invariant_units
-from equiscope.circuits.harmonics import KernelBasis, rotating_basis
+from equiscope.circuits.harmonics import KernelBasis, fitted_basis
 from equiscope.circuits.paths import ExpandedWeights
 from equiscope.circuits.ties import Tie, permutations, predict, tie_equivariant, tie_invariant
 from equiscope.families import Family, Unit
@@ -29,6 +29,10 @@ NOT_SYMMETRIC = "not symmetric"
 _WORTH_HAVING = 0.01
 _SIMPLER = {"equivariant→equivariant": ("invariant→equivariant", "equivariant→invariant")}
 _MIRROR_TOLERANCE_PX = 1e-6
+# Kernels on which the basis is fitted.
+_N_SAMPLE = 4000
+# Blocks with single units are kept where their weights are at least as strong as the layers' on average.
+_LEAST_STRENGTH = 1.0
 
 
 @dataclass(frozen=True)
@@ -127,9 +131,12 @@ class LayerPair:
 
     def __init__(self, weights: ExpandedWeights, families: Sequence[Family], units: Sequence[Unit]) -> None:
         self.weights = weights
-        self.basis: KernelBasis = rotating_basis(weights.cells())
         n_target, n_source = weights.weights.shape[:2]
         self.kernels = weights.weights.reshape(n_target, n_source, -1)
+        rng = np.random.default_rng(0)
+        chosen = rng.integers(0, n_target, _N_SAMPLE), rng.integers(0, n_source, _N_SAMPLE)
+        self._sample = self.kernels[chosen].astype(np.float64)
+        self.basis: KernelBasis = fitted_basis(weights.cells(), self._sample)
         self.energy = (self.kernels.astype(np.float64) ** 2).sum(2)
         self.mean_energy = float(self.energy.mean())
         self.units = units
@@ -147,11 +154,8 @@ class LayerPair:
 
     def energy_outside(self) -> float:
         """Share of the energy of all kernels that the turning functions cannot hold."""
-        rng = np.random.default_rng(0)
-        chosen = rng.integers(0, self.kernels.shape[0], 4000), rng.integers(0, self.kernels.shape[1], 4000)
-        sample = self.kernels[chosen].astype(float)
-        missed = self.basis.kernels(self.basis.coefficients(sample)) - sample
-        return float((missed**2).sum() / max((sample**2).sum(), 1e-30))
+        missed = self.basis.kernels(self.basis.coefficients(self._sample)) - self._sample
+        return float((missed**2).sum() / max(float((self._sample**2).sum()), 1e-30))
 
     def describe(self, source: Ints, target: Ints) -> tuple[float, float]:
         """Share of the targets' input energy that comes from the sources, and the block's relative strength."""
@@ -193,11 +197,15 @@ def find_circuits(
     to_units = [c for source in pair.sources for c in _to_units(pair, source, n_draws, rng)]
     circuits = _judge(between, false_discovery_rate)
     for group in (from_units, to_units):
-        circuits += [c for c in _judge(group, false_discovery_rate) if c.is_symmetric]
+        circuits += [c for c in _judge(group, false_discovery_rate) if _is_kept(c)]
     for transformation in ("reflection", "contrast"):
         for group in _between_pairs(pair, transformation):
-            circuits += [c for c in _judge(group, false_discovery_rate) if c.is_symmetric]
+            circuits += [c for c in _judge(group, false_discovery_rate) if _is_kept(c)]
     return tuple(circuits)
+
+
+def _is_kept(circuit: Circuit) -> bool:
+    return circuit.is_symmetric and circuit.strength >= _LEAST_STRENGTH
 
 
 def _judge(candidates: Sequence[_Candidate], rate: float) -> list[Circuit]:

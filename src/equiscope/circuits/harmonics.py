@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import eval_genlaguerre
 
-__all__ = ["KernelBasis", "rotating_basis", "still_basis"]
+__all__ = ["KernelBasis", "fitted_basis", "rotating_basis"]
 
 Floats = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -71,8 +71,9 @@ def rotating_basis(cells: Floats, order: int | None = None, width: float | None 
     if order is None:
         order = 0 if len(cells) == 1 else int(np.ceil(sqrt(2) * side - 1.5))
     if width is None:
-        # Highest frequency sqrt(2 (order + 1)) / width at the grid's own, pi.
-        width = max(sqrt(2 * (order + 1)) / pi, 0.5)
+        # Functions reach sqrt(2 (order + 1)) · width far, and frequencies of sqrt(2 (order + 1)) / width; the grid's is pi.
+        reach = sqrt(2 * (order + 1))
+        width = max(reach / pi, sqrt(2) * (side - 1) / 2 / reach, 0.5)
     radius, azimuth = np.hypot(*cells.T), np.arctan2(cells[:, 1], cells[:, 0])
     orders, functions = [], []
     for m in range(order + 1):
@@ -93,7 +94,25 @@ def rotating_basis(cells: Floats, order: int | None = None, width: float | None 
     return KernelBasis(np.array(orders), analyse, synthesise)
 
 
-def still_basis(n_cells: int) -> KernelBasis:
-    """Make the basis for what leaves kernels in place, such as a turn of hue: the cells themselves."""
-    identity = np.eye(n_cells, dtype=complex)
-    return KernelBasis(np.zeros(n_cells, np.int64), identity, identity)
+def fitted_basis(cells: Floats, kernels: Floats, missed: float = 0.02) -> KernelBasis:
+    """Make the smallest such basis that misses no more than a share of the energy of some kernels.
+
+    Kernels behind a pool are smooth, so that far fewer functions than cells hold them.
+
+    Parameters
+    ----------
+    cells
+        As for `rotating_basis`.
+    kernels
+        Shape (kernel, cell).
+    missed
+        That share; where it cannot be had, the full basis is given.
+    """
+    full = int(rotating_basis(cells).orders.max())
+    energy = float((kernels**2).sum())
+    for order in range(min(3, full), full):
+        basis = rotating_basis(cells, order)
+        away = basis.kernels(basis.coefficients(kernels)) - kernels
+        if float((away**2).sum()) <= missed * energy:
+            return basis
+    return rotating_basis(cells)
