@@ -265,10 +265,13 @@ def find_toral_families(
     layer = responses.bank.layer
     units = np.sort(np.asarray(eligible, dtype=np.int64))
     finding, verifying = (correlate_torus(responses, half, units) for half in (0, 1))
-    # Units that never fire for these stimuli have no correlations; few stimuli a unit are shown here.
     at = np.arange(len(units))
-    varies = np.isfinite(finding.grid(at, at)).all((1, 2)) & np.isfinite(verifying.grid(at, at)).all((1, 2))
-    if not varies.all():
+    own = verifying.grid(at, at)
+    invariance = np.full(examples.n_units, nan)
+    invariance[units] = own.min((1, 2))
+    # Units that never fire for these stimuli have no correlations; few stimuli a unit are shown here.
+    varies = np.isfinite(finding.grid(at, at)).all((1, 2)) & np.isfinite(own).all((1, 2))
+    if varies.any() and not varies.all():
         units = units[varies]
         finding, verifying = (correlate_torus(responses, half, units) for half in (0, 1))
     candidates = search(_ToralSearch(finding), np.arange(len(units)), min_score=min_score)
@@ -296,9 +299,6 @@ def find_toral_families(
             number = len(families) + 1
             families.append(_as_family(responses, verifying, units, candidate, q_value, number, seed))
     step()
-    invariance = np.full(examples.n_units, nan)
-    own = verifying.grid(np.arange(len(units)), np.arange(len(units)))
-    invariance[units] = own.min((1, 2))
     members = {m.channel: (family, m) for family in families for m in family.members}
     symmetries = []
     for channel in range(examples.n_units):
