@@ -19,7 +19,7 @@ from equiscope.errors import EquiscopeError
 from equiscope.models import Model
 from equiscope.models.geometry import LayerGeometry
 
-__all__ = ["ExpandedWeights", "Gains", "expanded_weights", "measure_gains"]
+__all__ = ["ExpandedWeights", "Gains", "expanded_weights", "measure_gains", "run_to"]
 
 Floats = NDArray[np.float32]
 
@@ -182,6 +182,7 @@ def _own_leaves(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 @contextmanager
 def _evaluating(model: Model) -> Iterator[None]:
+    """Set evaluation mode for the time of the block, each submodule's own flag restored after it."""
     flags = [(part, part.training) for part in model.module.modules()]
     model.module.eval()
     try:
@@ -191,7 +192,7 @@ def _evaluating(model: Model) -> Iterator[None]:
             part.training = flag
 
 
-def _run(model: Model, images: Tensor, target: str, hooks: dict[str, Callable[..., Any]]) -> Tensor:
+def run_to(model: Model, images: Tensor, target: str, hooks: dict[str, Callable[..., Any]]) -> Tensor:
     """Run images up to a layer, with hooks on others; give the layer's output."""
     modules = dict(model.module.named_modules())
     seen: list[Tensor] = []
@@ -238,7 +239,7 @@ def measure_gains(model: Model, images: Tensor, target: str) -> Gains:
 
     hooks = {name: hook_for(name) for name, _ in _own_leaves(model.module) if name}
     with torch.no_grad(), _Linearise(None) as mode:
-        _run(model, images, target, hooks)
+        run_to(model, images, target, hooks)
     return Gains(tuple(mode.measured), found)
 
 
@@ -260,7 +261,11 @@ class _Bare(nn.Module):
 
 
 def expanded_weights(
-    model: Model, source: LayerGeometry, target: LayerGeometry, gains: Gains | None = None
+    model: Model,
+    source: LayerGeometry,
+    target: LayerGeometry,
+    gains: Gains | None = None,
+    without: Sequence[str] = (),
 ) -> ExpandedWeights:
     """Compose everything that leads from one layer to another into one kernel for each two units.
 
@@ -276,6 +281,8 @@ def expanded_weights(
         Geometry of the two layers; weights are from values before the source's rectifier to values before the target's.
     gains
         From `measure_gains`, for networks with normalisations.
+    without
+        Layers that paths must not go through.
 
     Raises
     ------
@@ -290,7 +297,7 @@ def expanded_weights(
     row, column = target.position_in_patch(size_px)
     mode = _Linearise(gains)
     with torch.no_grad():
-        shape = _run(model, torch.zeros(1, 3, size_px, size_px), source.layer, {}).shape[1:]
+        shape = run_to(model, torch.zeros(1, 3, size_px, size_px), source.layer, {}).shape[1:]
     if shape[0] != source.n_channels:
         raise EquiscopeError(f"layer {source.layer!r} gave {shape[0]} channels, its geometry says {source.n_channels}")
 
@@ -309,10 +316,11 @@ def expanded_weights(
             # A copy, so that what follows may change it in place.
             return leaf.clone()
 
+        hooks |= {name: lambda _m, _i, output: torch.zeros_like(output) for name in without}
         hooks[source.layer] = substitute
         mode.measured.clear()
         with mode:
-            output = _run(model, torch.zeros(n_images, 3, size_px, size_px), target.layer, hooks)
+            output = run_to(model, torch.zeros(n_images, 3, size_px, size_px), target.layer, hooks)
         if not has_run:
             raise EquiscopeError(
                 f"no path leads from {source.layer} to {target.layer}: {target.layer} is computed before it"

@@ -3,6 +3,7 @@
 from equiscope.testing.checks import assert_equivariant
 from equiscope.testing.controls import random_weights, shuffled_kernels
 from equiscope.testing.planted import LayerTruth, Planted, PlantedFamily, planted_network
+from equiscope.testing.planted_circuits import PlantedCircuits, planted_circuits
 from equiscope.testing.planted_transformations import (
     PlantedOrbit,
     PlantedPose,
@@ -14,12 +15,14 @@ from equiscope.testing.rotating import equivariant_network
 __all__ = [
     "LayerTruth",
     "Planted",
+    "PlantedCircuits",
     "PlantedFamily",
     "PlantedOrbit",
     "PlantedPose",
     "PlantedTransformations",
     "assert_equivariant",
     "equivariant_network",
+    "planted_circuits",
     "planted_network",
     "planted_transformation",
     "random_weights",

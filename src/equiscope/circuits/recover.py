@@ -1,0 +1,455 @@
+"""Recover the circuits of a run: all pairs of its layers, from the weights alone, into ``circuits.json``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, fields
+from math import nan
+from pathlib import Path
+from typing import Any
+
+import networkx
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from equiscope.circuits.causal import CausalCheck, check_circuits
+from equiscope.circuits.ends import End, family_end
+from equiscope.circuits.factors import Factor, Factors, find_factors
+from equiscope.circuits.find import Circuit, LayerPair, find_circuits, tie_circuit
+from equiscope.circuits.gradients import gradient_weights
+from equiscope.circuits.paths import ExpandedWeights, expanded_weights, measure_gains
+from equiscope.circuits.transposed import Template, Transposed, find_transposed
+from equiscope.errors import EquiscopeError
+from equiscope.models import Model
+from equiscope.models.geometry import LayerGeometry
+from equiscope.stimuli import ImageSet
+from equiscope.store import SCHEMA_VERSION, Run, load_examples, read_json, write_atomically, write_json
+
+__all__ = ["Circuits", "Confirmation", "LayerPairSummary", "Skipped", "load_circuits", "recover_circuits", "write_graph"]
+
+Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+
+_FILE = "circuits.json"
+_FOLDER = "circuits"
+_N_GAIN_IMAGES = 12
+# Circuits whose weights are kept to be drawn, for each family: the strongest that lead to it, and from it.
+_DRAWN_IN, _DRAWN_OUT = 4, 2
+_CHECKED = 40
+
+
+@dataclass(frozen=True)
+class LayerPairSummary:
+    """How the weights between two layers were had.
+
+    Attributes
+    ----------
+    source, target
+        The layers.
+    path
+        ``expanded``: composed along every path that goes through no other surveyed layer; ``gradient``: across such
+        layers, by mean gradients over real stimuli.
+    linearised
+        What was not linear and by what it was replaced; empty where the weights are exact.
+    energy_outside
+        Share of the kernels' energy that the turning functions miss: it counts as not explained by nothing.
+    n_circuits, n_symmetric
+        Blocks between families that were tested, and that have a class.
+    seconds
+        Wall time.
+    """
+
+    source: str
+    target: str
+    path: str
+    linearised: tuple[str, ...]
+    energy_outside: float
+    n_circuits: int
+    n_symmetric: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """Two layers that no circuit could be looked for between, and why."""
+
+    source: str
+    target: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """What the weights, which took no part in finding it, say about one family.
+
+    Attributes
+    ----------
+    family
+        Its id.
+    n_tested, n_symmetric
+        Blocks between it and other families, into it and out of it, and how many of them turn with its poses.
+    best_r2, best_null_95, best_circuit
+        The one that explains most of its weights beyond its null; NaN and empty where there is none.
+    """
+
+    family: str
+    n_tested: int
+    n_symmetric: int
+    best_r2: float
+    best_null_95: float
+    best_circuit: str
+
+
+@dataclass(frozen=True)
+class Circuits:
+    """What the weights of a run's network say about its families."""
+
+    pairs: tuple[LayerPairSummary, ...]
+    skipped: tuple[Skipped, ...]
+    circuits: tuple[Circuit, ...]
+    factors: tuple[Factors, ...]
+    transposed: tuple[Transposed, ...]
+    checks: tuple[CausalCheck, ...]
+    confirmations: tuple[Confirmation, ...]
+
+
+def _silent(_stage: str, _total: int) -> AbstractContextManager[Callable[[int], None]]:
+    return nullcontext(lambda _steps: None)
+
+
+def recover_circuits(
+    run: Run,
+    model: Model,
+    images: ImageSet | None = None,
+    *,
+    n_draws: int = 200,
+    false_discovery_rate: float = 0.05,
+    seed: int = 0,
+    progress: Progress = _silent,
+) -> Circuits:
+    """Recover the circuits between all layers of a run, and write them into its folder.
+
+    Parameters
+    ----------
+    run
+        A finished run.
+    model
+        The network that was surveyed.
+    images
+        The images that it was shown. Without them normalisations count as one, layers with others between them and the
+        causal check are left out.
+    n_draws
+        Null draws for each block.
+    false_discovery_rate
+        Largest q-value of a circuit.
+    seed
+        Of the draws.
+    progress
+        Called at the start of each stage.
+
+    Returns
+    -------
+    Circuits
+        Also in ``circuits.json``; weights to draw in ``circuits/SOURCE>TARGET.npz``.
+
+    Raises
+    ------
+    EquiscopeError
+        If the network or the images are not those of the run, or the run has one layer only.
+    """
+    if model.weights_sha256() != run.manifest["model"]["weights_sha256"]:
+        raise EquiscopeError(
+            f"{model.name} has other weights than the network of {run.folder} "
+            f"({run.manifest['model']['name']}): give the network and the weights that were surveyed"
+        )
+    if images is not None and images.fingerprint != run.manifest["images"]["fingerprint"]:
+        raise EquiscopeError(
+            f"{images.name} holds other images than those of {run.folder} ({run.manifest['images']['name']}): "
+            "give the images that were surveyed"
+        )
+    geometries = {entry["layer"]: read_geometry(entry) for entry in run.manifest["geometry"]}
+    layers = list(geometries)
+    if len(layers) < 2:
+        raise EquiscopeError(
+            f"{run.folder} is a run of one layer ({layers[0]}): circuits join two, so survey more with --layers"
+        )
+    examples = load_examples(run.folder / "examples.npz")[0]
+    with progress("measuring normalisations", 1) as on_step:
+        gains = None if images is None else measure_gains(model, _sample(images), layers[-1])
+        on_step(1)
+    found: list[Circuit] = []
+    factors: list[Factors] = []
+    templates: list[Template] = []
+    checks: list[CausalCheck] = []
+    pairs: list[LayerPairSummary] = []
+    skipped: list[Skipped] = []
+    for index, target in enumerate(layers[1:], 1):
+        across: list[LayerGeometry] = []
+        weights: list[tuple[str, ExpandedWeights, float]] = []
+        with progress(f"expanding weights into {target}", index) as on_step:
+            for source in layers[:index]:
+                started = time.perf_counter()
+                others = [layer for layer in layers if layer not in (source, target)]
+                try:
+                    own = expanded_weights(model, geometries[source], geometries[target], gains, others)
+                    weights.append(("expanded", own, time.perf_counter() - started))
+                except EquiscopeError as error:
+                    if "no path leads" in str(error) and len(others):
+                        across.append(geometries[source])
+                    else:
+                        skipped.append(Skipped(source, target, str(error)))
+                on_step(1)
+        if across and images is not None and not geometries[target].is_global:
+            across = [g for g in across if not g.is_global]
+            n_units = geometries[target].n_channels
+            started = time.perf_counter()
+            with progress(f"gradients of {target}", n_units) as on_units:
+                gradients = gradient_weights(
+                    model, images, across, geometries[target], examples[target], on_units=on_units
+                )
+            share = (time.perf_counter() - started) / max(len(gradients), 1)
+            weights += [("gradient", own, share) for own in gradients]
+        reached = {own.source for _, own, _ in weights} | {entry.source for entry in skipped if entry.target == target}
+        why = "no path leads from one to the other" if images is not None else (
+            "other surveyed layers lie between them, and without images gradients cannot be taken"
+        )
+        skipped += [Skipped(source, target, why) for source in layers[:index] if source not in reached]
+        for path, own, seconds in weights:
+            started = time.perf_counter()
+            pair = LayerPair(own, run.families, run.units)
+            with progress(f"circuits {own.source} to {target}", 3) as on_step:
+                circuits = find_circuits(
+                    pair, n_draws=n_draws, false_discovery_rate=false_discovery_rate, seed=seed
+                )
+                on_step(1)
+                if path == "expanded":
+                    mine = (find_factors(pair, end, n_draws=n_draws, seed=seed) for end in pair.targets)
+                    factors += [entry for entry in mine if entry is not None]
+                on_step(1)
+                drawn = _drawn(circuits)
+                ends = _ends(pair, drawn)
+                _save_weights(run.folder, pair, drawn, ends)
+                if path == "expanded":
+                    templates += _templates(pair, drawn, ends)
+                    if images is not None:
+                        chosen = sorted(
+                            (c for c in drawn if _is_checked(c)), key=lambda c: -c.r2 * c.energy_share
+                        )[:_CHECKED]
+                        checks += check_circuits(
+                            model, images, pair, [(c.id, *ends[c.id]) for c in chosen],
+                            geometries[own.source], geometries[target], examples[target],
+                            np.asarray(images.groups, dtype=np.int64),
+                        )  # fmt: skip
+                on_step(1)
+            between = [c for c in circuits if ":" not in c.source and ":" not in c.target and not c.pair_class]
+            pairs.append(
+                LayerPairSummary(
+                    own.source, target, path, own.linearised, pair.energy_outside(), len(between),
+                    sum(c.is_symmetric for c in between), round(seconds + time.perf_counter() - started, 2),
+                )
+            )  # fmt: skip
+            found += circuits
+    with progress("comparing templates", 1) as on_step:
+        transposed = find_transposed(templates, false_discovery_rate=false_discovery_rate, seed=seed)
+        on_step(1)
+    result = Circuits(
+        tuple(pairs), tuple(skipped), tuple(found), tuple(factors), transposed, tuple(checks),
+        confirm_families(run, found),
+    )  # fmt: skip
+    _save(run.folder, result)
+    return result
+
+
+def read_geometry(entry: dict[str, Any]) -> LayerGeometry:
+    """Geometry of a layer as a run's manifest words it."""
+    pairs = {
+        key: tuple(nan if part is None else part for part in entry[key])
+        for key in ("stride_px", "receptive_field_px", "centre_px")
+    }
+    return LayerGeometry(**(entry | pairs))
+
+
+def _sample(images: ImageSet) -> torch.Tensor:
+    """Return a dozen images of one size, from all over the set."""
+    step = max(1, len(images) // (4 * _N_GAIN_IMAGES))
+    loaded = [image for i in range(0, len(images), step) if (image := images.load(i)) is not None]
+    side = min(min(image.shape[1:]) for image in loaded)
+    return torch.stack([image[:, :side, :side] for image in loaded[:_N_GAIN_IMAGES]])
+
+
+def _is_checked(circuit: Circuit) -> bool:
+    is_family = ":" not in circuit.source and ":" not in circuit.target
+    return is_family and circuit.rotation_class.endswith("→equivariant")
+
+
+def _drawn(circuits: Iterable[Circuit]) -> list[Circuit]:
+    """The strongest symmetric circuits into and out of each end."""
+    symmetric = sorted(
+        (c for c in circuits if c.is_symmetric and not c.pair_class), key=lambda c: -c.r2 * c.energy_share
+    )
+    n_in: dict[str, int] = {}
+    n_out: dict[str, int] = {}
+    drawn = []
+    for circuit in symmetric:
+        is_strong_in = n_in.get(circuit.target, 0) < _DRAWN_IN
+        is_strong_out = n_out.get(circuit.source, 0) < _DRAWN_OUT
+        if is_strong_in or is_strong_out:
+            drawn.append(circuit)
+            n_in[circuit.target] = n_in.get(circuit.target, 0) + 1
+            n_out[circuit.source] = n_out.get(circuit.source, 0) + 1
+    return drawn
+
+
+def _ends(pair: LayerPair, circuits: Iterable[Circuit]) -> dict[str, tuple[End, End]]:
+    by_id = {end.id: end for end in (*pair.sources, *pair.targets)}
+
+    def end(name: str, layer: str) -> End:
+        if name in by_id:
+            return by_id[name]
+        return End(name, layer, np.array([int(name.rpartition(":")[2])]), None, None, rotation="invariant")
+
+    return {c.id: (end(c.source, c.source_layer), end(c.target, c.target_layer)) for c in circuits}
+
+
+def _templates(
+    pair: LayerPair, circuits: Iterable[Circuit], ends: dict[str, tuple[End, End]]
+) -> list[Template]:
+    found = []
+    for circuit in circuits:
+        is_forward = circuit.rotation_class == "invariant→equivariant" and circuit.n_source == 1
+        is_backward = circuit.rotation_class == "equivariant→invariant" and circuit.n_target == 1
+        if is_forward or is_backward:
+            kernel = tie_circuit(pair, *ends[circuit.id]).template[0].ravel()
+            found.append(Template(circuit.id, is_forward, kernel, pair.weights.cells()))
+    return found
+
+
+def _save_weights(
+    folder: Path, pair: LayerPair, circuits: Sequence[Circuit], ends: dict[str, tuple[End, End]]
+) -> None:
+    arrays: dict[str, NDArray[Any]] = {"ids": np.array([c.id for c in circuits], dtype=np.str_)}
+    for index, circuit in enumerate(circuits):
+        tied = tie_circuit(pair, *ends[circuit.id])
+        for name in ("raw", "reordered", "template"):
+            arrays[f"{index}:{name}"] = getattr(tied, name).astype(np.float16)
+        for name in ("slots", "rows", "columns"):
+            arrays[f"{index}:{name}"] = getattr(tied, name)
+    path = folder / _FOLDER / f"{_safe(pair.weights.source)}_{_safe(pair.weights.target)}.npz"
+    write_atomically(path, lambda stream: np.savez_compressed(stream, **arrays))  # type: ignore[arg-type]
+
+
+def _safe(layer: str) -> str:
+    from urllib.parse import quote
+
+    return quote(layer, safe="")
+
+
+def confirm_families(run: Run, circuits: Sequence[Circuit]) -> tuple[Confirmation, ...]:
+    """Say of each family that turns how many of its circuits turn with its poses."""
+    confirmations = []
+    for family in run.families:
+        if family_end(family) is None:
+            continue
+        own = [
+            c
+            for c in circuits
+            if family.id in (c.source, c.target) and ":" not in c.source and ":" not in c.target
+        ]
+        turning = [c for c in own if c.is_symmetric and _turns_with(c, family.id)]
+        best = max(turning, key=lambda c: c.r2 - c.r2_null_95, default=None)
+        confirmations.append(
+            Confirmation(
+                family.id, len(own), len(turning),
+                nan if best is None else best.r2,
+                nan if best is None else best.r2_null_95,
+                "" if best is None else best.id,
+            )
+        )  # fmt: skip
+    return tuple(confirmations)
+
+
+def _turns_with(circuit: Circuit, family: str) -> bool:
+    """Whether the circuit's class says that weights turn with this family's poses."""
+    place = 0 if circuit.source == family else 1
+    for name in (circuit.rotation_class, circuit.hue_class):
+        if "→" in name and name.split("→")[place] == "equivariant":
+            return True
+    return False
+
+
+def _save(folder: Path, result: Circuits) -> None:
+    write_json(
+        folder / _FILE,
+        {
+            "schema_version": SCHEMA_VERSION,
+            "pairs": [asdict(entry) for entry in result.pairs],
+            "skipped": [asdict(entry) for entry in result.skipped],
+            "circuits": [asdict(c) | {"circuit_class": c.circuit_class} for c in result.circuits],
+            "factors": [asdict(entry) for entry in result.factors],
+            "transposed": [asdict(entry) for entry in result.transposed],
+            "checks": [asdict(entry) for entry in result.checks],
+            "confirmations": [asdict(entry) for entry in result.confirmations],
+        },
+    )
+
+
+def _read(kind: type, entry: dict[str, Any]) -> Any:
+    """One entry back as it was: null is NaN where a number stands, lists are tuples."""
+    own = {}
+    for part in fields(kind):
+        value = entry[part.name]
+        if value is None:
+            value = nan
+        elif isinstance(value, list):
+            value = tuple(tuple(v) if isinstance(v, list) else v for v in value)
+        own[part.name] = value
+    return kind(**own)
+
+
+def load_circuits(folder: str | Path) -> Circuits | None:
+    """Read what `recover_circuits` wrote into a run's folder; None where it was not run."""
+    path = Path(folder) / _FILE
+    if not path.exists():
+        return None
+    document = read_json(path)
+    for entry in document["factors"]:
+        entry["factors"] = [_read(Factor, factor) for factor in entry["factors"]]
+    kinds = {
+        "pairs": LayerPairSummary, "skipped": Skipped, "circuits": Circuit, "factors": Factors,
+        "transposed": Transposed, "checks": CausalCheck, "confirmations": Confirmation,
+    }  # fmt: skip
+    return Circuits(**{name: tuple(_read(kind, e) for e in document[name]) for name, kind in kinds.items()})
+
+
+def write_graph(run: Run, circuits: Circuits, path: Path) -> None:
+    """Write families, units and factors as nodes and symmetric circuits as edges, as GraphML.
+
+    Node attributes: ``layer``, ``kind`` (the family's transformation, ``unit`` or ``factor``) and ``size``; edge
+    attributes: ``transformation``, ``circuit_class``, ``r2``, ``r2_null_95``, ``q_value``, ``energy_share``.
+    """
+    graph = networkx.DiGraph()
+    for family in run.families:
+        graph.add_node(family.id, layer=family.layer, kind=family.transformation, size=family.size)
+    for circuit in circuits.circuits:
+        if not circuit.is_symmetric:
+            continue
+        for name, layer in ((circuit.source, circuit.source_layer), (circuit.target, circuit.target_layer)):
+            if name not in graph:
+                graph.add_node(name, layer=layer, kind="unit", size=1)
+        graph.add_edge(
+            circuit.source, circuit.target, transformation=circuit.transformation,
+            circuit_class=circuit.circuit_class, r2=circuit.r2, r2_null_95=circuit.r2_null_95,
+            q_value=circuit.q_value, energy_share=circuit.energy_share,
+        )  # fmt: skip
+    for entry in circuits.factors:
+        for index, factor in enumerate(entry.factors, 1):
+            name = f"{entry.source_layer}-factor-{index}>{entry.target}"
+            graph.add_node(name, layer=entry.source_layer, kind="factor", size=len(factor.channels))
+            graph.add_edge(
+                name, entry.target, transformation="rotation", circuit_class="invariant→equivariant",
+                r2=entry.r2, r2_null_95=entry.r2_null_95, energy_share=factor.share,
+            )  # fmt: skip
+    text = "\n".join(networkx.generate_graphml(graph))
+    write_atomically(path, lambda stream: stream.write(text.encode()))
