@@ -30,11 +30,10 @@ import torch
 import equiscope
 from equiscope.bank import join_banks
 from equiscope.families import Family, LayerFamilies
-from equiscope.models.geometry import LayerGeometry
 from equiscope.responses import Responses, open_responses, scramble_responses
 from equiscope.scales import find_scale_families
 from equiscope.stages import Stage, find_layer_families
-from equiscope.store import layer_path, load_examples, read_json
+from equiscope.store import layer_path, load_examples, read_geometries, read_json
 from equiscope.testing import random_weights, shuffled_kernels
 
 Find = Callable[[Responses[Any], int], tuple[Family, ...]]
@@ -42,10 +41,7 @@ Find = Callable[[Responses[Any], int], tuple[Family, ...]]
 
 def stage_of(run: equiscope.Run, model: equiscope.Model, images: equiscope.ImageSet) -> Stage:
     """Open a finished run as the survey saw it."""
-    geometries = {}
-    for entry in run.manifest["geometry"]:
-        pairs = {k: tuple(entry[k]) for k in ("stride_px", "receptive_field_px", "centre_px")}
-        geometries[entry["layer"]] = LayerGeometry(**(entry | pairs))
+    geometries = read_geometries(run.manifest)
     return Stage(
         model=model,
         images=images,

@@ -9,7 +9,7 @@ from equiscope.bank import Bank
 from equiscope.examples import Examples, empty_examples
 from equiscope.groups import Scales
 from equiscope.responses import Responses, scramble_responses
-from equiscope.scales import find_scale_families, joint_scale_tuning
+from equiscope.scales import _refined, find_scale_families, joint_scale_tuning
 
 SCALES = Scales.between(-1.0, 1.5, 0.25)
 N = 240
@@ -123,3 +123,11 @@ def test_joint_tuning_peaks_at_each_members_own_size() -> None:
     assert tuning.shape == (4, len(octaves))
     for member, curve in zip(family.members, tuning, strict=True):
         assert octaves[np.nanargmax(curve)] == pytest.approx(member.octaves, abs=0.45)
+
+
+def test_silent_units_and_gaps_stop_nothing() -> None:
+    silent = find_scale_families(as_responses(np.zeros((N, SCALES.order, 6))), LAYERS)
+    assert {line.kind for lines in silent.symmetries.values() for line in lines} == {"not measurable"}
+    # A correlation is undefined at lags at which nothing of a unit is left: a peak beside that is taken as it is.
+    assert _refined(np.array([0.2, 0.9, -np.inf]), 1, 0) == 1.0
+    assert _refined(np.array([0.2, 0.9, 0.5]), 1, 0) == pytest.approx(1.136, abs=1e-3)

@@ -7,12 +7,14 @@ import dataclasses
 import errno
 import io
 import shlex
+import statistics
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -31,6 +33,9 @@ from equiscope.families import Family, Unit
 from equiscope.store import Run
 from equiscope.verification import FamilyVerification
 
+if TYPE_CHECKING:
+    from equiscope.circuits import Circuits
+
 __all__ = ["app", "main"]
 
 app = typer.Typer(
@@ -48,6 +53,7 @@ class Part(StrEnum):
 
     units = "units"
     families = "families"
+    circuits = "circuits"
 
 
 class Format(StrEnum):
@@ -251,6 +257,107 @@ def verify(
         )
 
 
+@app.command()
+def circuits(
+    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    model: Annotated[
+        str | None, typer.Argument(help="The network that was surveyed; default: the run's own name for it.")
+    ] = None,
+    weights: WeightsOption = None,
+    images: Annotated[
+        str | None,
+        typer.Option(
+            help="The images that were surveyed; default: embedded photographs if the run was on those, else none, "
+            "which leaves out layers with others between them and the causal check."
+        ),
+    ] = None,
+    draws: Annotated[int, typer.Option(help="Null draws a block.")] = 200,
+    seed: Annotated[int, typer.Option(help="Seed of the null.")] = 0,
+    false_discovery_rate: Annotated[float, typer.Option(help="Largest accepted q-value.")] = 0.05,
+    graphml: Annotated[Path | None, typer.Option(help="Also write the graph to this GraphML file.")] = None,
+) -> None:
+    """Recover the symmetric weights between a run's families, from the network's weights.
+
+    Writes circuits.json into the run, and what is drawn of it.
+    """
+    from equiscope.circuits import recover_circuits, write_graph
+    from equiscope.models import load_model
+    from equiscope.report.files import show_circuits
+    from equiscope.stimuli import open_images
+    from equiscope.store import load_run
+
+    opened = load_run(run)
+    borrowed = load_model(model or opened.manifest["model"]["name"], weights)
+    is_embedded = opened.manifest["images"]["name"] == "embedded"
+    shown = open_images(images) if images is not None or is_embedded else None
+    found = recover_circuits(
+        opened,
+        borrowed,
+        shown,
+        n_draws=draws,
+        false_discovery_rate=false_discovery_rate,
+        seed=seed,
+        progress=_show_progress,
+    )
+    console = Console(stderr=True)
+    for entry in found.skipped:
+        console.print(f"{entry.source} to {entry.target}: {entry.reason}", markup=False, highlight=False)
+    out_console = _wide_console()
+    out_console.print(_circuits_table(found))
+    turning = [c for c in found.confirmations if c.n_tested]
+    confirmed = sum(c.n_symmetric > 0 for c in turning)
+    out_console.print(
+        f"{sum(c.is_symmetric for c in found.circuits)} circuits, {len(found.factors)} families with factors, "
+        f"{len(found.transposed)} transposed pairs; weights confirm {confirmed} of {len(turning)} families",
+        highlight=False,
+    )
+    typer.echo(f"circuits: {run / 'circuits.json'}")
+    if graphml is not None:
+        write_graph(opened, found, graphml)
+        typer.echo(f"graph: {graphml}")
+    if show_circuits(run):
+        typer.echo(f"report: {run / 'circuits.html'}")
+
+
+def _circuits_table(found: Circuits) -> Table:
+    """Tabulate for each two layers what was tested, and what came out in each class."""
+    table = Table(box=None, pad_edge=False, header_style="")
+    for heading in (
+        "from", "to", "path", "families tested", "symmetric", "equi→equi", "inv→equi", "equi→inv", "median R²", "with units",
+        "pairs", "seconds",
+    ):  # fmt: skip
+        table.add_column(
+            heading, justify="left" if heading in ("from", "to", "path") else "right", no_wrap=True
+        )
+    for pair in found.pairs:
+        own = [
+            c for c in found.circuits
+            if (c.source_layer, c.target_layer) == (pair.source, pair.target) and c.is_symmetric
+        ]  # fmt: skip
+        between = [c for c in own if ":" not in c.source and ":" not in c.target and not c.pair_class]
+        classes = Counter(c.rotation_class or c.hue_class for c in between)
+        table.add_row(
+            pair.source,
+            pair.target,
+            pair.path,
+            str(pair.n_circuits),
+            str(pair.n_symmetric),
+            *(
+                str(classes[f"{a}→{b}"])
+                for a, b in (
+                    ("equivariant", "equivariant"),
+                    ("invariant", "equivariant"),
+                    ("equivariant", "invariant"),
+                )
+            ),
+            f"{statistics.median(c.r2 for c in between):.2f}" if between else "–",
+            str(sum(":" in c.source or ":" in c.target for c in own if not c.pair_class)),
+            str(sum(bool(c.pair_class) for c in own)),
+            f"{pair.seconds:.1f}",
+        )
+    return table
+
+
 def _verification_table(found: Sequence[FamilyVerification]) -> Table:
     """Tabulate what drives each family and how its poses compare."""
     table = Table(box=None, pad_edge=False, header_style="")
@@ -317,30 +424,58 @@ def export(
     part: Annotated[Part, typer.Argument(help="What to write.")],
     format: Annotated[Format, typer.Option(help="How to write it.")] = Format.csv,
 ) -> None:
-    """Write a run's units or families to standard output.
+    """Write a run's units, families or circuits to standard output.
 
-    In CSV one line is a unit under one transformation, or a member of a family.
+    In CSV one line is a unit under one transformation, a member of a family, or a circuit. Where circuits were recovered,
+    families carry how many of their circuits turn with them, of how many that were tested.
     """
-    from equiscope.store import families_document, load_run, to_json, units_document
+    from equiscope.circuits import load_circuits
+    from equiscope.store import families_document, load_run, read_json, to_json, units_document
 
     opened = load_run(run)
+    found = load_circuits(run)
+    if part is Part.circuits:
+        if found is None:
+            raise EquiscopeError(f"{run} has no circuits yet: run `equiscope circuits {run}` first")
+        if format is Format.json:
+            typer.echo(to_json(read_json(run / "circuits.json")), nl=False)
+            return
+        _echo_csv(
+            [{key: _cell(getattr(circuit, key)) for key in _CIRCUIT_COLUMNS} for circuit in found.circuits],
+            _CIRCUIT_COLUMNS,
+        )
+        return
+    confirmed = {} if found is None else {entry.family: entry for entry in found.confirmations}
     document = families_document(opened.families) if part is Part.families else units_document(opened.units)
     if format is Format.json:
         typer.echo(to_json(document), nl=False)
         return
-    rows, columns = (
-        (
-            [{k: _cell(v) for k, v in row.items()} for row in _member_rows(document["families"])],
-            _FAMILY_COLUMNS,
-        )
-        if part is Part.families
-        else (_unit_rows(opened.units, opened.families), _UNIT_COLUMNS)
-    )
+    if part is Part.families:
+        rows = [
+            {k: _cell(v) for k, v in row.items()}
+            | {
+                f"circuits_{k}": getattr(confirmed.get(row["family"]), f"n_{k}", None)
+                for k in ("tested", "symmetric")
+            }
+            for row in _member_rows(document["families"])
+        ]
+        _echo_csv(rows, _FAMILY_COLUMNS)
+    else:
+        _echo_csv(_unit_rows(opened.units, opened.families), _UNIT_COLUMNS)
+
+
+def _echo_csv(rows: list[dict[str, Any]], columns: Sequence[str]) -> None:
     stream = io.StringIO()
     writer = csv.DictWriter(stream, fieldnames=columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     typer.echo(stream.getvalue(), nl=False)
+
+
+_CIRCUIT_COLUMNS = (
+    "source target source_layer target_layer transformation circuit_class rotation_class hue_class pair_class n_source n_target "
+    "is_small r2 r2_low r2_high r2_null_95 r2_null_99 p_value q_value energy_share strength"
+).split()
 
 
 _SHARED = (
@@ -350,7 +485,7 @@ _SHARED = (
 _FAMILY_COLUMNS = (
     "family layer transformation channel pose_deg hue_deg octaves is_mirrored is_inverted score score_low score_high "
     "family_size family_score family_score_low family_score_high"
-).split() + _SHARED[2:]
+).split() + [*_SHARED[2:], "circuits_tested", "circuits_symmetric"]
 
 
 def _member_rows(families: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -96,8 +96,8 @@ class _Lags:
         self.n_lags = n_scales - _MIN_OVERLAP
         self.at: list[torch.Tensor] = []
         for lag in range(self.n_lags + 1):
-            early = values[:, : n_scales - lag].reshape(-1, values.shape[2])
-            late = values[:, lag:].reshape(-1, values.shape[2])
+            early = values[:, : n_scales - lag].flatten(0, 1)
+            late = values[:, lag:].flatten(0, 1)
             self.at.append(_correlation(early, late))
 
     def curves(self, u: slice | Ints, v: slice | Ints) -> Floats:
@@ -132,6 +132,8 @@ def _own_correlations(values: torch.Tensor) -> Floats:
 
 def _correlation(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """Correlation of every column of x with every column of y; NaN for columns that do not vary."""
+    if not x.shape[1] or not y.shape[1]:
+        return x.new_zeros(x.shape[1], y.shape[1])
     mean_x, mean_y = x.mean(0), y.mean(0)
     sd_x, sd_y = x.std(0, correction=0), y.std(0, correction=0)
     covariance = x.T @ y / len(x) - torch.outer(mean_x, mean_y)
@@ -178,11 +180,11 @@ def _verify(lags: _Lags, pairs: Sequence[tuple[int, int, float]]) -> list[ScaleE
 
 
 def _refined(curve: Floats, top: int, zero: int) -> float:
-    """Place of the maximum of a curve in steps from ``zero``, by a parabola; at an end, the end."""
+    """Place of the maximum of a curve in steps from ``zero``, by a parabola; at an end, or beside a gap, as it is."""
     if 0 < top < len(curve) - 1:
         before, at, after = curve[top - 1 : top + 2]
         bend = before - 2 * at + after
-        if bend < -1e-9:
+        if np.isfinite(bend) and bend < -1e-9:
             return float(top - zero + 0.5 * (before - after) / bend)
     return float(top - zero)
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from equiscope.errors import EquiscopeError
 from equiscope.examples import Examples
 from equiscope.families import Family, Member, Symmetry, Unit
+from equiscope.models.geometry import LayerGeometry
 from equiscope.stimuli import ImageFailure
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "load_examples",
     "load_run",
     "read_families",
+    "read_geometries",
     "read_json",
     "read_symmetries",
     "read_units",
@@ -144,6 +146,18 @@ def read_json(path: Path) -> dict[str, Any]:
 def layer_path(folder: Path, stage: str, layer: str, ending: str) -> Path:
     """File of one layer in a stage's folder; any layer name makes a safe file name."""
     return folder / stage / (quote(layer, safe="") + ending)
+
+
+def read_geometries(manifest: dict[str, Any]) -> dict[str, LayerGeometry]:
+    """Turn the ``geometry`` of a run's manifest back into geometries, in the order of the survey."""
+    geometries = {}
+    for entry in manifest["geometry"]:
+        pairs = {
+            key: tuple(math.nan if part is None else part for part in entry[key])
+            for key in ("stride_px", "receptive_field_px", "centre_px")
+        }
+        geometries[entry["layer"]] = LayerGeometry(**(entry | pairs))
+    return geometries
 
 
 def save_examples(

@@ -30,7 +30,7 @@ from equiscope.families import (
 )
 from equiscope.models import Model, load_model
 from equiscope.models.geometry import LayerGeometry, find_geometry
-from equiscope.report.document import build_document, with_verification
+from equiscope.report.document import build_document, with_circuits, with_verification
 from equiscope.report.files import save_report
 from equiscope.responses import not_finite
 from equiscope.rotation_scale import FamilyLink, find_rotation_scale_families
@@ -361,8 +361,12 @@ class _Survey:
                 self.whole_px,
                 on_step,
             )
-            # A finished run that is given again keeps what `verify` found since.
-            save_report(self.folder, with_verification(document, load_verification(self.folder)))
+            # A finished run that is given again keeps what `verify` and `circuits` found since.
+            document = with_verification(document, load_verification(self.folder))
+            circuits = load_circuits(self.folder)
+            if circuits is not None:
+                document = with_circuits(document, circuits.confirmations)
+            save_report(self.folder, document)
         self.manifest["is_complete"] = True
         write_json(self.folder / "run.json", self.manifest)
 

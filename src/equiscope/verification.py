@@ -30,7 +30,7 @@ from equiscope.significance import (
     percentile_interval,
 )
 from equiscope.stimuli.synthetic import SyntheticStimulus, catalogue, render
-from equiscope.store import SCHEMA_VERSION, Run, read_json, write_json
+from equiscope.store import SCHEMA_VERSION, Run, read_geometries, read_json, write_json
 from equiscope.transforms import invert_contrast
 
 __all__ = ["FamilyVerification", "MemberVerification", "load_verification", "verify_run"]
@@ -169,7 +169,7 @@ def verify_run(
             f"{model.name} has other weights than the network of {run.folder} "
             f"({run.manifest['model']['name']}): give the network and the weights that were surveyed"
         )
-    geometries = {entry["layer"]: _geometry(entry) for entry in run.manifest["geometry"]}
+    geometries = read_geometries(run.manifest)
     found: dict[tuple[str, str], FamilyVerification] = {}
     for layer, geometry in geometries.items():
         own = [f for f in run.families if f.layer == layer]
@@ -215,15 +215,6 @@ def load_verification(folder: str | Path) -> tuple[FamilyVerification, ...]:
 
 def _numbers(entry: dict[str, Any]) -> dict[str, Any]:
     return {key: nan if value is None else value for key, value in entry.items()}
-
-
-def _geometry(entry: dict[str, Any]) -> LayerGeometry:
-    """Geometry as a run's manifest words it."""
-    pairs = {
-        key: tuple(nan if part is None else part for part in entry[key])
-        for key in ("stride_px", "receptive_field_px", "centre_px")
-    }
-    return LayerGeometry(**(entry | pairs))
 
 
 def _record(

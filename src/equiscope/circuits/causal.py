@@ -1,4 +1,4 @@
-"""Causal check: zero a circuit, replace it by its template, or by the template at a wrong pose, and watch the family."""
+"""Causal check: zero a circuit, or replace it by its template, also at a wrong pose, and watch the family."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ _CONDITIONS = ("zeroed", "template", "wrong_pose")
 class CausalCheck:
     """What interventions on one circuit do to the target family, on held-out stimuli turned through a full circle.
 
-    Each figure is the mean over members of the correlation, over stimuli and angles, of the member's responses after the
-    intervention with those before it, with its 95 % bootstrap interval over photographs.
+    Each figure is the mean over members of the correlation, over stimuli and angles, of the member's responses after
+    the intervention with those before it, with its 95 % bootstrap interval over photographs.
 
     Attributes
     ----------
@@ -78,8 +78,8 @@ def check_circuits(
 ) -> tuple[CausalCheck, ...]:
     """Intervene on circuits between two layers that a linear path joins.
 
-    The target's responses before its rectifier change by the changed weights times the source's rectified responses: exact
-    where nothing on the path had to be linearised, and to first order elsewhere.
+    The target's responses before its rectifier change by the changed weights times the source's rectified responses:
+    exact where nothing on the path had to be linearised, and to first order elsewhere.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def check_circuits(
             for name, kernels in zip(_CONDITIONS, (0 * tied.raw, tied.tied, away.tied), strict=True):
                 change = np.einsum("pguyx,vuyx->pgv", below[:, :, place], kernels - tied.raw, optimize=True)
                 figures |= _compare(name, before, before + change, draws)
-            checks.append(CausalCheck(circuit, **figures, n_stimuli=len(image)))  # type: ignore[arg-type]
+            checks.append(CausalCheck(circuit, **figures, n_stimuli=len(image)))
     return tuple(checks)
 
 
@@ -150,7 +150,7 @@ def _record(
     window: tuple[NDArray[np.int64], NDArray[np.int64]],
     centre: tuple[int, int],
 ) -> tuple[Floats, Floats]:
-    """Rectified source responses under the kernel, (stimulus, angle, source, y, x), and the targets', (stimulus, angle, target)."""
+    """Record rectified source responses under the kernel, (stimulus, angle, source, y, x), and those of the targets."""
     rows, columns = (torch.as_tensor(part) for part in window)
 
     def read(layer: str, output: Tensor) -> Tensor:
@@ -180,7 +180,9 @@ def _compare(name: str, before: Floats, after: Floats, draws: Floats) -> dict[st
     with np.errstate(invalid="ignore", divide="ignore"):
         spread = (xx - mean_x**2) * (yy - mean_y**2)
         # A member that an intervention silences keeps nothing of its tuning.
-        correlation = np.where(spread > 1e-12 * xx**2, (xy - mean_x * mean_y) / np.sqrt(np.maximum(spread, 1e-300)), 0.0)
+        correlation = np.where(
+            spread > 1e-12 * xx**2, (xy - mean_x * mean_y) / np.sqrt(np.maximum(spread, 1e-300)), 0.0
+        )
         correlation = np.where(xx - mean_x**2 > 0, correlation, np.nan)
     mean = np.nanmean(correlation, axis=1)
     low, high = percentile_interval(mean[1:])

@@ -106,7 +106,9 @@ def characters(source: End, target: End, orders: Ints) -> tuple[Floats, NDArray[
     tuple
         Harmonics (angle, hue), shape (character, 2), and which function may go with which, shape (function, character).
     """
-    over_angle = range(-_ANGULAR, _ANGULAR + 1) if source.angles is not None and target.angles is not None else (0,)
+    over_angle = (
+        range(-_ANGULAR, _ANGULAR + 1) if source.angles is not None and target.angles is not None else (0,)
+    )
     over_hue = range(-_HUE, _HUE + 1) if source.hues is not None and target.hues is not None else (0,)
     chosen = np.array([(c, p) for c in over_angle for p in over_hue], dtype=float)
     is_allowed = np.ones((len(orders), len(chosen)), bool)

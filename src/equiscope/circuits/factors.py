@@ -77,8 +77,8 @@ def find_factors(pair: LayerPair, target: End, *, n_draws: int = 200, seed: int 
     """Factorise the inputs of a family that turns.
 
     Each source unit has one kernel onto the family, the mean over members of the kernels turned back to pose 0. These
-    kernels, split into what excites and what inhibits, are factorised into non-negative loadings and patterns; how many,
-    is decided by the error on members that took no part.
+    kernels, split into what excites and what inhibits, are factorised into non-negative loadings and patterns; how
+    many, is decided by the error on members that took no part.
 
     Parameters
     ----------
@@ -91,8 +91,8 @@ def find_factors(pair: LayerPair, target: End, *, n_draws: int = 200, seed: int 
 
     References
     ----------
-    Lee and Seung, "Learning the parts of objects by non-negative matrix factorization", Nature 401 (1999) 788; Cammarata
-    et al., "Curve Circuits" (2021), for factors of weights.
+    Lee and Seung, "Learning the parts of objects by non-negative matrix factorization", Nature 401 (1999) 788;
+    Cammarata et al., "Curve Circuits" (2021), for factors of weights.
     """
     if target.angles is None or target.size < 4:
         return None
@@ -102,7 +102,7 @@ def find_factors(pair: LayerPair, target: End, *, n_draws: int = 200, seed: int 
     anything = End("", pair.weights.source, everything[:1], None, None)
     is_allowed = characters(anything, target, orders)[1].any(1)
     weights = pair.coefficients(target.channels, everything)
-    n, n_units, n_functions = weights.shape
+    n, n_units, _ = weights.shape
     rng = np.random.default_rng(seed)
     tie = tie_invariant(
         weights.reshape(n, 1, -1),

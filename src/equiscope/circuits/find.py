@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import nan
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +15,14 @@ from equiscope.circuits.harmonics import KernelBasis, fitted_basis
 from equiscope.circuits.paths import ExpandedWeights
 from equiscope.circuits.ties import Tie, permutations, predict, tie_equivariant, tie_invariant
 from equiscope.families import Family, Unit
-from equiscope.significance import bootstrap_weights, family_q_values, percentile_interval
+from equiscope.significance import bootstrap_weights, family_q_values
 
 __all__ = ["Circuit", "LayerPair", "Tied", "find_circuits", "tie_circuit"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Complex = NDArray[np.complex128]
+Reals = NDArray[np.floating[Any]]
 
 # Below this many members on the side that is left out, the null is so wide that little can be told.
 SMALL = 5
@@ -129,14 +131,16 @@ class _Candidate:
 class LayerPair:
     """Expanded weights between two layers, in coefficients that turn, and the units at both ends."""
 
-    def __init__(self, weights: ExpandedWeights, families: Sequence[Family], units: Sequence[Unit]) -> None:
+    def __init__(
+        self, weights: ExpandedWeights, families: Sequence[Family], units: Sequence[Unit], most_order: int = 9
+    ) -> None:
         self.weights = weights
         n_target, n_source = weights.weights.shape[:2]
         self.kernels = weights.weights.reshape(n_target, n_source, -1)
         rng = np.random.default_rng(0)
         chosen = rng.integers(0, n_target, _N_SAMPLE), rng.integers(0, n_source, _N_SAMPLE)
         self._sample = self.kernels[chosen].astype(np.float64)
-        self.basis: KernelBasis = fitted_basis(weights.cells(), self._sample)
+        self.basis: KernelBasis = fitted_basis(weights.cells(), self._sample, most=most_order)
         self.energy = (self.kernels.astype(np.float64) ** 2).sum(2)
         self.mean_energy = float(self.energy.mean())
         self.units = units
@@ -199,8 +203,7 @@ def find_circuits(
     for group in (from_units, to_units):
         circuits += [c for c in _judge(group, false_discovery_rate) if _is_kept(c)]
     for transformation in ("reflection", "contrast"):
-        for group in _between_pairs(pair, transformation):
-            circuits += [c for c in _judge(group, false_discovery_rate) if _is_kept(c)]
+        circuits += _between_pairs(pair, transformation, false_discovery_rate)
     return tuple(circuits)
 
 
@@ -278,21 +281,23 @@ def _between_families(
     rotation_class = f"{source.rotation}→{target.rotation}" if has_angle else ""
     hue_class = f"{source.hue}→{target.hue}" if has_hue and source.hue and target.hue else ""
     alternatives: list[tuple[str, float]] = []
-    if source.angles is not None and target.angles is not None:
+    # A class with less freedom explains nothing where this one does not stand out at all.
+    if source.angles is not None and target.angles is not None and _stands_out(tie):
         for name, simpler in _simpler_ties(pair, source, target, draws):
             alternatives.append((name, float(simpler.r2[0])))
             if _is_as_good(simpler, tie):
                 rotation_class, tie = name, simpler
-    if has_angle and has_hue:
-        transformation = "hue-rotation"
-    else:
-        transformation = "rotation" if has_angle else "hue"
-    return _candidate(pair, source, target, tie, 0, transformation, rotation_class, hue_class, tuple(alternatives))
+    transformation = "hue-rotation" if has_angle and has_hue else "rotation" if has_angle else "hue"
+    return _candidate(
+        pair, source, target, tie, 0, transformation, rotation_class, hue_class, tuple(alternatives)
+    )
 
 
-def _simpler_ties(
-    pair: LayerPair, source: End, target: End, draws: Ints
-) -> list[tuple[str, Tie]]:
+def _stands_out(tie: Tie) -> bool:
+    return bool(tie.r2[0] > np.quantile(tie.null, 0.5))
+
+
+def _simpler_ties(pair: LayerPair, source: End, target: End, draws: Ints) -> list[tuple[str, Tie]]:
     """Ties in which one end's pose makes no difference."""
     still_source = replace(source, angles=None, stabiliser=((0.0, 0.0),)) if source.hues is None else None
     found = []
@@ -302,7 +307,12 @@ def _simpler_ties(
             (
                 "invariant→equivariant",
                 tie_equivariant(
-                    problem.weights, problem.phases, problem.inputs, problem.outputs, draws, problem.is_allowed
+                    problem.weights,
+                    problem.phases,
+                    problem.inputs,
+                    problem.outputs,
+                    draws,
+                    problem.is_allowed,
                 ),
             )
         )
@@ -326,9 +336,9 @@ def _is_as_good(simpler: Tie, richer: Tie) -> bool:
         return False
     if len(simpler.residual) != len(richer.residual):
         return bool(simpler.r2[0] >= richer.r2[0] - _WORTH_HAVING)
-    draws = bootstrap_weights(np.arange(len(simpler.energy)), 500, np.random.default_rng(0))
+    draws = bootstrap_weights(np.arange(len(simpler.energy)), 200, np.random.default_rng(0))
     gain = (simpler.residual - richer.residual)[:, 0]
-    low, _ = percentile_interval((draws @ gain) / (draws @ simpler.energy[:, 0]))
+    low = np.quantile((draws @ gain) / (draws @ simpler.energy[:, 0]), 0.025)
     return bool(low <= 0 or simpler.r2[0] >= richer.r2[0] - _WORTH_HAVING)
 
 
@@ -375,7 +385,9 @@ def _candidate(
 
 
 def _unit_ends(pair: LayerPair, layer: str, channels: Ints) -> list[End]:
-    return [End(f"{layer}:{c}", layer, np.array([c]), None, None, rotation="invariant") for c in channels.tolist()]
+    return [
+        End(f"{layer}:{c}", layer, np.array([c]), None, None, rotation="invariant") for c in channels.tolist()
+    ]
 
 
 def _from_units(pair: LayerPair, target: End, n_draws: int, rng: np.random.Generator) -> list[_Candidate]:
@@ -386,7 +398,9 @@ def _from_units(pair: LayerPair, target: End, n_draws: int, rng: np.random.Gener
     phases = np.exp(1j * np.outer(target.angles, pair.basis.orders))
     _, is_allowed = characters(_unit_ends(pair, "", channels[:1])[0], target, pair.basis.orders)
     weights = pair.coefficients(target.channels, channels)
-    tie = tie_invariant(weights, phases, permutations(target.size, n_draws, rng), is_allowed.any(1))
+    tie = tie_invariant(
+        weights, phases, permutations(target.size, n_draws, rng), np.asarray(is_allowed.any(1))
+    )
     return [
         _candidate(pair, end, target, tie, i, "rotation", "invariant→equivariant")
         for i, end in enumerate(_unit_ends(pair, pair.weights.source, channels))
@@ -401,7 +415,9 @@ def _to_units(pair: LayerPair, source: End, n_draws: int, rng: np.random.Generat
     phases = np.exp(1j * np.outer(source.angles, pair.basis.orders))
     _, is_allowed = characters(source, _unit_ends(pair, "", channels[:1])[0], pair.basis.orders)
     weights = pair.coefficients(channels, source.channels).swapaxes(0, 1)
-    tie = tie_invariant(weights, phases, permutations(source.size, n_draws, rng), is_allowed.any(1))
+    tie = tie_invariant(
+        weights, phases, permutations(source.size, n_draws, rng), np.asarray(is_allowed.any(1))
+    )
     return [
         _candidate(pair, source, end, tie, i, "rotation", "equivariant→invariant")
         for i, end in enumerate(_unit_ends(pair, pair.weights.target, channels))
@@ -411,7 +427,7 @@ def _to_units(pair: LayerPair, source: End, n_draws: int, rng: np.random.Generat
 # Reflection and contrast: families of two ---------------------------------------------------------------------------
 
 
-def _mirrored(pair: LayerPair, kernels: Floats) -> Floats | None:
+def _mirrored(pair: LayerPair, kernels: Reals) -> Reals | None:
     """Mirror kernels left to right; None where their cells do not mirror onto each other."""
     x_px = pair.weights.x_px
     if np.abs(x_px + x_px[::-1]).max() > _MIRROR_TOLERANCE_PX:
@@ -421,96 +437,124 @@ def _mirrored(pair: LayerPair, kernels: Floats) -> Floats | None:
     return grid[..., ::-1].reshape(shape)
 
 
-def _between_pairs(pair: LayerPair, transformation: str) -> list[list[_Candidate]]:
-    """Pairs of units, with each other and with units that the transformation leaves as they are."""
+def _between_pairs(pair: LayerPair, transformation: str, false_discovery_rate: float) -> list[Circuit]:
+    """Pairs of units, with each other and with units that the transformation leaves as they are.
 
-    def pairs_of(layer: str) -> list[Family]:
-        return [f for f in pair.families if (f.layer, f.transformation) == (layer, transformation) and f.size == 2]
-
-    sources, targets = pairs_of(pair.weights.source), pairs_of(pair.weights.target)
+    Each member's weights are told from its partner's alone: R² is the share of their energy along the partner's
+    transformed weights, negative where they point away. The null are partners from other pairs.
+    """
     changed = pair.kernels if transformation == "contrast" else _mirrored(pair, pair.kernels)
     if changed is None:
         return []
 
-    def ends(families: Sequence[Family]) -> list[End]:
-        return [End(f.id, f.layer, f.channels, None, None) for f in families]
+    def pairs_of(layer: str) -> list[End]:
+        return [
+            End(f.id, f.layer, f.channels, None, None)
+            for f in pair.families
+            if (f.layer, f.transformation) == (layer, transformation) and f.size == 2
+        ]
 
-    kinds = ("invariant→equivariant", "equivariant→invariant", "equivariant→equivariant")
-    groups: list[list[_Candidate]] = []
-    for kind in kinds:
-        group: list[_Candidate] = []
-        source_side = _unit_ends_of(pair, pair.weights.source, transformation) if kind.startswith("inv") else ends(sources)
-        target_side = _unit_ends_of(pair, pair.weights.target, transformation) if kind.endswith("→invariant") else ends(targets)
-        if kind == "equivariant→invariant":
-            # Seen from the source: its two members are rows, each target a block of its own.
-            for target in target_side:
-                rows = pair.kernels[target.channels[0]]
-                rows_changed = changed[target.channels[0]]
-                group += _compare_partners(
-                    pair, source_side, rows, rows_changed, transformation, kind, lambda s, t=target: (s, t)
-                )
-        else:
-            for source in source_side:
-                swapped = source.channels[::-1]
-                rows = pair.kernels[:, source.channels].reshape(len(pair.kernels), -1)
-                rows_changed = changed[:, swapped].reshape(len(changed), -1)
-                group += _compare_partners(
-                    pair, target_side, rows, rows_changed, transformation, kind, lambda t, s=source: (s, t)
-                )
-        groups.append(group)
-    return groups
+    def units_of(layer: str) -> list[End]:
+        channels = invariant_units(pair.units, layer, transformation)
+        return [End(f"{layer}:{c}", layer, np.array([c]), None, None) for c in channels.tolist()]
+
+    pairs_in, pairs_out = pairs_of(pair.weights.source), pairs_of(pair.weights.target)
+    n_target = len(pair.kernels)
+
+    def incoming(kernels: Reals, channels: Ints) -> Reals:
+        return kernels[:, channels].reshape(n_target, -1)
+
+    blocks = {
+        "invariant→equivariant": (
+            pairs_out,
+            units_of(pair.weights.source),
+            lambda end: (incoming(pair.kernels, end.channels), incoming(changed, end.channels)),
+        ),
+        "equivariant→equivariant": (
+            pairs_out,
+            pairs_in,
+            lambda end: (incoming(pair.kernels, end.channels), incoming(changed, end.channels[::-1])),
+        ),
+        "equivariant→invariant": (
+            pairs_in,
+            units_of(pair.weights.target),
+            lambda end: (pair.kernels[end.channels[0]], changed[end.channels[0]]),
+        ),
+    }
+    circuits = []
+    for kind, (partners, others, rows_of) in blocks.items():
+        if len(partners) >= 3 and others:
+            circuits += _judge_pairs(
+                pair, transformation, kind, partners, others, rows_of, false_discovery_rate
+            )
+    return circuits
 
 
-def _unit_ends_of(pair: LayerPair, layer: str, transformation: str) -> list[End]:
-    channels = invariant_units(pair.units, layer, transformation)
-    return [End(f"{layer}:{c}", layer, np.array([c]), None, None) for c in channels.tolist()]
-
-
-def _compare_partners(
+def _judge_pairs(
     pair: LayerPair,
-    partners: Sequence[End],
-    rows: Floats,
-    rows_changed: Floats,
     transformation: str,
     kind: str,
-    ends: object,
-) -> list[_Candidate]:
-    """Compare the weights of each pair's first member with the transformed ones of its second, and of other pairs'.
-
-    ``rows``: weights of every unit, shape (unit, cell); ``rows_changed``: the same, transformed.
-    """
-    if len(partners) < 3:
-        return []
-    first, second = (np.array([p.channels[i] for p in partners]) for i in (0, 1))
-    x, y = rows[first].astype(float), rows_changed[second].astype(float)
-    inner = x @ y.T
-    of_x, of_y = (x**2).sum(1), (y**2).sum(1)
-    # Each member told from the other alone: the share of its energy along the other's direction, signed.
-    with np.errstate(invalid="ignore", divide="ignore"):
-        cosine = inner / np.sqrt(of_x[:, None] * of_y[None])
-    r2_all = np.where(cosine > 0, cosine**2, -(cosine**2))
+    partners: Sequence[End],
+    others: Sequence[End],
+    rows_of: Callable[[End], tuple[Reals, Reals]],
+    rate: float,
+) -> list[Circuit]:
+    """Compare partners for each end at the other side; ``rows_of`` gives every unit's weights, and them transformed."""
     n = len(partners)
-    found = []
-    for i, partner in enumerate(partners):
-        null = np.concatenate([np.delete(r2_all[i], i), np.delete(r2_all[:, i], i)])
-        null = null[np.isfinite(null)]
-        r2 = r2_all[i, i]
-        if not len(null) or not np.isfinite(r2):
+    first, second = (np.array([p.channels[i] for p in partners]) for i in (0, 1))
+    off = ~np.eye(n, dtype=bool)
+    r2, nulls = [], []
+    for other in others:
+        plain, transformed = rows_of(other)
+        x, y = plain[first].astype(np.float64), transformed[second].astype(np.float64)
+        size = np.sqrt((x**2).sum(1)[:, None] * (y**2).sum(1)[None])
+        cosine = (x @ y.T) / np.maximum(size, 1e-30)
+        share = np.sign(cosine) * cosine**2
+        r2.append(share.diagonal())
+        # Partners from other pairs, on either side, in an order that differs between pairs.
+        strangers = np.concatenate([share.T[off].reshape(n, n - 1), share[off].reshape(n, n - 1)], axis=1)
+        nulls.append(np.stack([np.roll(row, 7 * i) for i, row in enumerate(strangers)]))
+    found, null = np.stack(r2), np.stack(nulls)  # (other, partner), (other, partner, draw)
+    spread = np.maximum(null.std(2), 1e-3)
+    deviation = (found - null.mean(2)) / spread
+    null_deviation = (null - null.mean(2, keepdims=True)) / spread[..., None]
+    q_values = family_q_values(
+        deviation.ravel().tolist(), list(null_deviation.reshape(-1, null.shape[2]).T)
+    ).reshape(found.shape)
+    circuits = []
+    for i, j in zip(*np.nonzero((q_values <= rate) & (found > 0)), strict=True):
+        ends = (partners[j], others[i]) if kind.endswith("→invariant") else (others[i], partners[j])
+        share_of, strength = pair.describe(ends[0].channels, ends[1].channels)
+        if strength < _LEAST_STRENGTH:
             continue
-        source, target = ends(partner)  # type: ignore[operator]
-        share, strength = pair.describe(source.channels, target.channels)
-        rolled = np.roll(null, 7 * i)  # so that one draw does not hold one stranger throughout
-        circuit = Circuit(
-            id=f"{source.id}>{target.id}", source=source.id, target=target.id,
-            source_layer=source.layer, target_layer=target.layer, transformation=transformation,
-            rotation_class="", hue_class="", pair_class=kind, n_source=source.size, n_target=target.size,
-            is_small=True, r2=float(r2), r2_low=nan, r2_high=nan,
-            r2_null_95=float(np.quantile(null, 0.95)), r2_null_99=float(np.quantile(null, 0.99)),
-            p_value=float((1 + (null >= r2).sum()) / (1 + len(null))), q_value=nan,
-            energy_share=share, strength=strength,
-        )  # fmt: skip
-        found.append(_Candidate(circuit, rolled))
-    return found if n >= 3 else []
+        null_95, null_99 = np.quantile(null[i, j], (0.95, 0.99))
+        n_as_good = int((null[i, j] >= found[i, j]).sum())
+        circuits.append(
+            Circuit(
+                id=f"{ends[0].id}>{ends[1].id}",
+                source=ends[0].id,
+                target=ends[1].id,
+                source_layer=ends[0].layer,
+                target_layer=ends[1].layer,
+                transformation=transformation,
+                rotation_class="",
+                hue_class="",
+                pair_class=kind,
+                n_source=ends[0].size,
+                n_target=ends[1].size,
+                is_small=True,
+                r2=float(found[i, j]),
+                r2_low=nan,
+                r2_high=nan,
+                r2_null_95=float(null_95),
+                r2_null_99=float(null_99),
+                p_value=(1 + n_as_good) / (1 + null.shape[2]),
+                q_value=float(q_values[i, j]),
+                energy_share=share_of,
+                strength=strength,
+            )
+        )
+    return circuits
 
 
 # What one circuit looks like ----------------------------------------------------------------------------------------
@@ -565,8 +609,10 @@ def tie_circuit(pair: LayerPair, source: End, target: End, *, wrong_pose: bool =
     rows_end, columns_end = (source, target) if problem.is_transposed else (target, source)
     if wrong_pose:
         order = max(len({angle for _, angle in rows_end.stabiliser}), 1)
-        turned = _problem(pair, source, _turned(target, np.pi / order)) if not problem.is_transposed else _problem(
-            pair, _turned(source, np.pi / order), target
+        turned = (
+            _problem(pair, source, _turned(target, np.pi / order))
+            if not problem.is_transposed
+            else _problem(pair, _turned(source, np.pi / order), target)
         )
         design = turned.inputs[None] * turned.outputs.conj()[:, None]
         tied = np.einsum("vuc,ck->vuk", design, template) * turned.phases.conj()[:, None]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from equiscope.bank import cut_stimuli
@@ -37,8 +39,9 @@ def gradient_weights(
 ) -> list[ExpandedWeights]:
     """Linearise the network between layers at real stimuli: by how much each source unit moves each target unit.
 
-    Rectifiers, pools and normalisations act as they do on each stimulus; the gradients of a target unit's response with
-    respect to the sources, before their rectifiers, are averaged over its strongest stimuli of both halves of the images.
+    Rectifiers, pools and normalisations act as they do on each stimulus; the gradients of a target unit's response
+    with respect to the sources, before their rectifiers, are averaged over its strongest stimuli of both halves of the
+    images.
 
     Parameters
     ----------
@@ -64,7 +67,9 @@ def gradient_weights(
         If the target sees the whole image.
     """
     if target.is_global:
-        raise EquiscopeError(f"layer {target.layer!r} sees the whole image, so its weights have no centre: leave it out")
+        raise EquiscopeError(
+            f"layer {target.layer!r} sees the whole image, so its weights have no centre: leave it out"
+        )
     size_px = target.patch_px
     row, column = target.position_in_patch(size_px)
     per_half = max(1, n_stimuli // 2)
@@ -119,7 +124,11 @@ def gradient_weights(
             for axis in (0, 1)
         )
         step = float(x_px[1] - x_px[0]) if len(x_px) > 1 else float(geometry.stride_px[0])
-        found.append(ExpandedWeights(geometry.layer, target.layer, mean, y_px, x_px, step, (LINEARISED,)))
+        found.append(
+            ExpandedWeights(
+                geometry.layer, target.layer, mean.astype(np.float32), y_px, x_px, step, (LINEARISED,)
+            )
+        )
     return found
 
 
@@ -137,7 +146,7 @@ def _coarse(maps: Tensor) -> Tensor:
     return F.avg_pool2d(padded, blocks, divisor_override=1)
 
 
-def _coarse_places(places: np.ndarray) -> np.ndarray:
+def _coarse_places(places: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """Places of the blocks' middles, px."""
     block = _block(len(places))
     step = places[1] - places[0] if len(places) > 1 else 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import factorial, pi, sqrt
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +38,7 @@ class KernelBasis:
     analyse: Complex
     synthesise: Complex
 
-    def coefficients(self, kernels: Floats) -> Complex:
+    def coefficients(self, kernels: NDArray[np.floating[Any]]) -> Complex:
         """Coefficients of kernels, shape (..., cell) to (..., function)."""
         return np.asarray(kernels @ self.analyse.T)
 
@@ -94,7 +95,7 @@ def rotating_basis(cells: Floats, order: int | None = None, width: float | None 
     return KernelBasis(np.array(orders), analyse, synthesise)
 
 
-def fitted_basis(cells: Floats, kernels: Floats, missed: float = 0.02) -> KernelBasis:
+def fitted_basis(cells: Floats, kernels: Floats, missed: float = 0.03, most: int = 9) -> KernelBasis:
     """Make the smallest such basis that misses no more than a share of the energy of some kernels.
 
     Kernels behind a pool are smooth, so that far fewer functions than cells hold them.
@@ -106,13 +107,15 @@ def fitted_basis(cells: Floats, kernels: Floats, missed: float = 0.02) -> Kernel
     kernels
         Shape (kernel, cell).
     missed
-        That share; where it cannot be had, the full basis is given.
+        That share, where it can be had.
+    most
+        Highest order: finer detail of wide kernels differs between copies and only costs time.
     """
-    full = int(rotating_basis(cells).orders.max())
+    full = min(most, int(rotating_basis(cells).orders.max()))
     energy = float((kernels**2).sum())
     for order in range(min(3, full), full):
         basis = rotating_basis(cells, order)
         away = basis.kernels(basis.coefficients(kernels)) - kernels
         if float((away**2).sum()) <= missed * energy:
             return basis
-    return rotating_basis(cells)
+    return rotating_basis(cells, full)

@@ -176,7 +176,11 @@ def _own_leaves(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Yield the user's own modules without parameters and children: torch's are known by their functions."""
     for name, part in module.named_modules():
         is_leaf = not any(True for _ in part.children())
-        if is_leaf and not any(True for _ in part.parameters()) and not type(part).__module__.startswith("torch."):
+        if (
+            is_leaf
+            and not any(True for _ in part.parameters())
+            and not type(part).__module__.startswith("torch.")
+        ):
             yield name, part
 
 
@@ -244,7 +248,7 @@ def measure_gains(model: Model, images: Tensor, target: str) -> Gains:
 
 
 def _is_local_nonlinearity_quiet(module: nn.Module, x: Tensor) -> bool:
-    """The check on a small corner of real input, with the module called past its hooks and past any mode."""
+    """Check on a small corner of real input, with the module called past its hooks and past any mode."""
     with torch._C.DisableTorchFunction():
         return _is_local_nonlinearity(_Bare(module), x[:2, :, :8, :8].detach().clone())
 
@@ -291,7 +295,9 @@ def expanded_weights(
     """
     if source.is_global or target.is_global:
         name = source.layer if source.is_global else target.layer
-        raise EquiscopeError(f"layer {name!r} sees the whole image, so its weights have no centre: leave it out")
+        raise EquiscopeError(
+            f"layer {name!r} sees the whole image, so its weights have no centre: leave it out"
+        )
     gains = gains or Gains()
     size_px = target.patch_px
     row, column = target.position_in_patch(size_px)
@@ -299,7 +305,9 @@ def expanded_weights(
     with torch.no_grad():
         shape = run_to(model, torch.zeros(1, 3, size_px, size_px), source.layer, {}).shape[1:]
     if shape[0] != source.n_channels:
-        raise EquiscopeError(f"layer {source.layer!r} gave {shape[0]} channels, its geometry says {source.n_channels}")
+        raise EquiscopeError(
+            f"layer {source.layer!r} gave {shape[0]} channels, its geometry says {source.n_channels}"
+        )
 
     def pass_through(leaf: Tensor, n_images: int) -> Tensor:
         hooks: dict[str, Callable[..., Any]] = {
@@ -337,20 +345,24 @@ def expanded_weights(
             (slope,) = torch.autograd.grad(centre[:, start : start + n].diagonal().sum(), leaf)
         kernels[start : start + n] = slope.cpu().numpy()
     if not kernels.any():
-        raise EquiscopeError(f"no path leads from {source.layer} to {target.layer}: no weight joins their units")
+        raise EquiscopeError(
+            f"no path leads from {source.layer} to {target.layer}: no weight joins their units"
+        )
     y_px, x_px = (
         source.centre_px[axis] + source.stride_px[axis] * np.arange(shape[1 + axis]) - (size_px - 1) / 2
         for axis in (0, 1)
     )
     used = (kernels != 0).any((0, 1))
-    rows, columns = np.flatnonzero(used.any(1)), np.flatnonzero(used.any(0))
-    rows, columns = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    rows, columns = (
+        slice(int(there[0]), int(there[-1]) + 1)
+        for there in (np.flatnonzero(used.any(1)), np.flatnonzero(used.any(0)))
+    )
     return ExpandedWeights(
         source.layer,
         target.layer,
         np.ascontiguousarray(kernels[:, :, rows, columns]),
-        y_px[rows],
-        x_px[columns],
+        np.asarray(y_px[rows], dtype=np.float64),
+        np.asarray(x_px[columns], dtype=np.float64),
         float(source.stride_px[0]),
         tuple(mode.replaced),
     )
@@ -394,7 +406,9 @@ def _check_path(
     with torch.enable_grad():
         output = pass_through(leaf, n)
     if not output.requires_grad:
-        raise EquiscopeError(f"no gradient leads from {target} back to {source}: something on the path detaches it")
+        raise EquiscopeError(
+            f"no gradient leads from {target} back to {source}: something on the path detaches it"
+        )
     if not away <= _TOLERANCE * size:
         raise EquiscopeError(
             f"the path from {source} to {target} is not linear beyond rectifiers, max-pools and normalisations "

@@ -26,9 +26,27 @@ from equiscope.errors import EquiscopeError
 from equiscope.models import Model
 from equiscope.models.geometry import LayerGeometry
 from equiscope.stimuli import ImageSet
-from equiscope.store import SCHEMA_VERSION, Run, load_examples, read_json, write_atomically, write_json
+from equiscope.store import (
+    SCHEMA_VERSION,
+    Run,
+    layer_path,
+    load_examples,
+    read_geometries,
+    read_json,
+    write_atomically,
+    write_json,
+)
 
-__all__ = ["Circuits", "Confirmation", "LayerPairSummary", "Skipped", "load_circuits", "recover_circuits", "write_graph"]
+__all__ = [
+    "Circuits",
+    "Confirmation",
+    "LayerPairSummary",
+    "Skipped",
+    "load_circuits",
+    "recover_circuits",
+    "weights_path",
+    "write_graph",
+]
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 
@@ -38,6 +56,8 @@ _N_GAIN_IMAGES = 12
 # Circuits whose weights are kept to be drawn, for each family: the strongest that lead to it, and from it.
 _DRAWN_IN, _DRAWN_OUT = 4, 2
 _CHECKED = 40
+# Highest order of kernels: mean gradients over few stimuli carry less detail than weights.
+_ORDER = {"expanded": 9, "gradient": 5}
 
 
 @dataclass(frozen=True)
@@ -169,7 +189,7 @@ def recover_circuits(
             f"{images.name} holds other images than those of {run.folder} ({run.manifest['images']['name']}): "
             "give the images that were surveyed"
         )
-    geometries = {entry["layer"]: read_geometry(entry) for entry in run.manifest["geometry"]}
+    geometries = read_geometries(run.manifest)
     layers = list(geometries)
     if len(layers) < 2:
         raise EquiscopeError(
@@ -211,14 +231,18 @@ def recover_circuits(
                 )
             share = (time.perf_counter() - started) / max(len(gradients), 1)
             weights += [("gradient", own, share) for own in gradients]
-        reached = {own.source for _, own, _ in weights} | {entry.source for entry in skipped if entry.target == target}
-        why = "no path leads from one to the other" if images is not None else (
-            "other surveyed layers lie between them, and without images gradients cannot be taken"
+        reached = {own.source for _, own, _ in weights} | {
+            entry.source for entry in skipped if entry.target == target
+        }
+        why = (
+            "no path leads from one to the other"
+            if images is not None
+            else ("other surveyed layers lie between them, and without images gradients cannot be taken")
         )
         skipped += [Skipped(source, target, why) for source in layers[:index] if source not in reached]
         for path, own, seconds in weights:
             started = time.perf_counter()
-            pair = LayerPair(own, run.families, run.units)
+            pair = LayerPair(own, run.families, run.units, _ORDER[path])
             with progress(f"circuits {own.source} to {target}", 3) as on_step:
                 circuits = find_circuits(
                     pair, n_draws=n_draws, false_discovery_rate=false_discovery_rate, seed=seed
@@ -243,7 +267,9 @@ def recover_circuits(
                             np.asarray(images.groups, dtype=np.int64),
                         )  # fmt: skip
                 on_step(1)
-            between = [c for c in circuits if ":" not in c.source and ":" not in c.target and not c.pair_class]
+            between = [
+                c for c in circuits if ":" not in c.source and ":" not in c.target and not c.pair_class
+            ]
             pairs.append(
                 LayerPairSummary(
                     own.source, target, path, own.linearised, pair.energy_outside(), len(between),
@@ -262,15 +288,6 @@ def recover_circuits(
     return result
 
 
-def read_geometry(entry: dict[str, Any]) -> LayerGeometry:
-    """Geometry of a layer as a run's manifest words it."""
-    pairs = {
-        key: tuple(nan if part is None else part for part in entry[key])
-        for key in ("stride_px", "receptive_field_px", "centre_px")
-    }
-    return LayerGeometry(**(entry | pairs))
-
-
 def _sample(images: ImageSet) -> torch.Tensor:
     """Return a dozen images of one size, from all over the set."""
     step = max(1, len(images) // (4 * _N_GAIN_IMAGES))
@@ -285,7 +302,7 @@ def _is_checked(circuit: Circuit) -> bool:
 
 
 def _drawn(circuits: Iterable[Circuit]) -> list[Circuit]:
-    """The strongest symmetric circuits into and out of each end."""
+    """Choose the strongest symmetric circuits into and out of each end."""
     symmetric = sorted(
         (c for c in circuits if c.is_symmetric and not c.pair_class), key=lambda c: -c.r2 * c.energy_share
     )
@@ -336,14 +353,14 @@ def _save_weights(
             arrays[f"{index}:{name}"] = getattr(tied, name).astype(np.float16)
         for name in ("slots", "rows", "columns"):
             arrays[f"{index}:{name}"] = getattr(tied, name)
-    path = folder / _FOLDER / f"{_safe(pair.weights.source)}_{_safe(pair.weights.target)}.npz"
+    path = weights_path(folder, pair.weights.source, pair.weights.target)
     write_atomically(path, lambda stream: np.savez_compressed(stream, **arrays))  # type: ignore[arg-type]
 
 
-def _safe(layer: str) -> str:
-    from urllib.parse import quote
-
-    return quote(layer, safe="")
+def weights_path(folder: Path, source: str, target: str) -> Path:
+    """File of the weights that are drawn of the circuits between two layers."""
+    first, second = (layer_path(folder, _FOLDER, layer, "").name for layer in (source, target))
+    return folder / _FOLDER / f"{first}_{second}.npz"
 
 
 def confirm_families(run: Run, circuits: Sequence[Circuit]) -> tuple[Confirmation, ...]:

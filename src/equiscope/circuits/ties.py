@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from equiscope.significance import bootstrap_weights, percentile_interval
+from equiscope.significance import bootstrap_weights
 
 __all__ = ["Tie", "permutations", "predict", "tie_equivariant", "tie_invariant"]
 
@@ -26,8 +26,8 @@ Complex = NDArray[np.complex128]
 Bools = NDArray[np.bool_]
 
 # Ridge penalties, in members' worth of zeros; which one is chosen for a member left out, the other members tell.
-_PENALTIES = (1e-3, 0.1, 0.3, 1.0, 3.0)
-_N_RESAMPLES = 500
+_PENALTIES = (1e-3, 0.1, 0.5, 2.0)
+_N_RESAMPLES = 200
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,12 @@ def permutations(n: int, n_draws: int, rng: np.random.Generator) -> Ints:
 
 
 def _finish(residual: Floats, energy: Floats, null: Floats) -> Tie:
-    """Choose the penalty for each member by the others, and sum up; residuals have the shape (..., penalty, member, block)."""
+    """Choose each member's penalty by the others, and sum up; residuals have shape (..., penalty, member, block)."""
     r2, chosen = _explained(residual, energy)
     null_r2 = _explained(null, energy)[0] if null.size else np.zeros((0, energy.shape[1]))
     draws = bootstrap_weights(np.arange(len(energy)), _N_RESAMPLES, np.random.default_rng(0))
     with np.errstate(invalid="ignore", divide="ignore"):
-        low, high = percentile_interval(1 - (draws @ chosen) / (draws @ energy))
+        low, high = np.quantile(1 - (draws @ chosen) / (draws @ energy), (0.025, 0.975), axis=0)
     return Tie(r2, low, high, null_r2, chosen, energy)
 
 
@@ -107,7 +107,9 @@ def tie_invariant(weights: Complex, phases: Complex, draws: Ints, is_allowed: Bo
     # Inner products between members, split by how they turn: (turn, member, member, block).
     by_turn = np.stack(
         [
-            np.einsum("vbk,wbk->vwb", weights[:, :, which == m], weights[:, :, which == m].conj(), optimize=True)
+            np.einsum(
+                "vbk,wbk->vwb", weights[:, :, which == m], weights[:, :, which == m].conj(), optimize=True
+            )
             for m in range(distinct.shape[1])
         ]
     )
@@ -165,7 +167,11 @@ def tie_equivariant(
         if pattern.any():
             functions = which == index
             explained += _explained_energy(
-                weights[:, :, functions], phases[:, functions], inputs[:, pattern], outputs[:, pattern], orders
+                weights[:, :, functions],
+                phases[:, functions],
+                inputs[:, pattern],
+                outputs[:, pattern],
+                orders,
             )
     residual = (energy - explained)[..., None]
     null = residual[1:] if len(draws) else np.zeros(0)
@@ -185,15 +191,18 @@ def _explained_energy(
     identity = np.eye(inputs.shape[1])
     # Leaving out the member at pose p: (penalty, pose, character, character).
     inverse = np.linalg.inv(rest[None] + n_in * np.array(_PENALTIES)[:, None, None, None] * identity)
-    own = table[np.arange(n_out)[None], orders]  # (order, member, character, function)
+    # Single precision from here: thousands of permutations, and shares of energy need no more.
+    inverse_, gram_ = inverse.astype(np.complex64), gram.astype(np.complex64)
+    own = table.astype(np.complex64)[np.arange(n_out)[None], orders]  # (order, member, character, function)
     others = own.sum(1, keepdims=True) - own
     found = []
-    for of_penalty in inverse:
+    for of_penalty in inverse_:
         template = of_penalty[orders] @ others
-        cross = np.einsum("dvck,dvck->dv", template.conj(), own).real
-        spread = np.einsum("dvck,dvck->dv", template.conj(), gram[orders] @ template).real
-        found.append(2 * cross - spread)
-    return np.stack(found, axis=1)
+        left = 2 * own - gram_[orders] @ template
+        # Real part of the product of one with the other's conjugate, as a product of reals.
+        a, b = (part.reshape(len(orders), n_out, -1).view(np.float32) for part in (template, left))
+        found.append(np.einsum("dvx,dvx->dv", a, b))
+    return np.stack(found, axis=1).astype(np.float64)
 
 
 def predict(

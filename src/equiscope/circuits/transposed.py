@@ -57,7 +57,9 @@ class Transposed:
     q_value: float
 
 
-def find_transposed(templates: Sequence[Template], *, false_discovery_rate: float = 0.05, seed: int = 0) -> tuple[Transposed, ...]:
+def find_transposed(
+    templates: Sequence[Template], *, false_discovery_rate: float = 0.05, seed: int = 0
+) -> tuple[Transposed, ...]:
     """Compare every forward template with every backward one.
 
     A weight from u at the place x to v is, seen from v, a weight from the place -x: transposing a kernel mirrors it
@@ -73,7 +75,7 @@ def find_transposed(templates: Sequence[Template], *, false_discovery_rate: floa
     backward = [t for t in templates if not t.is_forward]
     if not forward or not backward:
         return ()
-    orders = np.empty(0)
+    orders = np.zeros(0, np.int64)
     coefficients: list[list[Complex]] = [[], []]
     for side, some in enumerate((forward, backward)):
         for template in some:
@@ -91,13 +93,23 @@ def find_transposed(templates: Sequence[Template], *, false_discovery_rate: floa
     n_drawn = 0
     for _ in range(_N_NULL):
         scrambled = b * np.exp(2j * np.pi * rng.random(b.shape))[:, :]
-        scrambled[:, orders == 0] = np.abs(b[:, orders == 0]) * rng.choice([-1, 1], (len(b), int((orders == 0).sum())))
+        scrambled[:, orders == 0] = np.abs(b[:, orders == 0]) * rng.choice(
+            [-1, 1], (len(b), int((orders == 0).sum()))
+        )
         exceeded += _best_turn(a, scrambled, orders)[0] >= cosine
         n_drawn += 1
     q_values = adjust_p_values((exceeded / (1 + n_drawn)).ravel().tolist()).reshape(cosine.shape)
     found = [
-        Transposed(forward[i].circuit, backward[j].circuit, float(cosine[i, j]), float(turn[i, j]), float(q_values[i, j]))
-        for i, j in zip(*np.nonzero((q_values <= false_discovery_rate) & (cosine >= _LEAST_COSINE)), strict=True)
+        Transposed(
+            forward[i].circuit,
+            backward[j].circuit,
+            float(cosine[i, j]),
+            float(turn[i, j]),
+            float(q_values[i, j]),
+        )
+        for i, j in zip(
+            *np.nonzero((q_values <= false_discovery_rate) & (cosine >= _LEAST_COSINE)), strict=True
+        )
     ]
     return tuple(sorted(found, key=lambda t: -t.cosine))
 

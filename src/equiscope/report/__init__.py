@@ -1,9 +1,10 @@
 """Turn a run into one HTML page that opens from disk, with no network and no server."""
 
-from equiscope.report.files import load_document, save_report, show_verification
+from equiscope.report.files import load_document, save_report, show_circuits, show_verification
 from equiscope.report.page import render_page
 from equiscope.report.schema import (
     AlternativeEntry,
+    ConfirmationEntry,
     FamilyEntry,
     ImagesEntry,
     KindsEntry,
@@ -23,6 +24,7 @@ from equiscope.report.schema import (
 
 __all__ = [
     "AlternativeEntry",
+    "ConfirmationEntry",
     "FamilyEntry",
     "ImagesEntry",
     "KindsEntry",
@@ -41,5 +43,6 @@ __all__ = [
     "load_document",
     "render_page",
     "save_report",
+    "show_circuits",
     "show_verification",
 ]

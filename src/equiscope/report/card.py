@@ -26,8 +26,9 @@ from equiscope.report.dial import (
 from equiscope.report.members import PageContext, Shown, family_period_deg, members_in_order, tuning_along
 from equiscope.report.palette import rim_colour
 from equiscope.report.planes import rotation_scale_chart, size_chart, toral_chart
-from equiscope.report.schema import FamilyEntry
+from equiscope.report.schema import ConfirmationEntry, FamilyEntry
 from equiscope.report.wording import (
+    counted,
     degrees,
     describe_symmetry,
     disagreement_text,
@@ -149,7 +150,27 @@ def _numbers(family: FamilyEntry) -> list[dict[str, Any]]:
         same = [" and ".join(str(channel) for channel in pair) for pair in family["duplicates"]]
         lines.append(line("At one pose", "; ".join(same)))
     lines.append(line("Explained by", remark or family["explained_by"] or "–"))
+    confirmation = family.get("confirmation")
+    if confirmation is not None:
+        lines.append(line("Weights", *_weights_text(family["id"], confirmation)))
     return lines
+
+
+def _weights_text(family: str, confirmation: ConfirmationEntry) -> tuple[str, str | None]:
+    """Say in how many circuits the weights turn with the family, and which of them does so most clearly."""
+    n_tested, n_symmetric = confirmation["n_tested"], confirmation["n_symmetric"]
+    if not n_tested:
+        return "no circuit could be tested", None
+    if not n_symmetric:
+        return f"turn with it in none of {counted(n_tested, 'circuit')}", None
+    best = confirmation["best_circuit"]
+    other = ""
+    if best.endswith(f">{family}"):
+        other = f" from {best.removesuffix(f'>{family}')}"
+    elif best.startswith(f"{family}>"):
+        other = f" to {best.removeprefix(f'{family}>')}"
+    r2 = f"R² {number(confirmation['best_r2'])}{other}, by chance below {number(confirmation['best_null_95'])}"
+    return f"turn with it in {n_symmetric} of {counted(n_tested, 'circuit')}", r2
 
 
 def _alternatives(family: FamilyEntry) -> list[dict[str, Any]]:

@@ -15,10 +15,12 @@ from PIL import Image
 
 import equiscope
 from equiscope.bank import cut_stimuli
+from equiscope.circuits import Confirmation
 from equiscope.examples import NO_IMAGE, Examples
 from equiscope.families import Family, Unit
 from equiscope.models.geometry import LayerGeometry
 from equiscope.report.schema import (
+    ConfirmationEntry,
     FamilyEntry,
     KindsEntry,
     LayerEntry,
@@ -31,7 +33,7 @@ from equiscope.stages import Tuning
 from equiscope.stimuli import ImageSet
 from equiscope.verification import FamilyVerification
 
-__all__ = ["build_document", "with_verification"]
+__all__ = ["build_document", "family_entry", "with_circuits", "with_verification"]
 
 # Strongest stimuli shown for each member, and the side at which they are stored, px.
 _N_PICTURES = 4
@@ -90,7 +92,7 @@ def build_document(
     entries: list[FamilyEntry] = []
     pictures: dict[tuple[str, int], PictureEntry | None] = {}
     for family in families:
-        entries.append(_family_entry(family, tunings.get(family.id)))
+        entries.append(family_entry(family, tunings.get(family.id)))
         for member in family.members:
             key = member.layer, member.channel
             if key not in pictures:
@@ -156,6 +158,17 @@ def with_verification(
     return cast("ReportDocument", document | {"families": families})
 
 
+def with_circuits(document: ReportDocument, confirmations: Iterable[Confirmation]) -> ReportDocument:
+    """Give the document with what weights said about its families; what it said before is replaced."""
+    of_family: dict[str, ConfirmationEntry] = {}
+    for confirmation in confirmations:
+        fields = asdict(confirmation)
+        entry = {key: fields[key] for key in ConfirmationEntry.__annotations__}
+        of_family[confirmation.family] = cast("ConfirmationEntry", entry)
+    families = [family | {"confirmation": of_family.get(family["id"])} for family in document["families"]]
+    return cast("ReportDocument", document | {"families": families, "has_circuits": True})
+
+
 def _count_kinds(units: Iterable[Unit], transformation: str) -> KindsEntry:
     counts = Counter(unit.under(transformation).kind for unit in units)
     return {
@@ -170,7 +183,8 @@ def _count_kinds(units: Iterable[Unit], transformation: str) -> KindsEntry:
     }
 
 
-def _family_entry(family: Family, tuning: Tuning | None) -> FamilyEntry:
+def family_entry(family: Family, tuning: Tuning | None) -> FamilyEntry:
+    """Word one family as the document does."""
     return {
         "id": family.id,
         "layer": family.layer,

@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import cast
 
-from equiscope.report.document import with_verification
+from equiscope.report.document import with_circuits, with_verification
 from equiscope.report.page import render_page
 from equiscope.report.schema import ReportDocument
 from equiscope.store import SCHEMA_VERSION, read_json, write_atomically, write_json
 from equiscope.verification import FamilyVerification
 
-__all__ = ["load_document", "save_report", "show_verification"]
+__all__ = ["load_document", "save_report", "show_circuits", "show_verification"]
 
 _DOCUMENT, _PAGE = "report.json", "index.html"
 
@@ -45,4 +45,28 @@ def show_verification(folder: Path, verifications: Iterable[FamilyVerification])
     if document is None:
         return False
     save_report(folder, with_verification(document, verifications))
+    return True
+
+
+def show_circuits(folder: Path) -> bool:
+    """Write the page of a run's circuits, and draw its report again with what they say about its families.
+
+    A run of an earlier version, which kept no document, has its circuits' page without pictures, and its report stays
+    as it is.
+
+    Returns
+    -------
+    bool
+        False where the run's circuits were not recovered, so that there is nothing to show.
+    """
+    # The page is made from what this module reads.
+    from equiscope.circuits import load_circuits
+    from equiscope.report.circuits_page import save_circuits_page
+
+    circuits = load_circuits(folder)
+    if circuits is None or save_circuits_page(folder) is None:
+        return False
+    document = load_document(folder)
+    if document is not None:
+        save_report(folder, with_circuits(document, circuits.confirmations))
     return True

@@ -8,20 +8,14 @@ is already there, so the page also reads without it.
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import re
-from collections.abc import Iterable
-from importlib.resources import files
 from typing import Any
-
-from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from equiscope.errors import EquiscopeError, unknown_name
 from equiscope.report.card import family_view
+from equiscope.report.html import anchors_of, asset, checked_address, render_template, script_hash
 from equiscope.report.members import PageContext
 from equiscope.report.overview import KINDS, depth_view, overview_rows
-from equiscope.report.schema import FamilyEntry, LayerEntry, NullEntry, PictureEntry, ReportDocument
+from equiscope.report.schema import FamilyEntry, LayerEntry, NullEntry, ReportDocument
 from equiscope.report.wording import MISSING, counted, measured, number
 from equiscope.synchronisation import MIN_COHERENCE
 
@@ -59,9 +53,9 @@ def render_page(document: ReportDocument) -> str:
     _check_families(document)
     families = document["families"]
     names = [layer["name"] for layer in document["layers"]]
-    layer_anchors = _anchors("layer", names)
+    layer_anchors = anchors_of("layer", names)
     pictures = [
-        {"name": f"p{i}", "address": _address(picture), "n": picture["n_stimuli"]}
+        {"name": f"p{i}", "address": checked_address(picture), "n": picture["n_stimuli"]}
         for i, picture in enumerate(document["pictures"])
     ]
     context = PageContext(
@@ -70,7 +64,7 @@ def render_page(document: ReportDocument) -> str:
             for i, picture in enumerate(document["pictures"])
         },
         layers=names,
-        anchors=_anchors("family", [family["id"] for family in families]),
+        anchors=anchors_of("family", [family["id"] for family in families]),
         links=document["links"],
         members={
             family["id"]: frozenset((m["layer"], m["channel"]) for m in family["members"])
@@ -81,15 +75,9 @@ def render_page(document: ReportDocument) -> str:
         _layer_view(document, layer, layer_anchors[layer["name"]], context) for layer in document["layers"]
     ]
     across = _across_view(document, context)
-    script = _asset("page.js")
-    environment = Environment(
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        loader=FunctionLoader(_asset),
-    )
-    page = environment.get_template("page.html.jinja").render(
+    script = asset("page.js")
+    return render_template(
+        "page.html.jinja",
         document=document,
         layers=layers,
         groups=[*layers, across] if across else layers,
@@ -97,21 +85,15 @@ def render_page(document: ReportDocument) -> str:
         facts=_facts(document),
         kinds=KINDS,
         min_coherence=MIN_COHERENCE,
-        css=_asset("page.css"),
+        css=asset("page.css"),
         pictures=pictures,
         script=script,
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        script_hash=script_hash(script),
         index={
             "transformations": sorted({t.lower() for t in _transformations(document)}),
             "families": [_index_row(family, context.anchors[family["id"]]) for family in families],
         },
     )
-    # A file name that is not valid UTF-8 reaches Python as lone surrogates, which UTF-8 cannot hold.
-    return page.encode("utf-8", "replace").decode("utf-8")
-
-
-def _asset(name: str) -> str:
-    return (files("equiscope.report") / "assets" / name).read_text(encoding="utf-8")
 
 
 def _check_families(document: ReportDocument) -> None:
@@ -126,31 +108,6 @@ def _check_families(document: ReportDocument) -> None:
         for member in family["members"]:
             if member["layer"] not in names:
                 raise unknown_name("layer", member["layer"], names)
-
-
-def _anchors(prefix: str, names: Iterable[str]) -> dict[str, str]:
-    """One anchor a name, safe in an id and in an address, and unique even where two names clean to one."""
-    anchors: dict[str, str] = {}
-    used: set[str] = set()
-    for name in names:
-        stem = f"{prefix}-{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}"
-        anchor, n_same = stem, 1
-        while anchor in used:
-            n_same += 1
-            anchor = f"{stem}--{n_same}"
-        used.add(anchor)
-        anchors[name] = anchor
-    return anchors
-
-
-def _address(picture: PictureEntry) -> str:
-    address = picture["stimuli"]
-    if not re.fullmatch(r"data:image/(jpeg|png|webp);base64,[A-Za-z0-9+/=]+", address):
-        raise EquiscopeError(
-            f"the stimuli of {picture['layer']}:{picture['channel']} are {address[:60]!r}; expected a "
-            f"base64 data:image/jpeg, png or webp address, because the page may not fetch anything"
-        )
-    return address
 
 
 def _transformations(document: ReportDocument) -> list[str]:

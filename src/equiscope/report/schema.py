@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 __all__ = [
     "AlternativeEntry",
+    "ConfirmationEntry",
     "FamilyEntry",
     "ImagesEntry",
     "KindsEntry",
@@ -159,6 +160,16 @@ class VerificationEntry(TypedDict):
     margin: float | None
 
 
+class ConfirmationEntry(TypedDict):
+    """What the weights say about a family: the figures of `equiscope.circuits.Confirmation`."""
+
+    n_tested: int
+    n_symmetric: int
+    best_r2: float | None
+    best_null_95: float | None
+    best_circuit: str
+
+
 class FamilyEntry(TypedDict):
     """Units that are copies of one feature under ``transformation``.
 
@@ -166,8 +177,8 @@ class FamilyEntry(TypedDict):
     counter-clockwise, in which the family has no member. Poses and holes of a family whose ``stabiliser_order`` is s
     repeat every 360°/s and are given once. ``half_turns``, for hue × rotation: correlation of the members with
     themselves after half a turn of both, of hue, of the plane; otherwise empty. ``explained_by`` is empty where
-    transformations were not compared. ``verification`` is empty where nothing was verified. The other figures are those of
-    `equiscope.Family`.
+    transformations were not compared. ``verification`` is empty where nothing was verified, and ``confirmation`` is
+    None or absent where circuits were not recovered. The other figures are those of `equiscope.Family`.
     """
 
     id: str
@@ -195,6 +206,7 @@ class FamilyEntry(TypedDict):
     alternatives: list[AlternativeEntry]
     tuning: TuningEntry | None
     verification: list[VerificationEntry]
+    confirmation: NotRequired[ConfirmationEntry | None]
     members: list[MemberEntry]
 
 
@@ -227,7 +239,7 @@ class ReportDocument(TypedDict):
     """Everything that the page shows.
 
     Families stand in the order in which those of one layer and transformation are shown. ``pictures`` has each unit
-    at most once, however many families it is in.
+    at most once, however many families it is in. ``has_circuits``: whether ``circuits.html`` lies beside the page.
     """
 
     title: str
@@ -242,4 +254,5 @@ class ReportDocument(TypedDict):
     results: list[ResultEntry]
     families: list[FamilyEntry]
     links: list[LinkEntry]
+    has_circuits: NotRequired[bool]
     pictures: list[PictureEntry]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -328,5 +328,5 @@ def _kernels(coefficients: Tensor) -> Tensor:
         functions += [
             upright**m * envelope / math.sqrt(math.factorial(m)) for m in range(_HIGHEST_HARMONIC + 1)
         ]
-    basis = torch.stack(functions).unflatten(0, (len(_WIDTHS_PX), -1))
+    basis = torch.stack(functions).reshape(len(_WIDTHS_PX), -1, _KERNEL_SIZE_PX, _KERNEL_SIZE_PX)
     return torch.einsum("...wm,wmyx->...yx", coefficients, basis).real

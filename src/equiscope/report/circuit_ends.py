@@ -1,0 +1,117 @@
+"""What stands at the two ends of a circuit: members with their poses and pictures, under the names that pages use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from equiscope.circuits import Circuit
+from equiscope.report.members import family_period_deg
+from equiscope.report.palette import category_colours
+from equiscope.report.schema import FamilyEntry, MemberEntry
+from equiscope.report.wording import measured, pose_text
+
+__all__ = ["EndUnit", "Ends", "colours_of", "is_unit", "strength_of", "transformation_of"]
+
+# In this order they have the colours of the palette. Circuits of families over scale are not looked for.
+_TRANSFORMATIONS = ("rotation", "hue", "hue-rotation", "reflection", "contrast")
+
+
+def is_unit(name: str, layer: str) -> bool:
+    """Whether the end of a circuit is a single unit of a layer, not a family."""
+    head, _, channel = name.rpartition(":")
+    return head == layer and channel.isdecimal()
+
+
+def transformation_of(name: str) -> str:
+    """Give the transformation that a family's id tells, or nothing: for runs whose families cannot be read."""
+    head = name.rpartition("-")[0]
+    # "hue-rotation" ends like "rotation".
+    known = sorted(_TRANSFORMATIONS, key=len, reverse=True)
+    return next((own for own in known if head.endswith(f"-{own}")), "")
+
+
+def colours_of(transformation: str) -> tuple[str, str]:
+    """Give the colour of a transformation, for a light and for a dark page."""
+    place = _TRANSFORMATIONS.index(transformation) if transformation in _TRANSFORMATIONS else 7
+    return category_colours(place)
+
+
+@dataclass(frozen=True)
+class EndUnit:
+    """One unit at an end of a circuit.
+
+    Attributes
+    ----------
+    name
+        ``layer:channel``, or its place where the family cannot be read.
+    pose
+        In words; empty where it has none.
+    picture
+        CSS class of its strongest stimulus; None where there is none.
+    angle_deg, hue_deg
+        Its pose, None where it has none.
+    """
+
+    name: str
+    pose: str
+    picture: str | None
+    angle_deg: float | None = None
+    hue_deg: float | None = None
+
+    @property
+    def text(self) -> str:
+        """Name and pose."""
+        return f"{self.name} at {self.pose}" if self.pose else self.name
+
+
+class Ends:
+    """Families and units by the names that circuits have for them."""
+
+    def __init__(self, families: Iterable[FamilyEntry], pictures: Mapping[tuple[str, int], str]) -> None:
+        self.families = {family["id"]: family for family in families}
+        self._pictures = pictures
+        self.used: set[str] = set()
+
+    def transformation(self, name: str) -> str:
+        """Give the transformation of a family; nothing for a unit."""
+        family = self.families.get(name)
+        return family["transformation"] if family else transformation_of(name)
+
+    def turns(self, name: str, layer: str) -> bool:
+        """Whether the members have poses in the plane."""
+        return not is_unit(name, layer) and self.transformation(name) in ("rotation", "hue-rotation")
+
+    def unit(self, layer: str, channel: int) -> EndUnit:
+        """Give a unit by itself."""
+        return EndUnit(f"{layer}:{channel}", "", self._picture(layer, channel))
+
+    def members(self, name: str, layer: str, n: int) -> list[EndUnit]:
+        """Give the members of an end that has ``n`` of them, in the order of its weights."""
+        if is_unit(name, layer):
+            return [self.unit(layer, int(name.rpartition(":")[2]))]
+        family = self.families.get(name)
+        if family is None or len(family["members"]) != n:
+            return [EndUnit(f"member {i}", "", None) for i in range(1, n + 1)]
+        return [self._member(family, member) for member in family["members"]]
+
+    def _member(self, family: FamilyEntry, member: MemberEntry) -> EndUnit:
+        return EndUnit(
+            f"{member['layer']}:{member['channel']}",
+            pose_text(family, member, family_period_deg(family)),
+            self._picture(member["layer"], member["channel"]),
+            measured(member["pose_deg"]),
+            measured(member["hue_deg"]),
+        )
+
+    def _picture(self, layer: str, channel: int) -> str | None:
+        name = self._pictures.get((layer, channel))
+        if name is not None:
+            self.used.add(name)
+        return name
+
+
+def strength_of(circuit: Circuit) -> float:
+    """Give what circuits are ranked by: the share of the target's weights that the symmetry explains."""
+    value = measured(circuit.r2 * circuit.energy_share)
+    return value if value is not None else 0.0
