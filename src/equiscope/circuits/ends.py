@@ -18,8 +18,8 @@ Ints = NDArray[np.int64]
 Complex = NDArray[np.complex128]
 
 # Highest harmonics over the difference of poses: natural units are tuned to a sixth of a turn of the plane, and more
-# broadly in hue.
-_ANGULAR, _HUE = 3, 2
+# broadly in hue. Families of more members can tell more, down to their own spacing.
+_ANGULAR, _MOST_ANGULAR, _HUE = 3, 6, 2
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,18 @@ class End:
     def size(self) -> int:
         """Number of members."""
         return len(self.channels)
+
+    @property
+    def own_poses(self) -> Floats:
+        """Angles, or else hues, stretched to a full circle where they repeat earlier, radians, shape (member,)."""
+        if self.angles is not None:
+            return np.asarray(self.angles * self.n_turns)
+        return np.zeros(self.size) if self.hues is None else self.hues
+
+    @property
+    def n_turns(self) -> int:
+        """Turns of the plane alone that leave the members as they are."""
+        return sum(abs(np.exp(1j * hue) - 1) < 1e-6 for hue, _ in self.stabiliser)
 
 
 def family_end(family: Family) -> End | None:
@@ -106,14 +118,15 @@ def characters(source: End, target: End, orders: Ints) -> tuple[Floats, NDArray[
     tuple
         Harmonics (angle, hue), shape (character, 2), and which function may go with which, shape (function, character).
     """
-    over_angle = (
-        range(-_ANGULAR, _ANGULAR + 1) if source.angles is not None and target.angles is not None else (0,)
-    )
+    has_angles = source.angles is not None and target.angles is not None
+    highest = max(_ANGULAR, source.n_turns, min(source.size * source.n_turns // 2, _MOST_ANGULAR))
+    over_angle = range(-highest, highest + 1) if has_angles else (0,)
     over_hue = range(-_HUE, _HUE + 1) if source.hues is not None and target.hues is not None else (0,)
     chosen = np.array([(c, p) for c in over_angle for p in over_hue], dtype=float)
     is_allowed = np.ones((len(orders), len(chosen)), bool)
     turning, other = (target, source) if target.angles is not None else (source, target)
-    sign = -1.0 if turning is target else 1.0
+    # Seen from the turning end at another of its equal poses the kernel must be the same.
+    sign = 1.0 if turning is target else -1.0
     for hue, angle in turning.stabiliser:
         phase = orders[:, None] * angle * (turning.angles is not None) + sign * (
             chosen[:, 0] * angle + chosen[:, 1] * hue

@@ -107,7 +107,7 @@ def find_factors(pair: LayerPair, target: End, *, n_draws: int = 200, seed: int 
     tie = tie_invariant(
         weights.reshape(n, 1, -1),
         np.tile(phases, (1, n_units)),
-        permutations(n, n_draws, rng),
+        permutations(target.own_poses, n_draws, rng),
         np.tile(is_allowed, n_units),
     )
     aligned = np.where(is_allowed, weights * phases[:, None], 0)

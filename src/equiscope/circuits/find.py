@@ -114,25 +114,40 @@ class Circuit:
 
 @dataclass(frozen=True)
 class _Candidate:
+    """A block, how far its R² stands out from its null in the null's standard deviations, and the same of each draw."""
+
     circuit: Circuit
-    null: Floats
+    deviation: float
+    null_deviations: Floats
 
-    @property
-    def deviation(self) -> float:
-        """How far R² stands out from its null, in the null's standard deviations."""
-        return float((self.circuit.r2 - self.null.mean()) / max(float(self.null.std()), 1e-3))
 
-    @property
-    def null_deviations(self) -> Floats:
-        """The same for each null draw."""
-        return np.asarray((self.null - self.null.mean()) / max(float(self.null.std()), 1e-3))
+def _standardised(tie: Tie, block: int = 0) -> Floats:
+    """R² less the mean, in standard deviations: of the data first, then of each draw.
+
+    Mean and deviation are over the data and all distinct draws alike. Were the data left out, those of a family of three,
+    with its five other orders, would look far from draws that happen to lie close together, whatever they are.
+    """
+    null = tie.null[:, block]
+    both = np.concatenate([tie.r2[block : block + 1], null])
+    distinct = np.append(np.unique(np.round(null, 10)), both[0])
+    return np.asarray((both - distinct.mean()) / max(float(distinct.std()), 1e-3))
+
+
+def _p_value(deviations: Floats) -> float:
+    """Share of the distinct draws that stand out as much as the data, one added."""
+    null = np.unique(np.round(deviations[1:], 8))
+    return float((1 + (null >= deviations[0] - 1e-8).sum()) / (1 + len(null)))
 
 
 class LayerPair:
     """Expanded weights between two layers, in coefficients that turn, and the units at both ends."""
 
     def __init__(
-        self, weights: ExpandedWeights, families: Sequence[Family], units: Sequence[Unit], most_order: int = 9
+        self,
+        weights: ExpandedWeights,
+        families: Sequence[Family],
+        units: Sequence[Unit],
+        most_order: int = 11,
     ) -> None:
         self.weights = weights
         n_target, n_source = weights.weights.shape[:2]
@@ -215,8 +230,7 @@ def _judge(candidates: Sequence[_Candidate], rate: float) -> list[Circuit]:
     """Give q-values, from all blocks of a kind together; what does not stand out is not symmetric."""
     if not candidates:
         return []
-    n_draws = min(len(c.null) for c in candidates)
-    draws = np.stack([c.null_deviations[:n_draws] for c in candidates], axis=1)
+    draws = np.stack([c.null_deviations for c in candidates], axis=1)
     q_values = family_q_values([c.deviation for c in candidates], list(draws))
     judged = []
     for candidate, q_value in zip(candidates, q_values.tolist(), strict=True):
@@ -274,27 +288,30 @@ def _between_families(
         # Hue moves no kernel: that all hues are wired alike cannot be told by permuting them.
         return None
     problem = _problem(pair, source, target)
-    draws = permutations(len(problem.weights), n_draws, rng)
+    draws = permutations((source if problem.is_transposed else target).own_poses, n_draws, rng)
     tie = tie_equivariant(
         problem.weights, problem.phases, problem.inputs, problem.outputs, draws, problem.is_allowed
     )
     rotation_class = f"{source.rotation}→{target.rotation}" if has_angle else ""
     hue_class = f"{source.hue}→{target.hue}" if has_hue and source.hue and target.hue else ""
     alternatives: list[tuple[str, float]] = []
-    # A class with less freedom explains nothing where this one does not stand out at all.
-    if source.angles is not None and target.angles is not None and _stands_out(tie):
+    ties = [tie]
+    if source.angles is not None and target.angles is not None:
+        richest = tie
         for name, simpler in _simpler_ties(pair, source, target, draws):
+            ties.append(simpler)
             alternatives.append((name, float(simpler.r2[0])))
-            if _is_as_good(simpler, tie):
+            if _is_as_good(simpler, richest) and (tie is richest or simpler.r2[0] > tie.r2[0]):
                 rotation_class, tie = name, simpler
     transformation = "hue-rotation" if has_angle and has_hue else "rotation" if has_angle else "hue"
-    return _candidate(
+    candidate = _candidate(
         pair, source, target, tie, 0, transformation, rotation_class, hue_class, tuple(alternatives)
     )
-
-
-def _stands_out(tie: Tie) -> bool:
-    return bool(tie.r2[0] > np.quantile(tie.null, 0.5))
+    # The class was chosen among several, so that what stands out must stand out from the best of all in each draw.
+    deviations = np.stack([_standardised(own) for own in ties])
+    return replace(
+        candidate, deviation=float(deviations[:, 0].max()), null_deviations=deviations[:, 1:].max(0)
+    )
 
 
 def _simpler_ties(pair: LayerPair, source: End, target: End, draws: Ints) -> list[tuple[str, Tie]]:
@@ -318,7 +335,7 @@ def _simpler_ties(pair: LayerPair, source: End, target: End, draws: Ints) -> lis
         )
     if target.hues is None and source.hues is None:
         problem = _problem(pair, source, replace(target, angles=None, stabiliser=((0.0, 0.0),)))
-        own = permutations(source.size, len(draws), np.random.default_rng(len(draws)))
+        own = permutations(source.own_poses, len(draws), np.random.default_rng(len(draws)))
         found.append(
             (
                 "equivariant→invariant",
@@ -357,6 +374,7 @@ def _candidate(
     share, strength = pair.describe(source.channels, target.channels)
     null = tie.null[:, block]
     r2 = float(tie.r2[block])
+    deviations = _standardised(tie, block)
     circuit = Circuit(
         id=f"{source.id}>{target.id}",
         source=source.id,
@@ -375,13 +393,13 @@ def _candidate(
         r2_high=float(tie.r2_high[block]),
         r2_null_95=float(np.quantile(null, 0.95)) if len(null) else nan,
         r2_null_99=float(np.quantile(null, 0.99)) if len(null) else nan,
-        p_value=float((1 + (null >= r2).sum()) / (1 + len(null))),
+        p_value=_p_value(deviations),
         q_value=nan,
         energy_share=share,
         strength=strength,
         alternatives=alternatives,
     )
-    return _Candidate(circuit, null)
+    return _Candidate(circuit, float(deviations[0]), deviations[1:])
 
 
 def _unit_ends(pair: LayerPair, layer: str, channels: Ints) -> list[End]:
@@ -399,7 +417,7 @@ def _from_units(pair: LayerPair, target: End, n_draws: int, rng: np.random.Gener
     _, is_allowed = characters(_unit_ends(pair, "", channels[:1])[0], target, pair.basis.orders)
     weights = pair.coefficients(target.channels, channels)
     tie = tie_invariant(
-        weights, phases, permutations(target.size, n_draws, rng), np.asarray(is_allowed.any(1))
+        weights, phases, permutations(target.own_poses, n_draws, rng), np.asarray(is_allowed.any(1))
     )
     return [
         _candidate(pair, end, target, tie, i, "rotation", "invariant→equivariant")
@@ -416,7 +434,7 @@ def _to_units(pair: LayerPair, source: End, n_draws: int, rng: np.random.Generat
     _, is_allowed = characters(source, _unit_ends(pair, "", channels[:1])[0], pair.basis.orders)
     weights = pair.coefficients(channels, source.channels).swapaxes(0, 1)
     tie = tie_invariant(
-        weights, phases, permutations(source.size, n_draws, rng), np.asarray(is_allowed.any(1))
+        weights, phases, permutations(source.own_poses, n_draws, rng), np.asarray(is_allowed.any(1))
     )
     return [
         _candidate(pair, source, end, tie, i, "rotation", "equivariant→invariant")

@@ -17,6 +17,8 @@ Complex = NDArray[np.complex128]
 
 # Energy of coefficients that weighs as much as energy missed.
 _STIFFNESS = 0.03
+# Combinations of functions that are smaller than this on the cells, of the largest, do not count.
+_LEAST_NORM = 1e-2
 
 
 @dataclass(frozen=True)
@@ -72,19 +74,26 @@ def rotating_basis(cells: Floats, order: int | None = None, width: float | None 
     if order is None:
         order = 0 if len(cells) == 1 else int(np.ceil(sqrt(2) * side - 1.5))
     if width is None:
-        # Functions reach sqrt(2 (order + 1)) · width far, and frequencies of sqrt(2 (order + 1)) / width; the grid's is pi.
+        # Functions reach sqrt(2 (order + 1)) · width far, and have frequencies up to sqrt(2 (order + 1)) / width, where
+        # the grid's is pi.
         reach = sqrt(2 * (order + 1))
         width = max(reach / pi, sqrt(2) * (side - 1) / 2 / reach, 0.5)
     radius, azimuth = np.hypot(*cells.T), np.arctan2(cells[:, 1], cells[:, 0])
-    orders, functions = [], []
+    orders: list[int] = []
+    functions = []
+    share = radius / width
     for m in range(order + 1):
+        profiles = []
         for j in range((order - m) // 2 + 1):
-            share = radius / width
-            norm = sqrt((1 if m == 0 else 2) * factorial(j) / (pi * factorial(j + m))) / width
-            profile = norm * share**m * eval_genlaguerre(j, m, share**2) * np.exp(-(share**2) / 2)
-            orders.append(m)
-            functions.append(profile * np.exp(1j * m * azimuth))
-    synthesise = np.stack(functions, axis=1)
+            norm = sqrt(factorial(j) / factorial(j + m))
+            profiles.append(norm * share**m * eval_genlaguerre(j, m, share**2) * np.exp(-(share**2) / 2))
+        # Orthonormal on the cells, averaged over turns: coefficients then have the energy of the weights themselves.
+        raw = np.stack(profiles, axis=1)
+        value, vector = np.linalg.eigh(raw.T @ raw / (1 if m == 0 else 2))
+        kept = value > _LEAST_NORM * max(value[-1], 1e-30)
+        orders += [m] * int(kept.sum())
+        functions.append((raw @ vector[:, kept] / np.sqrt(value[kept])) * np.exp(1j * m * azimuth)[:, None])
+    synthesise = np.concatenate(functions, axis=1)
     # A coefficient c stands for Re(c f) = Re c Re f - Im c Im f.
     is_turning = np.array(orders) > 0
     real = np.concatenate([synthesise.real, -synthesise.imag[:, is_turning]], axis=1)
@@ -95,7 +104,7 @@ def rotating_basis(cells: Floats, order: int | None = None, width: float | None 
     return KernelBasis(np.array(orders), analyse, synthesise)
 
 
-def fitted_basis(cells: Floats, kernels: Floats, missed: float = 0.03, most: int = 9) -> KernelBasis:
+def fitted_basis(cells: Floats, kernels: Floats, missed: float = 0.03, most: int = 11) -> KernelBasis:
     """Make the smallest such basis that misses no more than a share of the energy of some kernels.
 
     Kernels behind a pool are smooth, so that far fewer functions than cells hold them.

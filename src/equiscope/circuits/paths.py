@@ -38,6 +38,8 @@ _LINEAR_NODES = re.compile(
 )
 _TARGETS_PER_PASS = 64
 _TOLERANCE = 1e-3
+# Share of the variance of a module's output that one factor a channel must explain to stand for it.
+_LEAST_FIT = 0.25
 
 
 @dataclass(frozen=True)
@@ -104,12 +106,17 @@ class _Linearise(TorchFunctionMode):
             place = len(self.measured)
             if self.gains is None:
                 output = func(*args, **kwargs)
-                self.measured.append(_regress(args[0], output))
+                self.measured.append(_regress(args[0], output, _channel_axis(name, args[0]))[0])
                 return output
+            if place >= len(self.gains.functions):
+                raise EquiscopeError(
+                    f"{name} lies on the path, which counts as one factor a channel: measure those on images first "
+                    "(measure_gains; `equiscope circuits --images`)"
+                )
             gain = self.gains.functions[place]
             self.measured.append(gain)
             self.replaced[f"{name}: one factor a channel, measured on images"] = None
-            return args[0] * gain.view(1, -1, 1, 1)
+            return args[0] * _along(gain, args[0], _channel_axis(name, args[0]))
         if self.gains is None:
             return func(*args, **kwargs)
         if name in _RECTIFIERS or (is_clamp and _bound(args, kwargs, 2, "max") is None):
@@ -142,14 +149,27 @@ def _average_instead(
     return F.avg_pool2d(x, kernel_size, stride, padding, ceil_mode, count_include_pad=True)
 
 
-def _regress(before: Tensor, after: Tensor) -> Tensor:
-    """Slope of the output on the input, channel by channel, shape (channel,)."""
+def _channel_axis(name: str, x: Tensor) -> int:
+    """Axis of the channels: the last where layer_norm normalises it, as in networks that keep channels last."""
+    return x.ndim - 1 if name == "layer_norm" else 1
+
+
+def _along(gain: Tensor, x: Tensor, axis: int) -> Tensor:
+    shape = [1] * x.ndim
+    shape[axis] = -1
+    return gain.view(shape)
+
+
+def _regress(before: Tensor, after: Tensor, axis: int = 1) -> tuple[Tensor, float]:
+    """Slope of the output on the input, channel by channel, shape (channel,), and the share of variance it explains."""
     x, y = before.detach().double(), after.detach().double()
-    dims = [d for d in range(x.ndim) if d != 1]
+    dims = [d for d in range(x.ndim) if d != axis]
     x, y = x - x.mean(dims, keepdim=True), y - y.mean(dims, keepdim=True)
     spread = (x * x).sum(dims)
     slope = (x * y).sum(dims) / spread.clamp(min=1e-30)
-    return torch.where(spread > 0, slope, torch.ones_like(slope)).float()
+    slope = torch.where(spread > 0, slope, torch.ones_like(slope))
+    missed = (y - x * _along(slope, x, axis)).square().sum() / y.square().sum().clamp(min=1e-30)
+    return slope.float(), 1 - float(missed)
 
 
 def _is_local_nonlinearity(module: nn.Module, sample: Tensor) -> bool:
@@ -236,8 +256,11 @@ def measure_gains(model: Model, images: Tensor, target: str) -> Gains:
             x = inputs[0] if inputs else None
             if not isinstance(x, Tensor) or not isinstance(output, Tensor) or name in found:
                 return
-            if _is_local_nonlinearity_quiet(module, x):
-                found[name] = _regress(x, output)
+            if output.shape == x.shape and _is_local_nonlinearity_quiet(module, x):
+                gain, fit = _regress(x, output)
+                # What a factor a channel does not describe is left as it is, and found not to be linear.
+                if fit > _LEAST_FIT:
+                    found[name] = gain
 
         return measure
 
@@ -302,8 +325,15 @@ def expanded_weights(
     size_px = target.patch_px
     row, column = target.position_in_patch(size_px)
     mode = _Linearise(gains)
+    shapes: list[torch.Size] = []
     with torch.no_grad():
-        shape = run_to(model, torch.zeros(1, 3, size_px, size_px), source.layer, {}).shape[1:]
+        see = {source.layer: lambda _m, _i, output: shapes.append(output.shape[1:])}
+        run_to(model, torch.zeros(1, 3, size_px, size_px), target.layer, see)
+    if not shapes:
+        raise EquiscopeError(
+            f"no path leads from {source.layer} to {target.layer}: {target.layer} is computed before it"
+        )
+    shape = shapes[0]
     if shape[0] != source.n_channels:
         raise EquiscopeError(
             f"layer {source.layer!r} gave {shape[0]} channels, its geometry says {source.n_channels}"
@@ -329,10 +359,6 @@ def expanded_weights(
         mode.measured.clear()
         with mode:
             output = run_to(model, torch.zeros(n_images, 3, size_px, size_px), target.layer, hooks)
-        if not has_run:
-            raise EquiscopeError(
-                f"no path leads from {source.layer} to {target.layer}: {target.layer} is computed before it"
-            )
         return output[:, :, row, column]
 
     n_images = _check_path(pass_through, shape, source.layer, target.layer, model.device)
@@ -405,7 +431,10 @@ def _check_path(
     leaf = a.clone().requires_grad_()
     with torch.enable_grad():
         output = pass_through(leaf, n)
-    if not output.requires_grad:
+        is_joined = output.requires_grad and torch.autograd.grad(
+            output.sum(), leaf, allow_unused=True, retain_graph=True
+        ) != (None,)
+    if not is_joined:
         raise EquiscopeError(
             f"no gradient leads from {target} back to {source}: something on the path detaches it"
         )

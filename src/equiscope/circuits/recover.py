@@ -57,7 +57,7 @@ _N_GAIN_IMAGES = 12
 _DRAWN_IN, _DRAWN_OUT = 4, 2
 _CHECKED = 40
 # Highest order of kernels: mean gradients over few stimuli carry less detail than weights.
-_ORDER = {"expanded": 9, "gradient": 5}
+_ORDER = {"expanded": 11, "gradient": 5}
 
 
 @dataclass(frozen=True)

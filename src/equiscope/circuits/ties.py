@@ -11,6 +11,7 @@ explains is measured on output members that were left out of it, and beside the 
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +29,10 @@ Bools = NDArray[np.bool_]
 # Ridge penalties, in members' worth of zeros; which one is chosen for a member left out, the other members tell.
 _PENALTIES = (1e-3, 0.1, 0.5, 2.0)
 _N_RESAMPLES = 200
+# Mean resultant of the changes of pose above which all moved by the same: within about 10 degrees.
+_SAME_MOVE = 0.985
+# Members of which all orders are listed.
+_FEW = 5
 
 
 @dataclass(frozen=True)
@@ -53,13 +58,40 @@ class Tie:
     energy: Floats
 
 
-def permutations(n: int, n_draws: int, rng: np.random.Generator) -> Ints:
-    """Draw permutations of members that leave fewer than all in place, shape (draw, n)."""
-    drawn = rng.permuted(np.tile(np.arange(n), (n_draws, 1)), axis=1)
-    stays = (drawn == np.arange(n)).all(1)
-    # A null that contains the truth itself is no null: one neighbour exchange instead.
-    drawn[stays, 0], drawn[stays, 1] = drawn[stays, 1], drawn[stays, 0].copy()
-    return np.asarray(drawn)
+def permutations(poses: Floats, n_draws: int, rng: np.random.Generator) -> Ints:
+    """Draw permutations of members that change their relative poses, shape (draw, member).
+
+    Where all poses move by the same, as in a cyclic shift of evenly spaced ones, the template turns with them and
+    explains as much: such draws, and those that leave all as they are, would put the truth into its own null.
+
+    Parameters
+    ----------
+    poses
+        Of the members, radians on their own period, shape (member,).
+    n_draws
+        Number of draws. Up to five members all orders are taken in turn, each as often as the others.
+    rng
+        Source of randomness.
+    """
+    n = len(poses)
+    if n <= _FEW:
+        every = np.array(list(itertools.permutations(range(n))))
+        kept = every[_moves_apart(poses, every)]
+        kept = rng.permutation(kept) if len(kept) else every[-1:]
+        return np.resize(kept, (n_draws, n))
+    kept = np.zeros((0, n), np.int64)
+    while len(kept) < n_draws:
+        drawn = rng.permuted(np.tile(np.arange(n), (2 * n_draws, 1)), axis=1)
+        apart = drawn[_moves_apart(poses, drawn)]
+        # Where all members share a pose there is no other order.
+        kept = np.concatenate([kept, apart if len(apart) else drawn])
+    return kept[:n_draws]
+
+
+def _moves_apart(poses: Floats, orders: Ints) -> Bools:
+    """Whether poses move differently under each permutation, beyond what a common turn does."""
+    moved = np.exp(1j * (poses[orders] - poses)).mean(1)
+    return np.asarray(np.abs(moved) < _SAME_MOVE)
 
 
 def _finish(residual: Floats, energy: Floats, null: Floats) -> Tie:

@@ -18,7 +18,7 @@ Complex = NDArray[np.complex128]
 
 _ORDER = 5
 _N_TURNS = 72
-_N_NULL = 100
+_N_NULL = 30
 _LEAST_COSINE = 0.8
 
 
@@ -89,16 +89,15 @@ def find_transposed(
     a, b = (np.array(part) for part in coefficients)
     cosine, turn = _best_turn(a, b, orders)
     rng = np.random.default_rng(seed)
-    exceeded = np.ones_like(cosine)
-    n_drawn = 0
+    pooled = []
+    still = orders == 0
     for _ in range(_N_NULL):
-        scrambled = b * np.exp(2j * np.pi * rng.random(b.shape))[:, :]
-        scrambled[:, orders == 0] = np.abs(b[:, orders == 0]) * rng.choice(
-            [-1, 1], (len(b), int((orders == 0).sum()))
-        )
-        exceeded += _best_turn(a, scrambled, orders)[0] >= cosine
-        n_drawn += 1
-    q_values = adjust_p_values((exceeded / (1 + n_drawn)).ravel().tolist()).reshape(cosine.shape)
+        scrambled = b * np.exp(2j * np.pi * rng.random(b.shape))
+        scrambled[:, still] = np.abs(b[:, still]) * rng.choice([-1.0, 1.0], (len(b), int(still.sum())))
+        pooled.append(_best_turn(a, scrambled, orders)[0].ravel())
+    null = np.sort(np.concatenate(pooled))
+    n_exceeding = len(null) - np.searchsorted(null, cosine.ravel(), side="left")
+    q_values = adjust_p_values(((1 + n_exceeding) / (1 + len(null))).tolist()).reshape(cosine.shape)
     found = [
         Transposed(
             forward[i].circuit,
