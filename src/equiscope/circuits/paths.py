@@ -431,10 +431,12 @@ def _check_path(
     leaf = a.clone().requires_grad_()
     with torch.enable_grad():
         output = pass_through(leaf, n)
-        is_joined = output.requires_grad and torch.autograd.grad(
-            output.sum(), leaf, allow_unused=True, retain_graph=True
-        ) != (None,)
-    if not is_joined:
+        slope = (
+            torch.autograd.grad(output.sum(), leaf, allow_unused=True, retain_graph=True)[0]
+            if output.requires_grad
+            else None
+        )
+    if slope is None:
         raise EquiscopeError(
             f"no gradient leads from {target} back to {source}: something on the path detaches it"
         )

@@ -223,18 +223,26 @@ def _explained_energy(
     identity = np.eye(inputs.shape[1])
     # Leaving out the member at pose p: (penalty, pose, character, character).
     inverse = np.linalg.inv(rest[None] + n_in * np.array(_PENALTIES)[:, None, None, None] * identity)
-    # Single precision from here: thousands of permutations, and shares of energy need no more.
-    inverse_, gram_ = inverse.astype(np.complex64), gram.astype(np.complex64)
-    own = table.astype(np.complex64)[np.arange(n_out)[None], orders]  # (order, member, character, function)
-    others = own.sum(1, keepdims=True) - own
-    found = []
-    for of_penalty in inverse_:
-        template = of_penalty[orders] @ others
-        left = 2 * own - gram_[orders] @ template
-        # Real part of the product of one with the other's conjugate, as a product of reals.
-        a, b = (part.reshape(len(orders), n_out, -1).view(np.float32) for part in (template, left))
-        found.append(np.einsum("dvx,dvx->dv", a, b))
-    return np.stack(found, axis=1).astype(np.float64)
+    # With the sum o of the others and a of its own, the template is A o and explains Re <o, 2 A a - A G A o>.
+    both = np.concatenate([2 * inverse, -(inverse @ gram @ inverse)], axis=3)
+    # Single precision from here: thousands of permutations, and shares of energy need no more. Everything is laid out
+    # by pose, of which each has one matrix, with all draws side by side.
+    member_at = np.argsort(orders, axis=1)
+    own = table.astype(np.complex64)[member_at, np.arange(n_out)[None]]  # (order, pose, character, function)
+    n_orders, _, n_characters, n_functions = own.shape
+    at_pose = np.ascontiguousarray(own.transpose(1, 2, 0, 3)).reshape(n_out, n_characters, -1)
+    total = at_pose.sum(0)
+    by_pose = both.astype(np.complex64).transpose(1, 0, 2, 3).reshape(n_out, -1, 2 * n_characters)
+    found = np.empty((n_orders, len(_PENALTIES), n_out))
+    for pose in range(n_out):
+        others = total - at_pose[pose]
+        product = (by_pose[pose] @ np.concatenate([at_pose[pose], others])).reshape(
+            len(_PENALTIES), n_characters, -1
+        )
+        explained = np.einsum("pcx,cx->px", product.real, others.real)
+        explained += np.einsum("pcx,cx->px", product.imag, others.imag)
+        found[:, :, pose] = explained.reshape(len(_PENALTIES), n_orders, n_functions).sum(2).T
+    return np.take_along_axis(found, orders[:, None], axis=2)
 
 
 def predict(
