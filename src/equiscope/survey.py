@@ -17,6 +17,7 @@ from torch import nn
 
 import equiscope
 from equiscope.allocator import keep_large_buffers
+from equiscope.circuits import load_circuits
 from equiscope.errors import EquiscopeError, unknown_name
 from equiscope.examples import Examples, collect_examples, empty_examples, merge_examples, split_halves
 from equiscope.families import (

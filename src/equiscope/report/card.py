@@ -169,7 +169,9 @@ def _weights_text(family: str, confirmation: ConfirmationEntry) -> tuple[str, st
         other = f" from {best.removesuffix(f'>{family}')}"
     elif best.startswith(f"{family}>"):
         other = f" to {best.removeprefix(f'{family}>')}"
-    r2 = f"R² {number(confirmation['best_r2'])}{other}, by chance below {number(confirmation['best_null_95'])}"
+    r2 = (
+        f"R² {number(confirmation['best_r2'])}{other}, by chance below {number(confirmation['best_null_95'])}"
+    )
     return f"turn with it in {n_symmetric} of {counted(n_tested, 'circuit')}", r2
 
 
@@ -195,7 +197,7 @@ _AXES = {"rotation": "angle", "hue": "hue", "scale": "size", "pair": "pair"}
 
 
 def _synthetic(family: FamilyEntry) -> list[dict[str, Any]]:
-    """What drawn stimuli say: what drives the family most, and how its poses on them compare."""
+    """Give what drawn stimuli say: what drives the family most, and how its poses on them compare."""
     rows = []
     for entry in family["verification"]:
         unit, digits = {"scale": (" octaves", 2)}.get(entry["axis"], ("°", 1))

@@ -17,11 +17,14 @@ from equiscope.report.wording import MISSING, counted, interval_text, measured, 
 
 __all__ = ["circuit_view", "class_text", "percent_text", "weight_text"]
 
-# Kernels are shown about this large, px, where there is room, by a whole number of screen pixels a weight.
-_CELL_PX = 27
+# Kernels are shown about this large, px, where there is room, by a whole number of screen pixels a weight: few of
+# them larger.
+_CELL_PX, _FEW_CELL_PX, _FEW = 27, 40, 14
 # Wider pairs of pictures stand below each other.
 _MOST_COLUMNS = 44
 _CHARACTER_PX, _PICTURE_PX = 6.3, 30.0
+# Shares of the full colour up to this are paper to the eye.
+_NOTHING = 0.05
 
 
 def class_text(circuit: Circuit) -> str:
@@ -129,16 +132,26 @@ def _numbers(circuit: Circuit) -> list[dict[str, Any]]:
 
     lines = [
         line("R²", number(circuit.r2), interval_text(circuit.r2, circuit.r2_low, circuit.r2_high)),
-        line("By chance", f"95 % below {number(circuit.r2_null_95)}, 99 % below {number(circuit.r2_null_99)}"),
+        line(
+            "By chance", f"95 % below {number(circuit.r2_null_95)}, 99 % below {number(circuit.r2_null_99)}"
+        ),
         line("q", q_text(circuit.q_value)),
-        line("Energy", percent_text(circuit.energy_share), "of all weight energy from this layer into the target"),
-        line("Strength", f"{number(circuit.strength, 1)} ×", "the root mean square weight between the layers"),
+        line(
+            "Energy",
+            percent_text(circuit.energy_share),
+            "of all weight energy from this layer into the target",
+        ),
+        line(
+            "Strength", f"{number(circuit.strength, 1)} ×", "the root mean square weight between the layers"
+        ),
         line("Members", f"{circuit.n_source} to {circuit.n_target}"),
     ]
     if circuit.is_small:
         lines.append(line("Few members", "fewer than five that turn: chance alone reaches far"))
     lines += [
-        line("Simpler", f"R² {number(r2)}", f"as {_arrow(name)}") for name, r2 in circuit.alternatives
+        line("Instead", f"R² {number(r2)}", f"as {_arrow(name)}")
+        for name, r2 in circuit.alternatives
+        if name != circuit.rotation_class
     ]
     return lines
 
@@ -158,7 +171,9 @@ def _check(check: CausalCheck | None) -> dict[str, Any] | None:
                 "name": name,
                 "value": number(value, 3),
                 "interval": interval_text(value, low, high),
-                "share": f"{100 * min(max(measured(value) or 0.0, 0.0), 1.0):.1f}" if measured(value) is not None else None,
+                "share": f"{100 * min(max(measured(value) or 0.0, 0.0), 1.0):.1f}"
+                if measured(value) is not None
+                else None,
             }
             for name, value, low, high in rows
         ],
@@ -169,7 +184,12 @@ def _check(check: CausalCheck | None) -> dict[str, Any] | None:
 
 
 def _label(unit: EndUnit) -> dict[str, Any]:
-    return {"name": unit.text, "short": unit.pose or unit.name.rpartition(" ")[2], "picture": unit.picture, "is_tick": False}
+    return {
+        "name": unit.text,
+        "short": unit.pose or unit.name.rpartition(" ")[2],
+        "picture": unit.picture,
+        "is_tick": False,
+    }
 
 
 def _slot_labels(slots_deg: list[float], what: str) -> list[dict[str, Any]]:
@@ -198,13 +218,15 @@ def _pictures(
     slots_deg = weights["slots"].tolist()
     # Where only the source turns, it is the source's members that rows of `reordered` stand for. On the page rows
     # are always the target's, so that both pictures read alike.
-    turns = [ends.turns(*end) for end in ((circuit.source, circuit.source_layer), (circuit.target, circuit.target_layer))]
+    turns = [
+        ends.turns(*end)
+        for end in ((circuit.source, circuit.source_layer), (circuit.target, circuit.target_layer))
+    ]
     is_transposed = turns == [True, False]
     row_units, column_units = (sources, targets) if is_transposed else (targets, sources)
     in_rows = [_label(row_units[i]) for i in rows]
     if slots_deg:
-        what = "relative pose" if all(turns) else "relative hue"
-        in_columns = _slot_labels(slots_deg, what)
+        in_columns = _slot_labels(slots_deg, "relative pose" if all(turns) else "relative hue")
     else:
         in_columns = [_label(column_units[i]) for i in columns]
     templates = template[None]
@@ -213,8 +235,12 @@ def _pictures(
         in_rows, in_columns = in_columns, in_rows
     # One scale for both: the same red is the same weight.
     scale = kernel_scale(raw)
+    raw, reordered, templates = _without_margin([raw, reordered, templates], scale)
     both = draw_kernels(raw, scale), draw_kernels(reordered, scale)
-    what_turns = "hue" if circuit.transformation == "hue" else "pose"
+    # Hue moves no kernel; all else turns them.
+    what = "hue" if circuit.transformation == "hue" else "pose"
+    relative = f"relative {what}" if slots_deg else what
+    order = f"In order of {relative}" if what == "hue" else f"Turned back to pose 0, in order of {relative}"
     head = f"{circuit.source} to {circuit.target}"
     raw_view = _board(
         both[0], [_label(unit) for unit in targets], [_label(unit) for unit in sources],
@@ -223,8 +249,7 @@ def _pictures(
     )  # fmt: skip
     reordered_view = _board(
         both[1], in_rows, in_columns,
-        f"The same weights turned back to {what_turns} 0 and reordered by "
-        f"{f'relative {what_turns}' if slots_deg else what_turns}: {counted(len(reordered), 'row')}, "
+        f"The same weights, {order[:1].lower()}{order[1:]}: {counted(len(reordered), 'row')}, "
         f"{counted(reordered.shape[1], 'column')}",
     )  # fmt: skip
     drawn = draw_kernels(templates, scale)
@@ -249,16 +274,26 @@ def _pictures(
         "reordered": reordered_view,
         "scale": weight_text(scale),
         "is_stacked": total > _MOST_COLUMNS,
-        "cell_px": pitch * max(1, round(_CELL_PX / pitch)),
+        "cell_px": pitch * max(1, round((_CELL_PX if total > _FEW else _FEW_CELL_PX) / pitch)),
         "ratio": f"{both[0].pitch_y / both[0].pitch_x:.4g}",
         "label_px": f"{label_px:.0f}",
         "total": total,
         "widest": widest,
         "most_rows": max(len(raw), len(reordered) + 1),
         "links": _links(rows, columns, slots_deg, row_units, column_units, is_transposed, all(turns)),
-        "is_by_slot": bool(slots_deg),
-        "what": what_turns,
+        "caption": order,
     }
+
+
+def _without_margin(pictures: list[NDArray[Any]], scale: float) -> list[NDArray[Any]]:
+    """Leave out rows and columns round all kernels that hold next to nothing, as many on either side."""
+    for axis in (2, 3):
+        while pictures[0].shape[axis] > 2:
+            edges = [np.take(picture, [0, -1], axis) for picture in pictures]
+            if max(np.abs(np.nan_to_num(edge)).max(initial=0.0) for edge in edges) > _NOTHING * scale:
+                break
+            pictures = [np.take(p, range(1, p.shape[axis] - 1), axis) for p in pictures]
+    return pictures
 
 
 def _board(
@@ -305,6 +340,10 @@ def _links(
                 continue
             cell = (place[i], slot)
             raw = (i, j)
-            found[raw[::-1] if is_transposed else raw] = "{}.{}".format(*(cell[::-1] if is_transposed else cell))
-    n_targets, n_sources = (len(column_units), len(row_units)) if is_transposed else (len(row_units), len(column_units))
+            found[raw[::-1] if is_transposed else raw] = "{}.{}".format(
+                *(cell[::-1] if is_transposed else cell)
+            )
+    n_targets, n_sources = (
+        (len(column_units), len(row_units)) if is_transposed else (len(row_units), len(column_units))
+    )
     return " ".join(found.get((i, j), "-") for i in range(n_targets) for j in range(n_sources))

@@ -166,7 +166,7 @@ def with_circuits(document: ReportDocument, confirmations: Iterable[Confirmation
         entry = {key: fields[key] for key in ConfirmationEntry.__annotations__}
         of_family[confirmation.family] = cast("ConfirmationEntry", entry)
     families = [family | {"confirmation": of_family.get(family["id"])} for family in document["families"]]
-    return cast("ReportDocument", document | {"families": families, "has_circuits": True})
+    return document | {"families": families, "has_circuits": True}
 
 
 def _count_kinds(units: Iterable[Unit], transformation: str) -> KindsEntry:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import cast
 
+from equiscope.circuits import load_circuits
 from equiscope.report.document import with_circuits, with_verification
 from equiscope.report.page import render_page
 from equiscope.report.schema import ReportDocument
@@ -59,8 +60,7 @@ def show_circuits(folder: Path) -> bool:
     bool
         False where the run's circuits were not recovered, so that there is nothing to show.
     """
-    # The page is made from what this module reads.
-    from equiscope.circuits import load_circuits
+    # That module reads the document through this one.
     from equiscope.report.circuits_page import save_circuits_page
 
     circuits = load_circuits(folder)

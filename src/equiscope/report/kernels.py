@@ -37,14 +37,14 @@ class KernelGrid:
         Pixels from one kernel to the next; the last of each is the line between them.
     """
 
-    def __init__(self, kernels: NDArray[Any], scale: float) -> None:
+    def __init__(self, kernels: NDArray[Any], scale: float, line: int = 1) -> None:
         self.n_rows, self.n_columns, n_y, n_x = kernels.shape
         factor = -(-_LEAST_PX // max(n_y, n_x))
-        self.pitch_y, self.pitch_x = n_y * factor + 1, n_x * factor + 1
+        self.pitch_y, self.pitch_x = n_y * factor + line, n_x * factor + line
         share = np.clip(np.asarray(kernels, dtype=np.float64) / scale, -1, 1)
         shades = np.where(np.isfinite(share), np.round(share * _N_SHADES) + _N_SHADES + 1, 0).astype(np.uint8)
         shades = shades.repeat(factor, axis=2).repeat(factor, axis=3)
-        shades = np.pad(shades, ((0, 0), (0, 0), (0, 1), (0, 1)))
+        shades = np.pad(shades, ((0, 0), (0, 0), (0, line), (0, line)))
         pixels = shades.transpose(0, 2, 1, 3).reshape(
             self.n_rows * self.pitch_y, self.n_columns * self.pitch_x
         )
@@ -76,7 +76,7 @@ def kernel_scale(kernels: NDArray[Any]) -> float:
     return max(float(np.quantile(finite, _SATURATED)), 1e-12) if finite.size else 1.0
 
 
-def draw_kernels(kernels: NDArray[Any], scale: float | None = None) -> KernelGrid:
+def draw_kernels(kernels: NDArray[Any], scale: float | None = None, *, has_lines: bool = True) -> KernelGrid:
     """Draw kernels of shape (row, column, y, x); NaN is left blank.
 
     Parameters
@@ -85,5 +85,7 @@ def draw_kernels(kernels: NDArray[Any], scale: float | None = None) -> KernelGri
         Weights.
     scale
         The weight that has the full colour; default: their own.
+    has_lines
+        Draw a line after each kernel.
     """
-    return KernelGrid(kernels, kernel_scale(kernels) if scale is None else scale)
+    return KernelGrid(kernels, kernel_scale(kernels) if scale is None else scale, int(has_lines))

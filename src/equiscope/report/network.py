@@ -13,6 +13,7 @@ from equiscope.report.wording import counted, measured, number
 
 __all__ = ["layers_in_order", "network_view"]
 
+_ORDER = ("rotation", "hue-rotation", "hue", "contrast", "reflection")
 # Lines drawn into each family.
 _N_INTO = 4
 _WIDTH, _MARGIN, _TOP, _BOTTOM, _ROW, _SUBCOLUMN = 1000.0, 40.0, 34.0, 14.0, 13.0, 15.0
@@ -45,11 +46,16 @@ def network_view(
     anchors
         Where a click on a family leads.
     """
-    between = [c for c in circuits if not (is_unit(c.source, c.source_layer) or is_unit(c.target, c.target_layer))]
+    between = [
+        c for c in circuits if not (is_unit(c.source, c.source_layer) or is_unit(c.target, c.target_layer))
+    ]
     sizes: dict[str, int] = {}
     layer_of: dict[str, str] = {}
     for c in between:
-        for name, layer, size in ((c.source, c.source_layer, c.n_source), (c.target, c.target_layer, c.n_target)):
+        for name, layer, size in (
+            (c.source, c.source_layer, c.n_source),
+            (c.target, c.target_layer, c.n_target),
+        ):
             sizes[name], layer_of[name] = size, layer
     if not sizes:
         return None
@@ -57,11 +63,17 @@ def network_view(
     for c in between:
         if c.is_symmetric:
             into[c.target].append(c)
-    edges = [c for own in into.values() for c in sorted(own, key=lambda c: -strength_of(c))[:_N_INTO]]
+    # Pairs are many, and each circuit of theirs says little: their lines would hide those of the larger families.
+    edges = [
+        c
+        for own in into.values()
+        for c in sorted(own, key=lambda c: -strength_of(c))[: 1 if own[0].pair_class else _N_INTO]
+    ]
     places, height, columns = _place(layers, sizes, layer_of, edges, ends)
     names = list(places)
     number_of = {name: i for i, name in enumerate(names)}
-    n_in, n_out = (defaultdict(int) for _ in range(2))
+    n_in: dict[str, int] = defaultdict(int)
+    n_out: dict[str, int] = defaultdict(int)
     for c in between:
         if c.is_symmetric:
             n_in[c.target] += 1
@@ -83,7 +95,7 @@ def network_view(
                 "anchor": anchors.get(name),
             }
         )
-    used = sorted({ends.transformation(name) for name in names}, key=lambda t: colours_of(t)[0])
+    used = sorted({ends.transformation(name) for name in names}, key=_rank)
     return {
         "width": f"{_WIDTH:g}",
         "height": f"{height:.0f}",
@@ -94,9 +106,14 @@ def network_view(
         ],
         "dots": dots,
         "legend": [(name, *colours_of(name)) for name in used if name],
-        "n_edges": len(edges),
+        "n_edges": f"{len(edges):,}",
         "n_into": _N_INTO,
     }
+
+
+def _rank(transformation: str) -> int:
+    """Place of a transformation in a column, what turns first."""
+    return _ORDER.index(transformation) if transformation in _ORDER else len(_ORDER)
 
 
 def _radius(size: int) -> float:
@@ -124,11 +141,11 @@ def _place(
         names = own[layer]
         x = _MARGIN + step * number_of_layer
 
-        def key(name: str) -> tuple[str, float, int]:
+        def key(name: str) -> tuple[int, float, int]:
             above = [places[source][1] for source in fed_by[name] if source in places]
             tail = name.rpartition("-")[2]
             return (
-                colours_of(ends.transformation(name))[0],
+                _rank(ends.transformation(name)),
                 sum(above) / len(above) if above else height,
                 int(tail) if tail.isdecimal() else 0,
             )
@@ -164,7 +181,7 @@ def _edge(
         "source": number_of[c.source],
         "target": number_of[c.target],
         "width": f"{min(7.0, 0.7 + 14 * share):.2f}",
-        "opacity": f"{0.1 + 0.75 * min(max(r2, 0.0), 1.0):.2f}",
+        "opacity": f"{0.08 + 0.7 * min(max(r2, 0.0), 1.0):.2f}",
         "light": light,
         "dark": dark,
         "label": f"{c.source} to {c.target}: R² {number(c.r2)}",

@@ -37,7 +37,10 @@ def measured(value: float | None) -> float | None:
 def number(value: float | None, decimals: int = 2, unit: str = "") -> str:
     """Give a number in words, "–" where it was not measured."""
     value = measured(value)
-    return MISSING if value is None else f"{value:.{decimals}f}{unit}".replace("-", "−")
+    if value is None:
+        return MISSING
+    # Adding 0 makes the −0 of a small negative number 0.
+    return f"{round(value, decimals) + 0.0:.{decimals}f}{unit}".replace("-", "−")
 
 
 def interval_text(value: float | None, low: float | None, high: float | None) -> str | None:
