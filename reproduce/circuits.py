@@ -5,9 +5,9 @@
     python reproduce/circuits.py RUN --model googlenet --weights W
 
 Families are named by what drawings drive them most (`equiscope verify`), single units in the same way here: for each
-unit that rotation leaves as it is and that a circuit ends in, the kind of drawing that excites it most. Of the candidates
-for a circuit of the article those are printed first that explain most of their target's weights, with R², interval, null, q
-and energy share, and, where both ends turn, the mean weight by relative pose.
+unit that rotation leaves as it is and that a circuit ends in, the kind of drawing that excites it most. Of the
+candidates for a circuit of the article those are printed first that explain most of their target's weights, with R²,
+interval, null, q and energy share, and, where both ends turn, the mean weight by relative pose.
 """
 
 from __future__ import annotations
@@ -170,7 +170,7 @@ def print_totals(found: Circuits) -> None:
         own = [
             c for c in found.circuits
             if (c.source_layer, c.target_layer) == (pair.source, pair.target) and c.transformation == "rotation"
-            and not c.pair_class and ":" not in c.source + c.target and min(c.n_source, c.n_target) >= 5
+            and not c.pair_class and c.is_between_families and min(c.n_source, c.n_target) >= 5
         ]  # fmt: skip
         if own:
             print(

@@ -973,7 +973,6 @@ def test_all_weights_of_a_designed_network_are_tied(order: int, source: str, tar
     assert min(c.r2 for c in found) > 0.99
 
 
-
 def test_a_pose_that_makes_no_difference_is_left_out() -> None:
     psi = smooth_template(5)
     a, b = np.radians(IRREGULAR), np.radians(OTHERS)

@@ -79,7 +79,8 @@ def test_a_template_keeps_the_tuning_and_a_wrong_pose_breaks_it(found: Circuits)
         assert check.template > 0.98
         assert check.template_low <= check.template <= check.template_high
         assert check.template > max(check.zeroed, check.wrong_pose)
-    assert np.median([check.wrong_pose for check in found.checks]) < 0.8
+    # Each circuit carries about a quarter of its target's weights.
+    assert np.median([check.wrong_pose for check in found.checks]) < 0.9
 
 
 def test_what_was_written_is_read_back(found: Circuits, run: equiscope.Run, tmp_path: Path) -> None:
@@ -104,7 +105,8 @@ def test_what_was_written_is_read_back(found: Circuits, run: equiscope.Run, tmp_
         rows = arrays["0:reordered"].astype(float)
         is_there = np.isfinite(rows).all((2, 3))
         assert is_there.sum() == 64
-        spread = np.nanstd(rows, axis=0)[is_there.all(0)]
+        assert is_there.all(0).sum() == 8
+        spread = rows[:, is_there.all(0)].std(0)
         assert spread.max() < 0.15 * np.nanmax(np.abs(rows))
     write_graph(run, found, tmp_path / "graph.graphml")
     graph = networkx.read_graphml(tmp_path / "graph.graphml")

@@ -534,9 +534,15 @@ def test_pairs_show_their_four_responses(complete: ReportDocument) -> None:
 def test_what_drawn_stimuli_said_stands_beside_the_family(complete: ReportDocument) -> None:
     family = family_of(complete, "mixed3b-hue-1")
     assert not card_of(complete, "mixed3b-hue-1").all("table", class_="synthetic")
-    family["verification"] = [make_verification("hue"), make_verification("scale", n_measured=0, median_error=None)]
+    family["verification"] = [
+        make_verification("hue"),
+        make_verification("scale", n_measured=0, median_error=None),
+    ]
     text = card_of(complete, "mixed3b-hue-1").all("table", class_="synthetic")[0][1]
-    assert "most driven by curve (0.93 of what they respond to anything), next corner, 0.11 less 0.06 to 0.17" in text
+    assert (
+        "most driven by curve (0.93 of what they respond to anything), next corner, 0.11 less 0.06 to 0.17"
+        in text
+    )
     assert "hue 3.4° 2.10 to 5.60 1 of 4 far off curve, radius 9 px" in text
     assert "size – no member fired" in text
     pair = card_of(complete, "mixed3b-reflection-1").all("table", class_="synthetic")[0][1]
@@ -626,7 +632,9 @@ def test_everything_is_escaped_in_the_cards_of_all_transformations(complete: Rep
         family["stabiliser"] = HOSTILE
         family["explained_by"] = CLOSING
         family["alternatives"] = [make_alternative(HOSTILE, 0.5, 0.0)]
-        family["verification"] = [make_verification("rotation", kind=HOSTILE, runner_up=CLOSING, stimulus=HOSTILE)]
+        family["verification"] = [
+            make_verification("rotation", kind=HOSTILE, runner_up=CLOSING, stimulus=HOSTILE)
+        ]
         family["id"] = HOSTILE + family["id"]
     complete["links"][0]["first"], complete["links"][0]["second"] = (
         HOSTILE + complete["links"][0][end] for end in ("first", "second")
@@ -658,7 +666,9 @@ def test_no_card_shows_what_was_not_measured_as_a_number(
             family[key] = missing
         family["half_turns"] = [missing, missing, missing] if family["half_turns"] else []
         nothing = dict.fromkeys(("drive", "lead", "lead_low", "median_error", "error_low", "margin"), missing)
-        family["verification"] = [make_verification(axis, **nothing) for axis in ("rotation", "scale", "pair")]
+        family["verification"] = [
+            make_verification(axis, **nothing) for axis in ("rotation", "scale", "pair")
+        ]
         if family["tuning"] is not None:
             family["tuning"]["values"][0] = None
         for member in family["members"]:

@@ -132,9 +132,13 @@ def test_units_that_never_fire_for_the_stimuli_are_not_measurable() -> None:
     values = tuned(POSES, is_contrast=False)
     silent = np.concatenate([values, np.full((*values.shape[:2], 1), -1.0)], axis=2)
     once = silent.copy()
-    once[0, :, -1] = np.linspace(0, 1, values.shape[1])  # fires in the half that finds, not in the one that verifies
+    once[0, :, -1] = np.linspace(
+        0, 1, values.shape[1]
+    )  # fires in the half that finds, not in the one that verifies
     for responses in (as_responses(silent), as_responses(once)):
-        found = find_toral_families(responses, examples_of(7), np.arange(7), n_null=5, false_discovery_rate=0.5)
+        found = find_toral_families(
+            responses, examples_of(7), np.arange(7), n_null=5, false_discovery_rate=0.5
+        )
         assert [f.channels.tolist() for f in found.families] == [list(range(6))]
         assert found.symmetries[6].kind == "not measurable"
     nothing = find_toral_families(as_responses(-np.ones_like(values)), examples_of(6), np.arange(6), n_null=2)

@@ -323,8 +323,8 @@ def _circuits_table(found: Circuits) -> Table:
     """Tabulate for each two layers what was tested, and what came out in each class."""
     table = Table(box=None, pad_edge=False, header_style="")
     for heading in (
-        "from", "to", "path", "families tested", "symmetric", "equi→equi", "inv→equi", "equi→inv", "median R²", "with units",
-        "pairs", "seconds",
+        "from", "to", "path", "families tested", "symmetric", "equi→equi", "inv→equi", "equi→inv", "median R²",
+        "with units", "pairs", "seconds",
     ):  # fmt: skip
         table.add_column(
             heading, justify="left" if heading in ("from", "to", "path") else "right", no_wrap=True
@@ -334,7 +334,7 @@ def _circuits_table(found: Circuits) -> Table:
             c for c in found.circuits
             if (c.source_layer, c.target_layer) == (pair.source, pair.target) and c.is_symmetric
         ]  # fmt: skip
-        between = [c for c in own if ":" not in c.source and ":" not in c.target and not c.pair_class]
+        between = [c for c in own if c.is_between_families and not c.pair_class]
         classes = Counter(c.rotation_class or c.hue_class for c in between)
         table.add_row(
             pair.source,
@@ -351,7 +351,7 @@ def _circuits_table(found: Circuits) -> Table:
                 )
             ),
             f"{statistics.median(c.r2 for c in between):.2f}" if between else "–",
-            str(sum(":" in c.source or ":" in c.target for c in own if not c.pair_class)),
+            str(sum(not c.is_between_families for c in own if not c.pair_class)),
             str(sum(bool(c.pair_class) for c in own)),
             f"{pair.seconds:.1f}",
         )
@@ -426,8 +426,8 @@ def export(
 ) -> None:
     """Write a run's units, families or circuits to standard output.
 
-    In CSV one line is a unit under one transformation, a member of a family, or a circuit. Where circuits were recovered,
-    families carry how many of their circuits turn with them, of how many that were tested.
+    In CSV one line is a unit under one transformation, a member of a family, or a circuit. Where circuits were
+    recovered, families carry how many of their circuits turn with them, of how many that were tested.
     """
     from equiscope.circuits import load_circuits
     from equiscope.store import families_document, load_run, read_json, to_json, units_document
@@ -473,8 +473,8 @@ def _echo_csv(rows: list[dict[str, Any]], columns: Sequence[str]) -> None:
 
 
 _CIRCUIT_COLUMNS = (
-    "source target source_layer target_layer transformation circuit_class rotation_class hue_class pair_class n_source n_target "
-    "is_small r2 r2_low r2_high r2_null_95 r2_null_99 p_value q_value energy_share strength"
+    "source target source_layer target_layer transformation circuit_class rotation_class hue_class pair_class n_source "
+    "n_target is_small r2 r2_low r2_high r2_null_95 r2_null_99 p_value q_value energy_share strength"
 ).split()
 
 
@@ -482,10 +482,15 @@ _SHARED = (
     "layer transformation disagreement_deg disagreement_hue_deg disagreement_octaves phase_coherence margin margin_low "
     "margin_high q_value stabiliser_order stabiliser explained_by"
 ).split()
-_FAMILY_COLUMNS = (
-    "family layer transformation channel pose_deg hue_deg octaves is_mirrored is_inverted score score_low score_high "
-    "family_size family_score family_score_low family_score_high"
-).split() + [*_SHARED[2:], "circuits_tested", "circuits_symmetric"]
+_FAMILY_COLUMNS = [
+    *(
+        "family layer transformation channel pose_deg hue_deg octaves is_mirrored is_inverted score score_low "
+        "score_high family_size family_score family_score_low family_score_high"
+    ).split(),
+    *_SHARED[2:],
+    "circuits_tested",
+    "circuits_symmetric",
+]
 
 
 def _member_rows(families: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -107,6 +107,12 @@ class Circuit:
         return " / ".join(dict.fromkeys(c for c in (self.rotation_class, self.hue_class) if c))
 
     @property
+    def is_between_families(self) -> bool:
+        """Whether both ends are families, and neither is a single unit."""
+        ends = ((self.source, self.source_layer), (self.target, self.target_layer))
+        return not any(name.removeprefix(f"{layer}:").isdigit() for name, layer in ends)
+
+    @property
     def is_symmetric(self) -> bool:
         """Whether it has a class at all."""
         return self.circuit_class != NOT_SYMMETRIC
@@ -124,8 +130,8 @@ class _Candidate:
 def _standardised(tie: Tie, block: int = 0) -> Floats:
     """R² less the mean, in standard deviations: of the data first, then of each draw.
 
-    Mean and deviation are over the data and all distinct draws alike. Were the data left out, those of a family of three,
-    with its five other orders, would look far from draws that happen to lie close together, whatever they are.
+    Mean and deviation are over the data and all distinct draws alike. Were the data left out, those of a family of
+    three, with its five other orders, would look far from draws that happen to lie close together, whatever they are.
     """
     null = tie.null[:, block]
     both = np.concatenate([tie.r2[block : block + 1], null])

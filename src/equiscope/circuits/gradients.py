@@ -35,6 +35,7 @@ def gradient_weights(
     examples: Examples,
     *,
     n_stimuli: int = 4,
+    precision: torch.dtype = torch.float32,
     on_units: Callable[[int], None] = lambda _units: None,
 ) -> list[ExpandedWeights]:
     """Linearise the network between layers at real stimuli: by how much each source unit moves each target unit.
@@ -53,6 +54,8 @@ def gradient_weights(
         Strongest stimuli of the target's units.
     n_stimuli
         Stimuli a unit, half of them from each half of the images.
+    precision
+        ``torch.bfloat16`` runs the network under autocast.
     on_units
         Called with a number of units after each batch.
 
@@ -95,7 +98,8 @@ def gradient_weights(
         )
         patches = cut_stimuli(images, target, image, position, np.zeros(1), size_px)[:, 0]
         seen.clear()
-        with torch.enable_grad():
+        is_cast = precision != torch.float32
+        with torch.enable_grad(), torch.autocast(model.device.type, precision, enabled=is_cast):
             centre = run_to(model, patches.requires_grad_(), target.layer, hooks)[:, :, row, column]
             which = torch.as_tensor(unit[some], device=centre.device)
             there = [g.layer for g in sources if g.layer in seen]

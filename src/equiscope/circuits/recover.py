@@ -26,6 +26,7 @@ from equiscope.circuits.transposed import Template, Transposed, find_transposed
 from equiscope.errors import EquiscopeError
 from equiscope.models import Model
 from equiscope.models.geometry import LayerGeometry
+from equiscope.stages import choose_precision
 from equiscope.stimuli import ImageSet
 from equiscope.store import (
     SCHEMA_VERSION,
@@ -75,7 +76,7 @@ class LayerPairSummary:
     linearised
         What was not linear and by what it was replaced; empty where the weights are exact.
     energy_outside
-        Share of the kernels' energy that the turning functions miss: it counts as not explained by nothing.
+        Share of the kernels' energy that the turning functions miss: R² and energies are of what they hold.
     n_circuits, n_symmetric
         Blocks between families that were tested, and that have a class.
     seconds
@@ -173,7 +174,7 @@ def recover_circuits(
     Returns
     -------
     Circuits
-        Also in ``circuits.json``; weights to draw in ``circuits/SOURCE>TARGET.npz``.
+        Also in ``circuits.json``; weights to draw in ``circuits/SOURCE+TARGET.npz``.
 
     Raises
     ------
@@ -229,7 +230,13 @@ def recover_circuits(
             started = time.perf_counter()
             with progress(f"gradients of {target}", n_units) as on_units:
                 gradients = gradient_weights(
-                    model, images, across, geometries[target], examples[target], on_units=on_units
+                    model,
+                    images,
+                    across,
+                    geometries[target],
+                    examples[target],
+                    precision=choose_precision("auto", model.device),
+                    on_units=on_units,
                 )
             share = (time.perf_counter() - started) / max(len(gradients), 1)
             weights += [("gradient", own, share) for own in gradients]
@@ -269,9 +276,7 @@ def recover_circuits(
                             np.asarray(images.groups, dtype=np.int64),
                         )  # fmt: skip
                 on_step(1)
-            between = [
-                c for c in circuits if ":" not in c.source and ":" not in c.target and not c.pair_class
-            ]
+            between = [c for c in circuits if c.is_between_families and not c.pair_class]
             pairs.append(
                 LayerPairSummary(
                     own.source, target, path, own.linearised, pair.energy_outside(), len(between),
@@ -304,8 +309,7 @@ def _sample(images: ImageSet) -> torch.Tensor:
 
 
 def _is_checked(circuit: Circuit) -> bool:
-    is_family = ":" not in circuit.source and ":" not in circuit.target
-    return is_family and circuit.rotation_class.endswith("→equivariant")
+    return circuit.is_between_families and circuit.rotation_class.endswith("→equivariant")
 
 
 def _drawn(circuits: Iterable[Circuit]) -> list[Circuit]:
@@ -367,7 +371,8 @@ def _save_weights(
 def weights_path(folder: Path, source: str, target: str) -> Path:
     """File of the weights that are drawn of the circuits between two layers."""
     first, second = (layer_path(folder, _FOLDER, layer, "").name for layer in (source, target))
-    return folder / _FOLDER / f"{first}_{second}.npz"
+    # A plus sign in a layer's own name is percent-encoded, so that no two pairs share a file.
+    return folder / _FOLDER / f"{first}+{second}.npz"
 
 
 def confirm_families(run: Run, circuits: Sequence[Circuit]) -> tuple[Confirmation, ...]:
@@ -376,11 +381,7 @@ def confirm_families(run: Run, circuits: Sequence[Circuit]) -> tuple[Confirmatio
     for family in run.families:
         if family_end(family) is None:
             continue
-        own = [
-            c
-            for c in circuits
-            if family.id in (c.source, c.target) and ":" not in c.source and ":" not in c.target
-        ]
+        own = [c for c in circuits if family.id in (c.source, c.target) and c.is_between_families]
         turning = [c for c in own if c.is_symmetric and _turns_with(c, family.id)]
         best = max(turning, key=lambda c: c.r2 - c.r2_null_95, default=None)
         confirmations.append(

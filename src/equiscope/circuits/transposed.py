@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.interpolate import RegularGridInterpolator
 
 from equiscope.circuits.harmonics import rotating_basis
 from equiscope.significance import adjust_p_values
@@ -16,7 +17,8 @@ __all__ = ["Template", "Transposed", "find_transposed"]
 Floats = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 
-_ORDER = 5
+# Templates are compared on a square of so many cells, out to so many of their mean radii.
+_ORDER, _SIDE, _REACH = 5, 11, 2.2
 _N_TURNS = 72
 _N_NULL = 30
 _LEAST_COSINE = 0.8
@@ -75,17 +77,17 @@ def find_transposed(
     backward = [t for t in templates if not t.is_forward]
     if not forward or not backward:
         return ()
-    orders = np.zeros(0, np.int64)
+    axis = np.linspace(-_REACH, _REACH, _SIDE)
+    x, y = np.meshgrid(axis, -axis)
+    common = np.stack([x.ravel(), y.ravel()], axis=1)
+    basis = rotating_basis(common / (axis[1] - axis[0]), _ORDER)
+    orders = basis.orders
     coefficients: list[list[Complex]] = [[], []]
     for side, some in enumerate((forward, backward)):
         for template in some:
-            energy = template.kernel**2
-            radius = float(np.sqrt((energy * (template.cells**2).sum(1)).sum() / max(energy.sum(), 1e-30)))
-            basis = rotating_basis(template.cells, _ORDER, max(radius, 0.5))
-            orders = basis.orders
-            own = basis.coefficients(template.kernel)
+            own = basis.coefficients(_at_one_size(template, common))
             own = own / max(float(np.linalg.norm(own)), 1e-30)
-            coefficients[side].append(own * (-1.0) ** basis.orders if side else own)
+            coefficients[side].append(own * (-1.0) ** orders if side else own)
     a, b = (np.array(part) for part in coefficients)
     cosine, turn = _best_turn(a, b, orders)
     rng = np.random.default_rng(seed)
@@ -111,6 +113,20 @@ def find_transposed(
         )
     ]
     return tuple(sorted(found, key=lambda t: -t.cosine))
+
+
+def _at_one_size(template: Template, places: Floats) -> Floats:
+    """Read a template at places given in its own mean radii, shape (place,), linearly between its cells."""
+    energy = template.kernel**2
+    distance = (template.cells**2).sum(1)
+    radius = max(float(np.sqrt((energy * distance).sum() / max(float(energy.sum()), 1e-30))), 0.5)
+    x, y = (np.unique(template.cells[:, axis]) for axis in (0, 1))
+    if len(x) < 2 or len(y) < 2:
+        return np.asarray(template.kernel.sum() * np.exp(-(places**2).sum(1) / 2))
+    # Rows run downwards, y upwards.
+    grid = template.kernel.reshape(len(y), len(x))[::-1]
+    read = RegularGridInterpolator((y, x), grid, bounds_error=False, fill_value=0.0)
+    return np.asarray(read(places[:, ::-1] * radius))
 
 
 def _best_turn(a: Complex, b: Complex, orders: NDArray[np.int64]) -> tuple[Floats, Floats]:
