@@ -122,6 +122,8 @@ def main() -> None:
             and (not kinds or kind.get(name, "") in kinds)
         )
 
+    layers = run.manifest["settings"]["layers"]
+    deepest = layers[-2], layers[-1]
     items: list[tuple[str, Callable[[Circuit], bool]]] = [
         ("contrast → centre-surround", lambda c: is_family(c.source, "hue-rotation")
          and (is_family(c.target, "hue") or ":" in c.target) and c.rotation_class == "equivariant→invariant"),
@@ -136,10 +138,10 @@ def main() -> None:
         ("contrast → line", lambda c: is_family(c.source, "hue-rotation") and is_family(c.target, "rotation")
          and c.rotation_class == "equivariant→equivariant" and c.hue_class == "equivariant→invariant"),
         ("hue → hue centre-surround", lambda c: is_family(c.source, "hue") and is_family(c.target, "hue")),
-        ("left and right → either (heads)", lambda c: c.transformation == "reflection"
-         and c.pair_class == "equivariant→invariant"),
-        ("left and right → left and right (human-animal)", lambda c: c.transformation == "reflection"
-         and c.pair_class == "equivariant→equivariant"),
+        ("left and right → either (heads), last two layers", lambda c: c.transformation == "reflection"
+         and c.pair_class == "equivariant→invariant" and (c.source_layer, c.target_layer) == deepest),
+        ("left and right → left and right (human-animal), last two layers", lambda c: c.transformation == "reflection"
+         and c.pair_class == "equivariant→equivariant" and (c.source_layer, c.target_layer) == deepest),
     ]  # fmt: skip
     for name, fits in items:
         own = [c for c in found.circuits if c.is_symmetric and fits(c)]

@@ -1,0 +1,143 @@
+r"""Count circuits where there is nothing to find, and measure R² where the truth is known.
+
+    python reproduce/circuit_controls.py --run RUN --weights bvlc_googlenet_fp16.npz --images photos.tar \
+        --plot noise.svg
+
+*Real weights, wrong families*: the blocks between neighbouring layers of a run are tested with its families as they
+are, with random poses in place of theirs, and with random units of the layer in place of their members. The last two
+must give nothing.
+
+*Planted networks* (`equiscope.testing.planted_circuits`): sixteen circuits of known classes, with noise from none of
+the weight energy to all of it, and networks of the same sizes without ties.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import equiscope
+from equiscope.circuits.find import Circuit, LayerPair, find_circuits
+from equiscope.circuits.paths import expanded_weights, measure_gains
+from equiscope.families import Family
+from equiscope.models.geometry import find_geometry
+from equiscope.store import read_geometries
+from equiscope.testing import planted_circuits
+
+NOISE = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0)
+
+
+def with_random_poses(family: Family, rng: np.random.Generator) -> Family:
+    """Give every member a pose of its own, uniform on the family's period."""
+    members = []
+    for member in family.members:
+        pose, hue = rng.uniform(0, 360 / family.stabiliser_order), rng.uniform(0, 360)
+        members.append(
+            dataclasses.replace(
+                member,
+                pose_deg=pose if np.isfinite(member.pose_deg) else member.pose_deg,
+                hue_deg=hue if np.isfinite(member.hue_deg) else member.hue_deg,
+            )
+        )
+    return dataclasses.replace(family, members=tuple(members))
+
+
+def with_strangers(family: Family, n_units: int, rng: np.random.Generator) -> Family:
+    """Put random units of the layer into the members' places."""
+    channels = rng.choice(n_units, family.size, replace=False).tolist()
+    members = [dataclasses.replace(m, channel=c) for m, c in zip(family.members, channels, strict=True)]
+    return dataclasses.replace(family, members=tuple(members))
+
+
+def control(run: equiscope.Run, model: equiscope.Model, images: equiscope.ImageSet) -> None:
+    """Print how many blocks of real weights are symmetric with true and with wrong families."""
+    geometries = read_geometries(run.manifest)
+    sample = [images.load(i) for i in range(0, len(images), max(1, len(images) // 12))]
+    gains = measure_gains(model, torch.stack([s for s in sample if s is not None]), list(geometries)[-1])
+    rng = np.random.default_rng(5)
+    turning = ("rotation", "hue", "hue-rotation")
+    layers = list(geometries)
+    for source, target in list(zip(layers, layers[1:], strict=False))[1:4]:
+        weights = expanded_weights(model, geometries[source], geometries[target], gains)
+        for name in ("as found", "random poses", "random units"):
+            families = []
+            for family in run.families:
+                if family.transformation not in turning or name == "as found":
+                    families.append(family)
+                elif name == "random poses":
+                    families.append(with_random_poses(family, rng))
+                else:
+                    families.append(with_strangers(family, geometries[family.layer].n_channels, rng))
+            found = [c for c in find_circuits(LayerPair(weights, families, run.units)) if not c.pair_class]
+            between = [c for c in found if c.is_between_families]
+            print(
+                f"{source} to {target}, {name}: {sum(c.is_symmetric for c in between)} of {len(between)} blocks "
+                f"between families symmetric, {len(found) - len(between)} with units; p <= 5 % in "
+                f"{np.mean([c.p_value <= 0.05 for c in between]):.1%}",
+                flush=True,
+            )
+
+
+def planted(noise: float, seed: int, *, is_tied: bool = True) -> list[Circuit]:
+    """Circuits of one planted network."""
+    network = planted_circuits(seed, noise=noise, is_tied=is_tied)
+    geometries = find_geometry(network.model, ["early", "late"])
+    weights = expanded_weights(network.model, geometries["early"], geometries["late"])
+    return list(find_circuits(LayerPair(weights, network.families, network.units)))
+
+
+def main() -> None:
+    """Print both controls; draw R² against noise."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--run", type=Path)
+    parser.add_argument("--model", default="googlenet")
+    parser.add_argument("--weights", type=Path)
+    parser.add_argument("--images", type=Path)
+    parser.add_argument("--plot", type=Path)
+    parser.add_argument("--seeds", type=int, default=6)
+    options = parser.parse_args()
+    means = []
+    for noise in NOISE:
+        found = [c for seed in range(options.seeds) for c in planted(noise, seed) if c.is_symmetric]
+        r2 = [c.r2 for seed in range(options.seeds) for c in planted(noise, seed) if c.is_between_families]
+        means.append(float(np.mean(r2)))
+        print(
+            f"planted, noise {noise:.0%}: {len(found)} of {16 * options.seeds} found, mean R² between families "
+            f"{means[-1]:.3f}, expected {1 - noise:.2f}",
+            flush=True,
+        )
+    untied = [sum(c.is_symmetric for c in planted(0, seed, is_tied=False)) for seed in range(60)]
+    print(
+        f"untied: {sum(untied)} false circuits in 60 networks of 16 blocks, in {sum(n > 0 for n in untied)} of them"
+    )
+    if options.plot:
+        points = " ".join(
+            f"{40 + 300 * x:.1f},{220 - 190 * max(y, 0):.1f}" for x, y in zip(NOISE, means, strict=True)
+        )
+        ticks = "".join(
+            f'<text x="{40 + 300 * t}" y="236" text-anchor="middle">{t:.0%}</text>'
+            f'<text x="34" y="{224 - 190 * t}" text-anchor="end">{t:g}</text>'
+            for t in (0.0, 0.5, 1.0)
+        )
+        options.plot.write_text(
+            '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 360 260" font-family="sans-serif" font-size="11">'
+            '<rect width="360" height="260" fill="#fff"/><path d="M40,30V220H340" fill="none" stroke="#888"/>'
+            '<path d="M40,30L340,220" stroke="#bbb" stroke-dasharray="4 3"/>'
+            f'<polyline points="{points}" fill="none" stroke="#2f79c9" stroke-width="2"/>{ticks}'
+            '<text x="190" y="254" text-anchor="middle">noise, share of the weight energy</text>'
+            '<text x="46" y="24">R² of members left out; dashed: the share that is tied</text></svg>\n',
+            encoding="utf-8",
+        )
+    if options.run:
+        run = equiscope.load_run(options.run)
+        control(
+            run, equiscope.load_model(options.model, options.weights), equiscope.open_images(options.images)
+        )
+
+
+if __name__ == "__main__":
+    main()
