@@ -23,15 +23,15 @@ import typer
 import zarr
 
 import equiscope
-from equiscope.cli import app
-from equiscope.examples import Examples
-from equiscope.rotation_scale import FamilyLink
-from equiscope.scales import ScaleEdge
 from equiscope.circuits import Circuit, Circuits, Confirmation
 from equiscope.circuits.causal import CausalCheck
 from equiscope.circuits.factors import Factor, Factors
 from equiscope.circuits.recover import LayerPairSummary, Skipped
 from equiscope.circuits.transposed import Transposed
+from equiscope.cli import app
+from equiscope.examples import Examples
+from equiscope.rotation_scale import FamilyLink
+from equiscope.scales import ScaleEdge
 from equiscope.verification import verify_run
 
 ROOT = Path(__file__).parents[1]

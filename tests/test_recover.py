@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import io
 import json
+import shutil
 from pathlib import Path
 
 import networkx
@@ -25,8 +28,7 @@ from equiscope.errors import EquiscopeError
 from equiscope.models.geometry import find_geometry
 from equiscope.store import load_examples, read_geometries
 from equiscope.testing import Planted, equivariant_network
-
-LAYERS = ("lifting", "group1", "group2")
+from test_cli import equiscope as command
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +118,45 @@ def test_what_was_written_is_read_back(found: Circuits, run: equiscope.Run, tmp_
     edge = graph.edges["lifting-rotation-1", "group1-rotation-1"]
     assert edge["circuit_class"] == "equivariant→equivariant"
     assert edge["r2"] > 0.98
+
+
+def test_the_command_prints_a_table_and_writes_page_and_graph(
+    found: Circuits, run: equiscope.Run, tmp_path: Path
+) -> None:
+    assert found.circuits
+    (tmp_path / "net.py").write_text(
+        "from equiscope.testing import equivariant_network\ndef network():\n    return equivariant_network(8).model\n"
+    )
+    shutil.copytree(run.folder, tmp_path / "run")
+    done = command(
+        "circuits", "run", "net.py:network", "--draws", "20", "--graphml", "g.graphml", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].split()[:3] == ["from", "to", "path"]
+    assert [line.split()[:5] for line in lines[1:3]] == [
+        ["lifting", "group1", "expanded", "16", "16"],
+        ["group1", "group2", "expanded", "16", "16"],
+    ]
+    assert lines[4].endswith("weights confirm 12 of 12 families")
+    assert lines[-3:] == [
+        f"circuits: {Path('run') / 'circuits.json'}",
+        "graph: g.graphml",
+        f"report: {Path('run') / 'circuits.html'}",
+    ]
+    assert (tmp_path / "g.graphml").exists()
+    assert "lifting-rotation-1" in (tmp_path / "run" / "circuits.html").read_text(encoding="utf-8")
+    assert "circuits.html" in (tmp_path / "run" / "index.html").read_text(encoding="utf-8")
+    table = list(csv.DictReader(io.StringIO(command("export", "run", "circuits", cwd=tmp_path).stdout)))
+    assert {row["circuit_class"] for row in table} == {"equivariant→equivariant"}
+    families = list(csv.DictReader(io.StringIO(command("export", "run", "families", cwd=tmp_path).stdout)))
+    assert all(int(row["circuits_symmetric"]) > 0 for row in families)
+    as_json = json.loads(command("export", "run", "circuits", "--format", "json", cwd=tmp_path).stdout)
+    assert len(as_json["circuits"]) == len(table)
+    (tmp_path / "run" / "circuits.json").unlink()
+    refused = command("export", "run", "circuits", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "has no circuits yet: run `equiscope circuits run` first" in refused.stderr
 
 
 def test_without_images_layers_across_others_are_named(
