@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -1082,3 +1083,32 @@ def test_planted_circuits_hold_what_they_say() -> None:
     assert energies == pytest.approx([42.0] * 3)
     with pytest.raises(EquiscopeError, match=r"noise 1\.5: it is a share"):
         planted_circuits(noise=1.5)
+
+
+def test_weights_between_units_that_do_not_turn_are_the_same_in_all_directions() -> None:
+    cells = grid(7, 7)
+    radius = np.hypot(*cells.T)
+    rng = np.random.default_rng(0)
+    kernels = np.zeros((4, 5, 49))
+    # Rings for unit 0 to 2 of the target, one lobe for unit 3; the last source is wired by single cells.
+    for v, u in itertools.product(range(4), range(4)):
+        ring = np.exp(-((radius - 0.5 * u) ** 2) / 2) * rng.uniform(0.5, 1)
+        kernels[v, u] = ring if v < 3 else np.exp(-((cells - [1.5, 0.0]) ** 2).sum(1))
+    kernels[:, 4, 24] = 1.0
+    still = (Symmetry("rotation", "invariant", invariance=0.9),)
+    units = [Unit(layer, c, 0.0, 1.0, still) for layer, n in (("early", 5), ("late", 4)) for c in range(n)]
+    weights = ExpandedWeights(
+        "early",
+        "late",
+        kernels.reshape(4, 5, 7, 7).astype(np.float32),
+        np.arange(7.0) - 3,
+        np.arange(7.0) - 3,
+        1.0,
+        (),
+    )
+    found = find_circuits(LayerPair(weights, [], units), n_draws=100)
+    assert found
+    assert {c.circuit_class for c in found} == {"invariant→invariant"}
+    assert {c.target for c in found} <= {"late:0", "late:1", "late:2"}
+    assert not {c.source for c in found} & {"early:4"}
+    assert all(c.r2 > max(0.9, c.r2_null_99) and np.isnan(c.r2_low) for c in found)

@@ -35,6 +35,8 @@ _MIRROR_TOLERANCE_PX = 1e-6
 _N_SAMPLE = 4000
 # Blocks with single units are kept where their weights are at least as strong as the layers' on average.
 _LEAST_STRENGTH = 1.0
+# Share of a kernel's energy in one cell above which it has no direction to speak of.
+_ONE_CELL = 0.95
 
 
 @dataclass(frozen=True)
@@ -221,7 +223,8 @@ def find_circuits(
     from_units = [c for target in pair.targets for c in _from_units(pair, target, n_draws, rng)]
     to_units = [c for source in pair.sources for c in _to_units(pair, source, n_draws, rng)]
     circuits = _judge(between, false_discovery_rate)
-    for group in (from_units, to_units):
+    between_units = _between_units(pair, n_draws, rng)
+    for group in (from_units, to_units, between_units):
         circuits += [c for c in _judge(group, false_discovery_rate) if _is_kept(c)]
     for transformation in ("reflection", "contrast"):
         circuits += _between_pairs(pair, transformation, false_discovery_rate)
@@ -446,6 +449,49 @@ def _to_units(pair: LayerPair, source: End, n_draws: int, rng: np.random.Generat
         _candidate(pair, source, end, tie, i, "rotation", "equivariant→invariant")
         for i, end in enumerate(_unit_ends(pair, pair.weights.target, channels))
     ]
+
+
+def _between_units(pair: LayerPair, n_draws: int, rng: np.random.Generator) -> list[_Candidate]:
+    """Units that rotation leaves as they are at both ends: their weights should be the same in all directions.
+
+    R² is the share of the weight energy in the functions that do not turn, the null the same with the kernel's cells in
+    random order.
+    """
+    sources, targets = (
+        invariant_units(pair.units, layer, "rotation") for layer in (pair.weights.source, pair.weights.target)
+    )
+    n_cells = pair.kernels.shape[2]
+    if not len(sources) or not len(targets) or n_cells == 1:
+        return []
+    is_strong = pair.energy[np.ix_(targets, sources)] >= _LEAST_STRENGTH**2 * pair.mean_energy
+    rows, columns = np.nonzero(is_strong)
+    kernels = pair.kernels[targets[rows], sources[columns]]
+    # A kernel of one cell, as behind a 1x1 convolution, is the same in all directions whatever was learned.
+    is_wide = (kernels**2).max(1) < _ONE_CELL * (kernels**2).sum(1)
+    rows, columns, kernels = rows[is_wide], columns[is_wide], kernels[is_wide]
+    if not len(rows):
+        return []
+    still = pair.basis.orders == 0
+
+    def share(order: Ints) -> Floats:
+        energy = np.abs(pair.basis.coefficients(kernels[:, order])) ** 2
+        return np.asarray(energy[:, still].sum(1) / np.maximum(energy.sum(1), 1e-30))
+
+    r2 = share(np.arange(n_cells))
+    # Half as many draws: thousands of blocks share them.
+    null = np.stack([share(rng.permutation(n_cells)) for _ in range(-(-n_draws // 2))])
+    nothing = np.zeros((1, len(r2)))
+    tie = Tie(r2, np.full(len(r2), nan), np.full(len(r2), nan), null, nothing, nothing)
+    ends_in, ends_out = (
+        _unit_ends(pair, layer, channels)
+        for layer, channels in ((pair.weights.source, sources), (pair.weights.target, targets))
+    )
+    candidates = [
+        _candidate(pair, ends_in[u], ends_out[v], tie, i, "rotation", "invariant→invariant")
+        for i, (v, u) in enumerate(zip(rows.tolist(), columns.tolist(), strict=True))
+    ]
+    # No members are left out.
+    return [replace(c, circuit=replace(c.circuit, is_small=False)) for c in candidates]
 
 
 # Reflection and contrast: families of two ---------------------------------------------------------------------------
