@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,7 @@ _N_FIELDS = 4
 _LAYERS = ("lifting", "group1", "group2")
 
 
-def equivariant_network(order: int = 8, seed: int = 0) -> Planted:
+def equivariant_network(order: int = 8, seed: int = 0, patterns: Sequence[Tensor] | None = None) -> Planted:
     """Build a network in which every unit of every layer is one of ``order`` rotated copies.
 
     A lifting convolution and two group convolutions (regular representation of the cyclic group) of four
@@ -35,6 +36,10 @@ def equivariant_network(order: int = 8, seed: int = 0) -> Planted:
         Number of rotations, at least 2, each by 360 / order degrees.
     seed
         Draws the kernels and shuffles the channels.
+    patterns
+        Coefficients of the kernels' circular harmonics in each of the three layers, for example trained ones, shapes
+        (field, 3, harmonic), (field, field, pose, harmonic) and the same again, four fields, four harmonics. By
+        default random ones.
 
     Returns
     -------
@@ -70,7 +75,7 @@ def equivariant_network(order: int = 8, seed: int = 0) -> Planted:
     ----------
     Cohen and Welling, "Group equivariant convolutional networks", 2016, section 6; Weiler, Hamprecht and
     Storath, "Learning steerable filters for rotation equivariant CNNs", 2018, section 2, for the harmonics.
-    Here the coefficients are random and no layer is trained.
+    Without ``patterns`` the coefficients are random and no layer is trained.
     """
     if order < 2:
         raise EquiscopeError(
@@ -82,8 +87,10 @@ def equivariant_network(order: int = 8, seed: int = 0) -> Planted:
     truth: dict[str, LayerTruth] = {}
     stages: OrderedDict[str, nn.Module] = OrderedDict()
     channel_before = torch.arange(3)
-    for layer in _LAYERS:
-        weight = _lifting_weight(order, generator) if layer == "lifting" else _group_weight(order, generator)
+    for index, layer in enumerate(_LAYERS):
+        shape = (_N_FIELDS, 3) if index == 0 else (_N_FIELDS, _N_FIELDS, order)
+        own = _coefficients(shape, generator) if patterns is None else patterns[index]
+        weight = scaled(lifting_weight(own, order) if index == 0 else group_weight(own))
         channel = torch.randperm(n_units, generator=generator)
         # On "meta" torch draws no initial weights, so that its global random state stays as it is.
         convolution = nn.Conv2d(weight.shape[1], n_units, _KERNEL_SIZE_PX, bias=False, device="meta")
@@ -100,22 +107,21 @@ def equivariant_network(order: int = 8, seed: int = 0) -> Planted:
     return Planted(Model(nn.Sequential(stages).eval(), name=f"c{order}-net", default_layers=_LAYERS), truth)
 
 
-def _lifting_weight(order: int, generator: torch.Generator) -> Tensor:
-    """Kernels from colours to poses, shape (field · pose, 3, y, x)."""
-    patterns = _coefficients((_N_FIELDS, 3), generator)
+def lifting_weight(patterns: Tensor, order: int) -> Tensor:
+    """Kernels from colours to poses, shape (field · pose, 3, y, x), of patterns of shape (field, 3, harmonic)."""
     turned = torch.stack([_kernels(patterns, 360 * pose / order) for pose in range(order)], dim=1)
-    return _scaled(turned.flatten(0, 1))
+    return turned.flatten(0, 1)
 
 
-def _group_weight(order: int, generator: torch.Generator) -> Tensor:
-    """Kernels from poses to poses, shape (field · pose, field · pose, y, x)."""
-    patterns = _coefficients((_N_FIELDS, _N_FIELDS, order), generator)
+def group_weight(patterns: Tensor) -> Tensor:
+    """Kernels from poses to poses, shape (field · pose, field · pose, y, x), of (field, field, pose, harmonic)."""
+    order = patterns.shape[2]
     rows = []
     for pose in range(order):
         # Input pose s stands at its relative pose (s - t) mod order.
         relative = (torch.arange(order) - pose) % order
         rows.append(_kernels(patterns[:, :, relative], 360 * pose / order).flatten(1, 2))
-    return _scaled(torch.stack(rows, dim=1).flatten(0, 1))
+    return torch.stack(rows, dim=1).flatten(0, 1)
 
 
 def _coefficients(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
@@ -141,6 +147,6 @@ def _kernels(coefficients: Tensor, pose_deg: float) -> Tensor:
     return torch.einsum("...m,myx->...yx", coefficients * turn, basis).real
 
 
-def _scaled(weight: Tensor) -> Tensor:
+def scaled(weight: Tensor) -> Tensor:
     """Scale a layer as a whole, which keeps its symmetry, to the energy of He's initialisation."""
-    return weight * math.sqrt(2 * weight.shape[0] / weight.square().sum().item())
+    return weight * math.sqrt(2 * weight.shape[0] / weight.detach().square().sum().item())
