@@ -35,7 +35,7 @@ class Designed(nn.Module):
         super().__init__()
         shapes = [(N_FIELDS, 3)] + [(N_FIELDS, N_FIELDS, ORDER)] * 2
         self.parts = nn.ParameterList(torch.randn(*shape, N_HARMONICS, 2) for shape in shapes)
-        self.head = nn.Linear(N_FIELDS, n_classes)
+        self.head = nn.Sequential(nn.BatchNorm1d(2 * N_FIELDS), nn.Linear(2 * N_FIELDS, n_classes))
 
     def patterns(self) -> list[Tensor]:
         """Complex coefficients of the three layers."""
@@ -48,8 +48,8 @@ class Designed(nn.Module):
             x = F.conv2d(x, weight)
             x = F.relu(x) if index < 2 else x
         # Over poses and places, so that the head cannot tell an angle.
-        pooled = F.relu(x).unflatten(1, (N_FIELDS, ORDER)).mean((2, 3, 4))
-        logits: Tensor = self.head(pooled)
+        fields = F.relu(x).unflatten(1, (N_FIELDS, ORDER))
+        logits: Tensor = self.head(torch.cat([fields.mean((2, 3, 4)), fields.amax((2, 3, 4))], dim=1))
         return logits
 
 

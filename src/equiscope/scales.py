@@ -81,29 +81,42 @@ class ScaleFamilies:
 
 
 class _Lags:
-    """Correlation of all pairs at every relative scale, for one half: ``v`` is ``u`` magnified by the lag."""
+    """Correlation of all pairs at every relative scale, for one half: ``v`` is ``u`` magnified by the lag.
+
+    With ``scramble`` v's sizes are shifted at random for every stimulus and u's are as they were measured. Were both
+    shifted, null pairs would be blurred twice and correlate less than real units that share a feature and no scale.
+    """
 
     def __init__(
         self, values: torch.Tensor, step_octaves: float, scramble: np.random.Generator | None = None
     ) -> None:
         n_scales = values.shape[1]
+        shown = values
         if scramble is not None:
             # Wrapped here, and only here: the null keeps each unit's values and destroys only where they stand.
             shift = torch.from_numpy(scramble.integers(0, n_scales, (len(values), 1, values.shape[2])))
             place = (torch.arange(n_scales).view(1, -1, 1) - shift) % n_scales
-            values = torch.gather(values, 1, place)
+            shown = torch.gather(values, 1, place)
         self.step = step_octaves
         self.n_lags = n_scales - _MIN_OVERLAP
-        self.at: list[torch.Tensor] = []
+        # Of u with v by that many steps larger, and smaller, shape (u, v).
+        self.larger: list[torch.Tensor] = []
+        self.smaller: list[torch.Tensor] = []
         for lag in range(self.n_lags + 1):
-            early = values[:, : n_scales - lag].flatten(0, 1)
-            late = values[:, lag:].flatten(0, 1)
-            self.at.append(_correlation(early, late))
+            early, late = slice(0, n_scales - lag), slice(lag, n_scales)
+            larger = _correlation(values[:, early].flatten(0, 1), shown[:, late].flatten(0, 1))
+            self.larger.append(larger)
+            if scramble is None:
+                self.smaller.append(larger.T)
+            else:
+                self.smaller.append(
+                    _correlation(values[:, late].flatten(0, 1), shown[:, early].flatten(0, 1))
+                )
 
     def curves(self, u: slice | Ints, v: slice | Ints) -> Floats:
         """Correlations over lags from the most negative on, shape (lag, u, v)."""
-        backward = [self.at[lag][v][:, u].T for lag in range(self.n_lags, 0, -1)]
-        forward = [self.at[lag][u][:, v] for lag in range(self.n_lags + 1)]
+        backward = [self.smaller[lag][u][:, v] for lag in range(self.n_lags, 0, -1)]
+        forward = [self.larger[lag][u][:, v] for lag in range(self.n_lags + 1)]
         return torch.stack(backward + forward).numpy().astype(np.float64)
 
     def between(self, u: int, v: int, octaves: float) -> float:
@@ -113,8 +126,8 @@ class _Lags:
         if low > self.n_lags:
             return nan
         high = min(low + 1, self.n_lags)
-        a, b = (u, v) if octaves >= 0 else (v, u)
-        return float((1 - (lag - low)) * self.at[low][a, b] + (lag - low) * self.at[high][a, b])
+        at = self.larger if octaves >= 0 else self.smaller
+        return float((1 - (lag - low)) * at[low][u, v] + (lag - low) * at[high][u, v])
 
 
 def _own_correlations(values: torch.Tensor) -> Floats:
@@ -217,8 +230,8 @@ def find_scale_families(
     Notes
     -----
     Half 0 proposes pairs of units of every two layers that are each other's best match at another size. On half 1 each
-    must again correlate better at the relative scale found than at none, by 0.05 or more, and its score must stand
-    out from those of pairs found in the same way with every unit's scale shifted at random for every stimulus. Accepted
+    must again correlate better at the relative scale found than at none, by 0.05 or more, and its score must stand out
+    from those of pairs found in the same way with one unit's sizes shifted at random for every stimulus. Accepted
     pairs that share units make a family, the strongest first, where the units that would come together correlate.
     """
 
