@@ -131,3 +131,27 @@ def test_silent_units_and_gaps_stop_nothing() -> None:
     # A correlation is undefined at lags at which nothing of a unit is left: a peak beside that is taken as it is.
     assert _refined(np.array([0.2, 0.9, -np.inf]), 1, 0) == 1.0
     assert _refined(np.array([0.2, 0.9, 0.5]), 1, 0) == pytest.approx(1.136, abs=1e-3)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_units_that_share_a_feature_and_no_size_are_no_family(seed: int) -> None:
+    # The late units answer to the early ones' features, each at a size of its own for every stimulus.
+    rng = np.random.default_rng(seed)
+    n_features = 6
+    feature, size = rng.integers(0, n_features, N), rng.uniform(-0.5, 1.0, N)
+    strength = rng.uniform(0.5, 2, N)
+    shown = size[:, None] + np.array(SCALES.octaves)
+    columns = []
+    for own in range(n_features):
+        for is_late in (False, True):
+            best = rng.uniform(-0.3, 2.0, N)[:, None] if is_late else rng.uniform(-0.3, 0.3)
+            tuned_to = np.exp(-(((shown - best) / 0.6) ** 2) / 2)
+            columns.append(np.where(feature[:, None] == own, strength[:, None] * tuned_to, 0.0))
+    values = np.stack(columns[::2] + columns[1::2], axis=2)
+    values += 0.02 * rng.exponential(size=values.shape)
+    layers = [
+        Examples(**{**vars(empty_examples(name, n_features, 2)), "maximum": np.ones(n_features)})
+        for name in ("early", "late")
+    ]
+    found = find_scale_families(as_responses(values), layers, seed=seed, n_null=10)
+    assert not [f for f in found.result.families if "late" in f.layer]

@@ -70,6 +70,11 @@ class ScaleEdge:
     q_value: float = nan
     held_out_octaves: float = nan
 
+    @property
+    def gain(self) -> float:
+        """Share of what the pair lacks to being alike without scaling that scaling supplies: what pairs are ranked by."""
+        return self.margin / max(1 - (self.score - self.margin), 1e-9)
+
 
 @dataclass(frozen=True)
 class ScaleFamilies:
@@ -230,8 +235,9 @@ def find_scale_families(
     Notes
     -----
     Half 0 proposes pairs of units of every two layers that are each other's best match at another size. On half 1 each
-    must again correlate better at the relative scale found than at none, by 0.05 or more, and its score must stand out
-    from those of pairs found in the same way with one unit's sizes shifted at random for every stimulus. Accepted
+    must again correlate better at the relative scale found than at none, by 0.05 or more, and its gain, the share of
+    what it lacks to being alike that scaling supplies, must stand out from the gains of pairs found in the same way
+    with one unit's sizes shifted at random for every stimulus. Accepted
     pairs that share units make a family, the strongest first, where the units that would come together correlate.
     """
 
@@ -257,17 +263,17 @@ def find_scale_families(
     company = keep_company([finding.between(*pair) for pair in pairs])
     pairs = [pair for pair, kept in zip(pairs, company, strict=True) if kept]
     step()
-    null_scores: list[list[float]] = []
+    null_gains: list[list[float]] = []
     n_draws = min(n_null, _N_NULL_OF_MANY) if len(units) > _MANY_UNITS else n_null
     for draw in range(n_draws):
         proposed = _propose(
             _Lags(halves[0], step_octaves, np.random.default_rng([seed, 8, draw, 0])), layers, min_score
         )
         null = _Lags(halves[1], step_octaves, np.random.default_rng([seed, 8, draw, 1]))
-        null_scores.append([edge.score for edge in _verify(null, proposed)])
+        null_gains.append([edge.gain for edge in _verify(null, proposed)])
         step()
     consistent = _verify(verifying, pairs)
-    q_values = family_q_values([edge.score for edge in consistent], null_scores)
+    q_values = family_q_values([edge.gain for edge in consistent], null_gains)
     edges = [
         replace(edge, q_value=float(q))
         for edge, q in zip(consistent, q_values, strict=True)
@@ -294,7 +300,7 @@ def find_scale_families(
             transformation="scale",
             families=tuple(families),
             symmetries=tuple(line for name in names for line in symmetries[name]),
-            null=summarise_null(null_scores, min((e.score for e in edges), default=np.inf)),
+            null=summarise_null(null_gains, min((e.gain for e in edges), default=np.inf)),
             n_refused=n_proposed - len(edges),
         ),
         tuple(edges),
