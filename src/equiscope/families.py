@@ -211,8 +211,8 @@ class NullSummary:
     """What the search finds where there is nothing: with every unit's pose scrambled for every stimulus.
 
     ``families_per_draw``: mean number found in a draw; ``families_expected``: mean number that would have been
-    accepted; ``score_95``: 95th percentile of what families are ranked by (their scores; for reflection and contrast
-    their gains, see ``pairs``), NaN if there were none.
+    accepted; ``score_95``: 95th percentile of what families are ranked by (their scores; for reflection,
+    contrast and scale their gains, see ``pairs``), NaN if there were none.
     """
 
     n_draws: int

@@ -72,7 +72,7 @@ class ScaleEdge:
 
     @property
     def gain(self) -> float:
-        """Share of what the pair lacks to being alike without scaling that scaling supplies: what pairs are ranked by."""
+        """Share of what the pair lacks to being alike that scaling supplies: what pairs are ranked by."""
         return self.margin / max(1 - (self.score - self.margin), 1e-9)
 
 
