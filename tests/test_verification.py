@@ -102,3 +102,5 @@ def test_other_transformations_are_confirmed(name: str, tmp_path: Path) -> None:
     # Sizes that lie at the end of what was drawn are not measured: of three scale families one is left.
     needed = 1 if name == "scale" else len(found) / 2
     assert sum(entry.axis == "pair" or entry.n_measured >= 2 for entry in found) >= needed
+    # One member alone agrees with itself: that is no measurement.
+    assert not [entry for entry in found if entry.n_measured == 1]

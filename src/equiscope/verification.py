@@ -90,7 +90,8 @@ class FamilyVerification:
     median_error, error_low, error_high
         Median absolute error over members, with its 95 % bootstrap interval over members.
     n_outliers, n_measured
-        Members with an error beyond 20 degrees or half an octave, and members that could be measured.
+        Members with an error beyond 20 degrees or half an octave, and members that could be measured: none where only
+        one fired, for one alone has nothing to differ from.
     score, margin
         Pairs only: correlation over all synthetic stimuli of one member's responses with the other's to the
         transformed stimuli, and how much more that is than without transforming.
@@ -435,6 +436,9 @@ def _summarise(
     errors: Floats,
     outlier: float,
 ) -> FamilyVerification:
+    # One member alone sets the zero of the poses, and agrees with itself whatever it does.
+    if np.isfinite(errors).sum() < 2:
+        errors = np.full(len(errors), nan)
     measured = np.abs(errors[np.isfinite(errors)])
     low = high = nan
     if len(measured):
