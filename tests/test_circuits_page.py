@@ -11,7 +11,6 @@ import math
 import re
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -20,7 +19,7 @@ from PIL import Image
 from equiscope.circuits import Circuit, Circuits, Confirmation
 from equiscope.circuits.causal import CausalCheck
 from equiscope.circuits.factors import Factor, Factors
-from equiscope.circuits.recover import LayerPairSummary, Skipped
+from equiscope.circuits.recover import LayerPairSummary, Skipped, weights_path
 from equiscope.circuits.transposed import Transposed
 from equiscope.report import ReportDocument, load_document, render_page, save_report, show_circuits
 from equiscope.report.circuit_ends import Ends, is_unit, transformation_of
@@ -149,7 +148,7 @@ def write_run(folder: Path, circuits: Circuits, weights: dict[str, dict[str, Any
         arrays: dict[str, Any] = {"ids": np.array(list(weights), dtype=np.str_)}
         for i, own in enumerate(weights.values()):
             arrays |= {f"{i}:{name}": value for name, value in own.items()}
-        path = folder / "circuits" / f"{quote(pair.source, safe='')}_{quote(pair.target, safe='')}.npz"
+        path = weights_path(folder, pair.source, pair.target)
         path.parent.mkdir(exist_ok=True)
         np.savez_compressed(path, **arrays)
         break

@@ -313,9 +313,10 @@ def _is_checked(circuit: Circuit) -> bool:
 
 
 def _drawn(circuits: Iterable[Circuit]) -> list[Circuit]:
-    """Choose the strongest symmetric circuits into and out of each end."""
+    """Choose the strongest symmetric circuits into and out of each end, single kernels between two units aside."""
     symmetric = sorted(
-        (c for c in circuits if c.is_symmetric and not c.pair_class), key=lambda c: -c.r2 * c.energy_share
+        (c for c in circuits if c.is_symmetric and not c.pair_class and c.n_source * c.n_target > 1),
+        key=lambda c: -c.r2 * c.energy_share,
     )
     n_in: dict[str, int] = {}
     n_out: dict[str, int] = {}

@@ -12,7 +12,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +20,7 @@ from PIL import Image, UnidentifiedImageError
 import equiscope
 from equiscope.circuits import Circuit, Circuits, load_circuits
 from equiscope.circuits.factors import Factors
+from equiscope.circuits.recover import weights_path
 from equiscope.report.circuit_card import circuit_view, class_text, percent_text
 from equiscope.report.circuit_ends import Ends, is_unit, strength_of
 from equiscope.report.document import family_entry
@@ -85,7 +85,7 @@ def _load_weights(folder: Path, circuits: Circuits) -> dict[str, Weights]:
     """Kernels of the circuits that have a card, the strongest into each target first."""
     stored: dict[str, tuple[Path, int]] = {}
     for pair in circuits.pairs:
-        path = folder / "circuits" / f"{quote(pair.source, safe='')}_{quote(pair.target, safe='')}.npz"
+        path = weights_path(folder, pair.source, pair.target)
         if path.exists():
             with np.load(path, allow_pickle=False) as arrays:
                 stored |= {str(name): (path, i) for i, name in enumerate(arrays["ids"].tolist())}
