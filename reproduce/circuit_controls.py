@@ -74,9 +74,11 @@ def control(run: equiscope.Run, model: equiscope.Model, images: equiscope.ImageS
                     families.append(with_strangers(family, geometries[family.layer].n_channels, rng))
             found = [c for c in find_circuits(LayerPair(weights, families, run.units)) if not c.pair_class]
             between = [c for c in found if c.is_between_families]
+            # Two units that do not turn have no poses that could be wrong.
+            n_units = sum(not c.is_between_families and c.n_source * c.n_target > 1 for c in found)
             print(
                 f"{source} to {target}, {name}: {sum(c.is_symmetric for c in between)} of {len(between)} blocks "
-                f"between families symmetric, {len(found) - len(between)} with units; p <= 5 % in "
+                f"between families symmetric, {n_units} between a family and a unit; p <= 5 % in "
                 f"{np.mean([c.p_value <= 0.05 for c in between]):.1%}",
                 flush=True,
             )

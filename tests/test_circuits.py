@@ -862,16 +862,15 @@ def symmetric(circuits: Mapping[tuple[str, str], Circuit]) -> dict[tuple[str, st
     return {ends: c.circuit_class for ends, c in circuits.items() if c.is_symmetric}
 
 
-# The basis leaves out up to 2 % of the weights' energy, which costs ties up to 0.4 % of theirs.
-@pytest.mark.parametrize(("seed", "least"), [(0, 0.999), (1, 0.998), (5, 0.996)])
-def test_all_planted_circuits_are_found(seed: int, least: float) -> None:
+@pytest.mark.parametrize("seed", [0, 1, 5])
+def test_all_planted_circuits_are_found(seed: int) -> None:
     found = found_in(seed)
     classes = planted_circuits(seed).classes
     assert sorted(set(classes.values())) == sorted(f"{a}→{b}" for a, b in [
         ("equivariant", "equivariant"), ("invariant", "equivariant"), ("equivariant", "invariant")
     ])  # fmt: skip
     assert symmetric(found) == classes
-    assert min(c.r2 for c in found.values()) > least
+    assert min(c.r2 for c in found.values()) > 0.999
     for circuit in found.values():
         assert circuit.transformation == "rotation"
         assert circuit.r2_low <= circuit.r2 <= circuit.r2_high <= 1

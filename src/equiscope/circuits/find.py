@@ -29,7 +29,6 @@ SMALL = 5
 NOT_SYMMETRIC = "not symmetric"
 # A simpler class is kept unless the richer one explains more by this much, significantly.
 _WORTH_HAVING = 0.01
-_SIMPLER = {"equivariant→equivariant": ("invariant→equivariant", "equivariant→invariant")}
 _MIRROR_TOLERANCE_PX = 1e-6
 # Kernels on which the basis is fitted.
 _N_SAMPLE = 4000
@@ -317,10 +316,9 @@ def _between_families(
         pair, source, target, tie, 0, transformation, rotation_class, hue_class, tuple(alternatives)
     )
     # The class was chosen among several, so that what stands out must stand out from the best of all in each draw.
-    deviations = np.stack([_standardised(own) for own in ties])
-    return replace(
-        candidate, deviation=float(deviations[:, 0].max()), null_deviations=deviations[:, 1:].max(0)
-    )
+    deviations = np.stack([_standardised(own) for own in ties]).max(0)
+    circuit = replace(candidate.circuit, p_value=_p_value(deviations))
+    return _Candidate(circuit, float(deviations[0]), deviations[1:])
 
 
 def _simpler_ties(pair: LayerPair, source: End, target: End, draws: Ints) -> list[tuple[str, Tie]]:

@@ -104,7 +104,7 @@ def rotating_basis(cells: Floats, order: int | None = None, width: float | None 
     return KernelBasis(np.array(orders), analyse, synthesise)
 
 
-def fitted_basis(cells: Floats, kernels: Floats, missed: float = 0.03, most: int = 11) -> KernelBasis:
+def fitted_basis(cells: Floats, kernels: Floats, missed: float = 0.003, most: int = 11) -> KernelBasis:
     """Make the smallest such basis that misses no more than a share of the energy of some kernels.
 
     Kernels behind a pool are smooth, so that far fewer functions than cells hold them.
