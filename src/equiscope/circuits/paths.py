@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -204,18 +204,6 @@ def _own_leaves(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             yield name, part
 
 
-@contextmanager
-def _evaluating(model: Model) -> Iterator[None]:
-    """Set evaluation mode for the time of the block, each submodule's own flag restored after it."""
-    flags = [(part, part.training) for part in model.module.modules()]
-    model.module.eval()
-    try:
-        yield
-    finally:
-        for part, flag in flags:
-            part.training = flag
-
-
 def run_to(model: Model, images: Tensor, target: str, hooks: dict[str, Callable[..., Any]]) -> Tensor:
     """Run images up to a layer, with hooks on others; give the layer's output."""
     modules = dict(model.module.named_modules())
@@ -226,7 +214,7 @@ def run_to(model: Model, images: Tensor, target: str, hooks: dict[str, Callable[
         raise _Done
 
     with ExitStack() as stack:
-        stack.enter_context(_evaluating(model))
+        stack.enter_context(model.evaluating())
         for name, hook in hooks.items():
             stack.callback(modules[name].register_forward_hook(hook).remove)
         stack.callback(modules[target].register_forward_hook(stop).remove)

@@ -96,7 +96,7 @@ class Model:
         return digest.hexdigest()
 
     @contextmanager
-    def _borrowed(self) -> Iterator[None]:
+    def evaluating(self) -> Iterator[None]:
         """Set evaluation mode for the time of the block, each submodule's own flag restored after it."""
         flags = [(module, module.training) for module in self.module.modules()]
         self.module.eval()
@@ -161,7 +161,7 @@ class Model:
                 if layer not in modules:
                     raise unknown_name(f"layer of {self.name}", layer, modules)
                 handles.append(modules[layer].register_forward_hook(hook_for(layer)))
-            with self._borrowed(), torch.no_grad():
+            with self.evaluating(), torch.no_grad():
                 prepared = self.preprocess(images.to(self.device))
                 self.module(prepared.contiguous(memory_format=torch.channels_last))
         except _AllRecorded:
