@@ -386,7 +386,7 @@ def test_every_transformation_has_a_part_in_each_layer_and_a_card(complete: Repo
     assert groups[-1][0]["id"] == "across-layers"
     assert "rotation-scale family of" in groups[-1][1]
     assert "scale family of 4" in groups[-1][1]
-    assert "have margins below 0.61" in groups[-1][1]
+    assert "have gains below 0.61" in groups[-1][1]
     titles = [text for _, text in page.all("h5")]
     assert any(title.startswith("mixed3b reflection pair") for title in titles)
 

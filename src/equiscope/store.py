@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 from equiscope.errors import EquiscopeError
 from equiscope.examples import Examples
 from equiscope.families import Family, Member, Symmetry, Unit
+from equiscope.models import Model
 from equiscope.models.geometry import LayerGeometry
 from equiscope.stimuli import ImageFailure
 
 __all__ = [
     "SCHEMA_VERSION",
     "Run",
+    "check_network",
     "families_document",
     "layer_path",
     "load_examples",
@@ -67,6 +69,21 @@ class Run:
     def report(self) -> Path:
         """The page to open."""
         return self.folder / "index.html"
+
+
+def check_network(run: Run, model: Model) -> None:
+    """Check that a network is the one that a run surveyed.
+
+    Raises
+    ------
+    EquiscopeError
+        If its weights are others.
+    """
+    if model.weights_sha256() != run.manifest["model"]["weights_sha256"]:
+        raise EquiscopeError(
+            f"{model.name} has other weights than the network of {run.folder} "
+            f"({run.manifest['model']['name']}): give the network and the weights that were surveyed"
+        )
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:

@@ -30,7 +30,7 @@ from equiscope.significance import (
     percentile_interval,
 )
 from equiscope.stimuli.synthetic import SyntheticStimulus, catalogue, render
-from equiscope.store import SCHEMA_VERSION, Run, read_geometries, read_json, write_json
+from equiscope.store import SCHEMA_VERSION, Run, check_network, read_geometries, read_json, write_json
 from equiscope.transforms import invert_contrast
 
 __all__ = ["FamilyVerification", "MemberVerification", "load_verification", "verify_run"]
@@ -165,11 +165,7 @@ def verify_run(
     EquiscopeError
         If the network is not the one that was surveyed.
     """
-    if model.weights_sha256() != run.manifest["model"]["weights_sha256"]:
-        raise EquiscopeError(
-            f"{model.name} has other weights than the network of {run.folder} "
-            f"({run.manifest['model']['name']}): give the network and the weights that were surveyed"
-        )
+    check_network(run, model)
     geometries = read_geometries(run.manifest)
     found: dict[tuple[str, str], FamilyVerification] = {}
     for layer, geometry in geometries.items():

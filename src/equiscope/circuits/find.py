@@ -53,17 +53,17 @@ class Circuit:
     transformation
         What ties the weights: ``rotation``, ``hue``, ``hue-rotation``, ``reflection`` or ``contrast``.
     rotation_class, hue_class
-        Such as ``invariant→equivariant``, or ``not symmetric``; empty where the transformation does not apply. For
-        reflection and contrast the class stands in ``pair_class``.
+        Such as ``invariant→equivariant``, or ``not symmetric``; empty where the transformation does not apply.
     pair_class
-        See there.
+        The same under reflection or contrast; otherwise empty. Pairs that are not symmetric are not listed.
     n_source, n_target
         Numbers of members.
     is_small
         Fewer than five members on the side that is left out in turn.
     r2, r2_low, r2_high
         Share of the weight energy of members left out that the template of the others explains, with its 95 %
-        bootstrap interval over members.
+        bootstrap interval over members. For pairs the share of a member's weights along its partner's transformed
+        ones, between two units that do not turn the share that is the same in all directions, both without interval.
     r2_null_95, r2_null_99
         Percentiles of the same with permuted poses; for pairs, with members of other pairs.
     p_value, q_value
@@ -248,7 +248,6 @@ def _judge(candidates: Sequence[_Candidate], rate: float) -> list[Circuit]:
                 circuit,
                 rotation_class=circuit.rotation_class and NOT_SYMMETRIC,
                 hue_class=circuit.hue_class and NOT_SYMMETRIC,
-                pair_class=circuit.pair_class and NOT_SYMMETRIC,
             )
         judged.append(circuit)
     return judged
@@ -376,7 +375,6 @@ def _candidate(
     rotation_class: str = "",
     hue_class: str = "",
     alternatives: tuple[tuple[str, float], ...] = (),
-    pair_class: str = "",
 ) -> _Candidate:
     share, strength = pair.describe(source.channels, target.channels)
     null = tie.null[:, block]
@@ -391,7 +389,7 @@ def _candidate(
         transformation=transformation,
         rotation_class=rotation_class,
         hue_class=hue_class,
-        pair_class=pair_class,
+        pair_class="",
         n_source=source.size,
         n_target=target.size,
         is_small=len(tie.residual) < SMALL,

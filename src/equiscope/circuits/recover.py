@@ -31,6 +31,7 @@ from equiscope.stimuli import ImageSet
 from equiscope.store import (
     SCHEMA_VERSION,
     Run,
+    check_network,
     layer_path,
     load_examples,
     read_geometries,
@@ -160,8 +161,8 @@ def recover_circuits(
     model
         The network that was surveyed.
     images
-        The images that it was shown. Without them normalisations count as one, layers with others between them and the
-        causal check are left out.
+        The images that it was shown. Without them paths through normalisations, layers with others between them and
+        the causal check are left out.
     n_draws
         Null draws for each block.
     false_discovery_rate
@@ -182,11 +183,7 @@ def recover_circuits(
         If the network or the images are not those of the run, or the run has one layer only.
     """
     keep_large_buffers()
-    if model.weights_sha256() != run.manifest["model"]["weights_sha256"]:
-        raise EquiscopeError(
-            f"{model.name} has other weights than the network of {run.folder} "
-            f"({run.manifest['model']['name']}): give the network and the weights that were surveyed"
-        )
+    check_network(run, model)
     if images is not None and images.fingerprint != run.manifest["images"]["fingerprint"]:
         raise EquiscopeError(
             f"{images.name} holds other images than those of {run.folder} ({run.manifest['images']['name']}): "

@@ -21,8 +21,8 @@ from equiscope.synchronisation import MIN_COHERENCE
 
 __all__ = ["render_page"]
 
-# Transformations whose families are ranked by their margins: the null is told in margins too.
-_BY_MARGIN = ("reflection", "contrast", "scale")
+# Transformations whose families are ranked by their gains: the null is told in gains too.
+_BY_GAIN = ("reflection", "contrast", "scale")
 _ACROSS = "across layers"
 
 
@@ -253,7 +253,7 @@ def _null_sentence(null: NullEntry | None, transformation: str) -> str:
     score_95 = measured(null["score_95"]) if null else None
     if expected is None and score_95 is None:
         return "No null was measured here, so it is not known how many families chance alone would give."
-    what = "have margins" if transformation in _BY_MARGIN else "score"
+    what = "have gains" if transformation in _BY_GAIN else "score"
     limit = f"95 % of its families {what} below {score_95:.2f}" if score_95 is not None else ""
     if expected is None:
         return f"In a null in which each unit’s pose is scrambled, {limit}."

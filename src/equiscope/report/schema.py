@@ -80,7 +80,7 @@ class NullEntry(TypedDict):
     """What the same search finds after each unit's pose has been scrambled.
 
     ``families_expected`` is the mean number of families a scrambled layer gives that pass the same test;
-    ``score_95`` is what 95 % of the scrambled layers' families stay below in their score, or in their margin for
+    ``score_95`` is what 95 % of the scrambled layers' families stay below in their score, or in their gain for
     reflection, contrast and scale.
     """
 
