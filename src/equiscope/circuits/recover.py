@@ -299,7 +299,7 @@ def _draws(path: str, n_draws: int) -> int:
 
 def _sample(images: ImageSet) -> torch.Tensor:
     """Return a dozen images of one size, from all over the set."""
-    step = max(1, len(images) // (4 * _N_GAIN_IMAGES))
+    step = max(1, len(images) // _N_GAIN_IMAGES)
     loaded = [image for i in range(0, len(images), step) if (image := images.load(i)) is not None]
     side = min(min(image.shape[1:]) for image in loaded)
     return torch.stack([image[:, :side, :side] for image in loaded[:_N_GAIN_IMAGES]])
