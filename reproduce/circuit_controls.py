@@ -21,7 +21,9 @@ import numpy as np
 import torch
 
 import equiscope
-from equiscope.circuits.find import Circuit, LayerPair, find_circuits
+from equiscope.circuits.circuit import Circuit
+from equiscope.circuits.find import find_circuits
+from equiscope.circuits.layer_pair import LayerPair
 from equiscope.circuits.paths import expanded_weights, measure_gains
 from equiscope.families import Family
 from equiscope.models.geometry import find_geometry

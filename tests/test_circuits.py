@@ -19,9 +19,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from equiscope.circuits.circuit import Circuit
 from equiscope.circuits.ends import End, characters
-from equiscope.circuits.find import Circuit, LayerPair, find_circuits
+from equiscope.circuits.find import find_circuits
 from equiscope.circuits.harmonics import KernelBasis, fitted_basis, rotating_basis
+from equiscope.circuits.layer_pair import LayerPair
 from equiscope.circuits.paths import ExpandedWeights, expanded_weights, measure_gains
 from equiscope.circuits.ties import _PENALTIES, permutations, predict, tie_equivariant, tie_invariant
 from equiscope.errors import EquiscopeError

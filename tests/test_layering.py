@@ -41,7 +41,7 @@ ORDER = (
     "cli",
 )
 # What every module may use; they use nothing of the package themselves.
-FREE = ("errors", "allocator")
+FREE = ("errors", "allocator", "progress")
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

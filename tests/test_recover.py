@@ -19,10 +19,11 @@ import equiscope
 from equiscope.circuits import Circuits, load_circuits, recover_circuits, write_graph
 from equiscope.circuits.ends import End, family_end
 from equiscope.circuits.factors import find_factors
-from equiscope.circuits.find import LayerPair, tie_circuit
 from equiscope.circuits.gradients import gradient_weights
+from equiscope.circuits.layer_pair import LayerPair
 from equiscope.circuits.paths import ExpandedWeights, expanded_weights
 from equiscope.circuits.recover import weights_path
+from equiscope.circuits.tied import tie_circuit
 from equiscope.circuits.transposed import Template, find_transposed
 from equiscope.errors import EquiscopeError
 from equiscope.models.geometry import find_geometry

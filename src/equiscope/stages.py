@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from equiscope.groups import CyclicGroup, DihedralGroup, Involution, Scales, Tor
 from equiscope.models import Model
 from equiscope.models.geometry import LayerGeometry, joint_patch_px
 from equiscope.pairs import find_pairs, joint_pair_tuning
+from equiscope.progress import Progress
 from equiscope.responses import Responses, measure_responses, open_responses
 from equiscope.scales import ScaleEdge, find_scale_families, joint_scale_tuning
 from equiscope.stimuli import ImageSet
@@ -165,7 +164,6 @@ def tune_family(responses: Responses[Any], examples: Examples, family: Family) -
 
 
 # Opens one stage: given its name and number of steps, a context that yields a function to call with steps done.
-Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 
 
 @dataclass

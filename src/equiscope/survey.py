@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from equiscope.families import (
 )
 from equiscope.models import Model, load_model
 from equiscope.models.geometry import LayerGeometry, find_geometry
+from equiscope.progress import Progress, silent
 from equiscope.report.document import build_document, with_circuits, with_verification
 from equiscope.report.files import save_report
 from equiscope.responses import not_finite
@@ -38,7 +39,6 @@ from equiscope.rotation_scale import FamilyLink, find_rotation_scale_families
 from equiscope.scales import ScaleEdge
 from equiscope.stages import (
     TRANSFORMATIONS,
-    Progress,
     Stage,
     StageResult,
     Tuning,
@@ -73,10 +73,6 @@ _IMAGES_PER_EXAMPLE = 4
 _MAX_PER_IMAGE = 8
 
 
-def _silent(_stage: str, _total: int) -> AbstractContextManager[Callable[[int], None]]:
-    return nullcontext(lambda _steps: None)
-
-
 def survey(
     model: Model | nn.Module | str,
     images: ImageSet | str | Path | None = None,
@@ -93,7 +89,7 @@ def survey(
     precision: str = "auto",
     seed: int = 0,
     command: str | None = None,
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> Run:
     """Find the families of a network under all transformations, verify them on held-out images, write a report.
 

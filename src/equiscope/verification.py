@@ -7,8 +7,7 @@ those found on photographs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from math import isfinite, nan
 from pathlib import Path
@@ -23,6 +22,7 @@ from equiscope.errors import EquiscopeError
 from equiscope.families import Family
 from equiscope.models import Model
 from equiscope.models.geometry import LayerGeometry, joint_patch_px
+from equiscope.progress import Progress, silent
 from equiscope.significance import (
     circular_difference_deg,
     circular_mean_deg,
@@ -121,13 +121,6 @@ class FamilyVerification:
     members: tuple[MemberVerification, ...]
 
 
-Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
-
-
-def _silent(_stage: str, _total: int) -> AbstractContextManager[Callable[[int], None]]:
-    return nullcontext(lambda _steps: None)
-
-
 @dataclass(frozen=True)
 class _Shown:
     """Responses after the ReLU to one stimulus, shape (hue, angle, unit)."""
@@ -139,7 +132,7 @@ class _Shown:
 
 
 def verify_run(
-    run: Run, model: Model, *, precision: torch.dtype = torch.float32, progress: Progress = _silent
+    run: Run, model: Model, *, precision: torch.dtype = torch.float32, progress: Progress = silent
 ) -> tuple[FamilyVerification, ...]:
     """Measure the tuning of every family of a run on synthetic stimuli and compare it with the run's poses.
 

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from equiscope.bank import cut_stimuli
 from equiscope.circuits.ends import End
-from equiscope.circuits.find import LayerPair, tie_circuit
+from equiscope.circuits.layer_pair import LayerPair
+from equiscope.circuits.tied import tie_circuit
 from equiscope.examples import NO_IMAGE, Examples
 from equiscope.models import Model
 from equiscope.models.geometry import LayerGeometry

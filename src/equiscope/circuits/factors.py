@@ -11,7 +11,7 @@ from sklearn.decomposition import NMF
 from sklearn.exceptions import ConvergenceWarning
 
 from equiscope.circuits.ends import End, characters
-from equiscope.circuits.find import LayerPair
+from equiscope.circuits.layer_pair import LayerPair
 from equiscope.circuits.ties import permutations, tie_invariant
 
 __all__ = ["Factor", "Factors", "find_factors"]

@@ -19,7 +19,7 @@ from equiscope.errors import EquiscopeError
 from equiscope.models import Model
 from equiscope.models.geometry import LayerGeometry
 
-__all__ = ["ExpandedWeights", "Gains", "expanded_weights", "measure_gains", "run_to"]
+__all__ = ["ExpandedWeights", "Gains", "NoPathError", "expanded_weights", "measure_gains", "run_to"]
 
 Floats = NDArray[np.float32]
 
@@ -81,6 +81,10 @@ class Gains:
 
     functions: tuple[Tensor, ...] = ()
     modules: dict[str, Tensor] | None = None
+
+
+class NoPathError(EquiscopeError):
+    """No weight joins two layers, along no path that goes through no other surveyed layer."""
 
 
 class _Done(Exception):  # noqa: N818 - a signal: the target has been seen
@@ -318,7 +322,7 @@ def expanded_weights(
         see = {source.layer: lambda _m, _i, output: shapes.append(output.shape[1:])}
         run_to(model, torch.zeros(1, 3, size_px, size_px), target.layer, see)
     if not shapes:
-        raise EquiscopeError(
+        raise NoPathError(
             f"no path leads from {source.layer} to {target.layer}: {target.layer} is computed before it"
         )
     shape = shapes[0]
@@ -359,9 +363,7 @@ def expanded_weights(
             (slope,) = torch.autograd.grad(centre[:, start : start + n].diagonal().sum(), leaf)
         kernels[start : start + n] = slope.cpu().numpy()
     if not kernels.any():
-        raise EquiscopeError(
-            f"no path leads from {source.layer} to {target.layer}: no weight joins their units"
-        )
+        raise NoPathError(f"no path leads from {source.layer} to {target.layer}: no weight joins their units")
     y_px, x_px = (
         source.centre_px[axis] + source.stride_px[axis] * np.arange(shape[1 + axis]) - (size_px - 1) / 2
         for axis in (0, 1)
@@ -415,7 +417,7 @@ def _check_path(
     away = float((of_both - of_a - of_b + zero).abs().max())
     size = float((of_a - zero).abs().max())
     if size == 0:
-        raise EquiscopeError(f"no path leads from {source} to {target}: no weight joins their units")
+        raise NoPathError(f"no path leads from {source} to {target}: no weight joins their units")
     leaf = a.clone().requires_grad_()
     with torch.enable_grad():
         output = pass_through(leaf, n)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from math import nan
 from pathlib import Path
@@ -17,15 +16,19 @@ from numpy.typing import NDArray
 
 from equiscope.allocator import keep_large_buffers
 from equiscope.circuits.causal import CausalCheck, check_circuits
+from equiscope.circuits.circuit import Circuit
 from equiscope.circuits.ends import End, family_end
 from equiscope.circuits.factors import Factor, Factors, find_factors
-from equiscope.circuits.find import Circuit, LayerPair, find_circuits, tie_circuit
+from equiscope.circuits.find import find_circuits
 from equiscope.circuits.gradients import gradient_weights
-from equiscope.circuits.paths import ExpandedWeights, expanded_weights, measure_gains
+from equiscope.circuits.layer_pair import LayerPair
+from equiscope.circuits.paths import ExpandedWeights, NoPathError, expanded_weights, measure_gains
+from equiscope.circuits.tied import tie_circuit
 from equiscope.circuits.transposed import Template, Transposed, find_transposed
 from equiscope.errors import EquiscopeError
 from equiscope.models import Model
 from equiscope.models.geometry import LayerGeometry
+from equiscope.progress import Progress, silent
 from equiscope.stages import choose_precision
 from equiscope.stimuli import ImageSet
 from equiscope.store import (
@@ -51,7 +54,6 @@ __all__ = [
     "write_graph",
 ]
 
-Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 
 _FILE = "circuits.json"
 _FOLDER = "circuits"
@@ -138,10 +140,6 @@ class Circuits:
     confirmations: tuple[Confirmation, ...]
 
 
-def _silent(_stage: str, _total: int) -> AbstractContextManager[Callable[[int], None]]:
-    return nullcontext(lambda _steps: None)
-
-
 def recover_circuits(
     run: Run,
     model: Model,
@@ -150,7 +148,7 @@ def recover_circuits(
     n_draws: int = 200,
     false_discovery_rate: float = 0.05,
     seed: int = 0,
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> Circuits:
     """Recover the circuits between all layers of a run, and write them into its folder.
 
@@ -215,11 +213,13 @@ def recover_circuits(
                 try:
                     own = expanded_weights(model, geometries[source], geometries[target], gains, others)
                     weights.append(("expanded", own, time.perf_counter() - started))
-                except EquiscopeError as error:
-                    if "no path leads" in str(error) and len(others):
+                except NoPathError as error:
+                    if others:
                         across.append(geometries[source])
                     else:
                         skipped.append(Skipped(source, target, str(error)))
+                except EquiscopeError as error:
+                    skipped.append(Skipped(source, target, str(error)))
                 on_step(1)
         if across and images is not None and not geometries[target].is_global:
             across = [g for g in across if not g.is_global]

@@ -92,7 +92,7 @@ def circuit_view(
     circuit
         The circuit.
     weights
-        Its kernels, as `equiscope.circuits.find.Tied` describes them.
+        Its kernels, as `equiscope.circuits.tied.Tied` describes them.
     check
         What interventions did, if any.
     ends

@@ -133,7 +133,7 @@ def render_circuits(
     circuits
         What was recovered.
     weights
-        Kernels of the circuits that have a card, by their ids: the arrays of `equiscope.circuits.find.Tied`.
+        Kernels of the circuits that have a card, by their ids: the arrays of `equiscope.circuits.tied.Tied`.
     families
         The families at their ends, for poses.
     document

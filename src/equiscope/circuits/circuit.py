@@ -1,0 +1,158 @@
+"""One circuit: the weights from one family to another, and how it is told from chance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equiscope.circuits.ties import Tie
+from equiscope.significance import family_q_values
+
+__all__ = [
+    "LEAST_STRENGTH",
+    "NOT_SYMMETRIC",
+    "SMALL",
+    "Candidate",
+    "Circuit",
+    "judge",
+    "p_value_of",
+    "standardised",
+]
+
+Floats = NDArray[np.float64]
+
+# Below this many members on the side that is left out, the null is so wide that little can be told.
+SMALL = 5
+NOT_SYMMETRIC = "not symmetric"
+# Blocks with single units are kept where their weights are at least as strong as the layers' on average.
+LEAST_STRENGTH = 1.0
+
+
+@dataclass(frozen=True)
+class Circuit:
+    """The weights from one family, or unit, to another.
+
+    Attributes
+    ----------
+    id
+        ``SOURCE>TARGET``.
+    source, target
+        Ids of families, or ``layer:channel`` of single units that the transformation leaves as they are.
+    source_layer, target_layer
+        Their layers.
+    transformation
+        What ties the weights: ``rotation``, ``hue``, ``hue-rotation``, ``reflection`` or ``contrast``.
+    rotation_class, hue_class
+        Such as ``invariant→equivariant``, or ``not symmetric``; empty where the transformation does not apply.
+    pair_class
+        The same under reflection or contrast; otherwise empty. Pairs that are not symmetric are not listed.
+    n_source, n_target
+        Numbers of members.
+    is_small
+        Fewer than five members on the side that is left out in turn.
+    r2, r2_low, r2_high
+        Share of the weight energy of members left out that the template of the others explains, with its 95 %
+        bootstrap interval over members. For pairs the share of a member's weights along its partner's transformed
+        ones, between two units that do not turn the share that is the same in all directions, both without interval.
+    r2_null_95, r2_null_99
+        Percentiles of the same with permuted poses; for pairs, with members of other pairs.
+    p_value, q_value
+        Share of null draws that explain as much (one added), and the estimated share of false ones among all circuits
+        of this kind between these layers that stand out as much.
+    energy_share
+        Share of the weight energy into the target from the whole source layer.
+    strength
+        Root mean square weight of the block over that of all weights between the layers.
+    alternatives
+        R² of simpler classes that were compared, by their names.
+    """
+
+    id: str
+    source: str
+    target: str
+    source_layer: str
+    target_layer: str
+    transformation: str
+    rotation_class: str
+    hue_class: str
+    pair_class: str
+    n_source: int
+    n_target: int
+    is_small: bool
+    r2: float
+    r2_low: float
+    r2_high: float
+    r2_null_95: float
+    r2_null_99: float
+    p_value: float
+    q_value: float
+    energy_share: float
+    strength: float
+    alternatives: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def circuit_class(self) -> str:
+        """Its class under what ties it; for hue × rotation both, rotation first."""
+        if self.pair_class:
+            return self.pair_class
+        return " / ".join(dict.fromkeys(c for c in (self.rotation_class, self.hue_class) if c))
+
+    @property
+    def is_between_families(self) -> bool:
+        """Whether both ends are families, and neither is a single unit."""
+        ends = ((self.source, self.source_layer), (self.target, self.target_layer))
+        return not any(name.removeprefix(f"{layer}:").isdigit() for name, layer in ends)
+
+    @property
+    def is_symmetric(self) -> bool:
+        """Whether it has a class at all."""
+        return self.circuit_class != NOT_SYMMETRIC
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A block, how far its R² stands out from its null in the null's standard deviations, and the same of each draw."""
+
+    circuit: Circuit
+    deviation: float
+    null_deviations: Floats
+
+
+def standardised(tie: Tie, block: int = 0) -> Floats:
+    """R² less the mean, in standard deviations: of the data first, then of each draw.
+
+    Mean and deviation are over the data and all distinct draws alike. Were the data left out, those of a family of
+    three, with its five other orders, would look far from draws that happen to lie close together, whatever they are.
+    """
+    null = tie.null[:, block]
+    both = np.concatenate([tie.r2[block : block + 1], null])
+    distinct = np.append(np.unique(np.round(null, 10)), both[0])
+    return np.asarray((both - distinct.mean()) / max(float(distinct.std()), 1e-3))
+
+
+def p_value_of(deviations: Floats) -> float:
+    """Share of the distinct draws that stand out as much as the data, one added."""
+    null = np.unique(np.round(deviations[1:], 8))
+    return float((1 + (null >= deviations[0] - 1e-8).sum()) / (1 + len(null)))
+
+
+def judge(candidates: Sequence[Candidate], rate: float) -> list[Circuit]:
+    """Give q-values, from all blocks of a kind together; what does not stand out is not symmetric."""
+    if not candidates:
+        return []
+    draws = np.stack([c.null_deviations for c in candidates], axis=1)
+    q_values = family_q_values([c.deviation for c in candidates], list(draws))
+    judged = []
+    for candidate, q_value in zip(candidates, q_values.tolist(), strict=True):
+        circuit = replace(candidate.circuit, q_value=q_value)
+        if q_value > rate or circuit.r2 <= 0:
+            circuit = replace(
+                circuit,
+                rotation_class=circuit.rotation_class and NOT_SYMMETRIC,
+                hue_class=circuit.hue_class and NOT_SYMMETRIC,
+            )
+        judged.append(circuit)
+    return judged
