@@ -44,8 +44,8 @@ class Circuit:
     source_layer, target_layer
         Their layers.
     transformation
-        What ties the weights: ``rotation``, ``hue``, ``hue-rotation``, ``reflection`` or ``contrast``.
-    rotation_class, hue_class
+        What ties the weights: ``rotation``, ``hue``, ``hue-rotation``, ``scale``, ``reflection`` or ``contrast``.
+    rotation_class, hue_class, scale_class
         Such as ``invariant→equivariant``, or ``not symmetric``; empty where the transformation does not apply.
     pair_class
         The same under reflection or contrast; otherwise empty. Pairs that are not symmetric are not listed.
@@ -92,13 +92,16 @@ class Circuit:
     energy_share: float
     strength: float
     alternatives: tuple[tuple[str, float], ...] = ()
+    scale_class: str = ""
 
     @property
     def circuit_class(self) -> str:
         """Its class under what ties it; for hue × rotation both, rotation first."""
         if self.pair_class:
             return self.pair_class
-        return " / ".join(dict.fromkeys(c for c in (self.rotation_class, self.hue_class) if c))
+        return " / ".join(
+            dict.fromkeys(c for c in (self.rotation_class, self.hue_class, self.scale_class) if c)
+        )
 
     @property
     def is_between_families(self) -> bool:
@@ -153,6 +156,7 @@ def judge(candidates: Sequence[Candidate], rate: float) -> list[Circuit]:
                 circuit,
                 rotation_class=circuit.rotation_class and NOT_SYMMETRIC,
                 hue_class=circuit.hue_class and NOT_SYMMETRIC,
+                scale_class=circuit.scale_class and NOT_SYMMETRIC,
             )
         judged.append(circuit)
     return judged

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import factorial, pi, sqrt
 from typing import Any
@@ -34,11 +35,21 @@ class KernelBasis:
         From kernels, shape (cell,), to complex coefficients: shape (function, cell).
     synthesise
         Back: the real part of ``synthesise @ coefficients``, shape (cell, function).
+    width
+        Of the Gaussian, in cells.
+    mixings
+        Of the Gauss-Laguerre functions of each angular order, from 0 on, into the functions of the basis.
     """
 
     orders: NDArray[np.int64]
     analyse: Complex
     synthesise: Complex
+    width: float
+    mixings: tuple[Floats, ...]
+
+    def at(self, points: Floats) -> Complex:
+        """Give ``synthesise`` for any places (x, y), in units of the cells' distance, shape (place, function)."""
+        return _functions(points, self.width, self.mixings)
 
     def coefficients(self, kernels: NDArray[np.floating[Any]]) -> Complex:
         """Coefficients of kernels, shape (..., cell) to (..., function)."""
@@ -78,22 +89,16 @@ def rotating_basis(cells: Floats, order: int | None = None, width: float | None 
         # the grid's is pi.
         reach = sqrt(2 * (order + 1))
         width = max(reach / pi, sqrt(2) * (side - 1) / 2 / reach, 0.5)
-    radius, azimuth = np.hypot(*cells.T), np.arctan2(cells[:, 1], cells[:, 0])
     orders: list[int] = []
-    functions = []
-    share = radius / width
+    mixings = []
     for m in range(order + 1):
-        profiles = []
-        for j in range((order - m) // 2 + 1):
-            norm = sqrt(factorial(j) / factorial(j + m))
-            profiles.append(norm * share**m * eval_genlaguerre(j, m, share**2) * np.exp(-(share**2) / 2))
         # Orthonormal on the cells, averaged over turns: coefficients then have the energy of the weights themselves.
-        raw = np.stack(profiles, axis=1)
+        raw = _profiles(np.hypot(*cells.T) / width, m, order)
         value, vector = np.linalg.eigh(raw.T @ raw / (1 if m == 0 else 2))
         kept = value > _LEAST_NORM * max(value[-1], 1e-30)
         orders += [m] * int(kept.sum())
-        functions.append((raw @ vector[:, kept] / np.sqrt(value[kept])) * np.exp(1j * m * azimuth)[:, None])
-    synthesise = np.concatenate(functions, axis=1)
+        mixings.append(vector[:, kept] / np.sqrt(value[kept]))
+    synthesise = _functions(cells, width, mixings)
     # A coefficient c stands for Re(c f) = Re c Re f - Im c Im f.
     is_turning = np.array(orders) > 0
     real = np.concatenate([synthesise.real, -synthesise.imag[:, is_turning]], axis=1)
@@ -101,7 +106,29 @@ def rotating_basis(cells: Floats, order: int | None = None, width: float | None 
     n = len(orders)
     analyse = inverse[:n].astype(complex)
     analyse[is_turning] += 1j * inverse[n:]
-    return KernelBasis(np.array(orders), analyse, synthesise)
+    return KernelBasis(np.array(orders), analyse, synthesise, width, tuple(mixings))
+
+
+def _profiles(share: Floats, m: int, order: int) -> Floats:
+    """Radial parts of the functions of angular order m at radii in units of the width, shape (place, function)."""
+    profiles = []
+    for j in range((order - m) // 2 + 1):
+        norm = sqrt(factorial(j) / factorial(j + m))
+        profiles.append(norm * share**m * eval_genlaguerre(j, m, share**2) * np.exp(-(share**2) / 2))
+    return np.stack(profiles, axis=1)
+
+
+def _functions(points: Floats, width: float, mixings: Sequence[Floats]) -> Complex:
+    """All functions at places (x, y), shape (place, function)."""
+    radius, azimuth = np.hypot(*points.T), np.arctan2(points[:, 1], points[:, 0])
+    order = len(mixings) - 1
+    return np.concatenate(
+        [
+            (_profiles(radius / width, m, order) @ mixing) * np.exp(1j * m * azimuth)[:, None]
+            for m, mixing in enumerate(mixings)
+        ],
+        axis=1,
+    )
 
 
 def fitted_basis(cells: Floats, kernels: Floats, missed: float = 0.003, most: int = 11) -> KernelBasis:

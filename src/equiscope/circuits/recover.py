@@ -23,7 +23,8 @@ from equiscope.circuits.find import find_circuits
 from equiscope.circuits.gradients import gradient_weights
 from equiscope.circuits.layer_pair import LayerPair
 from equiscope.circuits.paths import ExpandedWeights, NoPathError, expanded_weights, measure_gains
-from equiscope.circuits.tied import tie_circuit
+from equiscope.circuits.strangers import KeptWeights, find_stranger_circuits, keep_weights, tie_stretched
+from equiscope.circuits.tied import Tied, tie_circuit
 from equiscope.circuits.transposed import Template, Transposed, find_transposed
 from equiscope.errors import EquiscopeError
 from equiscope.models import Model
@@ -48,6 +49,7 @@ __all__ = [
     "Confirmation",
     "LayerPairSummary",
     "Skipped",
+    "across_path",
     "load_circuits",
     "recover_circuits",
     "weights_path",
@@ -203,6 +205,7 @@ def recover_circuits(
     checks: list[CausalCheck] = []
     pairs: list[LayerPairSummary] = []
     skipped: list[Skipped] = []
+    kept: list[KeptWeights] = []
     for index, target in enumerate(layers[1:], 1):
         across: list[LayerGeometry] = []
         weights: list[tuple[str, ExpandedWeights, float]] = []
@@ -249,6 +252,9 @@ def recover_circuits(
         for path, own, seconds in weights:
             started = time.perf_counter()
             pair = LayerPair(own, run.families, run.units, _ORDER[path])
+            part = keep_weights(pair)
+            if part is not None:
+                kept.append(part)
             with progress(f"circuits {own.source} to {target}", 3) as on_step:
                 circuits = find_circuits(
                     pair, n_draws=_draws(path, n_draws), false_discovery_rate=false_discovery_rate, seed=seed
@@ -281,6 +287,17 @@ def recover_circuits(
                 )
             )  # fmt: skip
             found += circuits
+    with progress("circuits of scale and hue", 1) as on_step:
+        across_layers = find_stranger_circuits(
+            kept, run.families, run.units,
+            n_draws=n_draws, false_discovery_rate=false_discovery_rate, seed=seed,
+        )  # fmt: skip
+        drawn = _drawn(across_layers)
+        _save_tied(
+            across_path(run.folder), drawn, [tie_stretched(c, kept, run.families, run.units) for c in drawn]
+        )
+        found += across_layers
+        on_step(1)
     with progress("comparing templates", 1) as on_step:
         transposed = find_transposed(templates, false_discovery_rate=false_discovery_rate, seed=seed)
         on_step(1)
@@ -355,14 +372,17 @@ def _templates(
 def _save_weights(
     folder: Path, pair: LayerPair, circuits: Sequence[Circuit], ends: dict[str, tuple[End, End]]
 ) -> None:
+    path = weights_path(folder, pair.weights.source, pair.weights.target)
+    _save_tied(path, circuits, [tie_circuit(pair, *ends[circuit.id]) for circuit in circuits])
+
+
+def _save_tied(path: Path, circuits: Sequence[Circuit], ties: Sequence[Tied]) -> None:
     arrays: dict[str, NDArray[Any]] = {"ids": np.array([c.id for c in circuits], dtype=np.str_)}
-    for index, circuit in enumerate(circuits):
-        tied = tie_circuit(pair, *ends[circuit.id])
+    for index, tied in enumerate(ties):
         for name in ("raw", "reordered", "template"):
             arrays[f"{index}:{name}"] = getattr(tied, name).astype(np.float16)
         for name in ("slots", "rows", "columns"):
             arrays[f"{index}:{name}"] = getattr(tied, name)
-    path = weights_path(folder, pair.weights.source, pair.weights.target)
     write_atomically(path, lambda stream: np.savez_compressed(stream, **arrays))  # type: ignore[arg-type]
 
 
@@ -373,11 +393,17 @@ def weights_path(folder: Path, source: str, target: str) -> Path:
     return folder / _FOLDER / f"{first}+{second}.npz"
 
 
+def across_path(folder: Path) -> Path:
+    """File of the weights that are drawn of circuits over several layers, and of hue with single units."""
+    # No pair of layers has this name, which lacks the plus sign.
+    return folder / _FOLDER / "across.npz"
+
+
 def confirm_families(run: Run, circuits: Sequence[Circuit]) -> tuple[Confirmation, ...]:
-    """Say of each family that turns how many of its circuits turn with its poses."""
+    """Say of each family that turns or scales how many of its circuits do so with its poses."""
     confirmations = []
     for family in run.families:
-        if family_end(family) is None:
+        if family_end(family) is None and family.transformation != "scale":
             continue
         own = [c for c in circuits if family.id in (c.source, c.target) and c.is_between_families]
         turning = [c for c in own if c.is_symmetric and _turns_with(c, family.id)]
@@ -396,7 +422,7 @@ def confirm_families(run: Run, circuits: Sequence[Circuit]) -> tuple[Confirmatio
 def _turns_with(circuit: Circuit, family: str) -> bool:
     """Whether the circuit's class says that weights turn with this family's poses."""
     place = 0 if circuit.source == family else 1
-    for name in (circuit.rotation_class, circuit.hue_class):
+    for name in (circuit.rotation_class, circuit.hue_class, circuit.scale_class):
         if "→" in name and name.split("→")[place] == "equivariant":
             return True
     return False

@@ -4,6 +4,7 @@ from equiscope.testing.checks import assert_equivariant
 from equiscope.testing.controls import random_weights, shuffled_kernels
 from equiscope.testing.planted import LayerTruth, Planted, PlantedFamily, planted_network
 from equiscope.testing.planted_circuits import PlantedCircuits, planted_circuits
+from equiscope.testing.planted_scales import planted_scales
 from equiscope.testing.planted_transformations import (
     PlantedOrbit,
     PlantedPose,
@@ -24,6 +25,7 @@ __all__ = [
     "equivariant_network",
     "planted_circuits",
     "planted_network",
+    "planted_scales",
     "planted_transformation",
     "random_weights",
     "shuffled_kernels",

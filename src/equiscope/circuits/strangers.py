@@ -1,0 +1,510 @@
+"""Circuits whose null is strangers: of scale families, whose members stand in several layers, and of hue with units.
+
+If ``W[a -> b] = W[T a -> T b]`` for a magnification T, a kernel onto a unit that is larger by an octave is the same
+one, twice as wide. Units of different size mostly stand in different layers, each with weights of its own, so that
+there are no poses to permute. Each kernel is told from those of the family's other members, stretched to its size, at
+the same relative octave; the null is the same with strangers, members of other families of the same layers and of the
+same transformation, in the others' places. Likewise a unit that hue leaves as it is should be wired alike to all hues
+of a family: that no kernel moves is what is claimed, and only other families can say whether such likeness is special.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import nan
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equiscope.circuits.circuit import (
+    LEAST_STRENGTH,
+    SMALL,
+    Candidate,
+    Circuit,
+    judge,
+    p_value_of,
+    standardised,
+)
+from equiscope.circuits.ends import invariant_units
+from equiscope.circuits.harmonics import KernelBasis
+from equiscope.circuits.layer_pair import LayerPair
+from equiscope.circuits.tied import Tied
+from equiscope.circuits.ties import Tie
+from equiscope.families import Family, Unit
+from equiscope.significance import bootstrap_weights, percentile_interval
+
+__all__ = ["KeptWeights", "find_stranger_circuits", "keep_weights", "tie_stretched"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+TRANSFORMATIONS = ("scale", "hue")
+# Relative octaves count as the same within a step and a half of the survey's grid, and members as of different size
+# beyond it: likeness of units of one size says nothing of scale.
+_SAME_OCTAVES = 0.375
+# Strangers in a layer, below which a null cannot be had.
+_FEWEST_STRANGERS = 4
+_N_RESAMPLES = 300
+# Columns of a drawn circuit, octaves.
+_SLOT_OCTAVES = 0.5
+# Points along one side of the common grid, at most.
+_MOST_POINTS = 21
+
+
+@dataclass(frozen=True)
+class KeptWeights:
+    """What is kept of the weights between two layers: kernels of the units that may take part, of mean energy 1.
+
+    Attributes
+    ----------
+    source, target
+        The layers.
+    sources, targets
+        Channels that were kept, rising, shapes (source,) and (target,).
+    kernels
+        Shape (target, source, cell).
+    energy_in
+        Energy into each target from the whole source layer, shape (target,).
+    basis
+        In which kernels are stretched.
+    cells_px
+        Places (x, y) of the cells, y upwards, px, shape (cell, 2).
+    stride_px
+        Distance of neighbouring cells.
+    """
+
+    source: str
+    target: str
+    sources: Ints
+    targets: Ints
+    kernels: Floats
+    energy_in: Floats
+    basis: KernelBasis
+    cells_px: Floats
+    stride_px: float
+
+    def stretched(self, octaves: float, points_px: Floats) -> Floats:
+        """Give what takes kernels, made smaller by ``octaves``, to ``points_px``, shape (point, cell)."""
+        places = points_px * 2.0**octaves
+        rim = np.abs(self.cells_px).max(0) + self.stride_px / 2
+        inside = (np.abs(places) <= rim + 1e-9).all(1)
+        functions = self.basis.at(places / self.stride_px)
+        real = (functions @ self.basis.analyse).real
+        return np.where(inside[:, None], real, 0.0)
+
+
+def keep_weights(pair: LayerPair) -> KeptWeights | None:
+    """Keep kernels between members of scale and hue families and units that scale or hue leaves as they are."""
+    weights = pair.weights
+    ends = []
+    for layer in (weights.source, weights.target):
+        channels = [
+            m.channel
+            for family in pair.families
+            if family.transformation in TRANSFORMATIONS
+            for m in family.members
+            if m.layer == layer
+        ]
+        still = [invariant_units(pair.units, layer, name) for name in TRANSFORMATIONS]
+        ends.append(np.unique(np.concatenate([np.array(channels, dtype=np.int64), *still])))
+    sources, targets = ends
+    if not len(sources) or not len(targets):
+        return None
+    size = max(pair.mean_energy, 1e-30)
+    kernels = pair.kernels[np.ix_(targets, sources)].astype(np.float64) / np.sqrt(size)
+    return KeptWeights(
+        weights.source, weights.target, sources, targets, kernels, pair.energy[targets].sum(1) / size,
+        pair.basis, weights.cells() * weights.stride_px, weights.stride_px,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Place:
+    """One kernel of a block: between which units, in which row, at which octave, at which relative one."""
+
+    row: int
+    weights: KeptWeights
+    target: int
+    source: int
+    octaves: float
+    relative: float
+
+
+@dataclass(frozen=True)
+class _Block:
+    """All kernels of a family with another, or with a unit, and which of them tell which."""
+
+    transformation: str
+    kind: str
+    source: str
+    target: str
+    source_layer: str
+    target_layer: str
+    n_source: int
+    n_target: int
+    places: tuple[_Place, ...]
+    tells: NDArray[np.bool_]
+
+
+def find_stranger_circuits(
+    kept: Sequence[KeptWeights],
+    families: Sequence[Family],
+    units: Sequence[Unit],
+    *,
+    n_draws: int = 200,
+    false_discovery_rate: float = 0.05,
+    seed: int = 0,
+) -> tuple[Circuit, ...]:
+    """Test scale families with each other, and scale and hue families with units that these leave as they are.
+
+    Parameters
+    ----------
+    kept
+        Weights between all pairs of layers.
+    families, units
+        The families and units of the run.
+    n_draws
+        Null draws a block.
+    false_discovery_rate
+        Largest q-value of a circuit.
+    seed
+        Of the draws.
+
+    Returns
+    -------
+    tuple of Circuit
+        All blocks between two scale families in which some kernel has another to be told from, also those that are
+        ``not symmetric``; and the symmetric ones between a family and a unit.
+
+    Notes
+    -----
+    A kernel is told up to a positive factor, which a network with rectifiers may put into any unit: its share of R² is
+    the squared cosine with the mean of the others, negative where they point away, weighted with its energy.
+    """
+    rng = np.random.default_rng(seed)
+    circuits: list[Circuit] = []
+    for transformation in TRANSFORMATIONS:
+        own = [family for family in families if family.transformation == transformation]
+        strangers = _strangers(own)
+        blocks = [] if transformation == "hue" else list(_between_families(kept, own))
+        groups = [blocks, list(_with_units(kept, own, units, transformation))]
+        for index, group in enumerate(groups):
+            tested = [
+                candidate
+                for block in group
+                if (candidate := _test(block, own, strangers, n_draws, rng)) is not None
+            ]
+            judged = judge(tested, false_discovery_rate)
+            circuits += [c for c in judged if index == 0 or (c.is_symmetric and c.strength >= LEAST_STRENGTH)]
+    return tuple(circuits)
+
+
+def _strangers(families: Sequence[Family]) -> dict[str, dict[int, float]]:
+    """Members of all families in each layer, by channel: their octaves against the family's others in that layer.
+
+    Kernels onto larger units are wider whatever they hold, so that strangers must be larger or smaller alike.
+    """
+    found: dict[str, dict[int, float]] = {}
+    for family in families:
+        for layer in {member.layer for member in family.members}:
+            own = [m for m in family.members if m.layer == layer]
+            mean = float(np.mean([m.octaves for m in own])) if family.transformation == "scale" else 0.0
+            found.setdefault(layer, {}).update(
+                {m.channel: m.octaves - mean if family.transformation == "scale" else 0.0 for m in own}
+            )
+    return found
+
+
+def _others(strangers: Mapping[int, float], channel: int, taken: set[int]) -> list[int]:
+    """Channels of strangers of the size of one of them, or of any size where those are few."""
+    free = sorted(set(strangers) - taken)
+    alike = [c for c in free if abs(strangers[c] - strangers[channel]) < _SAME_OCTAVES / 2]
+    return alike if len(alike) >= _FEWEST_STRANGERS else free
+
+
+def _index(channels: Ints, channel: int) -> int | None:
+    place = int(np.searchsorted(channels, channel))
+    return place if place < len(channels) and channels[place] == channel else None
+
+
+def _between_families(kept: Sequence[KeptWeights], families: Sequence[Family]) -> Iterator[_Block]:
+    """All pairs of scale families, one of which feeds the other."""
+    for source, target in itertools.product(families, repeat=2):
+        if source.id == target.id:
+            continue
+        places = []
+        for weights in kept:
+            for row, b in enumerate(target.members):
+                if b.layer != weights.target:
+                    continue
+                for a in source.members:
+                    if a.layer == weights.source:
+                        v, u = _index(weights.targets, b.channel), _index(weights.sources, a.channel)
+                        if v is not None and u is not None:
+                            places.append(_Place(row, weights, v, u, b.octaves, a.octaves - b.octaves))
+        yield _block("scale", "equivariant→equivariant", source.id, target.id, source.layer, target.layer,
+                     source.size, target.size, places)  # fmt: skip
+
+
+def _with_units(
+    kept: Sequence[KeptWeights], families: Sequence[Family], units: Sequence[Unit], transformation: str
+) -> Iterator[_Block]:
+    """Every family with every unit that its transformation leaves as it is, in both directions."""
+    still = {
+        layer: set(invariant_units(units, layer, transformation).tolist())
+        for layer in {weights.source for weights in kept} | {weights.target for weights in kept}
+    }
+    for family in families:
+        into: dict[tuple[str, int], list[_Place]] = {}
+        out: dict[tuple[str, int], list[_Place]] = {}
+        for weights in kept:
+            for row, member in enumerate(family.members):
+                octaves = member.octaves if transformation == "scale" else 0.0
+                if member.layer == weights.target:
+                    v = _index(weights.targets, member.channel)
+                    for u, channel in enumerate(weights.sources.tolist()):
+                        if v is not None and channel in still[weights.source]:
+                            place = _Place(row, weights, v, u, octaves, 0.0)
+                            into.setdefault((weights.source, channel), []).append(place)
+                if member.layer == weights.source:
+                    u_own = _index(weights.sources, member.channel)
+                    for v_own, channel in enumerate(weights.targets.tolist()):
+                        if u_own is not None and channel in still[weights.target]:
+                            place = _Place(row, weights, v_own, u_own, octaves, 0.0)
+                            out.setdefault((weights.target, channel), []).append(place)
+        for (layer, channel), places in into.items():
+            yield _block(transformation, "invariant→equivariant", f"{layer}:{channel}", family.id, layer,
+                         family.layer, 1, family.size, places)  # fmt: skip
+        for (layer, channel), places in out.items():
+            yield _block(transformation, "equivariant→invariant", family.id, f"{layer}:{channel}",
+                         family.layer, layer, family.size, 1, places)  # fmt: skip
+
+
+def _block(
+    transformation: str,
+    kind: str,
+    source: str,
+    target: str,
+    source_layer: str,
+    target_layer: str,
+    n_source: int,
+    n_target: int,
+    places: Sequence[_Place],
+) -> _Block:
+    row = np.array([p.row for p in places], dtype=np.int64)
+    octaves = np.array([p.octaves for p in places], dtype=float)
+    relative = np.array([p.relative for p in places], dtype=float)
+    tells = row[:, None] != row
+    if transformation == "scale":
+        tells = (np.abs(octaves[:, None] - octaves) >= _SAME_OCTAVES) & (
+            np.abs(relative[:, None] - relative) < _SAME_OCTAVES
+        )
+    return _Block(transformation, kind, source, target, source_layer, target_layer, n_source, n_target,
+                  tuple(places), tells)  # fmt: skip
+
+
+def _grid(places: Sequence[_Place]) -> Floats:
+    """Points (x, y), px at octave 0, shape (point, 2), that hold the widest kernel as finely as the finest."""
+    reach = max(
+        float(np.abs(p.weights.cells_px).max() + p.weights.stride_px / 2) * 2.0**-p.octaves for p in places
+    )
+    step = min(p.weights.stride_px * 2.0**-p.octaves for p in places)
+    n = int(np.clip(np.ceil(2 * reach / step), 3, _MOST_POINTS))
+    line = (np.arange(n) - (n - 1) / 2) * 2 * reach / n
+    y, x = np.meshgrid(-line, line, indexing="ij")
+    return np.stack([x.ravel(), y.ravel()], axis=1)
+
+
+def _unit_length(vectors: Floats) -> Floats:
+    return np.asarray(vectors / np.maximum(np.sqrt((vectors**2).sum(-1, keepdims=True)), 1e-30))
+
+
+def _test(
+    block: _Block,
+    families: Sequence[Family],
+    strangers: Mapping[str, Mapping[int, float]],
+    n_draws: int,
+    rng: np.random.Generator,
+) -> Candidate | None:
+    """Tell every kernel of a block from the others, and from strangers; None where there is nothing to tell."""
+    told = np.flatnonzero(block.tells.any(1))
+    if len(told) < 2:
+        return None
+    energy = np.array([(p.weights.kernels[p.target, p.source] ** 2).sum() for p in block.places])
+    strength = float(np.sqrt(energy[told].mean()))
+    is_between = block.n_source > 1 and block.n_target > 1
+    if not is_between and strength < LEAST_STRENGTH:
+        # It would not be kept; between a family and all units there are thousands.
+        return None
+    taken = {
+        (m.layer, m.channel) for f in families if f.id in (block.source, block.target) for m in f.members
+    }
+    points = _grid(block.places)
+    # One member, drawn anew each time, stays what it is: what stands for chance is that the others are not its copies.
+    kept_row = rng.choice([p.row for p in block.places], n_draws)
+    instead: dict[tuple[str, int], Ints] = {}
+    vectors = np.empty((len(block.places), n_draws + 1, len(points)))
+    for i, place in enumerate(block.places):
+        weights = place.weights
+        chosen = []
+        for layer, channels, own, n_members in (
+            (weights.target, weights.targets, place.target, block.n_target),
+            (weights.source, weights.sources, place.source, block.n_source),
+        ):
+            key = layer, int(channels[own])
+            if n_members == 1:
+                # A unit at the other end stays.
+                instead[key] = np.full(n_draws, key[1])
+            elif key not in instead:
+                others = _others(strangers[layer], key[1], {c for name, c in taken if name == layer})
+                if len(others) < _FEWEST_STRANGERS:
+                    return None
+                instead[key] = rng.choice(others, n_draws)
+            foreign = np.searchsorted(channels, instead[key])
+            chosen.append(np.append(own, np.where(kept_row == place.row, own, foreign)))
+        vectors[i] = weights.kernels[chosen[0], chosen[1]] @ weights.stretched(place.octaves, points).T
+    shares, weight = _told(vectors, block.tells, told)
+    r2 = (shares * weight).sum(0) / weight.sum(0)
+    null = r2[1:]
+    rows = np.array([block.places[i].row for i in told])
+    low, high = _interval(shares[:, 0], weight[:, 0], rows)
+    nothing = np.zeros((1, 1))
+    tie = Tie(r2[:1], np.array([low]), np.array([high]), null[:, None], nothing, nothing)
+    deviations = standardised(tie)
+    is_scale = block.transformation == "scale"
+    circuit = Circuit(
+        id=f"{block.source}>{block.target}",
+        source=block.source,
+        target=block.target,
+        source_layer=block.source_layer,
+        target_layer=block.target_layer,
+        transformation=block.transformation,
+        rotation_class="",
+        hue_class="" if is_scale else block.kind,
+        scale_class=block.kind if is_scale else "",
+        pair_class="",
+        n_source=block.n_source,
+        n_target=block.n_target,
+        is_small=len(np.unique(rows)) < SMALL,
+        r2=float(r2[0]),
+        r2_low=low,
+        r2_high=high,
+        r2_null_95=float(np.quantile(null, 0.95)),
+        r2_null_99=float(np.quantile(null, 0.99)),
+        p_value=p_value_of(deviations),
+        q_value=nan,
+        energy_share=_energy_share(block, told, energy),
+        strength=strength,
+    )
+    return Candidate(circuit, float(deviations[0]), deviations[1:])
+
+
+def _told(vectors: Floats, tells: NDArray[np.bool_], told: Ints) -> tuple[Floats, Floats]:
+    """Tell kernels from the others: signed squared cosines, and the kernels' energies, shapes (told place, draw)."""
+    unit = _unit_length(vectors)
+    said = np.einsum("ef,fdp->edp", tells[told].astype(float), unit, optimize=True)
+    cosine = (unit[told] * _unit_length(said)).sum(2)
+    return np.sign(cosine) * cosine**2, np.maximum((vectors[told] ** 2).sum(2), 1e-30)
+
+
+def _energy_share(block: _Block, told: Ints, energy: Floats) -> float:
+    """Share of what the kernels that were told are of all that enters their targets from the same layers."""
+    entering = {
+        (id(block.places[i].weights), block.places[i].target): float(
+            block.places[i].weights.energy_in[block.places[i].target]
+        )
+        for i in told
+    }
+    return float(energy[told].sum() / max(sum(entering.values()), 1e-30))
+
+
+def _interval(shares: Floats, weight: Floats, rows: Ints) -> tuple[float, float]:
+    """Bootstrap interval over members; NaN where there are fewer than three."""
+    if len(np.unique(rows)) < 3:
+        return nan, nan
+    draws = bootstrap_weights(rows, _N_RESAMPLES, np.random.default_rng(0))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        low, high = percentile_interval((draws @ (weight * shares)) / (draws @ weight))
+    return float(low), float(high)
+
+
+def tie_stretched(
+    circuit: Circuit, kept: Sequence[KeptWeights], families: Sequence[Family], units: Sequence[Unit]
+) -> Tied:
+    """Give what is drawn of such a circuit, all kernels on one grid of pixels.
+
+    Parameters
+    ----------
+    circuit
+        One that `find_stranger_circuits` gave for the same weights, families and units.
+
+    Returns
+    -------
+    Tied
+        ``raw``: kernels as wide as they are; ``reordered``: stretched to the size of octave 0, columns by relative
+        octaves where both ends are families; ``template`` their mean, of unit length. NaN where no path leads from
+        the one unit to the other, or none was looked for.
+    """
+    own = [family for family in families if family.id in (circuit.source, circuit.target)]
+    found: Iterator[_Block] = (
+        _between_families(kept, own)
+        if circuit.scale_class and len(own) == 2
+        else _with_units(kept, own, units, circuit.transformation)
+    )
+    block = next(b for b in found if (b.source, b.target) == (circuit.source, circuit.target))
+    by_id = {family.id: family for family in own}
+
+    def ends(name: str, layer: str) -> list[tuple[str, int]]:
+        if name not in by_id:
+            return [(layer, int(name.rpartition(":")[2]))]
+        return [(m.layer, m.channel) for m in by_id[name].members]
+
+    targets = ends(circuit.target, circuit.target_layer)
+    sources = ends(circuit.source, circuit.source_layer)
+    points = _grid(block.places)
+    n = round(np.sqrt(len(points)))
+    raw = np.full((len(targets), len(sources), len(points)), nan)
+    upright = raw.copy()
+    relative = np.full(raw.shape[:2], nan)
+    # As they are, the widest kernels must fit, which need not be those that are widest once they are stretched.
+    plain = _grid([replace(place, octaves=0.0) for place in block.places])
+    plain = points * (np.abs(plain).max() / np.abs(points).max())
+    for place in block.places:
+        weights = place.weights
+        v = targets.index((weights.target, int(weights.targets[place.target])))
+        u = sources.index((weights.source, int(weights.sources[place.source])))
+        kernel = weights.kernels[place.target, place.source]
+        raw[v, u] = weights.stretched(0.0, plain) @ kernel
+        upright[v, u] = weights.stretched(place.octaves, points) @ kernel
+        relative[v, u] = place.relative
+    if circuit.n_target == 1:
+        upright, relative = upright.swapaxes(0, 1), relative.swapaxes(0, 1)
+    turning = by_id[circuit.source if circuit.n_target == 1 else circuit.target]
+    poses = [m.hue_deg if circuit.transformation == "hue" else m.octaves for m in turning.members]
+    rows = np.argsort(poses, kind="stable")
+    slots, columns = np.zeros(0), np.arange(upright.shape[1])
+    if circuit.n_source > 1 and circuit.n_target > 1:
+        nearest = np.round(relative / _SLOT_OCTAVES)
+        slots = np.unique(nearest[np.isfinite(nearest)])
+        columns = np.zeros(0, np.int64)
+        placed = np.full((len(upright), len(slots), len(points)), nan)
+        for row in range(len(upright)):
+            for index, slot in enumerate(slots):
+                if (nearest[row] == slot).any():
+                    placed[row, index] = upright[row, nearest[row] == slot].mean(0)
+        upright, slots = placed, slots * _SLOT_OCTAVES
+    lengths = np.sqrt(np.nansum(upright**2, axis=2, keepdims=True))
+    filled = np.nan_to_num(upright / np.maximum(lengths, 1e-30))
+    n_filled = np.isfinite(upright).all(2).sum(0)[:, None]
+    template = filled.sum(0) / np.maximum(n_filled, 1)
+    return Tied(
+        raw.reshape(*raw.shape[:2], n, n),
+        raw.reshape(*raw.shape[:2], n, n),
+        upright[rows].reshape(len(rows), -1, n, n),
+        template.reshape(-1, n, n),
+        slots,
+        rows,
+        columns,
+    )

@@ -1,0 +1,192 @@
+"""Layers wired alike from size to size: the same kernels, wider from layer to layer, to test a search for circuits."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from types import MappingProxyType
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from equiscope.errors import EquiscopeError
+from equiscope.families import Family, Member, Symmetry, Unit
+from equiscope.models.model import Model
+from equiscope.testing.planted_circuits import PlantedCircuits
+
+__all__ = ["planted_scales"]
+
+Floats = NDArray[np.float64]
+
+_LAYERS = ("first", "second", "third", "fourth")
+_N_FAMILIES = 8
+_N_INVARIANT = 2
+# Sizes of a family's two members in each layer about the layer's own, octaves, and how far each may lie from there.
+_SIZES = (-0.3, 0.3)
+_JITTER = 0.04
+_KERNEL_SIZE_PX = 13
+# Width of the Gaussian at octave 0, px, where cells are 2 px apart.
+_WIDTH_PX = 2.8
+_N_HARMONICS = 3
+# Root mean square of kernels with no, one and two units that stay the same: a unit's circuits stand out by strength.
+_STRENGTH = (1.0, 1.5, 0.5)
+
+
+def planted_scales(seed: int = 0, *, noise: float = 0.0, is_tied: bool = True) -> PlantedCircuits:
+    """Build four convolutions of stride 2, of which each is wired like the one before, an octave larger.
+
+    Each layer has two members, 0.6 octaves apart, of each of eight families that span all layers, and two units that
+    are the same at all scales. Channels are shuffled, and every unit has a gain of its own.
+
+    Parameters
+    ----------
+    seed
+        Draws templates, sizes, gains and noise, and shuffles the channels.
+    noise
+        Share of the energy of each kernel that is independent from weight to weight, in [0, 1].
+    is_tied
+        Whether there is anything to find. Otherwise every kernel is drawn on its own, of the same functions.
+
+    Returns
+    -------
+    PlantedCircuits
+        ``classes`` holds every pair of two different families (``equivariant→equivariant``), and every family with
+        every unit in both directions, where a path leads.
+
+    Raises
+    ------
+    EquiscopeError
+        If the noise is not within [0, 1].
+
+    Notes
+    -----
+    The kernel from a unit of octave a to one of octave b is ``psi(x / 2^b)`` (from a family to a unit that stays the
+    same ``psi(x / 2^a)``), where psi, a random sum of circular
+    harmonics under a Gaussian, depends on the two families and on ``a - b`` to the nearest of -1.6, -1 and -0.4.
+    """
+    if not 0 <= noise <= 1:
+        raise EquiscopeError(
+            f"noise {noise}: it is a share of the weights' energy, give a number from 0 to 1"
+        )
+    rng = np.random.default_rng(seed)
+    n_units = _N_FAMILIES * len(_SIZES) + _N_INVARIANT
+    # Of every unit in its unshuffled place: family (or -1) and octave.
+    family_of = np.repeat(
+        np.arange(_N_FAMILIES + _N_INVARIANT), [*[len(_SIZES)] * _N_FAMILIES, *[1] * _N_INVARIANT]
+    )
+    octaves = np.full((len(_LAYERS), n_units), np.nan)
+    for depth in range(len(_LAYERS)):
+        sizes = np.tile(_SIZES, _N_FAMILIES) + rng.uniform(-_JITTER, _JITTER, len(_SIZES) * _N_FAMILIES)
+        octaves[depth, : len(sizes)] = depth + sizes
+    order = [rng.permutation(n_units) for _ in _LAYERS]
+    templates = _draw(rng, n_units, n_units, 3)
+    stages: OrderedDict[str, nn.Module] = OrderedDict()
+    first = rng.normal(size=(n_units, 3, 3, 3)) / math.sqrt(27)
+    stages["first"] = _convolution(torch.from_numpy(first))
+    for depth in range(1, len(_LAYERS)):
+        stages[f"relu{depth}"] = nn.ReLU()
+        weight = np.empty((n_units, n_units, _KERNEL_SIZE_PX, _KERNEL_SIZE_PX))
+        for v in range(n_units):
+            for u in range(n_units):
+                b, a = octaves[depth, v], octaves[depth - 1, u]
+                still = family_of[v] >= _N_FAMILIES, family_of[u] >= _N_FAMILIES
+                # Against its own layer: there all cells are alike.
+                size = 0.0 if all(still) else a - (depth - 1) if still[0] else b - depth
+                slot = 0 if any(still) else int(np.abs(a - b - np.array([-1.6, -1.0, -0.4])).argmin())
+                key = (v if still[0] else family_of[v] * 2, u if still[1] else family_of[u] * 2, slot)
+                template = templates[key] if is_tied and not all(still) else _draw(rng)
+                kernel = _sampled(template, size)
+                drawn = rng.normal(size=kernel.shape)
+                drawn *= math.sqrt((kernel**2).mean() / (drawn**2).mean())
+                kernel = math.sqrt(1 - noise) * kernel + math.sqrt(noise) * drawn
+                weight[v, u] = _STRENGTH[sum(still)] * kernel
+        weight *= rng.uniform(0.8, 1.25, n_units)[:, None, None, None]
+        weight *= math.sqrt(2 * n_units / (weight**2).sum())
+        shuffled = np.empty_like(weight)
+        shuffled[order[depth][:, None], order[depth - 1]] = weight
+        stages[_LAYERS[depth]] = _convolution(torch.from_numpy(shuffled))
+    model = Model(nn.Sequential(stages).eval(), name="planted-scales", default_layers=_LAYERS)
+    families, units = _survey(family_of, octaves, order)
+    classes = _classes(families, units) if is_tied and noise < 1 else {}
+    return PlantedCircuits(model, families, units, MappingProxyType(classes))
+
+
+def _draw(rng: np.random.Generator, *size: int) -> Floats:
+    """Draw coefficients (harmonic, part) of templates."""
+    return rng.normal(size=(*size, _N_HARMONICS, 2))
+
+
+def _sampled(template: Floats, octaves: float) -> Floats:
+    """Sample a template on cells of unit mean square, so large that an octave doubles it."""
+    axis = (np.arange(_KERNEL_SIZE_PX) - (_KERNEL_SIZE_PX - 1) / 2) * 2.0
+    y, x = np.meshgrid(-axis, axis, indexing="ij")
+    place = (x + 1j * y) / (_WIDTH_PX * 2.0**octaves)
+    envelope = np.exp(-(np.abs(place) ** 2) / 2)
+    kernel = sum(
+        (place**m / math.sqrt(math.factorial(m)) * (c + 1j * s)).real * envelope
+        for m, (c, s) in enumerate(template)
+    )
+    return np.asarray(kernel / np.sqrt((kernel**2).mean()))
+
+
+def _convolution(weight: Tensor) -> nn.Conv2d:
+    # On "meta" torch draws no initial weights, so that its global random state stays as it is.
+    n_out, n_in, size = weight.shape[:3]
+    convolution = nn.Conv2d(n_in, n_out, size, stride=2, padding=size // 2, bias=False, device="meta")
+    convolution.weight = nn.Parameter(weight.float())
+    return convolution
+
+
+def _survey(
+    family_of: NDArray[np.int64], octaves: Floats, order: list[NDArray[np.int64]]
+) -> tuple[tuple[Family, ...], tuple[Unit, ...]]:
+    """Say what a survey would say."""
+    families = []
+    lines: dict[tuple[str, int], Symmetry] = {}
+    for index in range(_N_FAMILIES):
+        name = f"scale-{index + 1}"
+        members = []
+        for depth, layer in enumerate(_LAYERS):
+            for unit in np.flatnonzero(family_of == index).tolist():
+                channel = int(order[depth][unit])
+                members.append(
+                    Member(layer, channel, math.nan, 1.0, 1.0, 1.0, octaves=float(octaves[depth, unit]))
+                )
+                lines[layer, channel] = Symmetry("scale", "equivariant", name, 1.0, 0.0, 1)
+        families.append(
+            Family(name, "+".join(_LAYERS), "scale", 1.0, 1.0, 1.0, math.nan, math.nan, 0.0, 1, 0.0, (), (),
+                   tuple(sorted(members, key=lambda m: (_LAYERS.index(m.layer), m.channel))), margin=1.0)
+        )  # fmt: skip
+    units = []
+    for depth, layer in enumerate(_LAYERS):
+        for unit in np.flatnonzero(family_of >= _N_FAMILIES).tolist():
+            lines[layer, int(order[depth][unit])] = Symmetry("scale", "invariant", invariance=1.0)
+        units += [
+            Unit(layer, channel, 0.0, 1.0, (lines[layer, channel],)) for channel in range(len(family_of))
+        ]
+    return tuple(families), tuple(units)
+
+
+def _classes(families: tuple[Family, ...], units: tuple[Unit, ...]) -> dict[tuple[str, str], str]:
+    still = [
+        (unit.layer, f"{unit.layer}:{unit.channel}")
+        for unit in units
+        if unit.under("scale").kind == "invariant"
+    ]
+    between = {(a.id, b.id): "equivariant→equivariant" for a in families for b in families if a is not b}
+    # No weights lead into the first layer, and none out of the last.
+    into = {
+        (name, f.id): "invariant→equivariant"
+        for layer, name in still
+        for f in families
+        if layer != _LAYERS[-1]
+    }
+    out = {
+        (f.id, name): "equivariant→invariant"
+        for layer, name in still
+        for f in families
+        if layer != _LAYERS[0]
+    }
+    return between | into | out
