@@ -308,8 +308,8 @@ def circuits(
     if scaled:
         between = [c for c in scaled if c.is_between_families]
         out_console.print(
-            f"scale, across layers: {sum(c.is_symmetric for c in between)} of {len(between)} blocks between two families "
-            f"symmetric, {len(scaled) - len(between)} circuits between a family and a unit",
+            f"scale, across layers: {sum(c.is_symmetric for c in between)} of {len(between)} blocks between two "
+            f"families symmetric, {len(scaled) - len(between)} circuits between a family and a unit",
             highlight=False,
         )
     turning = [c for c in found.confirmations if c.n_tested]
@@ -482,7 +482,8 @@ def _echo_csv(rows: list[dict[str, Any]], columns: Sequence[str]) -> None:
 
 _CIRCUIT_COLUMNS = (
     "source target source_layer target_layer transformation circuit_class rotation_class hue_class scale_class "
-    "pair_class n_source n_target is_small r2 r2_low r2_high r2_null_95 r2_null_99 p_value q_value energy_share strength"
+    "pair_class n_source n_target is_small r2 r2_low r2_high r2_null_95 r2_null_99 p_value q_value energy_share "
+    "strength"
 ).split()
 
 
