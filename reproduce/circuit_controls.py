@@ -5,7 +5,8 @@ r"""Count circuits where there is nothing to find, and measure R² where the tru
 
 *Real weights, wrong families*: the blocks between neighbouring layers of a run are tested with its families as they
 are, with random poses in place of theirs, and with random units of the layer in place of their members. The last two
-must give nothing.
+must give nothing. Scale families, and hue families with single units, are tested over all layers at once, as they are
+and with random units.
 
 *Planted networks* (`equiscope.testing.planted_circuits`): sixteen circuits of known classes, with noise from none of
 the weight energy to all of it, and networks of the same sizes without ties.
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,7 @@ from equiscope.circuits.circuit import Circuit
 from equiscope.circuits.find import find_circuits
 from equiscope.circuits.layer_pair import LayerPair
 from equiscope.circuits.paths import expanded_weights, measure_gains
+from equiscope.circuits.strangers import find_stranger_circuits, keep_weights
 from equiscope.families import Family
 from equiscope.models.geometry import find_geometry
 from equiscope.store import read_geometries
@@ -55,11 +58,16 @@ def with_strangers(family: Family, n_units: int, rng: np.random.Generator) -> Fa
     return dataclasses.replace(family, members=tuple(members))
 
 
+def sample_of(images: equiscope.ImageSet) -> torch.Tensor:
+    """Give a dozen images from all over the set."""
+    sample = [images.load(i) for i in range(0, len(images), max(1, len(images) // 12))]
+    return torch.stack([s for s in sample if s is not None])
+
+
 def control(run: equiscope.Run, model: equiscope.Model, images: equiscope.ImageSet) -> None:
     """Print how many blocks of real weights are symmetric with true and with wrong families."""
     geometries = read_geometries(run.manifest)
-    sample = [images.load(i) for i in range(0, len(images), max(1, len(images) // 12))]
-    gains = measure_gains(model, torch.stack([s for s in sample if s is not None]), list(geometries)[-1])
+    gains = measure_gains(model, sample_of(images), list(geometries)[-1])
     rng = np.random.default_rng(5)
     turning = ("rotation", "hue", "hue-rotation")
     layers = list(geometries)
@@ -84,6 +92,45 @@ def control(run: equiscope.Run, model: equiscope.Model, images: equiscope.ImageS
                 f"{np.mean([c.p_value <= 0.05 for c in between]):.1%}",
                 flush=True,
             )
+
+
+def control_strangers(run: equiscope.Run, model: equiscope.Model, images: equiscope.ImageSet) -> None:
+    """Print the same of circuits whose null is strangers."""
+    geometries = read_geometries(run.manifest)
+    layers = list(geometries)
+    gains = measure_gains(model, sample_of(images), layers[-1])
+    rng = np.random.default_rng(7)
+    weights = [
+        expanded_weights(model, geometries[source], geometries[target], gains)
+        for source, target in itertools.pairwise(layers)
+    ]
+    for name in ("as found", *["random units"] * 3):
+        families = [f for f in run.families if f.transformation in ("scale", "hue")]
+        if name == "random units":
+            taken: dict[str, list[int]] = {}
+            for layer, geometry in geometries.items():
+                for transformation in ("scale", "hue"):
+                    taken[f"{layer} {transformation}"] = rng.permutation(geometry.n_channels).tolist()
+            families = [
+                dataclasses.replace(
+                    family,
+                    members=tuple(
+                        dataclasses.replace(m, channel=taken[f"{m.layer} {family.transformation}"].pop())
+                        for m in family.members
+                    ),
+                )
+                for family in families
+            ]
+        kept = [keep_weights(LayerPair(own, families, run.units)) for own in weights]
+        found = find_stranger_circuits([k for k in kept if k is not None], families, run.units)
+        scaled = [c for c in found if c.transformation == "scale"]
+        between = [c for c in scaled if c.is_between_families]
+        print(
+            f"scale, {name}: {sum(c.is_symmetric for c in between)} of {len(between)} blocks between families "
+            f"symmetric, {len(scaled) - len(between)} circuits with units; "
+            f"hue with units: {len(found) - len(scaled)} circuits",
+            flush=True,
+        )
 
 
 def planted(noise: float, seed: int, *, is_tied: bool = True) -> list[Circuit]:
@@ -138,9 +185,12 @@ def main() -> None:
         )
     if options.run:
         run = equiscope.load_run(options.run)
-        control(
-            run, equiscope.load_model(options.model, options.weights), equiscope.open_images(options.images)
+        model, images = (
+            equiscope.load_model(options.model, options.weights),
+            equiscope.open_images(options.images),
         )
+        control(run, model, images)
+        control_strangers(run, model, images)
 
 
 if __name__ == "__main__":
