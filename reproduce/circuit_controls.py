@@ -121,8 +121,14 @@ def control_strangers(run: equiscope.Run, model: equiscope.Model, images: equisc
                 )
                 for family in families
             ]
-        kept = [keep_weights(LayerPair(own, families, run.units)) for own in weights]
-        found = find_stranger_circuits([k for k in kept if k is not None], families, run.units)
+        pairs = [LayerPair(own, families, run.units) for own in weights]
+        found = []
+        kept = [k for pair in pairs if (k := keep_weights(pair, "scale")) is not None]
+        found += find_stranger_circuits(kept, families, run.units, "scale")
+        for pair in pairs:
+            of_hue = keep_weights(pair, "hue")
+            if of_hue is not None:
+                found += find_stranger_circuits([of_hue], families, run.units, "hue")
         scaled = [c for c in found if c.transformation == "scale"]
         between = [c for c in scaled if c.is_between_families]
         print(

@@ -38,14 +38,14 @@ def kept_of(seed: int, noise: float = 0.0, is_tied: bool = True) -> tuple[KeptWe
     kept = []
     for source, target in itertools.pairwise(layers):
         weights = expanded_weights(network.model, geometry[source], geometry[target])
-        kept.append(keep_weights(LayerPair(weights, network.families, network.units)))
+        kept.append(keep_weights(LayerPair(weights, network.families, network.units), "scale"))
     return tuple(part for part in kept if part is not None)
 
 
 @cache
 def found_in(seed: int, noise: float = 0.0, is_tied: bool = True) -> Mapping[tuple[str, str], Circuit]:
     network = planted(seed, noise, is_tied)
-    found = find_stranger_circuits(kept_of(seed, noise, is_tied), network.families, network.units)
+    found = find_stranger_circuits(kept_of(seed, noise, is_tied), network.families, network.units, "scale")
     assert len({c.id for c in found}) == len(found)
     return MappingProxyType({(c.source, c.target): c for c in found})
 
@@ -73,7 +73,9 @@ def kept_kernel(octaves: float, stride_px: float, n_y: int = 13, n_x: int = 15) 
     family = Family("scale-1", "a+b", "scale", 1.0, 1.0, 1.0, math.nan, math.nan, 0.0, 1, 0.0, (), (), (
         member, dataclasses.replace(member, layer="b")
     ))  # fmt: skip
-    kept = keep_weights(LayerPair(ExpandedWeights("a", "b", kernel, y_px, x_px, stride_px, ()), [family], []))
+    kept = keep_weights(
+        LayerPair(ExpandedWeights("a", "b", kernel, y_px, x_px, stride_px, ()), [family], []), "scale"
+    )
     assert kept is not None
     return kept
 
@@ -182,7 +184,7 @@ def test_channels_in_another_order_change_nothing() -> None:
         for f in network.families
     ]  # fmt: skip
     units = [dataclasses.replace(u, channel=int(shuffle[u.layer][u.channel])) for u in network.units]
-    again = find_stranger_circuits([moved(part) for part in kept], families, units, n_draws=60)
+    again = find_stranger_circuits([moved(part) for part in kept], families, units, "scale", n_draws=60)
     by_ends = {(c.source, c.target): c for c in again}
     for (source, target), circuit in found_in(0).items():
         if circuit.is_between_families:
@@ -193,8 +195,8 @@ def test_channels_in_another_order_change_nothing() -> None:
 def test_with_few_strangers_there_is_no_null_and_no_circuit() -> None:
     network = planted(0)
     # Each layer has two members of each family: two families of their own leave two strangers.
-    assert find_stranger_circuits(kept_of(0), network.families[:3], []) == ()
-    assert find_stranger_circuits(kept_of(0), network.families[:4], [], n_draws=20)
+    assert find_stranger_circuits(kept_of(0), network.families[:3], [], "scale") == ()
+    assert find_stranger_circuits(kept_of(0), network.families[:4], [], "scale", n_draws=20)
 
 
 def test_copies_of_one_size_say_nothing_of_scale() -> None:
@@ -203,7 +205,7 @@ def test_copies_of_one_size_say_nothing_of_scale() -> None:
     for own in network.families:
         members = (dataclasses.replace(m, octaves=0.1 * i) for i, m in enumerate(own.members[:3]))
         flat.append(dataclasses.replace(own, members=tuple(members)))
-    assert find_stranger_circuits(kept_of(0), flat, [], n_draws=20) == ()
+    assert find_stranger_circuits(kept_of(0), flat, [], "scale", n_draws=20) == ()
 
 
 # What is drawn ------------------------------------------------------------------------------------------------------
@@ -288,9 +290,9 @@ def hue_layers(seed: int, *, is_alike: bool) -> tuple[LayerPair, list[Family], l
 
 def test_units_that_hue_leaves_as_they_are_are_wired_alike_to_all_hues() -> None:
     pair, families, units = hue_layers(0, is_alike=True)
-    kept = keep_weights(pair)
+    kept = keep_weights(pair, "hue")
     assert kept is not None
-    found = find_stranger_circuits([kept], families, units)
+    found = find_stranger_circuits([kept], families, units, "hue")
     assert {(c.source, c.target): c.circuit_class for c in found} == {
         (f"a:{u}", f"b-hue-{i}"): "invariant→equivariant" for u in range(4) for i in range(1, 7)
     } | {(f"a-hue-{i}", f"b:{v}"): "equivariant→invariant" for v in range(4) for i in range(1, 7)}
@@ -307,9 +309,9 @@ def test_hues_that_are_wired_each_on_its_own_are_no_circuit() -> None:
     survivors = 0
     for seed in range(6):
         pair, families, units = hue_layers(seed, is_alike=False)
-        kept = keep_weights(pair)
+        kept = keep_weights(pair, "hue")
         assert kept is not None
-        survivors += len(find_stranger_circuits([kept], families, units))
+        survivors += len(find_stranger_circuits([kept], families, units, "hue"))
     assert survivors <= 2 * 0.05 * 6 + 1
 
 

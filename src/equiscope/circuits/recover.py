@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from math import nan
 from pathlib import Path
@@ -252,13 +252,20 @@ def recover_circuits(
         for path, own, seconds in weights:
             started = time.perf_counter()
             pair = LayerPair(own, run.families, run.units, _ORDER[path])
-            part = keep_weights(pair)
+            part = keep_weights(pair, "scale")
             if part is not None:
                 kept.append(part)
             with progress(f"circuits {own.source} to {target}", 3) as on_step:
+                draws = _draws(path, n_draws)
                 circuits = find_circuits(
-                    pair, n_draws=_draws(path, n_draws), false_discovery_rate=false_discovery_rate, seed=seed
+                    pair, n_draws=draws, false_discovery_rate=false_discovery_rate, seed=seed
                 )
+                of_hue = keep_weights(pair, "hue")
+                if of_hue is not None:
+                    circuits += find_stranger_circuits(
+                        [of_hue], run.families, run.units, "hue",
+                        n_draws=draws, false_discovery_rate=false_discovery_rate, seed=seed,
+                    )  # fmt: skip
                 on_step(1)
                 if path == "expanded":
                     mine = (find_factors(pair, end, n_draws=n_draws, seed=seed) for end in pair.targets)
@@ -266,7 +273,7 @@ def recover_circuits(
                 on_step(1)
                 drawn = _drawn(circuits)
                 ends = _ends(pair, drawn)
-                _save_weights(run.folder, pair, drawn, ends)
+                _save_weights(run.folder, pair, of_hue, drawn, ends)
                 if path == "expanded":
                     templates += _templates(pair, drawn, ends)
                     if images is not None:
@@ -287,14 +294,14 @@ def recover_circuits(
                 )
             )  # fmt: skip
             found += circuits
-    with progress("circuits of scale and hue", 1) as on_step:
+    with progress("circuits across scales", 1) as on_step:
         across_layers = find_stranger_circuits(
-            kept, run.families, run.units,
+            kept, run.families, run.units, "scale",
             n_draws=n_draws, false_discovery_rate=false_discovery_rate, seed=seed,
         )  # fmt: skip
         drawn = _drawn(across_layers)
         _save_tied(
-            across_path(run.folder), drawn, [tie_stretched(c, kept, run.families, run.units) for c in drawn]
+            across_path(run.folder), {c.id: tie_stretched(c, kept, run.families, run.units) for c in drawn}
         )
         found += across_layers
         on_step(1)
@@ -370,15 +377,24 @@ def _templates(
 
 
 def _save_weights(
-    folder: Path, pair: LayerPair, circuits: Sequence[Circuit], ends: dict[str, tuple[End, End]]
+    folder: Path,
+    pair: LayerPair,
+    of_hue: KeptWeights | None,
+    circuits: Sequence[Circuit],
+    ends: dict[str, tuple[End, End]],
 ) -> None:
-    path = weights_path(folder, pair.weights.source, pair.weights.target)
-    _save_tied(path, circuits, [tie_circuit(pair, *ends[circuit.id]) for circuit in circuits])
+    ties = {}
+    for circuit in circuits:
+        if circuit.transformation == "hue" and of_hue is not None and not circuit.is_between_families:
+            ties[circuit.id] = tie_stretched(circuit, [of_hue], pair.families, pair.units)
+        else:
+            ties[circuit.id] = tie_circuit(pair, *ends[circuit.id])
+    _save_tied(weights_path(folder, pair.weights.source, pair.weights.target), ties)
 
 
-def _save_tied(path: Path, circuits: Sequence[Circuit], ties: Sequence[Tied]) -> None:
-    arrays: dict[str, NDArray[Any]] = {"ids": np.array([c.id for c in circuits], dtype=np.str_)}
-    for index, tied in enumerate(ties):
+def _save_tied(path: Path, ties: Mapping[str, Tied]) -> None:
+    arrays: dict[str, NDArray[Any]] = {"ids": np.array(list(ties), dtype=np.str_)}
+    for index, tied in enumerate(ties.values()):
         for name in ("raw", "reordered", "template"):
             arrays[f"{index}:{name}"] = getattr(tied, name).astype(np.float16)
         for name in ("slots", "rows", "columns"):
@@ -394,7 +410,7 @@ def weights_path(folder: Path, source: str, target: str) -> Path:
 
 
 def across_path(folder: Path) -> Path:
-    """File of the weights that are drawn of circuits over several layers, and of hue with single units."""
+    """File of the weights that are drawn of circuits over several layers."""
     # No pair of layers has this name, which lacks the plus sign.
     return folder / _FOLDER / "across.npz"
 

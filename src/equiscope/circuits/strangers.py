@@ -14,6 +14,7 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import nan
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,8 +40,8 @@ __all__ = ["KeptWeights", "find_stranger_circuits", "keep_weights", "tie_stretch
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Reals = NDArray[np.floating[Any]]
 
-TRANSFORMATIONS = ("scale", "hue")
 # Relative octaves count as the same within a step and a half of the survey's grid, and members as of different size
 # beyond it: likeness of units of one size says nothing of scale.
 _SAME_OCTAVES = 0.375
@@ -65,6 +66,8 @@ class KeptWeights:
         Channels that were kept, rising, shapes (source,) and (target,).
     kernels
         Shape (target, source, cell).
+    energy
+        Of each kernel, shape (target, source).
     energy_in
         Energy into each target from the whole source layer, shape (target,).
     basis
@@ -79,7 +82,8 @@ class KeptWeights:
     target: str
     sources: Ints
     targets: Ints
-    kernels: Floats
+    kernels: Reals
+    energy: Floats
     energy_in: Floats
     basis: KernelBasis
     cells_px: Floats
@@ -95,27 +99,28 @@ class KeptWeights:
         return np.where(inside[:, None], real, 0.0)
 
 
-def keep_weights(pair: LayerPair) -> KeptWeights | None:
-    """Keep kernels between members of scale and hue families and units that scale or hue leaves as they are."""
+def keep_weights(pair: LayerPair, transformation: str) -> KeptWeights | None:
+    """Keep kernels between members of families under a transformation, and units that it leaves as they are."""
     weights = pair.weights
     ends = []
     for layer in (weights.source, weights.target):
         channels = [
             m.channel
             for family in pair.families
-            if family.transformation in TRANSFORMATIONS
+            if family.transformation == transformation
             for m in family.members
             if m.layer == layer
         ]
-        still = [invariant_units(pair.units, layer, name) for name in TRANSFORMATIONS]
-        ends.append(np.unique(np.concatenate([np.array(channels, dtype=np.int64), *still])))
+        still = invariant_units(pair.units, layer, transformation)
+        ends.append(np.unique(np.concatenate([np.array(channels, dtype=np.int64), still])))
     sources, targets = ends
     if not len(sources) or not len(targets):
         return None
     size = max(pair.mean_energy, 1e-30)
-    kernels = pair.kernels[np.ix_(targets, sources)].astype(np.float64) / np.sqrt(size)
+    kernels = pair.kernels[np.ix_(targets, sources)] / np.float32(np.sqrt(size))
     return KeptWeights(
-        weights.source, weights.target, sources, targets, kernels, pair.energy[targets].sum(1) / size,
+        weights.source, weights.target, sources, targets, kernels,
+        pair.energy[np.ix_(targets, sources)] / size, pair.energy[targets].sum(1) / size,
         pair.basis, weights.cells() * weights.stride_px, weights.stride_px,
     )  # fmt: skip
 
@@ -130,6 +135,11 @@ class _Place:
     source: int
     octaves: float
     relative: float
+
+    @property
+    def energy(self) -> float:
+        """Of the kernel, of the mean between the layers."""
+        return float(self.weights.energy[self.target, self.source])
 
 
 @dataclass(frozen=True)
@@ -152,19 +162,22 @@ def find_stranger_circuits(
     kept: Sequence[KeptWeights],
     families: Sequence[Family],
     units: Sequence[Unit],
+    transformation: str,
     *,
     n_draws: int = 200,
     false_discovery_rate: float = 0.05,
     seed: int = 0,
 ) -> tuple[Circuit, ...]:
-    """Test scale families with each other, and scale and hue families with units that these leave as they are.
+    """Test scale families with each other, and scale or hue families with units that these leave as they are.
 
     Parameters
     ----------
     kept
-        Weights between all pairs of layers.
+        Weights between pairs of layers: for scale all of them, for hue as one likes.
     families, units
         The families and units of the run.
+    transformation
+        ``scale`` or ``hue``, as the weights were kept for.
     n_draws
         Null draws a block.
     false_discovery_rate
@@ -184,20 +197,16 @@ def find_stranger_circuits(
     the squared cosine with the mean of the others, negative where they point away, weighted with its energy.
     """
     rng = np.random.default_rng(seed)
-    circuits: list[Circuit] = []
-    for transformation in TRANSFORMATIONS:
-        own = [family for family in families if family.transformation == transformation]
-        strangers = _strangers(own)
-        blocks = [] if transformation == "hue" else list(_between_families(kept, own))
-        groups = [blocks, list(_with_units(kept, own, units, transformation))]
-        for index, group in enumerate(groups):
-            tested = [
-                candidate
-                for block in group
-                if (candidate := _test(block, own, strangers, n_draws, rng)) is not None
-            ]
-            judged = judge(tested, false_discovery_rate)
-            circuits += [c for c in judged if index == 0 or (c.is_symmetric and c.strength >= LEAST_STRENGTH)]
+    own = [family for family in families if family.transformation == transformation]
+    strangers = _strangers(own)
+
+    def judged(blocks: Iterator[_Block]) -> list[Circuit]:
+        tested = (_test(block, own, strangers, n_draws, rng) for block in blocks)
+        return judge([candidate for candidate in tested if candidate is not None], false_discovery_rate)
+
+    # Two hue families have poses to permute, and are tested by them.
+    circuits = judged(_between_families(kept, own)) if transformation == "scale" else []
+    circuits += [c for c in judged(_with_units(kept, own, units, transformation)) if c.is_symmetric]
     return tuple(circuits)
 
 
@@ -251,35 +260,51 @@ def _between_families(kept: Sequence[KeptWeights], families: Sequence[Family]) -
 def _with_units(
     kept: Sequence[KeptWeights], families: Sequence[Family], units: Sequence[Unit], transformation: str
 ) -> Iterator[_Block]:
-    """Every family with every unit that its transformation leaves as it is, in both directions."""
-    still = {
-        layer: set(invariant_units(units, layer, transformation).tolist())
-        for layer in {weights.source for weights in kept} | {weights.target for weights in kept}
-    }
+    """Every family with every unit that its transformation leaves as it is, in both directions, where it is strong."""
+    layers = {weights.source for weights in kept} | {weights.target for weights in kept}
+    still = {layer: invariant_units(units, layer, transformation) for layer in layers}
     for family in families:
-        into: dict[tuple[str, int], list[_Place]] = {}
-        out: dict[tuple[str, int], list[_Place]] = {}
-        for weights in kept:
-            for row, member in enumerate(family.members):
-                octaves = member.octaves if transformation == "scale" else 0.0
-                if member.layer == weights.target:
-                    v = _index(weights.targets, member.channel)
-                    for u, channel in enumerate(weights.sources.tolist()):
-                        if v is not None and channel in still[weights.source]:
-                            place = _Place(row, weights, v, u, octaves, 0.0)
-                            into.setdefault((weights.source, channel), []).append(place)
-                if member.layer == weights.source:
-                    u_own = _index(weights.sources, member.channel)
-                    for v_own, channel in enumerate(weights.targets.tolist()):
-                        if u_own is not None and channel in still[weights.target]:
-                            place = _Place(row, weights, v_own, u_own, octaves, 0.0)
-                            out.setdefault((weights.target, channel), []).append(place)
-        for (layer, channel), places in into.items():
-            yield _block(transformation, "invariant→equivariant", f"{layer}:{channel}", family.id, layer,
-                         family.layer, 1, family.size, places)  # fmt: skip
-        for (layer, channel), places in out.items():
-            yield _block(transformation, "equivariant→invariant", family.id, f"{layer}:{channel}",
-                         family.layer, layer, family.size, 1, places)  # fmt: skip
+        for kind in ("invariant→equivariant", "equivariant→invariant"):
+            is_into = kind == "invariant→equivariant"
+            for (layer, channel), places in _places_with_units(kept, family, still, is_into).items():
+                # Weaker ones would not be kept; between a family and all units there are thousands.
+                if np.mean([place.energy for place in places]) < LEAST_STRENGTH**2:
+                    continue
+                ends = [(f"{layer}:{channel}", layer, 1), (family.id, family.layer, family.size)]
+                (source, source_layer, n_source), (target, target_layer, n_target) = (
+                    ends if is_into else ends[::-1]
+                )
+                yield _block(
+                    transformation,
+                    kind,
+                    source,
+                    target,
+                    source_layer,
+                    target_layer,
+                    n_source,
+                    n_target,
+                    places,
+                )
+
+
+def _places_with_units(
+    kept: Sequence[KeptWeights], family: Family, still: Mapping[str, Ints], is_into: bool
+) -> dict[tuple[str, int], list[_Place]]:
+    """Kernels between the members of a family and each unit of ``still``: into the members, or out of them."""
+    places: dict[tuple[str, int], list[_Place]] = {}
+    for weights in kept:
+        near, far = (weights.target, weights.source) if is_into else (weights.source, weights.target)
+        own, other = (weights.targets, weights.sources) if is_into else (weights.sources, weights.targets)
+        units = [(c, i) for c in still[far].tolist() if (i := _index(other, c)) is not None]
+        for row, member in enumerate(family.members):
+            place = _index(own, member.channel) if member.layer == near else None
+            if place is None:
+                continue
+            octaves = member.octaves if family.transformation == "scale" else 0.0
+            for channel, i in units:
+                v, u = (place, i) if is_into else (i, place)
+                places.setdefault((far, channel), []).append(_Place(row, weights, v, u, octaves, 0.0))
+    return places
 
 
 def _block(
@@ -332,11 +357,9 @@ def _test(
     told = np.flatnonzero(block.tells.any(1))
     if len(told) < 2:
         return None
-    energy = np.array([(p.weights.kernels[p.target, p.source] ** 2).sum() for p in block.places])
+    energy = np.array([place.energy for place in block.places])
     strength = float(np.sqrt(energy[told].mean()))
-    is_between = block.n_source > 1 and block.n_target > 1
-    if not is_between and strength < LEAST_STRENGTH:
-        # It would not be kept; between a family and all units there are thousands.
+    if 1 in (block.n_source, block.n_target) and strength < LEAST_STRENGTH:
         return None
     taken = {
         (m.layer, m.channel) for f in families if f.id in (block.source, block.target) for m in f.members
