@@ -174,6 +174,7 @@ def test_channels_in_another_order_change_nothing() -> None:
         u, v = np.argsort(sources), np.argsort(targets)
         return dataclasses.replace(
             part, sources=sources[u], targets=targets[v], kernels=part.kernels[np.ix_(v, u)],
+            energy=part.energy[np.ix_(v, u)],
             energy_in=part.energy_in[v],
         )  # fmt: skip
 
