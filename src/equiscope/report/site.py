@@ -1,0 +1,141 @@
+"""Write the site of a run: the shell with its index, the views as data files, and the scripts and style sheets.
+
+Everything lies in the run's folder and nothing is fetched from anywhere else. Scripts and data are loaded by script
+elements, which a browser allows from disk too.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from equiscope.report.context import SiteContext
+from equiscope.report.fragment import Fragment
+from equiscope.report.html import asset, render_template
+from equiscope.report.overview_view import render_overview
+from equiscope.report.views import RENDERERS
+from equiscope.store import write_atomically
+
+__all__ = ["PAGE", "SITE", "write_site"]
+
+PAGE, SITE = "index.html", "site"
+# The first script makes the namespace, the last one shows the first view.
+_FIRST, _LAST = "core.js", "router.js"
+# Fragments of one kind share a file up to this size; only units are so small that many do.
+_SHARED_BYTES = 150_000
+_SHARED = ("unit",)
+
+
+def write_site(folder: Path, context: SiteContext) -> None:
+    """Write the site of one run into its folder; sheets of pictures are there already.
+
+    Parameters
+    ----------
+    folder
+        Where ``index.html`` and ``site/`` go. Data files of an earlier site are removed, sheets stay.
+    context
+        What is shown.
+
+    Notes
+    -----
+    ``index.html`` is written last, so that it never leads to views that are not there yet.
+    """
+    scripts, styles = _write_assets(folder / SITE / "app")
+    index = {kind: _write_views(folder, kind, renderer(context)) for kind, renderer in RENDERERS.items()}
+    overview = render_overview(context)
+    page = render_template(
+        "site/shell.html.jinja",
+        document=context.document,
+        overview=overview.html,
+        index=index | {"overview": overview.data},
+        scripts=scripts,
+        styles=styles,
+        has_circuits=context.circuits is not None,
+    )
+    write_atomically(folder / PAGE, lambda stream: stream.write(page.encode()))
+
+
+def _write_assets(folder: Path) -> tuple[list[str], list[str]]:
+    """Copy scripts and style sheets; give their addresses in the order in which they are loaded."""
+    names = sorted(path.name for path in (files("equiscope.report") / "assets" / "site").iterdir())
+    scripts = [name for name in names if name.endswith(".js") and name not in (_FIRST, _LAST)]
+    styles = [name for name in names if name.endswith(".css") and name != "base.css"]
+    ordered = [[_FIRST, *scripts, _LAST], ["base.css", *styles]]
+    for name in (name for some in ordered for name in some):
+        content = asset(f"site/{name}").encode()
+        write_atomically(folder / name, lambda stream, content=content: stream.write(content))  # type: ignore[misc]
+    for path in folder.iterdir():
+        if path.name not in (name for some in ordered for name in some) and not path.name.startswith("."):
+            path.unlink()
+    first, second = ([f"{SITE}/app/{name}" for name in some] for some in ordered)
+    return first, second
+
+
+def _write_views(folder: Path, kind: str, views: Iterable[tuple[str, Fragment]]) -> dict[str, str]:
+    """Write all views of a kind; give the file of each by its name."""
+    place = folder / SITE / "data" / kind
+    place.mkdir(parents=True, exist_ok=True)
+    stems = _Stems()
+    found: dict[str, str] = {}
+    written: set[str] = set()
+    for names, text in _gather(kind, views):
+        name = f"{stems.of(names[0] or kind)}.js"
+        write_atomically(place / name, lambda stream, text=text: stream.write(text.encode()))  # type: ignore[misc]
+        written.add(name)
+        found |= dict.fromkeys(names, name)
+    for path in place.iterdir():
+        if path.name not in written:
+            path.unlink()
+    return found
+
+
+def _gather(kind: str, views: Iterable[tuple[str, Fragment]]) -> Iterator[tuple[list[str], str]]:
+    """Give names and content of each data file."""
+    names: list[str] = []
+    parts: list[str] = []
+    n_bytes = 0
+    for name, fragment in views:
+        part = _call(f"{kind}/{name}", fragment)
+        if names and (kind not in _SHARED or n_bytes + len(part) > _SHARED_BYTES):
+            yield names, "".join(parts)
+            names, parts, n_bytes = [], [], 0
+        names.append(name)
+        parts.append(part)
+        n_bytes += len(part)
+    if names:
+        yield names, "".join(parts)
+
+
+def _call(key: str, fragment: Fragment) -> str:
+    content = {"html": fragment.html, "data": fragment.data}
+    text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    call = f"equiscope.receive({json.dumps(key)},{text});\n"
+    # A file name that is not valid UTF-8 reaches Python as lone surrogates, which UTF-8 cannot hold.
+    return call.encode("utf-8", "replace").decode()
+
+
+class _Stems:
+    """File names without ending: harmless on every file system and in an address, and each once."""
+
+    def __init__(self) -> None:
+        self._used: set[str] = set()
+
+    def of(self, name: str) -> str:
+        """Give the next free stem like a name; names that differ only in case, or after cleaning, get numbers."""
+        clean = re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:80].strip(".-") or "view"
+        stem, n_same = clean, 1
+        while stem.lower() in self._used:
+            n_same += 1
+            stem = f"{clean}--{n_same}"
+        self._used.add(stem.lower())
+        return stem
+
+
+def read_index(page: str) -> dict[str, Any]:
+    """Read the index back out of a page."""
+    found = re.search(r'<script type="application/json" id="index">(.*?)</script>', page, re.DOTALL)
+    return dict(json.loads(found[1])) if found else {}

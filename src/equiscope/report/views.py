@@ -1,0 +1,21 @@
+"""The kinds of views that the site has, and what renders each.
+
+A renderer takes the context of the whole run and gives the name and the fragment of every view of its kind, in the
+order of the network. The name is what stands in the view's address, ``#/family/NAME``, and what the files under
+``site/data`` are found by; a kind of which there is one only, such as ``circuits``, has the empty name. All scripts and
+style sheets in ``assets/site`` are part of the site; a script that registers ``equiscope.views[kind]`` gives the views
+of its kind their behaviour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from equiscope.report.context import SiteContext
+from equiscope.report.fragment import Fragment
+
+__all__ = ["RENDERERS", "Renderer"]
+
+Renderer = Callable[[SiteContext], Iterator[tuple[str, Fragment]]]
+
+RENDERERS: Mapping[str, Renderer] = {}
