@@ -149,7 +149,11 @@ class AlternativeEntry(TypedDict):
 
 
 class VerificationEntry(TypedDict):
-    """What synthetic stimuli say about a family along one axis: the figures of `equiscope.FamilyVerification`."""
+    """What synthetic stimuli say about a family along one axis: the figures of `equiscope.FamilyVerification`.
+
+    ``members``: in the family's order, with ``pose`` on photographs, pose on ``synthetic`` stimuli, and ``error``, the
+    difference but for the offset that all members share; absent in documents of earlier versions.
+    """
 
     axis: str
     kind: str
@@ -168,6 +172,7 @@ class VerificationEntry(TypedDict):
     n_measured: int
     score: float | None
     margin: float | None
+    members: NotRequired[list[dict[str, Any]]]
 
 
 class ConfirmationEntry(TypedDict):
@@ -186,6 +191,8 @@ class TurnedEntry(TypedDict):
     ``layer`` and ``channel``: the member whose strongest held-out stimulus it is. ``axes`` are those of the family's
     tuning, of which some values may be left out; the tile at ``angle_deg`` θ shows the feature at pose θ. ``sheet``
     counts in the document's ``sheets``, ``first`` the tiles on it, row by row; the last axis runs fastest.
+    ``responses``: what each member, in the family's order, answered to each tile, in the order of the tiles, as a share of
+    its largest response to any image; absent where they were not read.
     """
 
     layer: str
@@ -193,6 +200,7 @@ class TurnedEntry(TypedDict):
     axes: dict[str, list[float]]
     sheet: int
     first: int
+    responses: NotRequired[list[list[float | None]]]
 
 
 class FamilyEntry(TypedDict):
