@@ -1,7 +1,13 @@
-"""Turn a run into one HTML page that opens from disk, with no network and no server."""
+"""Turn a run into a site of plain files that opens from disk, with no network and no server."""
 
-from equiscope.report.files import load_document, save_report, show_circuits, show_verification
-from equiscope.report.page import render_page
+from equiscope.report.files import (
+    build_site,
+    load_document,
+    publish_site,
+    save_report,
+    show_circuits,
+    show_verification,
+)
 from equiscope.report.schema import (
     AlternativeEntry,
     ConfirmationEntry,
@@ -17,8 +23,14 @@ from equiscope.report.schema import (
     ReportDocument,
     ResultEntry,
     SettingsEntry,
+    SheetEntry,
+    SymmetryEntry,
     TuningEntry,
+    TurnedEntry,
     UnitCounts,
+    UnitEntry,
+    UnitPicturesEntry,
+    UnitTuningEntry,
     VerificationEntry,
 )
 
@@ -37,11 +49,18 @@ __all__ = [
     "ReportDocument",
     "ResultEntry",
     "SettingsEntry",
+    "SheetEntry",
+    "SymmetryEntry",
     "TuningEntry",
+    "TurnedEntry",
     "UnitCounts",
+    "UnitEntry",
+    "UnitPicturesEntry",
+    "UnitTuningEntry",
     "VerificationEntry",
+    "build_site",
     "load_document",
-    "render_page",
+    "publish_site",
     "save_report",
     "show_circuits",
     "show_verification",

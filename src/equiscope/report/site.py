@@ -17,12 +17,13 @@ from equiscope.report.context import SiteContext
 from equiscope.report.fragment import Fragment
 from equiscope.report.html import asset, render_template
 from equiscope.report.overview_view import render_overview
+from equiscope.report.sheets import FileStems
 from equiscope.report.views import RENDERERS
 from equiscope.store import write_atomically
 
-__all__ = ["PAGE", "SITE", "write_site"]
+__all__ = ["DOCUMENT", "PAGE", "SITE", "read_index", "write_site"]
 
-PAGE, SITE = "index.html", "site"
+PAGE, SITE, DOCUMENT = "index.html", "site", "report.json"
 # The first script makes the namespace, the last one shows the first view.
 _FIRST, _LAST = "core.js", "router.js"
 # Fragments of one kind share a file up to this size; only units are so small that many do.
@@ -79,7 +80,7 @@ def _write_views(folder: Path, kind: str, views: Iterable[tuple[str, Fragment]])
     """Write all views of a kind; give the file of each by its name."""
     place = folder / SITE / "data" / kind
     place.mkdir(parents=True, exist_ok=True)
-    stems = _Stems()
+    stems = FileStems()
     found: dict[str, str] = {}
     written: set[str] = set()
     for names, text in _gather(kind, views):
@@ -116,23 +117,6 @@ def _call(key: str, fragment: Fragment) -> str:
     call = f"equiscope.receive({json.dumps(key)},{text});\n"
     # A file name that is not valid UTF-8 reaches Python as lone surrogates, which UTF-8 cannot hold.
     return call.encode("utf-8", "replace").decode()
-
-
-class _Stems:
-    """File names without ending: harmless on every file system and in an address, and each once."""
-
-    def __init__(self) -> None:
-        self._used: set[str] = set()
-
-    def of(self, name: str) -> str:
-        """Give the next free stem like a name; names that differ only in case, or after cleaning, get numbers."""
-        clean = re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:80].strip(".-") or "view"
-        stem, n_same = clean, 1
-        while stem.lower() in self._used:
-            n_same += 1
-            stem = f"{clean}--{n_same}"
-        self._used.add(stem.lower())
-        return stem
 
 
 def read_index(page: str) -> dict[str, Any]:
