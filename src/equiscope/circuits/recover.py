@@ -21,6 +21,7 @@ from equiscope.circuits.ends import End, family_end
 from equiscope.circuits.factors import Factor, Factors, find_factors
 from equiscope.circuits.find import Circuit, LayerPair, find_circuits, tie_circuit
 from equiscope.circuits.gradients import gradient_weights
+from equiscope.circuits.neighbours import find_neighbours, save_neighbours
 from equiscope.circuits.paths import ExpandedWeights, expanded_weights, measure_gains
 from equiscope.circuits.transposed import Template, Transposed, find_transposed
 from equiscope.errors import EquiscopeError
@@ -249,6 +250,7 @@ def recover_circuits(
         for path, own, seconds in weights:
             started = time.perf_counter()
             pair = LayerPair(own, run.families, run.units, _ORDER[path])
+            save_neighbours(run.folder, find_neighbours(own, path))
             with progress(f"circuits {own.source} to {target}", 3) as on_step:
                 circuits = find_circuits(
                     pair, n_draws=_draws(path, n_draws), false_discovery_rate=false_discovery_rate, seed=seed
