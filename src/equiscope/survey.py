@@ -33,8 +33,10 @@ from equiscope.models import Model, load_model
 from equiscope.models.geometry import LayerGeometry, find_geometry
 from equiscope.report.document import build_document, with_circuits, with_verification
 from equiscope.report.files import save_report
+from equiscope.report.schema import FamilyEntry
+from equiscope.report.turned import turned_responses
 from equiscope.report.unit_tuning import UnitTunings, tune_units
-from equiscope.responses import not_finite
+from equiscope.responses import Responses, not_finite
 from equiscope.rotation_scale import FamilyLink, find_rotation_scale_families
 from equiscope.scales import ScaleEdge
 from equiscope.stages import (
@@ -366,6 +368,7 @@ class _Survey:
                 unit_tunings=unit_tunings,
                 on_image=on_image,
             )
+            self._answer_turned(stage, found, document["families"])
             # A finished run that is given again keeps what `verify` and `circuits` found since.
             document = with_verification(document, load_verification(self.folder))
             circuits = load_circuits(self.folder)
@@ -469,6 +472,35 @@ class _Survey:
                     first_column += own_examples.n_units
             on_step(1)
         return tunings
+
+    def _answer_turned(
+        self, stage: Stage, found: Sequence[StageResult], families: Sequence[FamilyEntry]
+    ) -> None:
+        """Add to each family's transformed stimulus what its members answered to it."""
+        results: dict[str, dict[str, LayerFamilies]] = {layer: {} for layer in stage.geometries}
+        for entry in found:
+            if entry.result.layer in results:
+                results[entry.result.layer][entry.result.transformation] = entry.result
+        opened: dict[tuple[str, str], tuple[Responses[Any] | None, dict[str, int]]] = {}
+        for family in families:
+            turned = family.get("turned")
+            if turned is None:
+                continue
+            layer, name = family["layer"], family["transformation"]
+            key = ("", name) if name == "scale" else (layer, name)
+            if key not in opened and name == "scale":
+                layers, joint = stage.measured_scale()
+                sizes = [stage.examples[own].n_units for own in layers]
+                opened[key] = joint, {own: sum(sizes[:i]) for i, own in enumerate(layers)}
+            elif key not in opened:
+                opened[key] = stage.measured(name, layer, results[layer])[0], {layer: 0}
+            responses, columns = opened[key]
+            if responses is not None:
+                answers = turned_responses(
+                    responses, stage.examples, stage.geometries, columns, family, turned
+                )
+                if answers is not None:
+                    turned["responses"] = answers
 
     def _geometries(self) -> tuple[dict[str, LayerGeometry], dict[str, list[str]]]:
         """Geometry of each layer; patches leave out the rim of receptive fields that are larger than the images."""

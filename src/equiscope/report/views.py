@@ -12,10 +12,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from equiscope.report.context import SiteContext
+from equiscope.report.family_view import render_families
 from equiscope.report.fragment import Fragment
 
 __all__ = ["RENDERERS", "Renderer"]
 
 Renderer = Callable[[SiteContext], Iterator[tuple[str, Fragment]]]
 
-RENDERERS: Mapping[str, Renderer] = {}
+RENDERERS: Mapping[str, Renderer] = {"family": render_families}
