@@ -37,8 +37,8 @@ class Neighbours:
     input_shares
         Share of the energy of everything that the target unit gets from this layer, shape (target unit, rank).
     outputs, output_kernels, output_shares
-        Likewise the target units that each source unit feeds most, shape (source unit, rank, ...); the shares are of the
-        energy of everything that it gives to that layer.
+        Likewise the target units that each source unit feeds most, shape (source unit, rank, ...); the shares are of
+        the energy of everything that it gives to that layer.
     """
 
     source: str

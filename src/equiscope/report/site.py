@@ -46,7 +46,10 @@ def write_site(folder: Path, context: SiteContext) -> None:
     ``index.html`` is written last, so that it never leads to views that are not there yet.
     """
     scripts, styles = _write_assets(folder / SITE / "app")
-    index = {kind: _write_views(folder, kind, renderer(context)) for kind, renderer in RENDERERS.items()}
+    index: dict[str, Any] = {
+        kind: _write_views(folder, kind, renderer(context)) for kind, renderer in RENDERERS.items()
+    }
+    index["unit"] = _ranges(index.get("unit", {}))
     overview = render_overview(context)
     page = render_template(
         "site/shell.html.jinja",
@@ -91,6 +94,19 @@ def _write_views(folder: Path, kind: str, views: Iterable[tuple[str, Fragment]])
     for path in place.iterdir():
         if path.name not in written:
             path.unlink()
+    return found
+
+
+def _ranges(files: dict[str, str]) -> dict[str, list[list[Any]]]:
+    """Word the files of units by layer as first channel, last channel, file: thousands of names take too much room."""
+    found: dict[str, list[list[Any]]] = {}
+    for name, file in files.items():
+        layer, _, channel = name.rpartition("-")
+        own = found.setdefault(layer, [])
+        if own and own[-1][2] == file and own[-1][1] == int(channel) - 1:
+            own[-1][1] = int(channel)
+        else:
+            own.append([int(channel), int(channel), file])
     return found
 
 

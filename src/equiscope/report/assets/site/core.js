@@ -8,7 +8,22 @@ window.equiscope = (() => {
   const loaded = new Map();
   const waiting = new Map();
 
-  const fileOf = (kind, name) => (Object.hasOwn(index, kind) && Object.hasOwn(index[kind], name) ? index[kind][name] : null);
+  // The file that holds a view, or null where there is no such view. Units are found by ranges of channels.
+  function fileOf(kind, name) {
+    if (!Object.hasOwn(index, kind) || kind === "overview") return null;
+    if (kind !== "unit") return Object.hasOwn(index[kind], name) ? index[kind][name] : null;
+    const place = name.lastIndexOf("-");
+    const [layer, channel] = [name.slice(0, place), name.slice(place + 1)];
+    if (!/^\d+$/.test(channel) || !Object.hasOwn(index.unit, layer)) return null;
+    const own = index.unit[layer].find(([first, last]) => first <= Number(channel) && Number(channel) <= last);
+    return own ? own[2] : null;
+  }
+
+  function namesOf(kind) {
+    if (kind !== "unit") return Object.keys(index[kind] ?? {});
+    return Object.entries(index.unit ?? {}).flatMap(([layer, files]) => files.flatMap(([first, last]) =>
+      Array.from({ length: last - first + 1 }, (_, i) => `${layer}-${first + i}`)));
+  }
 
   // Each data file calls this once for every view that it holds.
   function receive(key, content) {
@@ -46,6 +61,13 @@ window.equiscope = (() => {
 
   const address = (kind, name = "") => (name ? `#/${kind}/${encodeURIComponent(name)}` : `#/${kind}`);
 
+  // What a view was narrowed down to stands behind its address: #/layer/mixed3a?transformation=hue
+  const query = () => new URLSearchParams(location.hash.split("?")[1] ?? "");
+  function setQuery(entries) {
+    const text = String(new URLSearchParams(entries));
+    history.replaceState(history.state, "", location.hash.split("?")[0] + (text ? `?${text}` : ""));
+  }
+
   // An element with its attributes and children, for views that are made here.
   function make(tag, attributes = {}, ...children) {
     const element = document.createElement(tag);
@@ -57,5 +79,5 @@ window.equiscope = (() => {
   }
 
   // views[kind](root, data) makes a view that was put into the page behave.
-  return { index, views: {}, receive, load, fileOf, address, make };
+  return { index, views: {}, receive, load, fileOf, namesOf, address, make, query, setQuery };
 })();

@@ -12,7 +12,7 @@
   if ("scrollRestoration" in history) history.scrollRestoration = "manual";
 
   function parse(hash) {
-    const [, kind = "", name = ""] = /^#\/([^/?]*)\/?(.*)$/.exec(hash) ?? [];
+    const [, kind = "", name = ""] = /^#\/([^/?]*)\/?([^?]*)/.exec(hash) ?? [];
     try {
       return { kind: kind || "overview", name: decodeURIComponent(name) };
     } catch {
