@@ -216,7 +216,8 @@ def draw_strip(
         For each member in the family's own order its response to each, as a share of its largest response to any
         stimulus of the bank; None where nothing was measured.
     """
-    left = 168.0
+    # Room for the longest pose and the channel beside it.
+    left = max(150.0, 62.0 + 7.4 * max((len(member.pose) for member in shown), default=0))
     n = len(tiles)
     inner = _WIDE - left
     pitch = min(56.0, inner / max(n, 1))
@@ -231,7 +232,7 @@ def draw_strip(
             nodes.append(node("rect", "nothing", x=x, y=20, width=side, height=side))
         else:
             nodes.append(draw_tile(tile, x, 20.0, side, is_round=False, label=f"the stimulus at {word}"))
-    nodes.append(text_node(left - 12, 20 + side / 2, "one stimulus, turned", "text end"))
+    nodes.append(text_node(left - 12, 20 + side / 2, "one stimulus", "text end"))
     for i, member in enumerate(shown):
         y = top + row * i
         own = node("g", "member", colours=member.colours, unit=member.unit)

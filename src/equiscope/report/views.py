@@ -11,12 +11,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
+from equiscope.report.circuit_view import render_circuits
+from equiscope.report.circuits_view import render_all_circuits, render_lists
 from equiscope.report.context import SiteContext
 from equiscope.report.family_view import render_families
 from equiscope.report.fragment import Fragment
+from equiscope.report.layer_view import render_layers
+from equiscope.report.unit_view import render_units
 
 __all__ = ["RENDERERS", "Renderer"]
 
 Renderer = Callable[[SiteContext], Iterator[tuple[str, Fragment]]]
 
-RENDERERS: Mapping[str, Renderer] = {"family": render_families}
+RENDERERS: Mapping[str, Renderer] = {
+    "layer": render_layers,
+    "unit": render_units,
+    "family": render_families,
+    "circuit": render_circuits,
+    "circuits": render_all_circuits,
+    "list": render_lists,
+}
