@@ -44,10 +44,10 @@ def figures_of(family: FamilyEntry) -> list[dict[str, Any]]:
     period_deg = family_period_deg(family)
     transformation = family["transformation"]
     lines = [
-        line("Score", number(family["score"]), interval_text(family["score"], family["score_low"], family["score_high"])),
+        line("Score", number(family["score"]), _interval_of(family, "score")),
         line("Disagreement", disagreement_text(family)),
         line("Coherence", number(family["phase_coherence"])),
-        line("Margin", number(family["margin"]), interval_text(family["margin"], family["margin_low"], family["margin_high"])),
+        line("Margin", number(family["margin"]), _interval_of(family, "margin")),
         line("q", q_text(family["q_value"])),
         line("Symmetry", describe_symmetry(family), code=family["stabiliser"] or None),
     ]  # fmt: skip
@@ -93,10 +93,13 @@ def assurances(document: ReportDocument, family: FamilyEntry) -> list[tuple[str,
     if coherence is not None:
         verdict = "more" if coherence >= MIN_COHERENCE else "less"
         said.append(
-            ("Finer detail", f"The finer harmonics of the members’ tuning agree with the poses that the coarsest one gave by "
-             f"{number(coherence)}, {verdict} than the {number(MIN_COHERENCE)} that is asked for: chance resemblance does "
-             "not manage that.")
-        )  # fmt: skip
+            (
+                "Finer detail",
+                "The finer harmonics of the members’ tuning agree with the poses that the coarsest one gave by "
+                f"{number(coherence)}, {verdict} than the {number(MIN_COHERENCE)} that is asked for. Units that "
+                "resemble each other by chance agree in the coarsest alone.",
+            )
+        )
     margin = measured(family["margin"])
     if margin is not None:
         interval = _between(interval_text(margin, family["margin_low"], family["margin_high"]))
@@ -117,6 +120,11 @@ def assurances(document: ReportDocument, family: FamilyEntry) -> list[tuple[str,
     return said
 
 
+def _interval_of(family: FamilyEntry, key: str) -> str | None:
+    figures: dict[str, Any] = dict(family)
+    return interval_text(figures[key], figures[f"{key}_low"], figures[f"{key}_high"])
+
+
 def _between(interval: str | None) -> str:
     return f" ({interval} with 95 % confidence)" if interval else ""
 
@@ -128,8 +136,8 @@ def _score_text(family: FamilyEntry) -> str:
     interval = _between(interval_text(score, family["score_low"], family["score_high"]))
     back = _TURNED.get(family["transformation"], "transformed back")
     return (
-        f"On images that took no part in finding them, members respond alike by {number(score)}{interval}, each {back}; 1 is "
-        "the very same response. The interval is a bootstrap over photographs."
+        f"On images that took no part in finding them, members respond alike by {number(score)}{interval}, each "
+        f"{back}; 1 is the very same response. The interval is a bootstrap over photographs."
     )
 
 
@@ -170,4 +178,4 @@ def _q_text(family: FamilyEntry) -> str:
     if q is None:
         return "No q-value could be estimated."
     share = "less than 0.1 %" if q < 0.001 else f"{100 * q:.1f} %"
-    return f"Among families that stand out from chance at least as much as this one, {share} are expected to be false (q)."
+    return f"Of families that stand out from chance at least as much as this one, {share} are expected to be false (q)."

@@ -1,4 +1,4 @@
-"""The weights of one circuit as matrices of kernels: as they are, and turned back to pose 0 in order of relative pose."""
+"""The weights of one circuit as matrices of kernels: as they are, and turned back in order of relative pose."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from equiscope.circuits import Circuit
 from equiscope.report.circuit_ends import Ends, EndUnit
 from equiscope.report.circuit_weights import Weights
-from equiscope.report.kernels import draw_kernels, kernel_scale
+from equiscope.report.kernels import LEAST_PX, draw_kernels, kernel_scale
 from equiscope.report.svg import Drawing, Node, draw_tile, node, text_node
 from equiscope.report.wording import counted
 
@@ -28,8 +28,8 @@ __all__ = [
     "draw_thumbnail",
 ]
 
-# Kernels are shown about this large where there is room, few of them larger.
-_CELL, _FEW_CELL, _FEW = 27.0, 40.0, 14
+# Kernels are as large as both matrices side by side allow, within these limits.
+_CELLS_WIDTH, _LEAST_CELL, _MOST_CELL = 880.0, 22.0, 40.0
 _MOST_PICTURE = 34.0
 # Shares of the full colour up to this are paper to the eye.
 _NOTHING = 0.05
@@ -235,10 +235,10 @@ class DrawnBoard:
 
 
 def _cell_of(matrices: Matrices) -> tuple[float, float]:
-    n_columns = max(
-        matrices.raw.kernels.shape[1], matrices.reordered.kernels.shape[1] + matrices.is_transposed
-    )
-    width = _FEW_CELL if 2 * n_columns <= _FEW else _CELL
+    columns = (matrices.raw.kernels.shape[1], matrices.reordered.kernels.shape[1] + matrices.is_transposed)
+    # Too many columns for both stand below each other.
+    n_columns = sum(columns) if sum(columns) * _LEAST_CELL <= _CELLS_WIDTH else max(columns)
+    width = min(_MOST_CELL, max(_LEAST_CELL, _CELLS_WIDTH / n_columns))
     n_y, n_x = matrices.raw.kernels.shape[2:]
     return width, width * (n_y + 0.1) / (n_x + 0.1)
 
@@ -277,7 +277,7 @@ def draw_board(matrices: Matrices, part: str, *, for_print: bool = False) -> Dra
     if has_template:
         start_x += (cell_x + lead) * matrices.is_transposed
         start_y += (cell_y + lead) * (not matrices.is_transposed)
-    least = {"least_px": _PRINT_PX} if for_print else {}
+    least = _PRINT_PX if for_print else LEAST_PX
     nodes: list[Node] = [text_node(0.0, 9.0, board.caption, "heading")]
     boxes = {part: (start_x, start_y, cell_x * n_columns, cell_y * n_rows)}
     nodes += _cells(board.kernels, matrices.scale, boxes[part], least)
@@ -307,7 +307,7 @@ def draw_template(matrices: Matrices, *, for_print: bool = False) -> Drawing:
     picture = min(cell_x - 3.0, cell_y - 3.0, _MOST_PICTURE)
     top = _label_width(labels, picture)
     box = (2.0, top, cell_x * kernels.shape[1], cell_y)
-    nodes = _cells(kernels, matrices.scale, box, {"least_px": _PRINT_PX} if for_print else {})
+    nodes = _cells(kernels, matrices.scale, box, _PRINT_PX if for_print else LEAST_PX)
     nodes += [
         _column_label(own, 2.0 + cell_x * (i + 0.5), top - 4.0, picture) for i, own in enumerate(labels)
     ]
@@ -317,13 +317,13 @@ def draw_template(matrices: Matrices, *, for_print: bool = False) -> Drawing:
 
 
 def draw_thumbnail(matrices: Matrices, width: float = 240.0) -> Drawing:
-    """Draw the reordered matrix small and without words; its rows, or columns, light up with the units they stand for."""
+    """Draw the reordered matrix small and without words; its rows, or columns, light up with their units."""
     board = matrices.reordered
     n_rows, n_columns = board.kernels.shape[:2]
     cell_x, cell_y = _cell_of(matrices)
     cell_x, cell_y = cell_x * (size := min(1.0, width / (cell_x * n_columns))), cell_y * size
     box = (0.0, 0.0, cell_x * n_columns, cell_y * n_rows)
-    nodes = _cells(board.kernels, matrices.scale, box, {})
+    nodes = _cells(board.kernels, matrices.scale, box, LEAST_PX)
     nodes += [
         node(
             "rect",
@@ -356,10 +356,10 @@ def draw_thumbnail(matrices: Matrices, width: float = 240.0) -> Drawing:
 
 
 def _cells(
-    kernels: NDArray[np.float64], scale: float, box: tuple[float, float, float, float], least: dict[str, int]
+    kernels: NDArray[np.float64], scale: float, box: tuple[float, float, float, float], least_px: int
 ) -> list[Node]:
     x, y, width, height = box
-    drawn = draw_kernels(kernels, scale, **least)
+    drawn = draw_kernels(kernels, scale, least_px=least_px)
     return [
         node("rect", "paper", x=x, y=y, width=width, height=height),
         node(
@@ -379,6 +379,7 @@ def _row_label(own: Label, x: float, y: float, picture: float) -> Node:
     group = node("g", "label", node("title", "", own.name), colours=own.colours, unit=own.unit)
     if own.tile is not None:
         group.add(draw_tile(own.tile, x - picture, y - picture / 2, picture, is_round=False))
+        group.add(node("rect", "frame", x=x - picture, y=y - picture / 2, width=picture, height=picture))
         x -= picture + 4.0
     return group.add(text_node(x, y, own.short, "text end small"))
 
@@ -387,6 +388,7 @@ def _column_label(own: Label, x: float, bottom: float, picture: float) -> Node:
     group = node("g", "label", node("title", "", own.name), colours=own.colours, unit=own.unit)
     if own.tile is not None:
         group.add(draw_tile(own.tile, x - picture / 2, bottom - picture, picture, is_round=False))
+        group.add(node("rect", "frame", x=x - picture / 2, y=bottom - picture, width=picture, height=picture))
         bottom -= picture + 4.0
     return group.add(_upright(x, bottom, own.short, "text small"))
 

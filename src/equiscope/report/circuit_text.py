@@ -137,15 +137,15 @@ def evidence_of_circuit(circuit: Circuit) -> str:
     interval = interval_text(r2, circuit.r2_low, circuit.r2_high)
     sure = f" ({interval} with 95 % confidence, bootstrap over members)" if interval else ""
     said = (
-        f"A template fitted to the other members explains {number(r2)}{sure} of the weight energy of each member that is "
-        "left out in turn."
+        f"A template fitted to the other members explains {number(r2)}{sure} of the weight energy of each member that "
+        "is left out in turn."
     )
     if null is not None:
         said += f" With poses permuted it explains less than {number(null)} in 95 of 100 draws."
     q = measured(circuit.q_value)
     if q is not None:
         share = "less than 0.1 %" if q < 0.001 else f"{100 * q:.1f} %"
-        said += f" Of circuits of this kind between these layers that stand out as much, {share} are expected to be false."
+        said += f" Of such circuits between these layers that stand out as much, {share} are expected to be false."
     if circuit.is_small:
         said += " Fewer than five members turn, so chance alone reaches far."
     return said

@@ -1,4 +1,4 @@
-"""The view of one circuit: its weights as they are and in order of relative pose, and what the figures mean in words."""
+"""The view of one circuit: its weights as they are and in order of relative pose, and its figures in words."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from equiscope.report.wording import counted, number
 __all__ = ["render_circuit", "render_circuits"]
 
 # Wider pairs of matrices stand below each other.
-_MOST_COLUMNS = 44
+_MOST_COLUMNS = 40
 _N_OTHERS = 6
 
 

@@ -44,6 +44,11 @@ class StoredWeights:
     def __len__(self) -> int:
         return len(self._places)
 
+    @property
+    def ids(self) -> list[str]:
+        """Ids of these circuits."""
+        return list(self._places)
+
     def read(self, circuit: str) -> Weights | None:
         """Read the arrays of `equiscope.circuits.find.Tied` of one circuit; None where they were not kept."""
         if circuit not in self._places:

@@ -1,4 +1,4 @@
-"""The view of all circuits of a run: the whole network, what was tested, and lists that are loaded when they are opened."""
+"""The view of all circuits of a run: the network, what was tested, and lists that are loaded when opened."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def render_all_circuits(context: SiteContext) -> Iterator[tuple[str, Fragment]]:
 
 
 def render_lists(context: SiteContext) -> Iterator[tuple[str, Fragment]]:
-    """Render what the view of all circuits loads when it is opened there: circuits by pair of layers, factors, and so on."""
+    """Render what the view of all circuits loads when it is opened there: circuits by pair of layers, and so on."""
     circuits = context.circuits
     if circuits is None:
         return
@@ -168,7 +168,8 @@ def _facts(circuits: Circuits) -> dict[str, Any]:
     tested = [entry for entry in circuits.confirmations if entry.n_tested]
     confirmed = sum(entry.n_symmetric > 0 for entry in tested)
     return {
-        "found": f"{n_between:,} of {counted(len(between), 'block')} of weights between two families turn with their poses",
+        "found": f"{n_between:,} of {counted(len(between), 'block')} of weights between two families "
+        "turn with their poses",
         "confirmed": f"{confirmed:,} of {counted(len(tested), 'family')} "
         f"{'has' if confirmed == 1 else 'have'} at least one such circuit",
         "with_units": f"{counted(with_units, 'circuit')} with single units that the transformation leaves as they are",

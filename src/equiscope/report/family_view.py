@@ -40,8 +40,8 @@ _CAPTIONS = {
     "rotation": "Each member stands at the angle by which its feature is turned. Curves are responses as the family’s "
     "stimuli turn, the rim holds the marks of the poses.",
     "hue": "The angle is a turn of hue, from red over green to blue; the rim shows what it makes of red.",
-    "dihedral": "Each member stands at the angle by which its feature is turned; dashed curves are of mirrored members, "
-    "each shown in its own hand.",
+    "dihedral": "Each member stands at the angle by which its feature is turned; dashed curves are of mirrored "
+    "members, each shown in its own hand.",
     "hue-rotation": "Each member stands at the orientation and the hue of its feature, a dot where its picture had to "
     "move aside.",
     "scale": "Each member stands at the size of its feature, above the responses by size.",
@@ -312,7 +312,7 @@ def _confirmation(family: Mapping[str, Any]) -> str:
     way = "from" if entry["best_circuit"].endswith(f">{family['id']}") else "to"
     return (
         f"Weights took no part in finding the family, and they confirm it: in {n_symmetric} of "
-        f"{counted(n_tested, 'block')} of weights with other families they turn with its poses. It stands out most {way} "
-        f"{other}, where a template explains {number(entry['best_r2'])} of the weight energy of members left out; with "
-        f"poses permuted it explains less than {number(entry['best_null_95'])} in 95 of 100 draws."
+        f"{counted(n_tested, 'block')} of weights with other families they turn with its poses. It stands out most "
+        f"{way} {other}, where a template explains {number(entry['best_r2'])} of the weight energy of members left out; "
+        f"with poses permuted it explains less than {number(entry['best_null_95'])} in 95 of 100 draws."
     )

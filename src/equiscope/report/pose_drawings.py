@@ -1,4 +1,4 @@
-"""Where the members of a family stand: on a dial, on a chart of hue and orientation, on an axis of size, or as a pair."""
+"""Where the members of a family stand: on a dial, by hue and orientation, on an axis of size, or as a pair."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ def _pair(family: FamilyEntry, shown: Sequence[Shown], pictures: Tiles) -> Drawi
                 own.add(node("rect", "bar", x=x, y=y + row / 2 - 7, width=length, height=14))
             own.add(text_node(x, y + row / 2 + 17, number(value), "text small"))
         nodes.append(own)
-    label = f"Responses of the {counted(len(shown), 'member')} to the feature as it is and {changed}, of each one’s maximum"
+    label = f"Responses of the {counted(len(shown), 'member')} to the feature as it is and {changed}"
     return Drawing(width, top + row * len(shown) + 6, nodes, label)
 
 

@@ -191,8 +191,8 @@ class TurnedEntry(TypedDict):
     ``layer`` and ``channel``: the member whose strongest held-out stimulus it is. ``axes`` are those of the family's
     tuning, of which some values may be left out; the tile at ``angle_deg`` θ shows the feature at pose θ. ``sheet``
     counts in the document's ``sheets``, ``first`` the tiles on it, row by row; the last axis runs fastest.
-    ``responses``: what each member, in the family's order, answered to each tile, in the order of the tiles, as a share of
-    its largest response to any image; absent where they were not read.
+    ``responses``: what each member, in the family's order, answered to each tile, in the order of the tiles, as a share
+    of its largest response to any image; absent where they were not read.
     """
 
     layer: str

@@ -9,7 +9,7 @@ property, no ``currentColor``; pictures are embedded.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from markupsafe import Markup, escape
@@ -17,6 +17,8 @@ from markupsafe import Markup, escape
 __all__ = [
     "Drawing",
     "Node",
+    "below",
+    "beside",
     "draw_tile",
     "node",
     "styles_of",
@@ -43,7 +45,7 @@ STYLES: dict[str, dict[str, str]] = {
     "axis": {"fill": "none", "stroke": RIM, "stroke-width": "1"},
     "wrap": {"fill": "none", "stroke": INK, "stroke-width": "1.2", "stroke-dasharray": "6 4"},
     "curve": {"fill": _OWN, "fill-opacity": "0.05", "stroke": _OWN, "stroke-width": "1.7", "stroke-linejoin": "round"},
-    "line": {"fill": "none", "stroke": _OWN, "stroke-width": "1.7", "stroke-linejoin": "round", "stroke-linecap": "round"},
+    "line": {"fill": "none", "stroke": _OWN, "stroke-width": "1.7", "stroke-linejoin": "round"},
     "dashed": {"stroke-dasharray": "5 3.5"},
     "mark": {"fill": "none", "stroke": _OWN, "stroke-width": "3.5"},
     "leader": {"fill": "none", "stroke": _OWN, "stroke-width": "1", "stroke-opacity": "0.7"},
@@ -64,7 +66,7 @@ STYLES: dict[str, dict[str, str]] = {
     "lane": {"fill": "none"},
     "member-lane": {},
     "label": {},
-    "angle": {},
+    "angle": {"font-size": "8.5"},
     "text": {"fill": SOFT, "font-family": SANS, "font-size": "11"},
     "name": {"fill": INK, "font-family": MONO, "font-size": "10.5"},
     "own-name": {"fill": _OWN, "font-family": MONO, "font-size": "10.5"},
@@ -76,11 +78,13 @@ STYLES: dict[str, dict[str, str]] = {
     "middle": {"text-anchor": "middle"},
     "end": {"text-anchor": "end"},
     "tile": {},
+    "frame": {"fill": "none"},
     "kernels": {"image-rendering": "optimizeSpeed"},
 }  # fmt: skip
 
 # Centres a line of text on its place. ``dominant-baseline`` would say so, but print programs do not read it.
 _CENTRED = "0.35em"
+_MARGIN = 10.0
 
 
 @dataclass
@@ -205,6 +209,26 @@ def _round_clip() -> Node:
     return node("clipPath", "", node("circle", "", cx=0.5, cy=0.5, r=0.5), id=ROUND)
 
 
+def beside(drawings: Sequence[Drawing], gap: float, label: str) -> Drawing:
+    """Put drawings side by side, their tops in one line."""
+    nodes, x = [], 0.0
+    for own in drawings:
+        place = f"translate({_number(x - own.left)},{_number(-own.top)})"
+        nodes.append(node("g", "", *own.nodes, transform=place))
+        x += own.width + gap
+    return Drawing(x - gap, max(own.height for own in drawings), nodes, label)
+
+
+def below(drawings: Sequence[Drawing], gap: float, label: str) -> Drawing:
+    """Put drawings below each other, their left edges in one line."""
+    nodes, y = [], 0.0
+    for own in drawings:
+        place = f"translate({_number(-own.left)},{_number(y - own.top)})"
+        nodes.append(node("g", "", *own.nodes, transform=place))
+        y += own.height + gap
+    return Drawing(max(own.width for own in drawings), y - gap, nodes, label)
+
+
 def styles_of(drawing: Drawing) -> set[str]:
     """Names of all styles in a drawing."""
     return {name for own in _walk(drawing.nodes) for name in own.styles.split()}
@@ -241,9 +265,10 @@ def write_for_print(drawing: Drawing, picture: Callable[[Node], str | None]) -> 
     drawing
         What to write.
     picture
-        Gives the ``data:`` address of what an ``<image>`` of a sheet shows, or None where there is nothing: the image is
-        then left out.
+        Gives the ``data:`` address of what an ``<image>`` of a sheet shows, or None where there is nothing: the image
+        is then left out.
     """
+    drawing = _with_margin(drawing)
     root = node("g", "", *drawing.nodes)
     nodes = (
         [_round_clip(), _embedded(root, picture)] if _has_round(drawing.nodes) else [_embedded(root, picture)]
@@ -259,6 +284,17 @@ def write_for_print(drawing: Drawing, picture: Callable[[Node], str | None]) -> 
         _number(drawing.width), _number(drawing.height), _view_box(drawing), drawing.label, background, inside
     )
     return str(text)
+
+
+def _with_margin(drawing: Drawing) -> Drawing:
+    """Leave room round a drawing, for what stands on its edge."""
+    return replace(
+        drawing,
+        width=drawing.width + 2 * _MARGIN,
+        height=drawing.height + 2 * _MARGIN,
+        left=drawing.left - _MARGIN,
+        top=drawing.top - _MARGIN,
+    )
 
 
 def _view_box(drawing: Drawing) -> str:

@@ -347,13 +347,8 @@ def draw_synthetic(
     nodes += [text_node(x_of(value), end + 11, text, "text middle") for value, text in ticks]
     name = {"rotation": "pose of the plane", "hue": "pose of hue", "scale": "size in octaves"}[axis_name]
     nodes.append(text_node(_LEFT, end + 28, name))
-    label = f"Poses of the {counted(len(shown), 'member')} on photographs and on drawn stimuli ({degrees_word(axis_name)})"
+    label = f"Poses of the {counted(len(shown), 'member')} on photographs and on drawn stimuli: {name}"
     return Drawing(_WIDTH, end + 40.0, nodes, label)
-
-
-def degrees_word(axis_name: str) -> str:
-    """Give the unit in which poses along an axis are told."""
-    return "octaves" if axis_name == "scale" else "degrees"
 
 
 def _apart(

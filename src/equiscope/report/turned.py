@@ -79,13 +79,13 @@ def turned_responses(
     Returns
     -------
     list or None
-        For each member in the family's order, for each tile: the response after the ReLU as a share of the unit's largest
-        to any image. None where the stimulus is not among those that were shown.
+        For each member in the family's order, for each tile: the response after the ReLU as a share of the unit's
+        largest to any image. None where the stimulus is not among those that were shown.
 
     Notes
     -----
-    Tiles stand at whole steps of the family's pose, orbits were measured at whole steps from another angle: responses are
-    read between the measured ones by a Fourier series, between sizes linearly.
+    Tiles stand at whole steps of the family's pose, orbits were measured at whole steps from another angle: responses
+    are read between the measured ones by a Fourier series, between sizes linearly.
     """
     own = next(
         m for m in family["members"] if (m["layer"], m["channel"]) == (turned["layer"], turned["channel"])
@@ -243,8 +243,8 @@ def turned_sentence(context: SiteContext, family: FamilyEntry) -> str:
         return "The pictures of the transformed stimulus are missing from site/sprites."
     step = _STEPS.get(family["transformation"], "transformed")
     said = (
-        f"Above, one photograph {step}: the held-out stimulus that excites {turned['layer']}:{turned['channel']} most. It "
-        "took no part in finding the family."
+        f"Above, one photograph {step}: the held-out stimulus that excites {turned['layer']}:{turned['channel']} most. "
+        "It took no part in finding the family."
     )
     if turned.get("responses") is None:
         return f"{said} What the members answered to it was not kept."
