@@ -313,6 +313,6 @@ def _confirmation(family: Mapping[str, Any]) -> str:
     return (
         f"Weights took no part in finding the family, and they confirm it: in {n_symmetric} of "
         f"{counted(n_tested, 'block')} of weights with other families they turn with its poses. It stands out most "
-        f"{way} {other}, where a template explains {number(entry['best_r2'])} of the weight energy of members left out; "
-        f"with poses permuted it explains less than {number(entry['best_null_95'])} in 95 of 100 draws."
+        f"{way} {other}, where a template explains {number(entry['best_r2'])} of the weight energy of members left "
+        f"out; with poses permuted it explains less than {number(entry['best_null_95'])} in 95 of 100 draws."
     )

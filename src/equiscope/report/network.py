@@ -47,7 +47,8 @@ def network_data(circuits: Sequence[Circuit], layers: Sequence[str], ends: Ends)
     dict or None
         ``columns`` (x, name, text anchor, families), ``dots`` (x, y, radius, place of its transformation, name,
         members, symmetric circuits in and out, whether it has a view) and ``edges`` (places of both ends, width,
-        opacity, R² in words), the strongest last. `assets/site/circuits.js` draws them: written out they would be ten times as long.
+        opacity, R² in words), the strongest last. `assets/site/circuits.js` draws them: written out they
+        would be ten times as long.
     """
     between = [
         c for c in circuits if not (is_unit(c.source, c.source_layer) or is_unit(c.target, c.target_layer))
