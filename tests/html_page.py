@@ -46,4 +46,8 @@ class Page(HTMLParser):
     @property
     def text(self) -> str:
         """All of its text."""
-        return " ".join(" ".join(text) for _, _, text in self.elements[:1])
+        return " ".join("".join("".join(text) for _, _, text in self.elements[:1]).split())
+
+    def text_of_tables(self) -> str:
+        """The text of its tables."""
+        return " ".join(text for _, text in self.all("table"))
