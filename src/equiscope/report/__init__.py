@@ -1,5 +1,6 @@
 """Turn a run into a site of plain files that opens from disk, with no network and no server."""
 
+from equiscope.report.figures import draw_figure, save_figure
 from equiscope.report.files import (
     build_site,
     load_document,
@@ -33,6 +34,7 @@ from equiscope.report.schema import (
     UnitTuningEntry,
     VerificationEntry,
 )
+from equiscope.report.serve import open_site, serve_site
 
 __all__ = [
     "AlternativeEntry",
@@ -59,9 +61,13 @@ __all__ = [
     "UnitTuningEntry",
     "VerificationEntry",
     "build_site",
+    "draw_figure",
     "load_document",
+    "open_site",
     "publish_site",
+    "save_figure",
     "save_report",
+    "serve_site",
     "show_circuits",
     "show_verification",
 ]

@@ -61,7 +61,7 @@ def _render(context: SiteContext, layer: LayerEntry, around: Sequence[str | None
 
 
 def _said(context: SiteContext, layer: str, transformation: str) -> list[str]:
-    """What is to be said of the search: its null, what did not pass, and notes."""
+    """Word how the search went: its null, what did not pass, and notes."""
     said = []
     for result in context.document["results"]:
         if result["transformation"] == transformation and layer in (

@@ -9,7 +9,7 @@ from equiscope.report.context import SiteContext
 from equiscope.report.fragment import Fragment
 from equiscope.report.html import render_template, view_address
 from equiscope.report.overview import KINDS, depth_view, overview_rows
-from equiscope.report.schema import FamilyEntry, LayerEntry, ReportDocument
+from equiscope.report.schema import FamilyEntry, LayerEntry, MemberEntry, ReportDocument
 from equiscope.report.wording import MISSING, counted, measured, number, title_text
 
 __all__ = ["layer_measure", "render_overview", "transformations_of"]
@@ -169,26 +169,23 @@ def _index(context: SiteContext) -> dict[str, Any]:
         return [number_of, tile.column, tile.row]
 
     shapes: dict[int, list[int]] = {}
-    rows = []
-    for family in document["families"]:
-        rows.append(
-            [
-                family["id"],
-                family["layer"],
-                transformations.index(family["transformation"]),
-                family["size"],
-                measured(family["score"]),
-                measured(family["q_value"]),
-                [
-                    [
-                        names.index(m["layer"]) if m["layer"] in names else -1,
-                        m["channel"],
-                        tile_of(m["layer"], m["channel"]),
-                    ]
-                    for m in family["members"][:_N_MEMBERS]
-                ],
-            ]
-        )
+
+    def member_of(member: MemberEntry) -> list[Any]:
+        layer, channel = member["layer"], member["channel"]
+        return [names.index(layer) if layer in context.layers else -1, channel, tile_of(layer, channel)]
+
+    rows = [
+        [
+            family["id"],
+            family["layer"],
+            transformations.index(family["transformation"]),
+            family["size"],
+            measured(family["score"]),
+            measured(family["q_value"]),
+            [member_of(member) for member in family["members"][:_N_MEMBERS]],
+        ]
+        for family in document["families"]
+    ]
     return {
         "layers": [[layer["name"], layer["n_units"]] for layer in document["layers"]],
         "transformations": transformations,

@@ -7,6 +7,7 @@ elements, which a browser allows from disk too.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator
 from importlib.resources import files
@@ -70,8 +71,7 @@ def _write_assets(folder: Path) -> tuple[list[str], list[str]]:
     styles = [name for name in names if name.endswith(".css") and name != "base.css"]
     ordered = [[_FIRST, *scripts, _LAST], ["base.css", *styles]]
     for name in (name for some in ordered for name in some):
-        content = asset(f"site/{name}").encode()
-        write_atomically(folder / name, lambda stream, content=content: stream.write(content))  # type: ignore[misc]
+        _write(folder / name, asset(f"site/{name}"))
     for path in folder.iterdir():
         if path.name not in (name for some in ordered for name in some) and not path.name.startswith("."):
             path.unlink()
@@ -88,13 +88,31 @@ def _write_views(folder: Path, kind: str, views: Iterable[tuple[str, Fragment]])
     written: set[str] = set()
     for names, text in _gather(kind, views):
         name = f"{stems.of(names[0] or kind)}.js"
-        write_atomically(place / name, lambda stream, text=text: stream.write(text.encode()))  # type: ignore[misc]
+        _write(place / name, text)
         written.add(name)
         found |= dict.fromkeys(names, name)
     for path in place.iterdir():
         if path.name not in written:
             path.unlink()
     return found
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file whole or not at all; one that has this content already stays.
+
+    Unlike what a run measures this can be built again, so it need not be on the disk before the next one is begun.
+    """
+    content = text.encode()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and path.read_bytes() == content:
+        return
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def _ranges(files: dict[str, str]) -> dict[str, list[list[Any]]]:

@@ -77,7 +77,7 @@ def draw_unit_tuning(
         return _bars(transformation, label, caption, values, entry["error"])
     if names == ["hue_deg", "angle_deg"]:
         turned = [_centred(row) for row in _centred(values)]
-        ticks = [(f"{_WIDTH * (k / 4):.1f}", f"{90 * k - 180}°") for k in range(1, 4)]
+        ticks = [(f"{_WIDTH * (k / 4):.1f}", f"{90 * k - 180}°".replace("-", "−")) for k in range(1, 4)]
         return UnitChart(
             label,
             f"{caption}; orientation to the right, hue downwards",
@@ -87,10 +87,12 @@ def draw_unit_tuning(
             ticks=ticks,
         )
     curves = values if names[0] == "is_mirrored" else [values]
-    errors = [None] * len(curves)
-    if entry["error"] is not None:
-        errors = entry["error"] if names[0] == "is_mirrored" else [entry["error"]]
+    error: list[Any] | None = entry["error"]
+    errors: list[list[float] | None] = [None] * len(curves)
+    if error is not None:
+        errors = error if names[0] == "is_mirrored" else [error]
     axis = axes[names[-1]]
+    places: list[float]
     is_cyclic = names[-1] in _TURNS
     if is_cyclic:
         n_half = len(axis) // 2
@@ -111,12 +113,12 @@ def draw_unit_tuning(
     )
 
     def y_of(value: float) -> float:
-        return _HEIGHT - _BOTTOM - (_HEIGHT - _TOP - _BOTTOM) * max(0.0, value) / top
+        return float(_HEIGHT - _BOTTOM - (_HEIGHT - _TOP - _BOTTOM) * max(0.0, value) / top)
 
     lines = [
         "M" + "L".join(f"{x_of(p):.1f},{y_of(v):.1f}" for p, v in zip(places, c, strict=True)) for c in curves
     ]
-    bands = []
+    bands: list[str] = []
     for curve, own in zip(curves, errors, strict=True):
         if own is not None:
             upper = [f"{x_of(p):.1f},{y_of(v + e):.1f}" for p, v, e in zip(places, curve, own, strict=True)]

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from equiscope.circuits.neighbours import Neighbours, load_neighbours
 from equiscope.report.context import SiteContext
@@ -21,6 +22,8 @@ __all__ = ["render_units"]
 # Layers whose kernels are shown in each direction, and members of a family.
 _N_LAYERS = 2
 _N_MEMBERS = 8
+# Weights below this share of the largest are not seen.
+_NOTHING = 0.03
 _PATHS = {"expanded": "weights expanded along every path", "gradient": "mean gradients over photographs"}
 _HALVES = (
     "From the half of the images that finds families",
@@ -137,7 +140,7 @@ def _kernels(context: SiteContext, own: Neighbours, channel: int, *, is_input: b
     return {
         "layer": layer,
         "path": _PATHS.get(own.path, own.path),
-        "address": draw_kernels(kernels[None]).address if is_any else None,
+        "address": draw_kernels(_without_margin(kernels)[None]).address if is_any else None,
         "size": f"{kernels.shape[-1]} × {kernels.shape[-2]}",
         "together": f"{100 * total:.0f} %" if is_any else "–",
         "units": [
@@ -152,6 +155,19 @@ def _kernels(context: SiteContext, own: Neighbours, channel: int, *, is_input: b
         if is_any
         else [],
     }
+
+
+def _without_margin(kernels: NDArray[Any]) -> NDArray[Any]:
+    """Leave out the rim round all kernels, shape (rank, y, x), that holds next to nothing."""
+    largest = np.abs(kernels).max(initial=0.0)
+    while min(kernels.shape[1:]) > 2:
+        inner = kernels[:, 1:-1, 1:-1]
+        rim = np.abs(kernels).copy()
+        rim[:, 1:-1, 1:-1] = 0
+        if rim.max() > _NOTHING * largest:
+            break
+        kernels = inner
+    return kernels
 
 
 def _family(context: SiteContext, family: FamilyEntry, layer: str, channel: int) -> dict[str, Any]:

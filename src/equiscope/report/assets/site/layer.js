@@ -79,9 +79,9 @@
     if (group.id === undefined) {
       return [make("h3", {}, group.title, make("span", { class: "count" }, ` ${group.units.length}`))];
     }
-    const inside = group.units.length < group.size ? `${group.units.length} of ${group.size} members here` : `${group.size} members`;
+    const inside = group.units.length < group.size ? `, ${group.units.length} of them here` : "";
     const score = group.score === null ? "" : `, score ${group.score.toFixed(2)}`;
-    return [make("h3", {}, make("a", { href: address("family", group.id) }, group.id), make("span", { class: "count" }, ` ${group.title}: ${inside}${score}`))];
+    return [make("h3", {}, make("a", { href: address("family", group.id) }, group.id), make("span", { class: "count" }, ` ${group.title}${inside}${score}`))];
   }
 
   function svg(tag, attributes, ...children) {
@@ -94,10 +94,11 @@
   // Every unit as a dot at its invariance, stacked where several lie close.
   function drawPopulation(figure, data, units, transformation) {
     const measured = units.filter((unit) => unit.invariance !== null);
-    figure.hidden = measured.length === 0;
+    figure.hidden = measured.length === 0; // shown first, so that it has a width
     if (figure.hidden) return figure.replaceChildren();
-    const [width, left, right, radius] = [900, 10, 10, 3.2];
-    const low = Math.min(-20, ...measured.map((unit) => unit.invariance));
+    const width = Math.min(1056, Math.max(300, figure.clientWidth || 900));
+    const [left, right, radius] = [10, 10, width < 600 ? 2.4 : 3.2];
+    const low = Math.min(-25, ...measured.map((unit) => unit.invariance));
     const place = (value) => left + ((width - left - right) * (value - low)) / (100 - low);
     const columns = new Map();
     const dots = measured.map((unit) => {
@@ -108,12 +109,12 @@
     });
     const step = Math.min(2 * radius, 130 / Math.max(...columns.values()));
     const base = 20 + step * Math.max(...columns.values());
-    const drawing = svg("svg", { viewBox: `0 0 ${width} ${base + 26}`, role: "img", "aria-label": `Invariance of ${measured.length} units under ${transformation}: lowest correlation of each with its own transformed copies; from ${data.invarianceCut} on a unit counts as invariant` });
+    const drawing = svg("svg", { viewBox: `0 0 ${width} ${base + 26}`, width, height: base + 26, role: "img", "aria-label": `Invariance of ${measured.length} units under ${transformation}: lowest correlation of each with its own transformed copies; from ${data.invarianceCut} on a unit counts as invariant` });
     const cut = place(100 * data.invarianceCut);
     drawing.append(svg("path", { class: "grid", d: `M${left},${base + 2}H${width - right}` }), svg("path", { class: "cut", d: `M${cut.toFixed(1)},6V${base + 2}` }));
-    for (const value of [0, 50, 100]) {
-      const text = svg("text", { class: "tick middle", x: Math.min(width - 14, place(value)).toFixed(1), y: base + 15 });
-      text.textContent = (value / 100).toFixed(1);
+    for (const value of [-100, -50, 0, 50, 100].filter((value) => value >= low)) {
+      const text = svg("text", { class: "tick middle", x: Math.max(14, Math.min(width - 14, place(value))).toFixed(1), y: base + 15 });
+      text.textContent = (value / 100).toFixed(1).replace("-", "−");
       drawing.append(text);
     }
     const named = svg("text", { class: "tick", x: (cut + 5).toFixed(1), y: 10 });
@@ -160,7 +161,7 @@
       const order = fields.sort.value === "size" ? (a, b) => sizeOf(b) - sizeOf(a) || a.channel - b.channel : orders[fields.sort.value];
       units.sort(order);
       const groups = groupsOf(data, units, fields.group.value);
-      grid.replaceChildren(...groups.map((group) => make("section", { class: group.id === undefined ? "units-group" : "units-group of-family" }, ...heading(group), make("div", { class: "units" }, ...group.units.map((unit) => unitLink(data, unit))))));
+      grid.replaceChildren(...groups.map((group) => make("section", { class: group.id === undefined ? "units-group" : "units-group of-family" }, ...heading(group), make("div", { class: "unit-grid" }, ...group.units.map((unit) => unitLink(data, unit))))));
       const noun = all.length === 1 ? "unit" : "units";
       status.textContent = units.length === all.length ? `${all.length} ${noun}` : `${units.length} of ${all.length} ${noun}`;
       if (drawn !== transformation.name) drawPopulation(figure, data, all, transformation.name);
@@ -171,6 +172,12 @@
       update();
       equiscope.setQuery([...new FormData(form)].filter(([name, value]) => value && value !== defaults[name]));
     });
+    const redraw = () => {
+      if (!root.contains(figure)) return window.removeEventListener("resize", redraw);
+      drawn = null;
+      update();
+    };
+    window.addEventListener("resize", redraw);
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       // Enter in the field for a number goes to that unit.
