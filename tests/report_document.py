@@ -1,6 +1,6 @@
 """A report document of real size, with planted tuning curves and drawn pictures.
 
-`python tests/report_document.py report.html` writes its page.
+`python tests/report_document.py FOLDER` writes its site.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import io
 import itertools
+import json
 import math
 import sys
 from collections.abc import Callable
@@ -28,8 +29,10 @@ from equiscope.report import (
     ResultEntry,
     UnitCounts,
     VerificationEntry,
-    render_page,
+    save_report,
 )
+from equiscope.report.earlier import earlier_document
+from equiscope.store import SCHEMA_VERSION
 
 TRANSFORMATIONS = ("rotation", "hue", "reflection", "contrast", "dihedral", "hue-rotation", "scale")
 
@@ -514,4 +517,7 @@ def synthetic_document(n_families: int = 120, n_members: int = 500, seed: int = 
 
 
 if __name__ == "__main__":
-    Path(sys.argv[1]).write_text(render_page(complete_document(120, 500)), encoding="utf-8")
+    place = Path(sys.argv[1])
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "run.json").write_text(json.dumps({"schema_version": SCHEMA_VERSION}), encoding="utf-8")
+    save_report(place, earlier_document(place, complete_document(120, 500)))

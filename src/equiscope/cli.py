@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import errno
 import io
+import re
 import shlex
 import statistics
 import sys
@@ -54,6 +55,15 @@ class Part(StrEnum):
     units = "units"
     families = "families"
     circuits = "circuits"
+
+
+class Subject(StrEnum):
+    """What ``figure`` can draw."""
+
+    family = "family"
+    circuit = "circuit"
+    layer = "layer"
+    overview = "overview"
 
 
 class Format(StrEnum):
@@ -324,7 +334,7 @@ def circuits(
         write_graph(opened, found, graphml)
         typer.echo(f"graph: {graphml}")
     if show_circuits(run):
-        typer.echo(f"report: {run / 'circuits.html'}")
+        typer.echo(f"report: {opened.report}")
 
 
 def _circuits_table(found: Circuits) -> Table:
@@ -398,6 +408,40 @@ def _verification_table(found: Sequence[FamilyVerification]) -> Table:
 
 
 @app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    publish: Annotated[
+        Path | None,
+        typer.Option(help="Also copy the site, and nothing else of the run, into this new or empty folder."),
+    ] = None,
+) -> None:
+    """Build a run's report again, from its folder alone: no images and no network are needed.
+
+    A run that is not finished, or of an earlier version, is shown as far as it goes.
+    """
+    from equiscope.report.files import build_site, publish_site
+
+    typer.echo(f"report: {build_site(run) if publish is None else publish_site(run, publish)}")
+
+
+@app.command("open")
+def open_report(
+    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 0,
+    browser: Annotated[bool, typer.Option(help="Open it in the system's browser.")] = True,
+) -> None:
+    """Serve a run's report on 127.0.0.1, to this machine alone, and open it in the browser; Ctrl-C ends it."""
+    from equiscope.report.serve import open_site
+
+    open_site(
+        run,
+        port=port,
+        in_browser=browser,
+        on_address=lambda address: typer.echo(f"report: {address} (Ctrl-C ends it)"),
+    )
+
+
+@app.command()
 def layers(model: ModelArgument = "mini", weights: WeightsOption = None) -> None:
     """List the layers of a network: channels, stride, receptive field and stimulus size."""
     from equiscope.models import load_model
@@ -424,6 +468,32 @@ def layers(model: ModelArgument = "mini", weights: WeightsOption = None) -> None
                 f"{geometry.patch_px} px",
             )
     _wide_console().print(table)
+
+
+@app.command()
+def figure(
+    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    subject: Annotated[Subject, typer.Argument(help="What the figure is of.")],
+    name: Annotated[
+        str, typer.Argument(help="Id of the family or circuit, name of the layer; nothing for the overview.")
+    ] = "",
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            help="family: dial, chart or pair, strip, tuning, joint, synthetic; circuit: matrices, raw, reordered, "
+            "template; layer and overview: shares. Default: the first that there is."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="File to write, .svg or .png; default: SUBJECT-NAME.svg here.")
+    ] = None,
+) -> None:
+    """Draw one chart of a run as a figure for a paper: an SVG that needs nothing else, or a PNG."""
+    from equiscope.report.figures import save_figure
+
+    stem = "-".join(part for part in (subject, name.replace(">", "-to-"), kind) if part)
+    path = out if out is not None else Path(re.sub(r"[^\w.-]+", "-", stem) + ".svg")
+    typer.echo(f"figure: {save_figure(run, subject, name, path, kind=kind)}")
 
 
 @app.command()

@@ -196,6 +196,7 @@ class Stage:
     whole_px: int
     precision: torch.dtype
     progress: Progress
+    _varying: dict[str, NDArray[np.int64]] = field(default_factory=dict, repr=False)
 
     def group(self, transformation: str, layer: str | None = None) -> Any:
         """Give the elements that stimuli are shown under."""
@@ -345,15 +346,8 @@ class Stage:
             return StageResult(self._nothing("scale", joint, note))
         geometries = [self.geometries[layer] for layer in layers]
         examples = [self.examples[layer] for layer in layers]
-        bank = join_banks([self.bank("scale", layer) for layer in layers], geometries)
-        group = self.group("scale")
-        responses = open_responses(
-            layer_path(self.folder, "responses/scale", "joint", ".zarr"),
-            bank,
-            group,
-            sum(e.n_units for e in examples),
-        )
-        with self.progress("scale: showing all layers", len(bank)) as on_stimuli:
+        responses = self._scale_responses(layers)
+        with self.progress("scale: showing all layers", len(responses.bank)) as on_stimuli:
             measure_responses(
                 self.model,
                 self.images,
@@ -427,6 +421,11 @@ class Stage:
 
     def varying_units(self, layer: str) -> NDArray[np.int64]:
         """Units that vary with hue and with rotation, on the finding half."""
+        if layer not in self._varying:
+            self._varying[layer] = self._find_varying(layer)
+        return self._varying[layer]
+
+    def _find_varying(self, layer: str) -> NDArray[np.int64]:
         varies = ~self.examples[layer].is_inactive
         for transformation in ("rotation", "hue"):
             bank = self.bank(transformation, layer)
@@ -454,17 +453,52 @@ class Stage:
                     strongest[channel] = max(strongest[channel], found)
         return np.asarray(strongest >= _LEAST_CHROMA)
 
+    def measured(
+        self, transformation: str, layer: str, results: dict[str, LayerFamilies]
+    ) -> tuple[Responses[Any], NDArray[np.int64] | None]:
+        """Open what was measured of a layer under a transformation.
+
+        Parameters
+        ----------
+        transformation
+            All but ``scale``: see `measured_scale`.
+        layer
+            The layer.
+        results
+            What was found of the layer, by transformation.
+
+        Returns
+        -------
+        responses, channels
+            The responses, and the units whose stimuli were shown; None for all.
+        """
+        channels = None
+        if transformation == "dihedral":
+            channels = self.turning_units(results["rotation"])
+        elif transformation == "hue-rotation":
+            channels = self.varying_units(layer)
+        return self.responses(transformation, layer, self.bank(transformation, layer, channels)), channels
+
+    def measured_scale(self) -> tuple[list[str], Responses[Any] | None]:
+        """Open what was measured under scale: layers, whose units stand side by side, and responses, if any."""
+        layers, _ = self._aligned()
+        return layers, self._scale_responses(layers) if layers else None
+
+    def _scale_responses(self, layers: list[str]) -> Responses[Any]:
+        bank = join_banks(
+            [self.bank("scale", layer) for layer in layers], [self.geometries[layer] for layer in layers]
+        )
+        n_units = sum(self.examples[layer].n_units for layer in layers)
+        path = layer_path(self.folder, "responses/scale", "joint", ".zarr")
+        return open_responses(path, bank, self.group("scale"), n_units)
+
     def explain(self, results: dict[str, LayerFamilies], layer: str) -> dict[str, LayerFamilies]:
         """Say of each family of a layer which transformation explains it best and simplest."""
-        measured: dict[str, Responses[Any]] = {}
-        for name, result in results.items():
-            channels = None
-            if name == "dihedral":
-                channels = self.turning_units(results["rotation"])
-            elif name == "hue-rotation":
-                channels = self.varying_units(layer)
-            if result.null.n_draws:
-                measured[name] = self.responses(name, layer, self.bank(name, layer, channels))
+        measured = {
+            name: self.measured(name, layer, results)[0]
+            for name, result in results.items()
+            if result.null.n_draws
+        }
         comparison = Comparison(measured, self.settings["seed"])
         explained = {}
         for name, result in results.items():

@@ -120,14 +120,15 @@ def _plain(value: Any) -> Any:
     return None if value is None else str(value).encode(errors="backslashreplace").decode()
 
 
-def to_json(document: dict[str, Any]) -> str:
-    """Word a document as JSON; NaN and infinity, which JSON cannot hold, become null."""
-    return json.dumps(_plain(document), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+def to_json(document: dict[str, Any], *, is_compact: bool = False) -> str:
+    """Word a document as JSON, a value a line or all on one; NaN and infinity, which JSON cannot hold, become null."""
+    layout: dict[str, Any] = {"separators": (",", ":")} if is_compact else {"indent": 1}
+    return json.dumps(_plain(document), ensure_ascii=False, allow_nan=False, **layout) + "\n"
 
 
-def write_json(path: Path, document: dict[str, Any]) -> None:
+def write_json(path: Path, document: dict[str, Any], *, is_compact: bool = False) -> None:
     """Write a document as JSON, atomically."""
-    text = to_json(document)
+    text = to_json(document, is_compact=is_compact)
     write_atomically(path, lambda stream: stream.write(text.encode()))
 
 

@@ -34,7 +34,10 @@ from equiscope.models.geometry import LayerGeometry, find_geometry
 from equiscope.progress import Progress, silent
 from equiscope.report.document import build_document, with_circuits, with_verification
 from equiscope.report.files import save_report
-from equiscope.responses import not_finite
+from equiscope.report.schema import FamilyEntry
+from equiscope.report.turned import turned_responses
+from equiscope.report.unit_tuning import UnitTunings, tune_units
+from equiscope.responses import Responses, not_finite
 from equiscope.rotation_scale import FamilyLink, find_rotation_scale_families
 from equiscope.scales import ScaleEdge
 from equiscope.stages import (
@@ -329,7 +332,8 @@ class _Survey:
         families = with_invariances(families, units)
         write_json(self.folder / "families.json", families_document(families))
         write_json(self.folder / "units.json", units_document(units))
-        with self._timed("report"), self.progress("drawing the report", len(families)) as on_step:
+        unit_tunings = self._unit_tunings(stage, found)
+        with self._timed("report"), self.progress("drawing the report", len(self.images)) as on_image:
             self.manifest |= {
                 "device": str(self.model.device),
                 "images": self.manifest["images"] | {"failures": [asdict(f) for f in self._failures()]},
@@ -356,8 +360,11 @@ class _Survey:
                 units,
                 {name: tuning for entry in found for name, tuning in entry.tunings.items()},
                 self.whole_px,
-                on_step,
+                folder=self.folder,
+                unit_tunings=unit_tunings,
+                on_image=on_image,
             )
+            self._answer_turned(stage, found, document["families"])
             # A finished run that is given again keeps what `verify` and `circuits` found since.
             document = with_verification(document, load_verification(self.folder))
             circuits = load_circuits(self.folder)
@@ -431,6 +438,65 @@ class _Survey:
             false_discovery_rate=self.settings["false_discovery_rate"],
             seed=self.settings["seed"],
         )
+
+    def _unit_tunings(self, stage: Stage, found: Sequence[StageResult]) -> dict[str, dict[str, UnitTunings]]:
+        """How every unit responds to its own strongest stimuli, by layer and transformation."""
+        tunings: dict[str, dict[str, UnitTunings]] = {layer: {} for layer in stage.geometries}
+        results: dict[str, dict[str, LayerFamilies]] = {layer: {} for layer in stage.geometries}
+        for entry in found:
+            if entry.result.layer in results and entry.result.transformation != "scale":
+                results[entry.result.layer][entry.result.transformation] = entry.result
+        n_steps = sum(len(own) for own in results.values()) + 1
+        with self._timed("report"), self.progress("tuning of all units", n_steps) as on_step:
+            for layer, own in results.items():
+                for name, result in own.items():
+                    if result.null.n_draws:
+                        responses, channels = stage.measured(name, layer, own)
+                        tunings[layer][name] = tune_units(
+                            responses, stage.examples[layer], stage.geometries[layer], channels=channels
+                        )
+                    on_step(1)
+            if "scale" in self.settings["transformations"]:
+                layers, joint = stage.measured_scale()
+                first_column = 0
+                for layer in layers:
+                    own_examples = stage.examples[layer]
+                    if joint is not None:
+                        tunings[layer]["scale"] = tune_units(
+                            joint, own_examples, stage.geometries[layer], first_column=first_column
+                        )
+                    first_column += own_examples.n_units
+            on_step(1)
+        return tunings
+
+    def _answer_turned(
+        self, stage: Stage, found: Sequence[StageResult], families: Sequence[FamilyEntry]
+    ) -> None:
+        """Add to each family's transformed stimulus what its members answered to it."""
+        results: dict[str, dict[str, LayerFamilies]] = {layer: {} for layer in stage.geometries}
+        for entry in found:
+            if entry.result.layer in results:
+                results[entry.result.layer][entry.result.transformation] = entry.result
+        opened: dict[tuple[str, str], tuple[Responses[Any] | None, dict[str, int]]] = {}
+        for family in families:
+            turned = family.get("turned")
+            if turned is None:
+                continue
+            layer, name = family["layer"], family["transformation"]
+            key = ("", name) if name == "scale" else (layer, name)
+            if key not in opened and name == "scale":
+                layers, joint = stage.measured_scale()
+                sizes = [stage.examples[own].n_units for own in layers]
+                opened[key] = joint, {own: sum(sizes[:i]) for i, own in enumerate(layers)}
+            elif key not in opened:
+                opened[key] = stage.measured(name, layer, results[layer])[0], {layer: 0}
+            responses, columns = opened[key]
+            if responses is not None:
+                answers = turned_responses(
+                    responses, stage.examples, stage.geometries, columns, family, turned
+                )
+                if answers is not None:
+                    turned["responses"] = answers
 
     def _geometries(self) -> tuple[dict[str, LayerGeometry], dict[str, list[str]]]:
         """Geometry of each layer; patches leave out the rim of receptive fields that are larger than the images."""

@@ -22,6 +22,7 @@ from equiscope.circuits.factors import Factor, Factors, find_factors
 from equiscope.circuits.find import find_circuits
 from equiscope.circuits.gradients import gradient_weights
 from equiscope.circuits.layer_pair import LayerPair
+from equiscope.circuits.neighbours import find_neighbours, save_neighbours
 from equiscope.circuits.paths import ExpandedWeights, NoPathError, expanded_weights, measure_gains
 from equiscope.circuits.strangers import KeptWeights, find_stranger_circuits, keep_weights, tie_stretched
 from equiscope.circuits.tied import Tied, tie_circuit
@@ -255,6 +256,7 @@ def recover_circuits(
             part = keep_weights(pair, "scale")
             if part is not None:
                 kept.append(part)
+            save_neighbours(run.folder, find_neighbours(own, path))
             with progress(f"circuits {own.source} to {target}", 3) as on_step:
                 draws = _draws(path, n_draws)
                 circuits = find_circuits(

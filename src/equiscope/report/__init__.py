@@ -1,7 +1,14 @@
-"""Turn a run into one HTML page that opens from disk, with no network and no server."""
+"""Turn a run into a site of plain files that opens from disk, with no network and no server."""
 
-from equiscope.report.files import load_document, save_report, show_circuits, show_verification
-from equiscope.report.page import render_page
+from equiscope.report.figures import draw_figure, save_figure
+from equiscope.report.files import (
+    build_site,
+    load_document,
+    publish_site,
+    save_report,
+    show_circuits,
+    show_verification,
+)
 from equiscope.report.schema import (
     AlternativeEntry,
     ConfirmationEntry,
@@ -17,10 +24,17 @@ from equiscope.report.schema import (
     ReportDocument,
     ResultEntry,
     SettingsEntry,
+    SheetEntry,
+    SymmetryEntry,
     TuningEntry,
+    TurnedEntry,
     UnitCounts,
+    UnitEntry,
+    UnitPicturesEntry,
+    UnitTuningEntry,
     VerificationEntry,
 )
+from equiscope.report.serve import open_site, serve_site
 
 __all__ = [
     "AlternativeEntry",
@@ -37,12 +51,23 @@ __all__ = [
     "ReportDocument",
     "ResultEntry",
     "SettingsEntry",
+    "SheetEntry",
+    "SymmetryEntry",
     "TuningEntry",
+    "TurnedEntry",
     "UnitCounts",
+    "UnitEntry",
+    "UnitPicturesEntry",
+    "UnitTuningEntry",
     "VerificationEntry",
+    "build_site",
+    "draw_figure",
     "load_document",
-    "render_page",
+    "open_site",
+    "publish_site",
+    "save_figure",
     "save_report",
+    "serve_site",
     "show_circuits",
     "show_verification",
 ]

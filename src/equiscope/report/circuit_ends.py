@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from equiscope.circuits import Circuit
-from equiscope.report.members import family_period_deg
 from equiscope.report.palette import category_colours
-from equiscope.report.schema import FamilyEntry, MemberEntry
-from equiscope.report.wording import measured, pose_text
+from equiscope.report.poses import Shown, Tiles, members_in_order
+from equiscope.report.schema import FamilyEntry
+from equiscope.report.wording import measured
 
 __all__ = ["EndUnit", "Ends", "colours_of", "is_unit", "strength_of", "transformation_of"]
 
@@ -47,15 +48,21 @@ class EndUnit:
         ``layer:channel``, or its place where the family cannot be read.
     pose
         In words; empty where it has none.
-    picture
-        CSS class of its strongest stimulus; None where there is none.
+    unit
+        ``layer:channel``; None where it is not known.
+    tile
+        Its strongest stimulus; None where there is none.
+    colours
+        Of its pose, for a light and for a dark page.
     angle_deg, hue_deg
         Its pose, None where it has none.
     """
 
     name: str
-    pose: str
-    picture: str | None
+    pose: str = ""
+    unit: str | None = None
+    tile: Any | None = None
+    colours: tuple[str, str] | None = None
     angle_deg: float | None = None
     hue_deg: float | None = None
 
@@ -66,12 +73,19 @@ class EndUnit:
 
 
 class Ends:
-    """Families and units by the names that circuits have for them."""
+    """Families and units by the names that circuits have for them.
 
-    def __init__(self, families: Iterable[FamilyEntry], pictures: Mapping[tuple[str, int], str]) -> None:
+    Parameters
+    ----------
+    families
+        All families of the run.
+    pictures
+        Of its units; None leaves pictures out.
+    """
+
+    def __init__(self, families: Iterable[FamilyEntry], pictures: Tiles | None = None) -> None:
         self.families = {family["id"]: family for family in families}
         self._pictures = pictures
-        self.used: set[str] = set()
 
     def transformation(self, name: str) -> str:
         """Give the transformation of a family; nothing for a unit."""
@@ -84,7 +98,8 @@ class Ends:
 
     def unit(self, layer: str, channel: int) -> EndUnit:
         """Give a unit by itself."""
-        return EndUnit(f"{layer}:{channel}", "", self._picture(layer, channel))
+        name = f"{layer}:{channel}"
+        return EndUnit(name, unit=name, tile=self._tile(layer, channel))
 
     def members(self, name: str, layer: str, n: int) -> list[EndUnit]:
         """Give the members of an end that has ``n`` of them, in the order of its weights."""
@@ -92,23 +107,24 @@ class Ends:
             return [self.unit(layer, int(name.rpartition(":")[2]))]
         family = self.families.get(name)
         if family is None or len(family["members"]) != n:
-            return [EndUnit(f"member {i}", "", None) for i in range(1, n + 1)]
-        return [self._member(family, member) for member in family["members"]]
+            return [EndUnit(f"member {i}") for i in range(1, n + 1)]
+        # In the family's own order, which is that of the weights.
+        return [self._member(own) for own in sorted(members_in_order(family, ()), key=lambda own: own.index)]
 
-    def _member(self, family: FamilyEntry, member: MemberEntry) -> EndUnit:
+    def _member(self, own: Shown) -> EndUnit:
+        layer, channel = own.entry["layer"], own.entry["channel"]
         return EndUnit(
-            f"{member['layer']}:{member['channel']}",
-            pose_text(family, member, family_period_deg(family)),
-            self._picture(member["layer"], member["channel"]),
-            measured(member["pose_deg"]),
-            measured(member["hue_deg"]),
+            own.unit,
+            own.pose,
+            own.unit,
+            self._tile(layer, channel),
+            own.colours,
+            measured(own.entry["pose_deg"]),
+            measured(own.entry["hue_deg"]),
         )
 
-    def _picture(self, layer: str, channel: int) -> str | None:
-        name = self._pictures.get((layer, channel))
-        if name is not None:
-            self.used.add(name)
-        return name
+    def _tile(self, layer: str, channel: int) -> Any | None:
+        return None if self._pictures is None else self._pictures.tile(layer, channel)
 
 
 def strength_of(circuit: Circuit) -> float:

@@ -2,42 +2,45 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any, cast
 
 import numpy as np
-from PIL import Image
 
 import equiscope
-from equiscope.bank import cut_stimuli
 from equiscope.circuits import Confirmation
-from equiscope.examples import NO_IMAGE, Examples
+from equiscope.examples import Examples
 from equiscope.families import Family, Unit
 from equiscope.models.geometry import LayerGeometry
+from equiscope.report.cutting import cut_pictures
 from equiscope.report.schema import (
     ConfirmationEntry,
     FamilyEntry,
     KindsEntry,
     LayerEntry,
-    PictureEntry,
     ReportDocument,
     TuningEntry,
+    UnitEntry,
     VerificationEntry,
 )
+from equiscope.report.unit_tuning import UnitTunings
 from equiscope.stages import Tuning
 from equiscope.stimuli import ImageSet
 from equiscope.verification import FamilyVerification
 
-__all__ = ["build_document", "family_entry", "with_circuits", "with_verification"]
-
-# Strongest stimuli shown for each member, and the side at which they are stored, px.
-_N_PICTURES = 4
-_PICTURE_PX = 56
+__all__ = [
+    "build_document",
+    "count_kinds",
+    "family_entry",
+    "unit_entry",
+    "with_circuits",
+    "with_verification",
+]
 
 
 def build_document(
@@ -49,9 +52,12 @@ def build_document(
     units: Sequence[Unit],
     tunings: Mapping[str, Tuning],
     whole_px: int,
-    on_family: Callable[[int], None] = lambda _steps: None,
+    *,
+    folder: Path,
+    unit_tunings: Mapping[str, Mapping[str, UnitTunings]] = MappingProxyType({}),
+    on_image: Callable[[int], None] = lambda _steps: None,
 ) -> ReportDocument:
-    """Collect what the page shows, with the members' strongest stimuli as pictures.
+    """Collect what the report shows, and write the pictures that it names.
 
     Parameters
     ----------
@@ -67,8 +73,12 @@ def build_document(
         Joint tuning of each family, by its id; families without one are shown without it.
     whole_px
         Side of whole-image stimuli, px.
-    on_family
-        Called with 1 after each family.
+    folder
+        Of the run: sheets of pictures go into ``site/sprites``.
+    unit_tunings
+        Tuning of the units of each layer, by layer and transformation.
+    on_image
+        Called with 1 after each image that was cut up.
     """
     results = manifest["results"]
     notes = {entry["layer"]: list(entry["notes"]) for entry in manifest["layers"]}
@@ -86,18 +96,22 @@ def build_document(
                 "stride_px": None if geometry.is_global else max(geometry.stride_px),
                 "whole_images": geometry.is_global,
                 "notes": notes.get(layer, []),
-                "kinds": [_count_kinds(of_layer[layer], name) for name in dict.fromkeys(surveyed)],
+                "kinds": [count_kinds(of_layer[layer], name) for name in dict.fromkeys(surveyed)],
+                "unit_axes": {name: own.axes for name, own in unit_tunings.get(layer, {}).items()},
             }
         )
-    entries: list[FamilyEntry] = []
-    pictures: dict[tuple[str, int], PictureEntry | None] = {}
-    for family in families:
-        entries.append(family_entry(family, tunings.get(family.id)))
-        for member in family.members:
-            key = member.layer, member.channel
-            if key not in pictures:
-                pictures[key] = _picture(images, geometries[key[0]], examples[key[0]], key[1], whole_px)
-        on_family(1)
+    entries = [family_entry(family, tunings.get(family.id)) for family in families]
+    pictures = cut_pictures(folder, images, geometries, examples, entries, whole_px, on_image)
+    for entry in entries:
+        entry["turned"] = pictures.turned.get(entry["id"])
+    unit_entries: list[UnitEntry] = []
+    for unit in (unit for own in of_layer.values() for unit in own):
+        entry_of_unit = unit_entry(unit)
+        entry_of_unit["pictures"] = pictures.units.get((unit.layer, unit.channel))
+        for name, own_tunings in unit_tunings.get(unit.layer, {}).items():
+            if unit.channel in own_tunings.units:
+                entry_of_unit["tuning"][name] = own_tunings.units[unit.channel]
+        unit_entries.append(entry_of_unit)
     settings = manifest["settings"]
     return {
         "title": f"Families of {manifest['model']['name']}",
@@ -141,7 +155,8 @@ def build_document(
         ],
         "families": entries,
         "links": [dict(link) for link in manifest["family_links"]],  # type: ignore[misc]
-        "pictures": [picture for picture in pictures.values() if picture is not None],
+        "units": unit_entries,
+        "sheets": pictures.sheets,
     }
 
 
@@ -169,7 +184,8 @@ def with_circuits(document: ReportDocument, confirmations: Iterable[Confirmation
     return document | {"families": families, "has_circuits": True}
 
 
-def _count_kinds(units: Iterable[Unit], transformation: str) -> KindsEntry:
+def count_kinds(units: Iterable[Unit], transformation: str) -> KindsEntry:
+    """Count how many units of a layer are of which kind under a transformation."""
     counts = Counter(unit.under(transformation).kind for unit in units)
     return {
         "transformation": transformation,
@@ -180,6 +196,29 @@ def _count_kinds(units: Iterable[Unit], transformation: str) -> KindsEntry:
             "inactive": counts["inactive"],
             "not measurable": counts["not measurable"],
         },
+    }
+
+
+def unit_entry(unit: Unit) -> UnitEntry:
+    """Word one unit as the document does, without pictures and tuning."""
+    return {
+        "layer": unit.layer,
+        "channel": unit.channel,
+        "mean": _measured(unit.mean),
+        "sd": _measured(unit.sd),
+        "symmetries": [
+            {
+                "transformation": line.transformation,
+                "kind": line.kind,
+                "family": line.family,
+                "score": _measured(line.score),
+                "invariance": _measured(line.invariance),
+                "stabiliser_order": line.stabiliser_order,
+            }
+            for line in unit.symmetries
+        ],
+        "tuning": {},
+        "pictures": None,
     }
 
 
@@ -247,32 +286,4 @@ def _tuning_entry(tuning: Tuning) -> TuningEntry:
     return {
         "axes": {name: [float(value) for value in axis] for name, axis in tuning.axes.items()},
         "values": np.where(np.isfinite(values), values, None).tolist(),  # type: ignore[call-overload]
-    }
-
-
-def _picture(
-    images: ImageSet, geometry: LayerGeometry, examples: Examples, channel: int, whole_px: int
-) -> PictureEntry | None:
-    """Draw the unit's strongest stimuli of both halves side by side; None where it never fired."""
-    value = examples.value[:, channel].ravel()
-    image = examples.image[:, channel].ravel()
-    position = examples.position[:, channel].reshape(-1, 2)
-    fires = np.flatnonzero((image != NO_IMAGE) & (np.nan_to_num(value) > 0))
-    chosen = fires[np.argsort(-value[fires], kind="stable")][:_N_PICTURES]
-    if not len(chosen):
-        return None
-    size_px = whole_px if geometry.is_global else geometry.patch_px
-    patches = cut_stimuli(images, geometry, image[chosen], position[chosen], np.zeros(1), size_px)[:, 0]
-    strip = Image.new("RGB", (_PICTURE_PX * len(chosen), _PICTURE_PX))
-    for index, patch in enumerate(patches):
-        pixels = (patch.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
-        tile = Image.fromarray(pixels).resize((_PICTURE_PX, _PICTURE_PX), Image.Resampling.BICUBIC)
-        strip.paste(tile, (index * _PICTURE_PX, 0))
-    stream = io.BytesIO()
-    strip.save(stream, "WEBP", quality=75, method=4)
-    return {
-        "layer": examples.layer,
-        "channel": channel,
-        "stimuli": "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode(),
-        "n_stimuli": len(chosen),
     }

@@ -1,37 +1,142 @@
-"""The report's files in a run's folder: the document that everything shown was taken from, and the page."""
+"""The report's files in a run's folder: the document that everything shown was taken from, and the site."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import cast
 
 from equiscope.circuits import load_circuits
+from equiscope.errors import EquiscopeError
+from equiscope.report.context import SiteContext
 from equiscope.report.document import with_circuits, with_verification
-from equiscope.report.page import render_page
+from equiscope.report.earlier import earlier_document, partial_document
 from equiscope.report.schema import ReportDocument
-from equiscope.store import SCHEMA_VERSION, read_json, write_atomically, write_json
+from equiscope.report.site import DOCUMENT, PAGE, SITE, write_site
+from equiscope.report.sprites import Pictures
+from equiscope.store import SCHEMA_VERSION, read_json, write_json
 from equiscope.verification import FamilyVerification
 
-__all__ = ["load_document", "save_report", "show_circuits", "show_verification"]
+__all__ = [
+    "build_site",
+    "load_document",
+    "publish_site",
+    "save_report",
+    "show_circuits",
+    "show_verification",
+]
 
-_DOCUMENT, _PAGE = "report.json", "index.html"
+# Pages of earlier versions, which the site replaces.
+_OUTDATED = ("circuits.html",)
 
 
 def save_report(folder: Path, document: ReportDocument) -> None:
-    """Write the document and its page into a run's folder."""
-    write_json(folder / _DOCUMENT, {"schema_version": SCHEMA_VERSION, **document})
-    page = render_page(document)
-    write_atomically(folder / _PAGE, lambda stream: stream.write(page.encode()))
+    """Write the document into a run's folder, and the site that shows it."""
+    write_json(folder / DOCUMENT, {"schema_version": SCHEMA_VERSION, **document}, is_compact=True)
+    _write(folder, document)
+
+
+def build_site(folder: str | Path) -> Path:
+    """Build the site of a run again, from the run's folder alone.
+
+    Parameters
+    ----------
+    folder
+        Of a run. What an unfinished one, or one of an earlier version, has not got is said in the site; the rest is
+        shown.
+
+    Returns
+    -------
+    Path
+        Of ``index.html``.
+
+    Raises
+    ------
+    EquiscopeError
+        If the folder is not that of a run, or of a newer schema than this version knows.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise EquiscopeError(
+            f"{folder} is no folder: expected the folder of a run, as `equiscope survey --out` makes it"
+        )
+    if not (folder / "run.json").exists() and (folder / DOCUMENT).exists():
+        raise EquiscopeError(
+            f"{folder} is a published copy of a report, without the run that it is of: give the folder of the run"
+        )
+    read_json(folder / "run.json")
+    document = load_document(folder)
+    _write(folder, partial_document(folder) if document is None else document)
+    return folder / PAGE
+
+
+def publish_site(folder: str | Path, target: str | Path) -> Path:
+    """Copy a run's site, and nothing else of the run, into a folder that can be put on any web server.
+
+    Parameters
+    ----------
+    folder
+        Of the run; its site is built first.
+    target
+        Where the copy goes. An earlier copy is replaced.
+
+    Returns
+    -------
+    Path
+        Of the copy's ``index.html``.
+
+    Raises
+    ------
+    EquiscopeError
+        If the folder is not that of a run, or ``target`` holds anything but such a copy.
+    """
+    folder, target = Path(folder), Path(target)
+    parts = (PAGE, SITE, DOCUMENT)
+    if target.exists():
+        held = [path.name for path in target.iterdir()] if target.is_dir() else [target.name]
+        others = sorted(name for name in held if name not in parts)
+        if others or (held and not (target / SITE / "app").is_dir()):
+            raise EquiscopeError(
+                f"{target} holds {(others or held)[0]!r}: expected a new or empty folder, or an earlier copy of a "
+                "report, to publish to"
+            )
+    build_site(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    for name in (PAGE, DOCUMENT):
+        (target / name).unlink(missing_ok=True)
+    shutil.rmtree(target / SITE, ignore_errors=True)
+    shutil.copytree(folder / SITE, target / SITE, ignore=shutil.ignore_patterns(".*"))
+    for name in (DOCUMENT, PAGE):
+        if (folder / name).exists():
+            shutil.copyfile(folder / name, target / name)
+    return target / PAGE
+
+
+def _write(folder: Path, document: ReportDocument) -> None:
+    missing = [
+        sheet["address"] for sheet in document.get("sheets", []) if not (folder / sheet["address"]).exists()
+    ]
+    if missing:
+        said = f"{len(missing)} of {len(document.get('sheets', []))} sheets of pictures are no longer there"
+        document = document | {"missing": [*document.get("missing", []), said]}
+    circuits = load_circuits(folder)
+    write_site(folder, SiteContext(document, Pictures(document, missing), folder, circuits))
+    for name in _OUTDATED:
+        (folder / name).unlink(missing_ok=True)
 
 
 def load_document(folder: Path) -> ReportDocument | None:
-    """Read the document back; None where the run was made before reports kept theirs."""
-    if not (folder / _DOCUMENT).exists():
+    """Read the document back; None where the run was made before reports kept theirs, or is not finished.
+
+    A document of an earlier version gets what this one shows and the run's folder has; its pictures are put onto
+    sheets.
+    """
+    if not (folder / DOCUMENT).exists():
         return None
-    document = read_json(folder / _DOCUMENT)
+    document = read_json(folder / DOCUMENT)
     del document["schema_version"]
-    return cast("ReportDocument", document)
+    return earlier_document(folder, cast("ReportDocument", document))
 
 
 def show_verification(folder: Path, verifications: Iterable[FamilyVerification]) -> bool:
@@ -50,23 +155,19 @@ def show_verification(folder: Path, verifications: Iterable[FamilyVerification])
 
 
 def show_circuits(folder: Path) -> bool:
-    """Write the page of a run's circuits, and draw its report again with what they say about its families.
-
-    A run of an earlier version, which kept no document, has its circuits' page without pictures, and its report stays
-    as it is.
+    """Draw a run's report again with its circuits, and with what they say about its families.
 
     Returns
     -------
     bool
         False where the run's circuits were not recovered, so that there is nothing to show.
     """
-    # That module reads the document through this one.
-    from equiscope.report.circuits_page import save_circuits_page
-
     circuits = load_circuits(folder)
-    if circuits is None or save_circuits_page(folder) is None:
+    if circuits is None:
         return False
     document = load_document(folder)
-    if document is not None:
+    if document is None:
+        build_site(folder)
+    else:
         save_report(folder, with_circuits(document, circuits.confirmations))
     return True

@@ -6,15 +6,17 @@ import base64
 import hashlib
 import re
 from collections.abc import Iterable
+from functools import cache
 from importlib.resources import files
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from equiscope.errors import EquiscopeError
 from equiscope.report.schema import PictureEntry
 
-__all__ = ["anchors_of", "asset", "checked_address", "render_template", "script_hash"]
+__all__ = ["anchors_of", "asset", "checked_address", "render_template", "script_hash", "view_address"]
 
 
 def asset(name: str) -> str:
@@ -22,8 +24,9 @@ def asset(name: str) -> str:
     return (files("equiscope.report") / "assets" / name).read_text(encoding="utf-8")
 
 
-def render_template(name: str, /, **values: Any) -> str:
-    """Render a template of ``assets/``; everything is escaped, and a value that is not given is an error."""
+@cache
+def _environment() -> Environment:
+    """Make the engine once: a site has thousands of fragments, and templates are compiled on first use."""
     environment = Environment(
         autoescape=True,
         undefined=StrictUndefined,
@@ -31,7 +34,21 @@ def render_template(name: str, /, **values: Any) -> str:
         lstrip_blocks=True,
         loader=FunctionLoader(asset),
     )
-    page = environment.get_template(name).render(**values)
+    environment.globals["address"] = view_address
+    return environment
+
+
+def view_address(kind: str, name: str = "") -> str:
+    """Address of a view within the site, such as ``#/family/mixed3a-rotation-2``; its name is percent-encoded."""
+    return f"#/{kind}/{quote(name.encode('utf-8', 'replace'), safe='')}" if name else f"#/{kind}"
+
+
+def render_template(name: str, /, **values: Any) -> str:
+    """Render a template of ``assets/``; everything is escaped, and a value that is not given is an error.
+
+    Templates may call ``address(kind, name)`` for the address of a view.
+    """
+    page = _environment().get_template(name).render(**values)
     # A file name that is not valid UTF-8 reaches Python as lone surrogates, which UTF-8 cannot hold.
     return page.encode("utf-8", "replace").decode("utf-8")
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-__all__ = ["KernelGrid", "draw_kernels", "kernel_scale"]
+__all__ = ["LEAST_PX", "KernelGrid", "draw_kernels", "kernel_scale"]
 
 # Shades of each sign. Nobody tells more apart, and fewer compress better.
 _N_SHADES = 31
@@ -20,7 +20,7 @@ _POSITIVE, _NEGATIVE = (209, 63, 52), (47, 121, 201)
 # Lines between kernels, and slots without a kernel: a veil that is seen on both papers.
 _BLANK, _BLANK_ALPHA = (128, 128, 128), 56
 # Kernels are enlarged to this many pixels, so that the line between them is thin beside them.
-_LEAST_PX = 9
+LEAST_PX = 9
 _SATURATED = 0.995
 
 
@@ -37,9 +37,9 @@ class KernelGrid:
         Pixels from one kernel to the next; the last of each is the line between them.
     """
 
-    def __init__(self, kernels: NDArray[Any], scale: float, line: int = 1) -> None:
+    def __init__(self, kernels: NDArray[Any], scale: float, line: int = 1, least_px: int = LEAST_PX) -> None:
         self.n_rows, self.n_columns, n_y, n_x = kernels.shape
-        factor = -(-_LEAST_PX // max(n_y, n_x))
+        factor = -(-least_px // max(n_y, n_x))
         self.pitch_y, self.pitch_x = n_y * factor + line, n_x * factor + line
         share = np.clip(np.asarray(kernels, dtype=np.float64) / scale, -1, 1)
         shades = np.where(np.isfinite(share), np.round(share * _N_SHADES) + _N_SHADES + 1, 0).astype(np.uint8)
@@ -76,7 +76,9 @@ def kernel_scale(kernels: NDArray[Any]) -> float:
     return max(float(np.quantile(finite, _SATURATED)), 1e-12) if finite.size else 1.0
 
 
-def draw_kernels(kernels: NDArray[Any], scale: float | None = None, *, has_lines: bool = True) -> KernelGrid:
+def draw_kernels(
+    kernels: NDArray[Any], scale: float | None = None, *, has_lines: bool = True, least_px: int = LEAST_PX
+) -> KernelGrid:
     """Draw kernels of shape (row, column, y, x); NaN is left blank.
 
     Parameters
@@ -87,5 +89,8 @@ def draw_kernels(kernels: NDArray[Any], scale: float | None = None, *, has_lines
         The weight that has the full colour; default: their own.
     has_lines
         Draw a line after each kernel.
+    least_px
+        Enlarge kernels to at least this many pixels, by a whole number: print programs smooth what they enlarge
+        themselves.
     """
-    return KernelGrid(kernels, kernel_scale(kernels) if scale is None else scale, int(has_lines))
+    return KernelGrid(kernels, kernel_scale(kernels) if scale is None else scale, int(has_lines), least_px)

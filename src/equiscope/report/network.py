@@ -9,9 +9,9 @@ from typing import Any
 
 from equiscope.circuits import Circuit
 from equiscope.report.circuit_ends import Ends, colours_of, is_unit, strength_of
-from equiscope.report.wording import counted, measured, number
+from equiscope.report.wording import measured, number
 
-__all__ = ["layers_in_order", "network_view"]
+__all__ = ["layers_in_order", "network_data"]
 
 _ORDER = ("rotation", "hue-rotation", "hue", "contrast", "reflection")
 # Lines drawn into each family.
@@ -30,9 +30,7 @@ def layers_in_order(pairs: Sequence[tuple[str, str]]) -> list[str]:
     return sorted(sources, key=lambda layer: len(sources[layer]))
 
 
-def network_view(
-    circuits: Sequence[Circuit], layers: Sequence[str], ends: Ends, anchors: Mapping[str, str]
-) -> dict[str, Any] | None:
+def network_data(circuits: Sequence[Circuit], layers: Sequence[str], ends: Ends) -> dict[str, Any] | None:
     """Work out the drawing of all families and the strongest circuits between them; None without any.
 
     Parameters
@@ -43,8 +41,14 @@ def network_view(
         In the network's order.
     ends
         The families.
-    anchors
-        Where a click on a family leads.
+
+    Returns
+    -------
+    dict or None
+        ``columns`` (x, name, text anchor, families), ``dots`` (x, y, radius, place of its transformation, name,
+        members, symmetric circuits in and out, whether it has a view) and ``edges`` (places of both ends, width,
+        opacity, R² in words), the strongest last. `assets/site/circuits.js` draws them: written out they
+        would be ten times as long.
     """
     between = [
         c for c in circuits if not (is_unit(c.source, c.source_layer) or is_unit(c.target, c.target_layer))
@@ -78,37 +82,24 @@ def network_view(
         if c.is_symmetric:
             n_in[c.target] += 1
             n_out[c.source] += 1
-    dots = []
-    for name in names:
-        x, y = places[name]
-        light, dark = colours_of(ends.transformation(name))
-        dots.append(
-            {
-                "x": f"{x:.1f}",
-                "y": f"{y:.1f}",
-                "r": f"{_radius(sizes[name]):.1f}",
-                "light": light,
-                "dark": dark,
-                "name": name,
-                "label": f"{name}: {counted(sizes[name], 'member')}, {counted(n_in[name], 'symmetric circuit')} in, "
-                f"{n_out[name]} out",
-                "anchor": anchors.get(name),
-            }
-        )
     used = sorted({ends.transformation(name) for name in names}, key=_rank)
     return {
-        "width": f"{_WIDTH:g}",
-        "height": f"{height:.0f}",
+        "width": _WIDTH,
+        "height": round(height),
         "columns": columns,
-        # Strong ones last, on top of the others.
-        "edges": [
-            _edge(c, places, number_of, sizes, ends) for c in sorted(edges, key=lambda c: strength_of(c))
+        "dots": [
+            [
+                round(places[name][0], 1), round(places[name][1], 1), round(_radius(sizes[name]), 1),
+                used.index(ends.transformation(name)), name, sizes[name], n_in[name], n_out[name],
+                int(name in ends.families),
+            ]
+            for name in names
         ],
-        "dots": dots,
-        "legend": [(name, *colours_of(name)) for name in used if name],
-        "n_edges": f"{len(edges):,}",
-        "n_into": _N_INTO,
-    }
+        # Strong ones last, on top of the others.
+        "edges": [_edge(c, number_of) for c in sorted(edges, key=lambda c: strength_of(c))],
+        "kinds": [[name, *colours_of(name)] for name in used],
+        "nInto": _N_INTO,
+    }  # fmt: skip
 
 
 def _rank(transformation: str) -> int:
@@ -126,7 +117,7 @@ def _place(
     layer_of: Mapping[str, str],
     edges: Sequence[Circuit],
     ends: Ends,
-) -> tuple[dict[str, tuple[float, float]], float, list[dict[str, str]]]:
+) -> tuple[dict[str, tuple[float, float]], float, list[list[Any]]]:
     """Place families: by transformation, and within one near what feeds them, so that lines cross less."""
     fed_by: dict[str, list[str]] = defaultdict(list)
     for c in edges:
@@ -136,7 +127,7 @@ def _place(
     height = _TOP + _BOTTOM + _ROW * n_rows
     step = (_WIDTH - 2 * _MARGIN) / max(len(layers) - 1, 1)
     places: dict[str, tuple[float, float]] = {}
-    columns = []
+    columns: list[list[Any]] = []
     for number_of_layer, layer in enumerate(layers):
         names = own[layer]
         x = _MARGIN + step * number_of_layer
@@ -160,29 +151,16 @@ def _place(
             places[name] = (x + _SUBCOLUMN * (column - (n_columns - 1) / 2), start + pitch * row)
         anchor = "start" if not number_of_layer else "end" if number_of_layer == len(layers) - 1 else "middle"
         edge = {"start": x - _MARGIN, "end": x + _MARGIN, "middle": x}[anchor]
-        columns.append({"x": f"{edge:.1f}", "name": layer, "anchor": anchor, "n": str(len(names))})
+        columns.append([round(edge, 1), layer, anchor, len(names)])
     return places, height, columns
 
 
-def _edge(
-    c: Circuit,
-    places: Mapping[str, tuple[float, float]],
-    number_of: Mapping[str, int],
-    sizes: Mapping[str, int],
-    ends: Ends,
-) -> dict[str, Any]:
-    (x0, y0), (x1, y1) = places[c.source], places[c.target]
-    x0, x1 = x0 + _radius(sizes[c.source]), x1 - _radius(sizes[c.target])
-    bend = 0.45 * (x1 - x0)
+def _edge(c: Circuit, number_of: Mapping[str, int]) -> list[Any]:
     share, r2 = measured(c.energy_share) or 0.0, measured(c.r2) or 0.0
-    light, dark = colours_of(ends.transformation(c.source))
-    return {
-        "path": f"M{x0:.1f},{y0:.1f}C{x0 + bend:.1f},{y0:.1f} {x1 - bend:.1f},{y1:.1f} {x1:.1f},{y1:.1f}",
-        "source": number_of[c.source],
-        "target": number_of[c.target],
-        "width": f"{min(7.0, 0.7 + 14 * share):.2f}",
-        "opacity": f"{0.08 + 0.7 * min(max(r2, 0.0), 1.0):.2f}",
-        "light": light,
-        "dark": dark,
-        "label": f"{c.source} to {c.target}: R² {number(c.r2)}",
-    }
+    return [
+        number_of[c.source],
+        number_of[c.target],
+        round(min(7.0, 0.7 + 14 * share), 2),
+        round(0.08 + 0.7 * min(max(r2, 0.0), 1.0), 2),
+        number(c.r2),
+    ]

@@ -19,8 +19,14 @@ __all__ = [
     "ReportDocument",
     "ResultEntry",
     "SettingsEntry",
+    "SheetEntry",
+    "SymmetryEntry",
     "TuningEntry",
+    "TurnedEntry",
     "UnitCounts",
+    "UnitEntry",
+    "UnitPicturesEntry",
+    "UnitTuningEntry",
 ]
 
 
@@ -65,7 +71,10 @@ class KindsEntry(TypedDict):
 
 
 class LayerEntry(TypedDict):
-    """One surveyed layer, in the order of the network; ``kinds``: one entry a transformation surveyed in it."""
+    """One surveyed layer, in the order of the network; ``kinds``: one entry a transformation surveyed in it.
+
+    ``unit_axes``: by transformation the axes of its units' own tuning, as in `TuningEntry`; absent in older runs.
+    """
 
     name: str
     n_units: int
@@ -74,6 +83,7 @@ class LayerEntry(TypedDict):
     whole_images: bool
     notes: list[str]
     kinds: list[KindsEntry]
+    unit_axes: NotRequired[dict[str, dict[str, list[float]]]]
 
 
 class NullEntry(TypedDict):
@@ -139,7 +149,11 @@ class AlternativeEntry(TypedDict):
 
 
 class VerificationEntry(TypedDict):
-    """What synthetic stimuli say about a family along one axis: the figures of `equiscope.FamilyVerification`."""
+    """What synthetic stimuli say about a family along one axis: the figures of `equiscope.FamilyVerification`.
+
+    ``members``: in the family's order, with ``pose`` on photographs, pose on ``synthetic`` stimuli, and ``error``, the
+    difference but for the offset that all members share; absent in documents of earlier versions.
+    """
 
     axis: str
     kind: str
@@ -158,6 +172,7 @@ class VerificationEntry(TypedDict):
     n_measured: int
     score: float | None
     margin: float | None
+    members: NotRequired[list[dict[str, Any]]]
 
 
 class ConfirmationEntry(TypedDict):
@@ -170,6 +185,24 @@ class ConfirmationEntry(TypedDict):
     best_circuit: str
 
 
+class TurnedEntry(TypedDict):
+    """One stimulus of a family under each element, as tiles beside each other on one sheet.
+
+    ``layer`` and ``channel``: the member whose strongest held-out stimulus it is. ``axes`` are those of the family's
+    tuning, of which some values may be left out; the tile at ``angle_deg`` θ shows the feature at pose θ. ``sheet``
+    counts in the document's ``sheets``, ``first`` the tiles on it, row by row; the last axis runs fastest.
+    ``responses``: what each member, in the family's order, answered to each tile, in the order of the tiles, as a share
+    of its largest response to any image; absent where they were not read.
+    """
+
+    layer: str
+    channel: int
+    axes: dict[str, list[float]]
+    sheet: int
+    first: int
+    responses: NotRequired[list[list[float | None]]]
+
+
 class FamilyEntry(TypedDict):
     """Units that are copies of one feature under ``transformation``.
 
@@ -178,7 +211,8 @@ class FamilyEntry(TypedDict):
     repeat every 360°/s and are given once. ``half_turns``, for hue × rotation: correlation of the members with
     themselves after half a turn of both, of hue, of the plane; otherwise empty. ``explained_by`` is empty where
     transformations were not compared. ``verification`` is empty where nothing was verified, and ``confirmation`` is
-    None or absent where circuits were not recovered. The other figures are those of `equiscope.Family`.
+    None or absent where circuits were not recovered. ``turned`` is None or absent where no stimulus could be shown
+    transformed. The other figures are those of `equiscope.Family`.
     """
 
     id: str
@@ -207,6 +241,7 @@ class FamilyEntry(TypedDict):
     tuning: TuningEntry | None
     verification: list[VerificationEntry]
     confirmation: NotRequired[ConfirmationEntry | None]
+    turned: NotRequired[TurnedEntry | None]
     members: list[MemberEntry]
 
 
@@ -226,8 +261,68 @@ class LinkEntry(TypedDict):
     q_value: float | None
 
 
+class SheetEntry(TypedDict):
+    """A picture of square tiles in rows; ``address`` is relative to ``index.html``."""
+
+    address: str
+    n_columns: int
+    n_rows: int
+
+
+class SymmetryEntry(TypedDict):
+    """How one unit behaves under one transformation: the figures of `equiscope.Symmetry`."""
+
+    transformation: str
+    kind: str
+    family: str | None
+    score: float | None
+    invariance: float | None
+    stabiliser_order: int
+
+
+class UnitTuningEntry(TypedDict):
+    """How a unit responds as its own strongest stimuli are transformed.
+
+    ``values``: mean over ``n_stimuli`` stimuli of both halves, nested by the layer's ``unit_axes``, as a share of the
+    largest; the stimuli as they are stand at 0. ``error``: the standard error of each, None for a single stimulus.
+    """
+
+    n_stimuli: int
+    values: list[Any]
+    error: list[Any] | None
+
+
+class UnitPicturesEntry(TypedDict):
+    """Where a unit's strongest stimuli are.
+
+    ``strongest``: sheet and tile of the strongest one, on a sheet of all units' strongest. ``stimuli``: sheet and
+    first of all its tiles: ``n[0]`` of the finding half, strongest first, then ``n[1]`` of the verifying half; where
+    ``n`` has one number only, halves are not told apart. ``order``: these tiles by falling response.
+    """
+
+    strongest: list[int]
+    stimuli: list[int]
+    n: list[int]
+    order: list[int]
+
+
+class UnitEntry(TypedDict):
+    """One unit. ``pictures`` is None where it never fired; ``tuning`` has the transformations it was measured under."""
+
+    layer: str
+    channel: int
+    mean: float | None
+    sd: float | None
+    symmetries: list[SymmetryEntry]
+    tuning: dict[str, UnitTuningEntry]
+    pictures: UnitPicturesEntry | None
+
+
 class PictureEntry(TypedDict):
-    """One unit's strongest stimuli: a ``data:image/…`` address of a strip of ``n_stimuli`` squares, strongest first."""
+    """One unit's strongest stimuli: a ``data:image/…`` address of a strip of ``n_stimuli`` squares, strongest first.
+
+    This is how runs of earlier versions kept them, for members of families alone.
+    """
 
     layer: str
     channel: int
@@ -236,10 +331,12 @@ class PictureEntry(TypedDict):
 
 
 class ReportDocument(TypedDict):
-    """Everything that the page shows.
+    """Everything that the site shows of a survey.
 
-    Families stand in the order in which those of one layer and transformation are shown. ``pictures`` has each unit
-    at most once, however many families it is in. ``has_circuits``: whether ``circuits.html`` lies beside the page.
+    Families stand in the order in which those of one layer and transformation are shown. ``units`` has every unit of
+    every layer in order, ``sheets`` their pictures; both are absent in documents of earlier versions, which have
+    ``pictures`` instead. ``missing`` says in sentences what the run has not (yet) got. ``has_circuits``: whether
+    circuits were recovered.
     """
 
     title: str
@@ -255,4 +352,7 @@ class ReportDocument(TypedDict):
     families: list[FamilyEntry]
     links: list[LinkEntry]
     has_circuits: NotRequired[bool]
-    pictures: list[PictureEntry]
+    units: NotRequired[list[UnitEntry]]
+    sheets: NotRequired[list[SheetEntry]]
+    pictures: NotRequired[list[PictureEntry]]
+    missing: NotRequired[list[str]]

@@ -1,0 +1,58 @@
+"""The kernels of a run's circuits, read from its folder one circuit at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equiscope.circuits import Circuits
+from equiscope.circuits.recover import weights_path
+
+__all__ = ["StoredWeights", "Weights"]
+
+Weights = Mapping[str, NDArray[Any]]
+
+_PARTS = ("raw", "reordered", "template", "slots", "rows", "columns")
+
+
+class StoredWeights:
+    """The circuits of a run whose weights were kept.
+
+    Parameters
+    ----------
+    folder
+        Of the run; None where there is nothing to read.
+    circuits
+        What was recovered.
+    """
+
+    def __init__(self, folder: Path | None, circuits: Circuits) -> None:
+        self._places: dict[str, tuple[Path, int]] = {}
+        for pair in circuits.pairs:
+            path = None if folder is None else weights_path(folder, pair.source, pair.target)
+            if path is not None and path.exists():
+                with np.load(path, allow_pickle=False) as arrays:
+                    self._places |= {str(name): (path, i) for i, name in enumerate(arrays["ids"].tolist())}
+
+    def __contains__(self, circuit: str) -> bool:
+        return circuit in self._places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @property
+    def ids(self) -> list[str]:
+        """Ids of these circuits."""
+        return list(self._places)
+
+    def read(self, circuit: str) -> Weights | None:
+        """Read the arrays of `equiscope.circuits.tied.Tied` of one circuit; None where they were not kept."""
+        if circuit not in self._places:
+            return None
+        path, index = self._places[circuit]
+        with np.load(path, allow_pickle=False) as arrays:
+            return {part: arrays[f"{index}:{part}"] for part in _PARTS}

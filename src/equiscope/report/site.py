@@ -1,0 +1,159 @@
+"""Write the site of a run: the shell with its index, the views as data files, and the scripts and style sheets.
+
+Everything lies in the run's folder and nothing is fetched from anywhere else. Scripts and data are loaded by script
+elements, which a browser allows from disk too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from equiscope.report.context import SiteContext
+from equiscope.report.fragment import Fragment
+from equiscope.report.html import asset, render_template
+from equiscope.report.overview_view import render_overview
+from equiscope.report.sheets import FileStems
+from equiscope.report.views import RENDERERS
+from equiscope.store import write_atomically
+
+__all__ = ["DOCUMENT", "PAGE", "SITE", "read_index", "write_site"]
+
+PAGE, SITE, DOCUMENT = "index.html", "site", "report.json"
+# The first script makes the namespace, the last one shows the first view.
+_FIRST, _LAST = "core.js", "router.js"
+# Fragments of one kind share a file up to this size; only units are so small that many do.
+_SHARED_BYTES = 150_000
+_SHARED = ("unit",)
+
+
+def write_site(folder: Path, context: SiteContext) -> None:
+    """Write the site of one run into its folder; sheets of pictures are there already.
+
+    Parameters
+    ----------
+    folder
+        Where ``index.html`` and ``site/`` go. Data files of an earlier site are removed, sheets stay.
+    context
+        What is shown.
+
+    Notes
+    -----
+    ``index.html`` is written last, so that it never leads to views that are not there yet.
+    """
+    scripts, styles = _write_assets(folder / SITE / "app")
+    index: dict[str, Any] = {
+        kind: _write_views(folder, kind, renderer(context)) for kind, renderer in RENDERERS.items()
+    }
+    index["unit"] = _ranges(index.get("unit", {}))
+    overview = render_overview(context)
+    page = render_template(
+        "site/shell.html.jinja",
+        document=context.document,
+        overview=overview.html,
+        index=index | {"overview": overview.data},
+        scripts=scripts,
+        styles=styles,
+        has_circuits=context.circuits is not None,
+    )
+    write_atomically(folder / PAGE, lambda stream: stream.write(page.encode()))
+
+
+def _write_assets(folder: Path) -> tuple[list[str], list[str]]:
+    """Copy scripts and style sheets; give their addresses in the order in which they are loaded."""
+    names = sorted(path.name for path in (files("equiscope.report") / "assets" / "site").iterdir())
+    scripts = [name for name in names if name.endswith(".js") and name not in (_FIRST, _LAST)]
+    styles = [name for name in names if name.endswith(".css") and name != "base.css"]
+    ordered = [[_FIRST, *scripts, _LAST], ["base.css", *styles]]
+    for name in (name for some in ordered for name in some):
+        _write(folder / name, asset(f"site/{name}"))
+    for path in folder.iterdir():
+        if path.name not in (name for some in ordered for name in some) and not path.name.startswith("."):
+            path.unlink()
+    first, second = ([f"{SITE}/app/{name}" for name in some] for some in ordered)
+    return first, second
+
+
+def _write_views(folder: Path, kind: str, views: Iterable[tuple[str, Fragment]]) -> dict[str, str]:
+    """Write all views of a kind; give the file of each by its name."""
+    place = folder / SITE / "data" / kind
+    place.mkdir(parents=True, exist_ok=True)
+    stems = FileStems()
+    found: dict[str, str] = {}
+    written: set[str] = set()
+    for names, text in _gather(kind, views):
+        name = f"{stems.of(names[0] or kind)}.js"
+        _write(place / name, text)
+        written.add(name)
+        found |= dict.fromkeys(names, name)
+    for path in place.iterdir():
+        if path.name not in written:
+            path.unlink()
+    return found
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file whole or not at all; one that has this content already stays.
+
+    Unlike what a run measures this can be built again, so it need not be on the disk before the next one is begun.
+    """
+    content = text.encode()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and path.read_bytes() == content:
+        return
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _ranges(files: dict[str, str]) -> dict[str, list[list[Any]]]:
+    """Word the files of units by layer as first channel, last channel, file: thousands of names take too much room."""
+    found: dict[str, list[list[Any]]] = {}
+    for name, file in files.items():
+        layer, _, channel = name.rpartition("-")
+        own = found.setdefault(layer, [])
+        if own and own[-1][2] == file and own[-1][1] == int(channel) - 1:
+            own[-1][1] = int(channel)
+        else:
+            own.append([int(channel), int(channel), file])
+    return found
+
+
+def _gather(kind: str, views: Iterable[tuple[str, Fragment]]) -> Iterator[tuple[list[str], str]]:
+    """Give names and content of each data file."""
+    names: list[str] = []
+    parts: list[str] = []
+    n_bytes = 0
+    for name, fragment in views:
+        part = _call(f"{kind}/{name}", fragment)
+        if names and (kind not in _SHARED or n_bytes + len(part) > _SHARED_BYTES):
+            yield names, "".join(parts)
+            names, parts, n_bytes = [], [], 0
+        names.append(name)
+        parts.append(part)
+        n_bytes += len(part)
+    if names:
+        yield names, "".join(parts)
+
+
+def _call(key: str, fragment: Fragment) -> str:
+    content = {"html": fragment.html, "data": fragment.data}
+    text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    call = f"equiscope.receive({json.dumps(key)},{text});\n"
+    # A file name that is not valid UTF-8 reaches Python as lone surrogates, which UTF-8 cannot hold.
+    return call.encode("utf-8", "replace").decode()
+
+
+def read_index(page: str) -> dict[str, Any]:
+    """Read the index back out of a page."""
+    found = re.search(r'<script type="application/json" id="index">(.*?)</script>', page, re.DOTALL)
+    return dict(json.loads(found[1])) if found else {}
