@@ -467,8 +467,8 @@ def tie_stretched(
     -------
     Tied
         ``raw``: kernels as wide as they are; ``reordered``: stretched to the size of octave 0, columns by relative
-        octaves where both ends are families; ``template`` their mean, of unit length. NaN where no path leads from
-        the one unit to the other, or none was looked for.
+        octaves where both ends are families; ``template`` the mean of their shapes, as strong as they are. NaN where
+        no path leads from the one unit to the other, or none was looked for.
     """
     own = [family for family in families if family.id in (circuit.source, circuit.target)]
     found: Iterator[_Block] = (
@@ -521,7 +521,9 @@ def tie_stretched(
     lengths = np.sqrt(np.nansum(upright**2, axis=2, keepdims=True))
     filled = np.nan_to_num(upright / np.maximum(lengths, 1e-30))
     n_filled = np.isfinite(upright).all(2).sum(0)[:, None]
-    template = filled.sum(0) / np.maximum(n_filled, 1)
+    # As strong as the kernels that it stands for.
+    strength = np.where(lengths > 0, lengths, 0).sum(0) / np.maximum(n_filled, 1)
+    template = filled.sum(0) / np.maximum(n_filled, 1) * strength
     return Tied(
         raw.reshape(*raw.shape[:2], n, n),
         raw.reshape(*raw.shape[:2], n, n),

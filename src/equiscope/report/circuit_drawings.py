@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiscope.circuits import Circuit
-from equiscope.report.circuit_ends import Ends, EndUnit
+from equiscope.report.circuit_ends import Ends, EndUnit, is_unit
 from equiscope.report.circuit_weights import Weights
 from equiscope.report.kernels import LEAST_PX, draw_kernels, kernel_scale
 from equiscope.report.svg import Drawing, Node, draw_tile, node, text_node
-from equiscope.report.wording import counted
+from equiscope.report.wording import counted, octaves_text
 
 __all__ = [
     "Board",
@@ -102,6 +102,9 @@ def _label(unit: EndUnit) -> Label:
 
 
 def _slot_labels(slots_deg: Sequence[float], what: str) -> list[Label]:
+    if what == "relative size":
+        names = [octaves_text(slot) for slot in slots_deg]
+        return [Label(f"{what} {name}", name, is_tick=True) for name in names]
     # A label at every other of sixteen slots leaves room to read them.
     every = max(1, len(slots_deg) // 8)
     return [
@@ -131,12 +134,19 @@ def arrange(circuit: Circuit, weights: Weights, ends: Ends) -> Matrices:
     # Where only the source turns, it is the source's members that rows of `reordered` stand for.
     source_turns = ends.turns(circuit.source, circuit.source_layer)
     target_turns = ends.turns(circuit.target, circuit.target_layer)
-    is_transposed = source_turns and not target_turns
+    is_scale = circuit.transformation == "scale"
+    is_into_unit = is_unit(circuit.target, circuit.target_layer) and not is_unit(
+        circuit.source, circuit.source_layer
+    )
+    is_transposed = (
+        is_into_unit if is_scale or circuit.transformation == "hue" else source_turns and not target_turns
+    )
     row_units, column_units = (sources, targets) if is_transposed else (targets, sources)
     in_rows = [_label(row_units[i]) for i in rows]
     is_by_angle = source_turns and target_turns
     if slots_deg:
-        in_columns = _slot_labels(slots_deg, "relative pose" if is_by_angle else "relative hue")
+        relative = "pose" if is_by_angle else "size" if is_scale else "hue"
+        in_columns = _slot_labels(slots_deg, f"relative {relative}")
     else:
         in_columns = [_label(column_units[i]) for i in columns]
     templates = template[None]
@@ -146,12 +156,14 @@ def arrange(circuit: Circuit, weights: Weights, ends: Ends) -> Matrices:
     # One scale for all: the same red is the same weight.
     scale = kernel_scale(raw)
     raw, reordered, templates = _without_margin([raw, reordered, templates], scale)
-    what = "hue" if circuit.transformation == "hue" else "pose"
-    relative = f"relative {what}" if slots_deg else what
-    order = f"In order of {relative}" if what == "hue" else f"Turned back to pose 0, in order of {relative}"
+    what = circuit.transformation if circuit.transformation in ("hue", "scale") else "pose"
+    noun = "size" if is_scale else what
+    order = f"in order of {'relative ' if slots_deg else ''}{noun}"
+    before = {"hue": "", "scale": "Made equally large, ", "pose": "Turned back to pose 0, "}[what]
+    order = f"{before}{order}" if before else f"I{order[1:]}"
     head = f"{circuit.source} to {circuit.target}"
     turns = None
-    if what != "hue" and (source_turns or target_turns):
+    if what == "pose" and (source_turns or target_turns):
         turns = [unit.angle_deg or 0.0 for unit in row_units]
     return Matrices(
         Board(
@@ -167,7 +179,7 @@ def arrange(circuit: Circuit, weights: Weights, ends: Ends) -> Matrices:
         templates,
         is_transposed,
         scale,
-        _links(rows, columns, slots_deg, row_units, column_units, is_transposed, is_by_angle),
+        _links(rows, columns, slots_deg, row_units, column_units, is_transposed, is_by_angle, raw),
         turns,
     )  # fmt: skip
 
@@ -191,6 +203,7 @@ def _links(
     column_units: Sequence[EndUnit],
     is_transposed: bool,
     is_by_angle: bool,
+    raw: NDArray[np.float64],
 ) -> list[tuple[int, int] | None]:
     """Say for each cell of the raw matrix, row by row, which cell of the reordered one it went to."""
     place = {unit: i for i, unit in enumerate(rows)}
@@ -205,7 +218,13 @@ def _links(
     for i in range(len(row_units)):
         for j in range(len(column_units)):
             slot: int | None
-            if slots_deg:
+            if not np.isfinite(raw[(j, i) if is_transposed else (i, j)]).all():
+                continue  # no path leads from the one to the other
+            if slots_deg and row_units[i].octaves is not None:
+                own, other = column_units[j].octaves, row_units[i].octaves
+                relative = math.nan if own is None or other is None else own - other
+                slot = min(range(len(slots_deg)), key=lambda k: abs(slots_deg[k] - relative))
+            elif slots_deg:
                 relative = pose(column_units[j]) - pose(row_units[i])
                 slot = round(relative / step_deg) % len(slots_deg) if math.isfinite(relative) else None
             else:

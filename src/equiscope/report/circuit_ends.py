@@ -14,8 +14,8 @@ from equiscope.report.wording import measured
 
 __all__ = ["EndUnit", "Ends", "colours_of", "is_unit", "strength_of", "transformation_of"]
 
-# In this order they have the colours of the palette. Circuits of families over scale are not looked for.
-_TRANSFORMATIONS = ("rotation", "hue", "hue-rotation", "reflection", "contrast")
+# In this order they have the colours of the palette.
+_TRANSFORMATIONS = ("rotation", "hue", "hue-rotation", "reflection", "contrast", "scale")
 
 
 def is_unit(name: str, layer: str) -> bool:
@@ -54,7 +54,7 @@ class EndUnit:
         Its strongest stimulus; None where there is none.
     colours
         Of its pose, for a light and for a dark page.
-    angle_deg, hue_deg
+    angle_deg, hue_deg, octaves
         Its pose, None where it has none.
     """
 
@@ -65,6 +65,7 @@ class EndUnit:
     colours: tuple[str, str] | None = None
     angle_deg: float | None = None
     hue_deg: float | None = None
+    octaves: float | None = None
 
     @property
     def text(self) -> str:
@@ -121,6 +122,7 @@ class Ends:
             own.colours,
             measured(own.entry["pose_deg"]),
             measured(own.entry["hue_deg"]),
+            measured(own.entry["octaves"]),
         )
 
     def _tile(self, layer: str, channel: int) -> Any | None:

@@ -56,10 +56,24 @@ _HUE_WORDS = {
     "invariant→equivariant": "In hue, the source makes no difference.",
     "equivariant→invariant": "In hue, the target makes no difference.",
 }
+_SCALE_WORDS = {
+    "equivariant→equivariant": "Weights depend only on how much larger one member is than the other, and are as much "
+    "wider as the target is larger.",
+    "invariant→equivariant": "One unit feeds every member with the same pattern, as wide as the member is large.",
+    "equivariant→invariant": "One unit is fed by every member with the same pattern, as wide as the member is large.",
+}
+_HUE_UNIT_WORDS = {
+    "invariant→equivariant": "One unit feeds the members of all hues alike.",
+    "equivariant→invariant": "One unit is fed alike by the members of all hues.",
+}
 
 
 def sentence_of_circuit(circuit: Circuit) -> str:
     """Say what the class of a circuit means."""
+    if circuit.transformation == "scale":
+        return _SCALE_WORDS.get(circuit.scale_class, "")
+    if circuit.transformation == "hue" and not circuit.is_between_families:
+        return _HUE_UNIT_WORDS.get(circuit.hue_class, "")
     words = _ROTATION_WORDS.get(circuit.rotation_class, "")
     if is_unit(circuit.source, circuit.source_layer):
         words = "One unit feeds every member with the same pattern, turned by the member’s pose."
@@ -78,6 +92,7 @@ def figures_of_circuit(circuit: Circuit) -> list[dict[str, Any]]:
     def line(term: str, value: str, beside: str | None = None) -> dict[str, Any]:
         return {"term": term, "value": value, "beside": beside, "is_strong": term in ("R²", "q")}
 
+    layers = "these layers" if "+" in circuit.source_layer else "this layer"
     lines = [
         line("R²", number(circuit.r2), interval_text(circuit.r2, circuit.r2_low, circuit.r2_high)),
         line(
@@ -87,7 +102,7 @@ def figures_of_circuit(circuit: Circuit) -> list[dict[str, Any]]:
         line(
             "Energy",
             percent_text(circuit.energy_share),
-            "of all weight energy from this layer into the target",
+            f"of all weight energy from {layers} into the target",
         ),
         line(
             "Strength", f"{number(circuit.strength, 1)} ×", "the root mean square weight between the layers"
@@ -136,16 +151,47 @@ def evidence_of_circuit(circuit: Circuit) -> str:
         return "How much of the weights its template explains could not be measured."
     interval = interval_text(r2, circuit.r2_low, circuit.r2_high)
     sure = f" ({interval} with 95 % confidence, bootstrap over members)" if interval else ""
+    is_by_strangers = circuit.transformation == "scale" or (
+        circuit.transformation == "hue" and not circuit.is_between_families
+    )
+    if is_by_strangers:
+        return _evidence_by_strangers(circuit, r2, null, sure)
     said = (
         f"A template fitted to the other members explains {number(r2)}{sure} of the weight energy of each member that "
         "is left out in turn."
     )
     if null is not None:
         said += f" With poses permuted it explains less than {number(null)} in 95 of 100 draws."
-    q = measured(circuit.q_value)
-    if q is not None:
-        share = "less than 0.1 %" if q < 0.001 else f"{100 * q:.1f} %"
-        said += f" Of such circuits between these layers that stand out as much, {share} are expected to be false."
+    said += _false_text(circuit, "Of such circuits between these layers")
     if circuit.is_small:
         said += " Fewer than five members turn, so chance alone reaches far."
     return said
+
+
+def _evidence_by_strangers(circuit: Circuit, r2: float, null: float | None, sure: str) -> str:
+    alike = (
+        "made equally large, at the same relative size"
+        if circuit.transformation == "scale"
+        else "as they are"
+    )
+    said = (
+        f"The mean of the other members’ kernels, {alike}, explains {number(r2)}{sure} of the weight energy of each "
+        "member’s, up to a factor."
+    )
+    if null is not None:
+        said += (
+            f" With members of other {circuit.transformation} families of the same layers in all but one member’s "
+            f"place it explains less than {number(null)} in 95 of 100 draws."
+        )
+    said += _false_text(circuit, "Of such circuits")
+    if circuit.is_small:
+        said += " Fewer than five members could be compared, so chance alone reaches far."
+    return said
+
+
+def _false_text(circuit: Circuit, which: str) -> str:
+    q = measured(circuit.q_value)
+    if q is None:
+        return ""
+    share = "less than 0.1 %" if q < 0.001 else f"{100 * q:.1f} %"
+    return f" {which} that stand out as much, {share} are expected to be false."

@@ -77,7 +77,7 @@ def render_circuit(
     matrices = arrange(circuit, weights, ends)
     raw, reordered = draw_board(matrices, "raw"), draw_board(matrices, "reordered")
     n_columns = matrices.raw.kernels.shape[1] + matrices.reordered.kernels.shape[1] + matrices.is_transposed
-    what = "hue" if circuit.transformation == "hue" else "pose"
+    what = {"hue": "hue", "scale": "size"}.get(circuit.transformation, "pose")
     html = render_template(
         "site/circuit.html.jinja",
         circuit=circuit,
@@ -90,7 +90,10 @@ def render_circuit(
         is_stacked=n_columns > _MOST_COLUMNS,
         scale=weight_text(matrices.scale),
         turning=matrices.turns_deg is not None,
-        what=what,
+        what=f"relative {what}" if len(weights["slots"]) else what,
+        blank="no path leads from one to the other, or none was looked for"
+        if circuit.transformation == "scale"
+        else "no two members are this far apart",
         figures=figures_of_circuit(circuit),
         check=check_view(check),
         others=[_other(c, circuit) for c in others[:_N_OTHERS]],

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiscope.circuits import Circuits
-from equiscope.circuits.recover import weights_path
+from equiscope.circuits.recover import across_path, weights_path
 
 __all__ = ["StoredWeights", "Weights"]
 
@@ -32,9 +32,11 @@ class StoredWeights:
 
     def __init__(self, folder: Path | None, circuits: Circuits) -> None:
         self._places: dict[str, tuple[Path, int]] = {}
-        for pair in circuits.pairs:
-            path = None if folder is None else weights_path(folder, pair.source, pair.target)
-            if path is not None and path.exists():
+        if folder is None:
+            return
+        paths = [weights_path(folder, pair.source, pair.target) for pair in circuits.pairs]
+        for path in [*paths, across_path(folder)]:
+            if path.exists():
                 with np.load(path, allow_pickle=False) as arrays:
                     self._places |= {str(name): (path, i) for i, name in enumerate(arrays["ids"].tolist())}
 

@@ -26,6 +26,8 @@ __all__ = ["render_all_circuits", "render_lists"]
 _ROWS_A_FILE = 3000
 _FACTORS_A_FILE = 30
 _TRANSPOSED_A_FILE = 60
+# Families over scale span layers: their circuits have a list of their own.
+_ACROSS = ("across layers", "scale")
 _PATHS = {"expanded": "expanded along every path", "gradient": "mean gradients over photographs"}
 
 
@@ -50,8 +52,7 @@ def render_all_circuits(context: SiteContext) -> Iterator[tuple[str, Fragment]]:
         skipped=circuits.skipped,
         lists=[
             {
-                "source": pair[0],
-                "target": pair[1],
+                "title": _title(pair),
                 "files": files,
                 "n": counted(n, "circuit"),
                 "n_kept": n_kept,
@@ -77,9 +78,7 @@ def render_lists(context: SiteContext) -> Iterator[tuple[str, Fragment]]:
     for pair, files, n, _ in _pair_lists(circuits, _layers(circuits), stored):
         for i, name in enumerate(files):
             some = own[pair][i * _ROWS_A_FILE : (i + 1) * _ROWS_A_FILE]
-            html = render_template(
-                "site/list.html.jinja", source=pair[0], target=pair[1], n=counted(n, "circuit")
-            )
+            html = render_template("site/list.html.jinja", title=_title(pair), n=counted(n, "circuit"))
             yield name, Fragment(html, _table(some, stored, ends))
     for i, name in enumerate(_names("factors", len(circuits.factors), _FACTORS_A_FILE)):
         chosen = sorted(circuits.factors, key=_beyond_chance)[i * _FACTORS_A_FILE : (i + 1) * _FACTORS_A_FILE]
@@ -114,7 +113,7 @@ def _by_pair(circuits: Circuits) -> dict[tuple[str, str], list[Circuit]]:
     """Circuits of each two layers: symmetric ones first, those between families before those with single units."""
     own: dict[tuple[str, str], list[Circuit]] = defaultdict(list)
     for c in circuits.circuits:
-        own[c.source_layer, c.target_layer].append(c)
+        own[_ACROSS if c.transformation == "scale" else (c.source_layer, c.target_layer)].append(c)
     for some in own.values():
         some.sort(key=lambda c: (not c.is_symmetric, not _is_between(c), -strength_of(c)))
     return own
@@ -126,10 +125,14 @@ def _pair_lists(
     """Give each two layers, the files of their list, and how many of their circuits are symmetric, and have a view."""
     depth = {layer: i for i, layer in enumerate(layers)}
     own = _by_pair(circuits)
-    for pair in sorted(own, key=lambda pair: (depth.get(pair[1], 0), depth.get(pair[0], 0))):
+    for pair in sorted(own, key=lambda pair: (depth.get(pair[1], len(depth)), depth.get(pair[0], 0))):
         symmetric = [c for c in own[pair] if c.is_symmetric]
         kept = sum(c.id in stored for c in symmetric)
         yield pair, _names(f"{pair[0]}>{pair[1]}", len(own[pair]), _ROWS_A_FILE), len(symmetric), kept
+
+
+def _title(pair: tuple[str, str]) -> str:
+    return "scale, across layers" if pair == _ACROSS else f"{pair[0]} → {pair[1]}"
 
 
 def _table(circuits: Iterable[Circuit], stored: StoredWeights, ends: Ends) -> dict[str, Any]:

@@ -51,7 +51,10 @@ def network_data(circuits: Sequence[Circuit], layers: Sequence[str], ends: Ends)
         would be ten times as long.
     """
     between = [
-        c for c in circuits if not (is_unit(c.source, c.source_layer) or is_unit(c.target, c.target_layer))
+        c
+        for c in circuits
+        # Families over scale span layers, so they have no place in a column.
+        if not (is_unit(c.source, c.source_layer) or is_unit(c.target, c.target_layer)) and not c.scale_class
     ]
     sizes: dict[str, int] = {}
     layer_of: dict[str, str] = {}
