@@ -14,6 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from equiscope.errors import EquiscopeError, unknown_name
 from equiscope.report.context import SiteContext
 from equiscope.report.fragment import Fragment
 from equiscope.report.html import asset, render_template
@@ -42,10 +43,16 @@ def write_site(folder: Path, context: SiteContext) -> None:
     context
         What is shown.
 
+    Raises
+    ------
+    EquiscopeError
+        If two families have one id, or a family is of a layer that the document does not have.
+
     Notes
     -----
     ``index.html`` is written last, so that it never leads to views that are not there yet.
     """
+    _check_families(context)
     scripts, styles = _write_assets(folder / SITE / "app")
     index: dict[str, Any] = {
         kind: _write_views(folder, kind, renderer(context)) for kind, renderer in RENDERERS.items()
@@ -62,6 +69,20 @@ def write_site(folder: Path, context: SiteContext) -> None:
         has_circuits=context.circuits is not None,
     )
     write_atomically(folder / PAGE, lambda stream: stream.write(page.encode()))
+
+
+def _check_families(context: SiteContext) -> None:
+    """Check that ids are unique, and that every member's layer is one of the document's."""
+    families = context.document["families"]
+    if len(context.families) < len(families):
+        raise EquiscopeError(
+            f"the document has {len(families)} families with {len(context.families)} different ids; expected one id a "
+            "family"
+        )
+    for family in families:
+        for member in family["members"]:
+            if member["layer"] not in context.layers:
+                raise unknown_name("layer", member["layer"], context.layers)
 
 
 def _write_assets(folder: Path) -> tuple[list[str], list[str]]:
