@@ -132,6 +132,8 @@ def test_raw_cells_know_where_they_go_and_how_far_they_turn(tmp_path: Path, docu
         circuits.circuits[1].id
     ].data
     assert into_unit["isTransposed"]
+    # There the source's members are reordered: `rows` puts the last one first, and it is a column here.
+    assert into_unit["links"] == [n_source - 1 - s for s in range(n_source)]
     assert into_unit["turns"] == [22.5 * s for s in range(n_source)]
 
 

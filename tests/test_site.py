@@ -418,6 +418,51 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "index.html").exists()
 
 
+def test_families_and_layers_must_agree(folder: Path, document: ReportDocument) -> None:
+    twice = copy.deepcopy(document)
+    twice["families"].append(twice["families"][0])
+    with pytest.raises(EquiscopeError, match="the document has 13 families with 12 different ids"):
+        save_run(folder, twice)
+    document["families"][0]["members"][0]["layer"] = "conv2d00"
+    with pytest.raises(EquiscopeError, match=r"unknown layer 'conv2d00': did you mean 'conv2d0'\?"):
+        save_run(folder, document)
+
+
+def test_a_run_that_is_not_finished_shows_what_it_has(folder: Path) -> None:
+    folder.mkdir()
+    settings = {
+        "layers": ["a", "b"], "transformations": ["rotation", "hue"], "angles": 16, "examples_per_unit": 8,
+        "false_discovery_rate": 0.05, "min_score": 0.35, "seed": 0,
+    }  # fmt: skip
+    manifest: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "is_complete": False,
+        "command": "equiscope survey net.py:factory",
+        "model": {"name": "net", "weights_sha256": None},
+        "images": {"name": "photos", "n_images": 9},
+        "settings": settings,
+    }
+    write_json(folder / "run.json", manifest)
+    build_site(folder)
+    page = Page(page_of(folder))
+    assert "This run is not finished: 0 of about 4 searches are there" in page.text
+    assert "equiscope survey net.py:factory" in page.text
+    assert "Circuits were not recovered yet" not in page.text
+    line = {"transformation": "hue", "kind": "neither", "family": None, "score": None, "invariance": 0.25}
+    null = {"n_draws": 20, "families_expected": 0.5, "score_95": 0.4, "loss": None}
+    result = {
+        "schema_version": SCHEMA_VERSION, "layer": "a", "transformation": "hue", "null": null, "n_refused": 2,
+        "notes": [], "families": [], "symmetries": [line | {"stabiliser_order": 1}] * 3, "tuning": {},
+    }  # fmt: skip
+    write_json(folder / "results" / "hue" / "a.json", result)
+    build_site(folder)
+    assert "1 of about 4 searches are there" in Page(page_of(folder)).text
+    views = views_of(folder)
+    assert "3 units" in view_page(views["layer/a"]).text
+    assert "Nothing is known of its single units yet." in view_page(views["layer/b"]).text
+    assert "0.25" in view_page(views["unit/a-2"]).text
+
+
 def answer(port: int, path: str, host: str | None = None) -> tuple[int, str]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     connection.putrequest("GET", path, skip_host=True)
