@@ -167,7 +167,7 @@ def test_few_circuits_survive_without_ties() -> None:
 def test_channels_in_another_order_change_nothing() -> None:
     network, kept = planted(0), kept_of(0)
     rng = np.random.default_rng(0)
-    shuffle = {layer: rng.permutation(18) for layer in network.model.default_layers}
+    shuffle = {layer: rng.permutation(26) for layer in network.model.default_layers}
 
     def moved(part: KeptWeights) -> KeptWeights:
         sources, targets = shuffle[part.source][part.sources], shuffle[part.target][part.targets]

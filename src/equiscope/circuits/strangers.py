@@ -188,8 +188,9 @@ def find_stranger_circuits(
     Returns
     -------
     tuple of Circuit
-        All blocks between two scale families in which some kernel has another to be told from, also those that are
-        ``not symmetric``; and the symmetric ones between a family and a unit.
+        All blocks between two scale families that are as strong as the layers' weights are on average and in which
+        some kernel has another to be told from, also those that are ``not symmetric``; and the symmetric ones between
+        a family and a unit.
 
     Notes
     -----
@@ -267,7 +268,7 @@ def _with_units(
         for kind in ("invariant→equivariant", "equivariant→invariant"):
             is_into = kind == "invariant→equivariant"
             for (layer, channel), places in _places_with_units(kept, family, still, is_into).items():
-                # Weaker ones would not be kept; between a family and all units there are thousands.
+                # Weaker ones are not tested.
                 if np.mean([place.energy for place in places]) < LEAST_STRENGTH**2:
                     continue
                 ends = [(f"{layer}:{channel}", layer, 1), (family.id, family.layer, family.size)]
@@ -359,7 +360,8 @@ def _test(
         return None
     energy = np.array([place.energy for place in block.places])
     strength = float(np.sqrt(energy[told].mean()))
-    if 1 in (block.n_source, block.n_target) and strength < LEAST_STRENGTH:
+    # Kernels below the layers' average say little, and there are thousands of such blocks to be drowned in.
+    if strength < LEAST_STRENGTH:
         return None
     taken = {
         (m.layer, m.channel) for f in families if f.id in (block.source, block.target) for m in f.members

@@ -22,23 +22,28 @@ Floats = NDArray[np.float64]
 
 _LAYERS = ("first", "second", "third", "fourth")
 _N_FAMILIES = 8
-_N_INVARIANT = 2
+_N_INVARIANT, _N_OTHERS = 2, 8
+_INVARIANT, _OTHER = -1, -2
 # Sizes of a family's two members in each layer about the layer's own, octaves, and how far each may lie from there.
 _SIZES = (-0.3, 0.3)
 _JITTER = 0.04
 _KERNEL_SIZE_PX = 13
+# Octaves of an input less its output's: each layer is an octave beyond the one before.
+_RELATIVE = np.array([-1.6, -1.0, -0.4])
 # Width of the Gaussian at octave 0, px, where cells are 2 px apart.
 _WIDTH_PX = 2.8
 _N_HARMONICS = 3
-# Root mean square of kernels with no, one and two units that stay the same: a unit's circuits stand out by strength.
-_STRENGTH = (1.0, 1.5, 0.5)
+# Root mean square of kernels between families, with one unit that stays the same, and of all others: circuits stand
+# out by their strength, too.
+_BETWEEN, _WITH_UNIT, _UNTIED = 1.0, 1.5, 0.5
 
 
 def planted_scales(seed: int = 0, *, noise: float = 0.0, is_tied: bool = True) -> PlantedCircuits:
     """Build four convolutions of stride 2, of which each is wired like the one before, an octave larger.
 
-    Each layer has two members, 0.6 octaves apart, of each of eight families that span all layers, and two units that
-    are the same at all scales. Channels are shuffled, and every unit has a gain of its own.
+    Each layer has two members, 0.6 octaves apart, of each of eight families that span all layers, two units that are
+    the same at all scales, and eight that are neither, whose weights are random. Channels are shuffled, and every unit
+    has a gain of its own.
 
     Parameters
     ----------
@@ -71,14 +76,13 @@ def planted_scales(seed: int = 0, *, noise: float = 0.0, is_tied: bool = True) -
             f"noise {noise}: it is a share of the weights' energy, give a number from 0 to 1"
         )
     rng = np.random.default_rng(seed)
-    n_units = _N_FAMILIES * len(_SIZES) + _N_INVARIANT
-    # Of every unit in its unshuffled place: family (or -1) and octave.
-    family_of = np.repeat(
-        np.arange(_N_FAMILIES + _N_INVARIANT), [*[len(_SIZES)] * _N_FAMILIES, *[1] * _N_INVARIANT]
-    )
+    # Of every unit in its unshuffled place: family and octave.
+    families_of = [index for index in range(_N_FAMILIES) for _ in _SIZES]
+    family_of = np.array(families_of + [_INVARIANT] * _N_INVARIANT + [_OTHER] * _N_OTHERS)
+    n_units = len(family_of)
     octaves = np.full((len(_LAYERS), n_units), np.nan)
     for depth in range(len(_LAYERS)):
-        sizes = np.tile(_SIZES, _N_FAMILIES) + rng.uniform(-_JITTER, _JITTER, len(_SIZES) * _N_FAMILIES)
+        sizes = np.tile(_SIZES, _N_FAMILIES) + rng.uniform(-_JITTER, _JITTER, len(families_of))
         octaves[depth, : len(sizes)] = depth + sizes
     order = [rng.permutation(n_units) for _ in _LAYERS]
     templates = _draw(rng, n_units, n_units, 3)
@@ -91,17 +95,19 @@ def planted_scales(seed: int = 0, *, noise: float = 0.0, is_tied: bool = True) -
         for v in range(n_units):
             for u in range(n_units):
                 b, a = octaves[depth, v], octaves[depth - 1, u]
-                still = family_of[v] >= _N_FAMILIES, family_of[u] >= _N_FAMILIES
+                to_family, from_family = family_of[v] >= 0, family_of[u] >= 0
+                has_other = _OTHER in (family_of[v], family_of[u])
+                can_tie = not has_other and (to_family or from_family)
+                strength = _UNTIED if not can_tie else _BETWEEN if to_family and from_family else _WITH_UNIT
                 # Against its own layer: there all cells are alike.
-                size = 0.0 if all(still) else a - (depth - 1) if still[0] else b - depth
-                slot = 0 if any(still) else int(np.abs(a - b - np.array([-1.6, -1.0, -0.4])).argmin())
-                key = (v if still[0] else family_of[v] * 2, u if still[1] else family_of[u] * 2, slot)
-                template = templates[key] if is_tied and not all(still) else _draw(rng)
-                kernel = _sampled(template, size)
+                size = 0.0 if not can_tie else b - depth if to_family else a - (depth - 1)
+                slot = int(np.abs(a - b - _RELATIVE).argmin()) if to_family and from_family else 0
+                # All members of a family share the template of the first.
+                key = family_of[v] * 2 if to_family else v, family_of[u] * 2 if from_family else u, slot
+                kernel = _sampled(templates[key] if is_tied and can_tie else _draw(rng), size)
                 drawn = rng.normal(size=kernel.shape)
                 drawn *= math.sqrt((kernel**2).mean() / (drawn**2).mean())
-                kernel = math.sqrt(1 - noise) * kernel + math.sqrt(noise) * drawn
-                weight[v, u] = _STRENGTH[sum(still)] * kernel
+                weight[v, u] = strength * (math.sqrt(1 - noise) * kernel + math.sqrt(noise) * drawn)
         weight *= rng.uniform(0.8, 1.25, n_units)[:, None, None, None]
         weight *= math.sqrt(2 * n_units / (weight**2).sum())
         shuffled = np.empty_like(weight)
@@ -161,8 +167,10 @@ def _survey(
         )  # fmt: skip
     units = []
     for depth, layer in enumerate(_LAYERS):
-        for unit in np.flatnonzero(family_of >= _N_FAMILIES).tolist():
+        for unit in np.flatnonzero(family_of == _INVARIANT).tolist():
             lines[layer, int(order[depth][unit])] = Symmetry("scale", "invariant", invariance=1.0)
+        for unit in np.flatnonzero(family_of == _OTHER).tolist():
+            lines[layer, int(order[depth][unit])] = Symmetry("scale", "neither", invariance=0.0)
         units += [
             Unit(layer, channel, 0.0, 1.0, (lines[layer, channel],)) for channel in range(len(family_of))
         ]
