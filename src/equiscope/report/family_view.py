@@ -302,17 +302,20 @@ def _confirmation(family: Mapping[str, Any]) -> str:
     n_tested, n_symmetric = entry["n_tested"], entry["n_symmetric"]
     if not n_tested:
         return "No block of weights between this family and another could be tested."
+    is_scale = family["transformation"] == "scale"
+    follow = "grow with its sizes" if is_scale else "turn with its poses"
     if not n_symmetric:
         return (
             f"Weights took no part in finding the family, and they do not confirm it: in none of "
-            f"{counted(n_tested, 'block')} of weights with other families do they turn with its poses."
+            f"{counted(n_tested, 'block')} of weights with other families do they {follow}."
         )
     end = entry["best_circuit"].split(">")
     other = next((name for name in end if name != family["id"]), "")
     way = "from" if entry["best_circuit"].endswith(f">{family['id']}") else "to"
     return (
         f"Weights took no part in finding the family, and they confirm it: in {n_symmetric} of "
-        f"{counted(n_tested, 'block')} of weights with other families they turn with its poses. It stands out most "
+        f"{counted(n_tested, 'block')} of weights with other families they {follow}. It stands out most "
         f"{way} {other}, where a template explains {number(entry['best_r2'])} of the weight energy of members left "
-        f"out; with poses permuted it explains less than {number(entry['best_null_95'])} in 95 of 100 draws."
+        f"out; {'with strangers' if is_scale else 'with poses permuted'} it explains less than "
+        f"{number(entry['best_null_95'])} in 95 of 100 draws."
     )
