@@ -187,6 +187,17 @@ def test_a_stimulus_stands_unchanged_at_its_members_own_pose(
     assert sum(error < 6 for error in errors) == 1
 
 
+def test_the_member_with_the_strongest_held_out_stimulus_shows_it(
+    tmp_path: Path, images: ImageSet, examples: Examples
+) -> None:
+    # Unit 1 answers best to a stimulus that found it, unit 0 to one that did not.
+    examples = replace(examples, maximum=np.array([6.0, 7.0, -1.0]))
+    members = [make_member("block", channel, 0.8, pose_deg=0.0) for channel in (0, 1)]
+    family = assemble_family("f", "block", "rotation", 0.8, members, {"angle_deg": EIGHT}, [[1.0] * 8] * 2)
+    found, _ = cut(tmp_path, images, examples, [family])
+    assert found.turned["f"]["channel"] == 0
+
+
 def test_a_turned_stimulus_turns_counter_clockwise(
     tmp_path: Path, images: ImageSet, examples: Examples
 ) -> None:
