@@ -12,8 +12,9 @@ from equiscope.featurevis.objectives import redirected_rectifiers
 
 __all__ = ["climb"]
 
-# Halving or doubling it moves the median response of mixed3b of `mini` by less than 3 %.
-_RATE = 0.03
+# From 0.03 to 0.12 the median response of mixed3b of `mini` changes by 2 %, and from 0.05 on a purely coloured Gabor is
+# within 5 % of its optimum after 128 steps (0.03: 25 %); small steps leave smoother pictures.
+_RATE = 0.05
 _DECAYS = (0.9, 0.99)
 # Relative to gradients of root mean square 1.
 _EPSILON = 1e-3

@@ -340,7 +340,8 @@ class _Template:
                 of_member = np.stack([a[group.members] for a in assignments])
                 needed = np.unique(of_member)
                 views = show_at_poses(canvases, [self._poses[i] for i in needed], view_px)
-                views = views[templates[:, None], np.searchsorted(needed, of_member)]
+                # Turned colours may leave the gamut, but no picture can show them.
+                views = views[templates[:, None], np.searchsorted(needed, of_member)].clamp(0, 1)
                 shown = group.robustness.show(
                     views.flatten(0, 1), moved[:, :, step].flatten(0, 1), group.size_px
                 )

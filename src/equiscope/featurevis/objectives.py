@@ -71,12 +71,13 @@ class CentreResponses:
 
 
 def _position(geometry: LayerGeometry, size_px: int) -> tuple[int, int]:
-    if not geometry.is_centred(size_px):
-        fitting = [size for size in range(1, size_px + 2 * geometry.patch_px) if geometry.is_centred(size)]
-        nearest = sorted(fitting, key=lambda size: abs(size - size_px))[:3]
+    # Where no square is centred, position_in_patch says so.
+    if size_px != geometry.patch_px and not geometry.is_centred(size_px):
+        sizes = range(geometry.patch_px, size_px + 2 * geometry.patch_px)
+        nearest = sorted(filter(geometry.is_centred, sizes), key=lambda size: abs(size - size_px))[:2]
         raise EquiscopeError(
             f"no position of layer {geometry.layer!r} is centred in an image of {size_px} px: take "
-            f"{' or '.join(map(str, sorted({*nearest, geometry.patch_px})))} px, or leave size_px out"
+            f"{' or '.join(map(str, sorted(nearest)))} px, or leave size_px out"
         )
     return geometry.position_in_patch(size_px)
 
@@ -105,12 +106,15 @@ class redirected_rectifiers(TorchFunctionMode):  # noqa: N801 - used like a func
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if getattr(func, "__name__", "") not in _RECTIFIERS or not args[0].requires_grad:
+        name = getattr(func, "__name__", "")
+        if name not in _RECTIFIERS or not args[0].requires_grad:
             return func(*args, **kwargs)
-        # A copy, for the function may work in place.
-        closed = args[0].clone().clamp(max=0)
+        x = args[0]
+        is_in_place = name.endswith("_") or kwargs.get("inplace", args[1] if len(args) > 1 else False)
+        # Copies, for what works in place must leave autograd what it needs.
+        closed = x.clone().clamp(max=0)
         passed = closed - closed.detach()
         # The loss falls along the negative gradient.
         passed.register_hook(lambda gradient: gradient.clamp(max=0))
-        output = func(*args, **kwargs)
-        return output.add_(passed) if output is args[0] else output + passed
+        output = torch.relu(x.clone()) + passed
+        return x.copy_(output) if is_in_place else output

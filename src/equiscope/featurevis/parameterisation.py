@@ -15,6 +15,7 @@ values in (0, 1) has a spectrum, whatever it shows.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -85,7 +86,7 @@ class FourierImages:
             Standard deviation of the planes; that of the light of photographs is about 0.2.
         """
         # A complex coefficient of variance 1 has parts of variance one half.
-        return torch.randn(self.spectrum_shape, generator=generator) * (contrast * 0.5**0.5)
+        return torch.randn(self.spectrum_shape, generator=generator) * (contrast * math.sqrt(0.5))
 
     def render(self, spectra: Tensor) -> Tensor:
         """Turn spectra into images.

@@ -62,11 +62,15 @@ def canvas_px(poses: Sequence[Pose], size_px: int) -> int:
 def _crop_px(pose: Pose, size_px: int) -> int:
     needed = size_px
     if pose.angle_deg % 360.0:
-        needed = crop_size_px(size_px)
+        needed = _like(size_px, crop_size_px(size_px))
     if pose.octaves:
-        needed = zoom_crop_px(needed, pose.octaves)
-    # A middle that falls between other pixels than the square's would cost an interpolation.
-    return needed if (needed - size_px) % 2 == 0 else needed + 1
+        needed = _like(size_px, zoom_crop_px(needed, pose.octaves))
+    return needed
+
+
+def _like(size_px: int, needed: int) -> int:
+    """Round up to a side whose middle lies as that of ``size_px`` does: otherwise cutting would interpolate."""
+    return needed + (needed - size_px) % 2
 
 
 def show_at_poses(templates: Tensor, poses: Sequence[Pose], size_px: int) -> Tensor:
