@@ -34,6 +34,7 @@ ORDER = (
     "store",
     "stages",
     "circuits",
+    "featurevis",
     "verification",
     "report",
     "testing",
