@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from equiscope.circuits import Circuits
+from equiscope.report.optimised import Optimised
 from equiscope.report.schema import FamilyEntry, LayerEntry, ReportDocument, UnitEntry
 from equiscope.report.sprites import Pictures
 
@@ -53,6 +54,11 @@ class SiteContext:
         for unit in self.document.get("units", []):
             units.setdefault(unit["layer"], []).append(unit)
         return units
+
+    @cached_property
+    def optimised(self) -> Optimised:
+        """Images optimised for units and families, as far as the run's folder holds any."""
+        return Optimised(self.folder)
 
     @cached_property
     def families_of(self) -> Mapping[tuple[str, int], Sequence[FamilyEntry]]:

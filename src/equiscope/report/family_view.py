@@ -113,6 +113,7 @@ def render_family(
         poses_caption=_CAPTIONS.get(transformation, _CAPTIONS["rotation"]),
         members=[_member(context, family, member) for member in shown],
         neighbours=_neighbours(context, family),
+        optimised=context.optimised.family(family["id"], shown),
         turned=[write_for_site(own, "strip-chart") for own in turned],
         turned_sentence=turned_sentence(context, family),
         tuning=None if tuning is None else write_for_site(tuning, "tuning"),

@@ -84,6 +84,7 @@ def _render(
         mean=number(unit["mean"]),
         sd=number(unit["sd"]),
         strips=_strips(context, layer, channel),
+        optimised=context.optimised.unit(layer, channel),
         lines=[
             {
                 "transformation": line["transformation"],

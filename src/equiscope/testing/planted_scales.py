@@ -35,7 +35,7 @@ _WIDTH_PX = 2.8
 _N_HARMONICS = 3
 # Root mean square of kernels between families, with one unit that stays the same, and of all others: circuits stand
 # out by their strength, too.
-_BETWEEN, _WITH_UNIT, _UNTIED = 1.0, 1.5, 0.5
+_BETWEEN, _WITH_UNIT, _UNTIED = 1.0, 1.5, 0.3
 
 
 def planted_scales(seed: int = 0, *, noise: float = 0.0, is_tied: bool = True) -> PlantedCircuits:
@@ -108,7 +108,7 @@ def planted_scales(seed: int = 0, *, noise: float = 0.0, is_tied: bool = True) -
                 drawn = rng.normal(size=kernel.shape)
                 drawn *= math.sqrt((kernel**2).mean() / (drawn**2).mean())
                 weight[v, u] = strength * (math.sqrt(1 - noise) * kernel + math.sqrt(noise) * drawn)
-        weight *= rng.uniform(0.8, 1.25, n_units)[:, None, None, None]
+        weight *= rng.uniform(0.9, 1.1, n_units)[:, None, None, None]
         weight *= math.sqrt(2 * n_units / (weight**2).sum())
         shuffled = np.empty_like(weight)
         shuffled[order[depth][:, None], order[depth - 1]] = weight
