@@ -394,11 +394,12 @@ def featurevis(
 ) -> None:
     """Optimise an image for every unit of a run's layers, and one template for every family.
 
-    Writes them into the run, as featurevis/LAYER.npz and featurevis/families.npz. An interrupted job goes on when the
-    same command is given again.
+    Writes them into the run, as featurevis/LAYER.npz and featurevis/families.npz, and shows them in its report. An
+    interrupted job goes on when the same command is given again.
     """
     from equiscope.featurevis import visualise_run
     from equiscope.models import load_model
+    from equiscope.report.files import build_site
     from equiscope.store import load_run
 
     opened = load_run(run)
@@ -418,6 +419,7 @@ def featurevis(
     if found.families:
         console.print(_templates_table(opened, found))
     typer.echo(f"visualisations: {run / 'featurevis'}")
+    typer.echo(f"report: {build_site(run)}")
 
 
 def _quartiles(values: Iterable[float]) -> str:
@@ -513,13 +515,25 @@ def report(
         Path | None,
         typer.Option(help="Also copy the site, and nothing else of the run, into this new or empty folder."),
     ] = None,
+    with_images: Annotated[
+        bool,
+        typer.Option(
+            "--featurevis", help="First make what `equiscope featurevis` makes, and is not there yet."
+        ),
+    ] = False,
+    model: Annotated[
+        str | None, typer.Option(help="For --featurevis: the network; default: the run's own name for it.")
+    ] = None,
+    weights: WeightsOption = None,
 ) -> None:
-    """Build a run's report again, from its folder alone: no images and no network are needed.
+    """Build a run's report again, from its folder alone: no images and no network are needed but for --featurevis.
 
     A run that is not finished, or of an earlier version, is shown as far as it goes.
     """
     from equiscope.report.files import build_site, publish_site
 
+    if with_images:
+        featurevis(run, model, weights)
     typer.echo(f"report: {build_site(run) if publish is None else publish_site(run, publish)}")
 
 
