@@ -6,14 +6,15 @@ those are taken that come nearest: for angular frequency m, the kernels K that m
 
     E |part of K * x that turns as exp(i m angle)|² / E |K * x|²
 
-over random pictures x. That is a generalised eigenvalue problem in the pixels of K (a concentration problem in Slepian's
-sense), and its solution is as good as any basis of this size can be. Those whose remainder is small are kept; they
-are turned by theta by a phase, ``exp(-i m theta)``, which is a true representation of the circle: turning by 45° twice is
-turning by 90°.
+over random pictures x. That is a generalised eigenvalue problem in the pixels of K (a concentration problem in
+Slepian's sense), and its solution is as good as any basis of this size can be. Those whose remainder is small are
+kept; they are turned by theta by a phase, ``exp(-i m theta)``, which is a true representation of the circle: turning by
+45° twice is turning by 90°.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -71,6 +72,46 @@ class KernelBasis:
         """Free numbers of a kernel between invariant units."""
         return len(self.fixed)
 
+    def draw(self, *shape: int, is_fixed: bool = False, n_copies: int = 1) -> Tensor:
+        """Draw coefficients of random kernels with the moments of independent pixels of variance 1.
+
+        Parameters
+        ----------
+        *shape
+            Of the kernels.
+        is_fixed
+            Draw of the kernels between invariant units.
+        n_copies
+            How many turned copies of a kernel an output adds up, which have one sum.
+
+        Returns
+        -------
+        Tensor, shape (*shape, coefficient), default type
+
+        Notes
+        -----
+        Independent pixels give a kernel the same energy at every frequency, so that its output has one variance
+        whether the input is noise or flat. A smooth basis with independent coefficients has most energy at low
+        frequencies, where activations have theirs, and the variance grows from layer to layer (by 8 for 5 px between
+        invariant units). So the coefficients along the sum of the kernel are scaled to give that sum the variance
+        it has with independent pixels, ``n_pixels / n_copies``, and the others to bring the energy to ``n_pixels``.
+        """
+        rows = self.fixed if is_fixed else self.turned[:, 0]
+        n_pixels = rows.shape[1]
+        sums = rows.sum(1)
+        along = sums / sums.norm()
+        gram = rows @ rows.T
+        scale_along = math.sqrt(n_pixels / n_copies) / sums.norm().item()
+        energy_along = (along @ gram @ along).item()
+        energy_across = gram.trace().item() - energy_along
+        left = n_pixels - scale_along**2 * energy_along
+        scale_across = math.sqrt(left / energy_across) if energy_across > 1e-9 else 0.0
+        shaping = scale_across * torch.eye(len(rows)) + (scale_along - scale_across) * torch.outer(
+            along, along
+        )
+        drawn: Tensor = torch.randn(*shape, len(rows)) @ shaping.to(torch.get_default_dtype())
+        return drawn
+
 
 @lru_cache
 def kernel_basis(group: str, size_px: int) -> KernelBasis:
@@ -102,9 +143,10 @@ def kernel_basis(group: str, size_px: int) -> KernelBasis:
         if action.n_angles > _ELEMENTS_A_PERIOD * highest:
             smallest = next(k for k in range(size_px, 64, 2) if max(_harmonics(k)) * 4 >= action.n_angles)
             raise EquiscopeError(
-                f"a kernel of {size_px} px is too small for {group}: it carries angular frequencies up to {highest}, so "
-                f"{2 * highest + 1} orientations that differ, and rotations by {360 / action.n_angles:g}° look the same. "
-                f"Use {smallest} px or more, 1 px, or a group of at most {_ELEMENTS_A_PERIOD * highest} rotations"
+                f"a kernel of {size_px} px is too small for {group}: it carries angular frequencies up to {highest}, "
+                f"so turns by {360 / action.n_angles:g}° hardly differ: {action.n_angles} turned copies span "
+                f"{2 * highest + 1} dimensions. Use {smallest} px or more, 1 px, or a group of at most "
+                f"{_ELEMENTS_A_PERIOD * highest} rotations"
             )
         steps_deg = sorted({action.angle_deg(g) % 90 for g in range(action.order)})
         turned = torch.stack([_turned(harmonics, step) for step in steps_deg], dim=1)
@@ -184,7 +226,7 @@ def _fixed(every: Tensor, action: Action, size_px: int) -> Tensor:
     """
     averages = every.mean(1)
     _, strength, directions = torch.linalg.svd(averages, full_matrices=False)
-    fixed = directions[strength > 1e-6 * strength.max()]
+    fixed: Tensor = directions[strength > 1e-6 * strength.max()]
     # Bit for bit the same at all pixels that exact elements exchange: each takes the value of the first of them.
     pixels = torch.arange(size_px**2)
     first = pixels.clone()

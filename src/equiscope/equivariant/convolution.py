@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Literal, get_args
+from functools import partial
+from typing import Any, Literal, Self, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from equiscope.equivariant.basis import KernelBasis, kernel_basis
+from equiscope.equivariant.constants import DerivedConstants
 from equiscope.equivariant.fields import Colours, Fields
 from equiscope.errors import EquiscopeError, unknown_name
 from equiscope.transforms.colour import LUMA
@@ -22,13 +24,21 @@ from equiscope.transforms.colour import LUMA
 __all__ = ["Conv2d", "HueStem", "PlainTo", "check_grid"]
 
 PlainTo = Literal["plain", "all"]
+# Of each parameter: which object, where its values are, their type, and how often they were changed in place.
+_State = list[tuple[int, int, torch.dtype, int]]
 
 
-class _TiedConvolution(nn.Module):
+class _TiedConvolution(DerivedConstants):
     """What `Conv2d` and `HueStem` share: from free parameters to a kernel, kept while nothing changes.
 
-    A subclass writes ``expand_weight`` and calls ``reset_parameters`` once its parameters exist.
+    A subclass writes ``expand_weight``, ``reset_parameters`` and ``derive``, and calls ``_register``.
     """
+
+    bias: nn.Parameter | None
+    _unit: Tensor
+    _turned: Tensor
+    _fixed: Tensor
+    _place: Tensor
 
     def __init__(
         self,
@@ -44,11 +54,23 @@ class _TiedConvolution(nn.Module):
         self.kernel_size, self.stride = kernel_size, _positive("stride", stride)
         kernel_basis(out_fields.group, kernel_size)  # refuses sizes that the group cannot use
         if padding != "same" and (not isinstance(padding, int) or padding < 0):
-            raise EquiscopeError(f"padding is {padding!r}, expected 'same' or a number of pixels of 0 or more")
+            raise EquiscopeError(
+                f"padding is {padding!r}, expected 'same' or a number of pixels of 0 or more"
+            )
         self.padding = kernel_size // 2 if padding == "same" else padding
         self.bias = nn.Parameter(torch.zeros(out_fields.n_units)) if bias else None
-        self._kept: tuple[list[tuple[object, ...]], Tensor, Tensor | None] | None = None
-        self.register_buffer("_unit", out_fields.unit_of_channel, persistent=False)
+        self._kept: tuple[_State, Tensor, Tensor | None] | None = None
+
+    def _register(self, shapes: dict[str, tuple[int, ...]]) -> None:
+        """Make parameters of these shapes, None where one would be empty, and fill them."""
+        for name, shape in shapes.items():
+            self.register_parameter(name, nn.Parameter(torch.empty(shape)) if math.prod(shape) else None)
+        self.set_constants()
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the parameters anew."""
+        raise NotImplementedError
 
     @property
     def basis(self) -> KernelBasis:
@@ -93,7 +115,7 @@ class _TiedConvolution(nn.Module):
         return F.conv2d(features, weight, bias, self.stride, self.padding)
 
     def _current(self) -> tuple[Tensor, Tensor | None]:
-        """Expanded kernel and bias: kept from the last call if nothing that they depend on can have changed."""
+        """Give the expanded kernel and bias, those of the last call if nothing they depend on can have changed."""
         parameters = list(self.parameters())
         wants_gradient = torch.is_grad_enabled() and any(p.requires_grad for p in parameters)
         is_swapped = any(type(p) is not nn.Parameter for p in parameters)
@@ -105,31 +127,19 @@ class _TiedConvolution(nn.Module):
             with torch.inference_mode(False), torch.no_grad():
                 weight, bias = self.expand()
             self._kept = (state, weight, bias)
-        return self._kept[1:]
+        return self._kept[1], self._kept[2]
 
-    def train(self, mode: bool = True) -> _TiedConvolution:
+    def train(self, mode: bool = True) -> Self:
         """Set the mode; a kernel that was kept for evaluation is forgotten."""
         self._kept = None
         return super().train(mode)
 
-    def _set_constants(self) -> None:
-        """Derive constants from their float64 originals in the parameters' type and place."""
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> _TiedConvolution:
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         self._kept = None
-        super()._apply(fn, recurse)
-        # float() followed by double() would leave constants with float's precision.
-        self._set_constants()
-        return self
+        return super()._apply(fn, recurse)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_kept": None}
-
-    def _constant(self, name: str, value: Tensor) -> None:
-        """Register a buffer that is derived and not saved."""
-        like = next(self.parameters())
-        value = value.to(like.device, like.dtype if value.is_floating_point() else None)
-        self.register_buffer(name, value, persistent=False)
 
     def extra_repr(self) -> str:
         """Say what ``print(module)`` shows."""
@@ -192,9 +202,18 @@ class Conv2d(_TiedConvolution):
     References
     ----------
     Cohen and Welling, "Group equivariant convolutional networks", 2016, section 6. Weiler, Hamprecht and Storath,
-    "Learning steerable filters for rotation equivariant CNNs", 2018, section 3.1 for the initial variance; here it
-    counts the channels that reach a unit.
+    "Learning steerable filters for rotation equivariant CNNs", 2018, section 3.1 for the initial variance, which is
+    drawn otherwise here (`equiscope.equivariant.basis.KernelBasis.draw`).
     """
+
+    in_fields: Fields
+    fields_to_fields: nn.Parameter | None
+    invariant_to_fields: nn.Parameter | None
+    fields_to_invariant: nn.Parameter | None
+    invariant_to_invariant: nn.Parameter | None
+    to_plain: nn.Parameter | None
+    plain_to_tied: nn.Parameter | None
+    _relative_place: Tensor
 
     def __init__(
         self,
@@ -209,8 +228,8 @@ class Conv2d(_TiedConvolution):
     ) -> None:
         if in_fields.group != out_fields.group:
             raise EquiscopeError(
-                f"a convolution from fields of {in_fields.group} to fields of {out_fields.group} commutes with neither: "
-                "give both spaces one group"
+                f"a convolution from fields of {in_fields.group} to fields of {out_fields.group} commutes with "
+                "neither: give both spaces one group"
             )
         if plain_to not in get_args(PlainTo):
             raise unknown_name("value of plain_to", plain_to, get_args(PlainTo))
@@ -222,12 +241,12 @@ class Conv2d(_TiedConvolution):
                 f"nothing reaches the fields and invariant units of {out_fields}: the input has plain units only. "
                 "Give it others, or plain_to='all'"
             )
-        if kernel_size == 1 and out_fields.equivariant and in_fields.action.n_angles > 1 and is_fed:
-            if not in_fields.equivariant and plain_to == "plain":
-                raise EquiscopeError(
-                    f"a kernel of 1 px cannot tell angles apart, so a field of {out_fields.group} made of invariant "
-                    "units alone would hold one picture in every channel: use a larger kernel"
-                )
+        is_lifting = out_fields.equivariant and not in_fields.equivariant and plain_to == "plain"
+        if is_lifting and (kernel_size == 1 or in_fields.action.n_angles == 1):
+            raise EquiscopeError(
+                f"a kernel of {kernel_size} px makes a field of {out_fields.group} out of invariant units with one "
+                "picture in every channel: lift with a larger kernel, and hue with a HueStem"
+            )
         a, b, basis = in_fields, out_fields, self.basis
         n, n_fixed = basis.n_coefficients, basis.n_fixed
         shapes = {
@@ -237,49 +256,48 @@ class Conv2d(_TiedConvolution):
             "invariant_to_invariant": (b.invariant, a.invariant, n_fixed),
             "to_plain": (b.plain, a.n_channels, kernel_size, kernel_size),
         }
-        if plain_to == "all":
-            shapes["plain_to_tied"] = (b.n_tied_channels, a.plain, kernel_size, kernel_size)
-        for name, shape in shapes.items():
-            self.register_parameter(name, nn.Parameter(torch.empty(shape)) if math.prod(shape) else None)
-        self._set_constants()
-        self.reset_parameters()
+        n_free = a.plain if plain_to == "all" else 0
+        shapes["plain_to_tied"] = (b.n_tied_channels, n_free, kernel_size, kernel_size)
+        self._register(shapes)
 
-    def _set_constants(self) -> None:
-        basis, n_pixels = self.basis, self.kernel_size**2
-        n_turned = basis.turned[0].numel()
-        self._constant("_turned", basis.turned.flatten(1))
-        self._constant("_fixed", basis.fixed)
-        self._constant("_place", basis.place.flatten())
-        relative = self.in_fields.action.relative[:, :, None] * n_turned + basis.place[:, None, :]
-        self._constant("_relative_place", relative.flatten() if self.fields_to_fields is not None else relative[:0])
-        self.n_pixels = n_pixels
+    def derive(self) -> dict[str, Tensor]:
+        """Derive the turned basis, and where each channel's kernel stands in it."""
+        basis = self.basis
+        relative = self.in_fields.action.relative[:, :, None] * basis.turned[0].numel() + basis.place[:, None]
+        return {
+            "_unit": self.out_fields.unit_of_channel,
+            "_turned": basis.turned.flatten(1),
+            "_fixed": basis.fixed,
+            "_place": basis.place.flatten(),
+            "_relative_place": relative.flatten(),
+        }
 
     def reset_parameters(self) -> None:
         """Draw parameters so that each output has the variance of He's initialisation before a ReLU."""
-        basis = self.basis
-        n_reaching = self.in_fields.n_channels
         n_tied = self.in_fields.n_channels if self.plain_to == "all" else self.in_fields.n_tied_channels
-        # Energy of a kernel with coefficients of variance 1.
-        energy = basis.turned.square().sum().item() / basis.turned.shape[1]
-        energies = {
-            "fields_to_fields": energy,
-            "invariant_to_fields": energy,
-            "fields_to_invariant": energy,
-            "invariant_to_invariant": basis.fixed.square().sum().item(),
-            "to_plain": float(self.kernel_size**2),
-            "plain_to_tied": float(self.kernel_size**2),
+        n_pixels = self.kernel_size**2
+        basis, order = self.basis, self.in_fields.order
+        tied: dict[str, Callable[..., Tensor]] = {
+            "fields_to_fields": basis.draw,
+            "invariant_to_fields": basis.draw,
+            "fields_to_invariant": partial(basis.draw, n_copies=order),
+            "invariant_to_invariant": partial(basis.draw, is_fixed=True),
         }
-        for name, own in energies.items():
-            parameter = getattr(self, name, None)
-            if parameter is not None:
-                n_in = n_reaching if name == "to_plain" else n_tied
-                nn.init.normal_(parameter, std=math.sqrt(2 / (n_in * own)))
-        if self.bias is not None:
-            nn.init.zeros_(self.bias)
+        with torch.no_grad():
+            for name, draw in tied.items():
+                parameter = getattr(self, name)
+                if parameter is not None:
+                    parameter.copy_(draw(*parameter.shape[:-1]) * math.sqrt(2 / (n_tied * n_pixels)))
+            for name, n_in in (("to_plain", self.in_fields.n_channels), ("plain_to_tied", n_tied)):
+                parameter = getattr(self, name)
+                if parameter is not None:
+                    nn.init.normal_(parameter, std=math.sqrt(2 / (n_in * n_pixels)))
+            if self.bias is not None:
+                nn.init.zeros_(self.bias)
 
     def expand_weight(self) -> Tensor:
         """Write the kernel of the plain convolution out, shape (out channel, in channel, y, x)."""
-        a, b, order, n_pixels = self.in_fields, self.out_fields, self.in_fields.order, self.n_pixels
+        a, b, order, n_pixels = self.in_fields, self.out_fields, self.in_fields.order, self.kernel_size**2
         like = next(self.parameters())
         rows = []
         if b.equivariant:
@@ -312,10 +330,10 @@ class Conv2d(_TiedConvolution):
     def _with_plain(self, row: list[Tensor], like: Tensor, channels: slice) -> Tensor:
         """Complete the kernels of some outputs with those from plain inputs."""
         n_plain = self.in_fields.plain
-        if n_plain and self.plain_to == "all":
+        if self.plain_to_tied is not None:
             row = [*row, self.plain_to_tied[channels].flatten(2)]
         elif n_plain:
-            row = [*row, like.new_zeros(row[0].shape[0], n_plain, self.n_pixels)]
+            row = [*row, like.new_zeros(row[0].shape[0], n_plain, self.kernel_size**2)]
         return torch.cat(row, dim=1)
 
     def extra_repr(self) -> str:
@@ -336,14 +354,21 @@ class HueStem(_TiedConvolution):
     Raises
     ------
     EquiscopeError
-        If the group has no hue.
+        If the group has no hue, or the kernel is even or too small for the group.
 
     Notes
     -----
-    Hue is turned by a linear map M of RGB that holds luma (`equiscope.transforms.hue_matrix`), so the symmetry in hue is
-    exact at every element. The kernel of element (hue, angle) is ``R_angle K · M(hue)⁻¹``. An invariant unit sees
-    luma alone, through a kernel that no turn of the plane changes. Behind the stem `Conv2d` goes on with the same group.
+    Hue is turned by a linear map M of RGB that holds luma (`equiscope.transforms.hue_matrix`), so the symmetry in hue
+    is exact at every element. The kernel of element (hue, angle) is ``R_angle K · M(hue)⁻¹``. An invariant unit sees
+    luma alone, through a kernel that no turn of the plane changes. Behind the stem `Conv2d` goes on with the group.
     """
+
+    out_fields: Fields
+    to_fields: nn.Parameter | None
+    to_invariant: nn.Parameter | None
+    to_plain: nn.Parameter | None
+    _unhue: Tensor
+    _luma: Tensor
 
     def __init__(
         self,
@@ -356,8 +381,8 @@ class HueStem(_TiedConvolution):
     ) -> None:
         if out_fields.action.n_hues == 1:
             raise EquiscopeError(
-                f"the group {out_fields.group} does not turn hue: give fields of one that does, such as H6 or H4xC8, or "
-                "use Conv2d from Fields(group, invariant=3)"
+                f"the group {out_fields.group} does not turn hue: give fields of one that does, such as H6 or H4xC8, "
+                "or use Conv2d from Fields(group, invariant=3)"
             )
         super().__init__(Colours(out_fields.group), out_fields, kernel_size, stride, padding, bias)
         n, n_fixed = self.basis.n_coefficients, self.basis.n_fixed
@@ -366,40 +391,41 @@ class HueStem(_TiedConvolution):
             "to_invariant": (out_fields.invariant, n_fixed),
             "to_plain": (out_fields.plain, 3, kernel_size, kernel_size),
         }
-        for name, shape in shapes.items():
-            self.register_parameter(name, nn.Parameter(torch.empty(shape)) if math.prod(shape) else None)
-        self._set_constants()
-        self.reset_parameters()
+        self._register(shapes)
 
-    def _set_constants(self) -> None:
+    def derive(self) -> dict[str, Tensor]:
+        """Derive the turned basis, where each channel's kernel stands in it, and what turns hue back."""
         basis, action = self.basis, self.out_fields.action
-        self._constant("_turned", basis.turned.flatten(1))
-        self._constant("_fixed", basis.fixed)
-        hues = Colours(action.name).hue_matrices()
-        # M(hue)⁻¹ is M(-hue), the matrix of the opposite element.
-        self._constant("_unhue", hues[-torch.arange(action.n_hues) % action.n_hues])
-        self._constant("_luma", torch.tensor(LUMA, dtype=torch.float64)[:, None])
         hue_of_element = torch.arange(action.order) // action.n_angles
         place = hue_of_element[:, None] * basis.turned[0].numel() + basis.place
-        self._constant("_place", place.flatten())
+        # M(hue)⁻¹ is M(-hue), the matrix of the opposite element.
+        unhue = Colours(action.name).hue_matrices()[-torch.arange(action.n_hues) % action.n_hues]
+        return {
+            "_unit": self.out_fields.unit_of_channel,
+            "_turned": basis.turned.flatten(1),
+            "_fixed": basis.fixed,
+            "_place": place.flatten(),
+            "_unhue": unhue,
+            "_luma": torch.tensor(LUMA, dtype=torch.float64)[:, None],
+        }
 
     def reset_parameters(self) -> None:
         """Draw parameters so that each output has the variance of He's initialisation before a ReLU."""
-        basis = self.basis
-        energy = basis.turned.square().sum().item() / basis.turned.shape[1]
-        hues = Colours(self.out_fields.group).hue_matrices()
+        b, n_pixels = self.out_fields, self.kernel_size**2
+        hues = Colours(b.group).hue_matrices()
+        # Energy of the rows of hue matrices against that of colours left as they are.
         stretch = hues.square().sum().item() / (3 * len(hues))
-        own = {
-            "to_fields": 3 * energy * stretch,
-            "to_invariant": basis.fixed.square().sum().item() * self._luma.square().sum().item(),
-            "to_plain": 3.0 * self.kernel_size**2,
-        }
-        for name, energy_of_kernels in own.items():
-            parameter = getattr(self, name)
-            if parameter is not None:
-                nn.init.normal_(parameter, std=math.sqrt(2 / energy_of_kernels))
-        if self.bias is not None:
-            nn.init.zeros_(self.bias)
+        with torch.no_grad():
+            if self.to_fields is not None:
+                scale = math.sqrt(2 / (3 * n_pixels * stretch))
+                self.to_fields.copy_(self.basis.draw(b.equivariant, 3) * scale)
+            if self.to_invariant is not None:
+                scale = math.sqrt(2 / (self._luma.square().sum().item() * n_pixels))
+                self.to_invariant.copy_(self.basis.draw(b.invariant, is_fixed=True) * scale)
+            if self.to_plain is not None:
+                nn.init.normal_(self.to_plain, std=math.sqrt(2 / (3 * n_pixels)))
+            if self.bias is not None:
+                nn.init.zeros_(self.bias)
 
     def expand_weight(self) -> Tensor:
         """Write the kernel of the plain convolution out, shape (out channel, 3, y, x)."""
@@ -432,9 +458,9 @@ def check_grid(features: Tensor, kernel_size: int, stride: int, padding: int) ->
         left_over = (length + 2 * padding - kernel_size) % stride
         if left_over:
             raise EquiscopeError(
-                f"a side of {length} px leaves {left_over} px over with kernel {kernel_size}, stride {stride} and padding "
-                f"{padding}, so a quarter turn would read other pixels: use a side of {length - left_over} px or "
-                f"{length - left_over + stride} px, or stride 1 and an antialiased pooling, which takes any side"
+                f"a side of {length} px leaves {left_over} px over with kernel {kernel_size}, stride {stride} and "
+                f"padding {padding}, so a quarter turn would read other pixels: use a side of {length - left_over} px "
+                f"or {length - left_over + stride} px, or stride 1 and an antialiased pooling, which takes any side"
             )
 
 

@@ -54,8 +54,8 @@ def _blurred_sizes(module: nn.Module, example: Tensor | None) -> dict[Blur, Size
         return {}
     if example is None:
         raise EquiscopeError(
-            f"{next(iter(blurs.values()))} is antialiased, and its taps depend on whether a side is odd: give an example "
-            "of the inputs, export(module, example)"
+            f"{next(iter(blurs.values()))} is antialiased, and its taps depend on whether a side is odd: give an "
+            "example of the inputs, export(module, example)"
         )
     seen: dict[Blur, list[Size]] = {part: [] for part in blurs}
 
@@ -146,7 +146,7 @@ def _plain_blur(module: Blur, sizes: dict[int, Size]) -> nn.Module:
     plain = nn.Conv2d(
         module.n_channels,
         module.n_channels,
-        kernel.shape[-2:],
+        (kernel.shape[2], kernel.shape[3]),
         module.stride,
         padding,
         groups=module.n_channels,
@@ -154,7 +154,7 @@ def _plain_blur(module: Blur, sizes: dict[int, Size]) -> nn.Module:
         padding_mode="replicate",
         device="meta",
     )
-    plain.weight = nn.Parameter(kernel.clone(), requires_grad=False)
+    plain.weight = nn.Parameter(kernel.detach().clone(), requires_grad=False)
     return plain
 
 

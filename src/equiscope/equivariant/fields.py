@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
 import torch
@@ -155,6 +155,11 @@ class Fields:
     plain
         Number of plain units.
 
+    Attributes
+    ----------
+    order
+        Channels of a field: elements of the group.
+
     Notes
     -----
     Channels: element g of field f is channel ``f * order + g``; then come invariant units, then plain ones.
@@ -169,18 +174,23 @@ class Fields:
     equivariant: int = 0
     invariant: int = 0
     plain: int = 0
+    order: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        action_of(self.group)
+        object.__setattr__(self, "order", action_of(self.group).order)
         for part in ("equivariant", "invariant", "plain"):
             count = getattr(self, part)
             if not isinstance(count, int) or isinstance(count, bool) or count < 0:
                 raise EquiscopeError(f"{part} is {count!r}, expected a whole number of 0 or more")
         if self.n_units == 0:
-            raise EquiscopeError("these fields have no unit: expected at least one equivariant, invariant or plain")
+            raise EquiscopeError(
+                "these fields have no unit: expected at least one equivariant, invariant or plain"
+            )
 
     @classmethod
-    def from_width(cls, group: str, n_channels: int, *, equivariant: float = 1.0, invariant: float = 0.0) -> Fields:
+    def from_width(
+        cls, group: str, n_channels: int, *, equivariant: float = 1.0, invariant: float = 0.0
+    ) -> Fields:
         """Divide a width into fields, invariant units and plain ones by shares of its channels.
 
         Parameters
@@ -200,7 +210,8 @@ class Fields:
         order = action_of(group).order
         if min(equivariant, invariant) < 0 or equivariant + invariant > 1 + 1e-9:
             raise EquiscopeError(
-                f"shares equivariant {equivariant} and invariant {invariant}: expected 0 or more each, together at most 1"
+                f"shares equivariant {equivariant} and invariant {invariant}: expected 0 or more each, together at "
+                "most 1"
             )
         in_fields, n_invariant = n_channels * equivariant, round(n_channels * invariant)
         if abs(in_fields / order - round(in_fields / order)) > 1e-9:
@@ -215,11 +226,6 @@ class Fields:
     def action(self) -> Action:
         """The group and what its elements do."""
         return action_of(self.group)
-
-    @property
-    def order(self) -> int:
-        """Channels of a field."""
-        return self.action.order
 
     @property
     def n_field_channels(self) -> int:
@@ -248,7 +254,7 @@ class Fields:
         return torch.cat([fields, torch.arange(self.equivariant, self.n_units)])
 
     def split(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Views of the fields', the invariant and the plain channels of features, shape (image, channel, y, x)."""
+        """View the channels of fields, of invariant and of plain units apart, shape (image, channel, y, x)."""
         n, n_tied = self.n_field_channels, self.n_tied_channels
         return features[:, :n], features[:, n:n_tied], features[:, n_tied:]
 
@@ -284,7 +290,11 @@ class Fields:
         self.check(features)
         source = self.action.relative[element].to(features.device)
         fields, others = features[:, : self.n_field_channels], features[:, self.n_field_channels :]
-        moved = fields.unflatten(1, (-1, self.order))[:, :, source].flatten(1, 2) if self.equivariant else fields
+        moved = (
+            torch.unflatten(fields, 1, (-1, self.order))[:, :, source].flatten(1, 2)
+            if self.equivariant
+            else fields
+        )
         return self.action.turn(torch.cat([moved, others], dim=1), element)
 
     def __add__(self, other: Fields) -> Fields:
@@ -293,7 +303,11 @@ class Fields:
             raise EquiscopeError(
                 f"fields of {self.group} and {other.group} do not go together: both must be of one group"
             )
-        counts = (self.equivariant + other.equivariant, self.invariant + other.invariant, self.plain + other.plain)
+        counts = (
+            self.equivariant + other.equivariant,
+            self.invariant + other.invariant,
+            self.plain + other.plain,
+        )
         return Fields(self.group, *counts)
 
     @staticmethod
@@ -301,14 +315,14 @@ class Fields:
         """Join features of several spaces to features of their sum: fields, then invariant, then plain units."""
         parts = [space.split(part) for space, part in zip(spaces, features, strict=True)]
         counts = [(space.equivariant, space.invariant, space.plain) for space in spaces]
-        ordered = [
-            part[kind] for kind in range(3) for part, n in zip(parts, counts, strict=True) if n[kind]
-        ]
+        ordered = [part[kind] for kind in range(3) for part, n in zip(parts, counts, strict=True) if n[kind]]
         return torch.cat(ordered, dim=1)
 
     def __str__(self) -> str:
         parts = [f"{self.equivariant} fields of {self.group}" if self.equivariant else ""]
-        parts += [f"{getattr(self, kind)} {kind}" if getattr(self, kind) else "" for kind in ("invariant", "plain")]
+        parts += [
+            f"{getattr(self, kind)} {kind}" if getattr(self, kind) else "" for kind in ("invariant", "plain")
+        ]
         return f"{self.n_channels} channels ({', '.join(part for part in parts if part)})"
 
 
@@ -340,7 +354,7 @@ class Colours:
         return 3
 
     def hue_matrices(self) -> Tensor:
-        """What each turn of hue does to RGB, shape (hue, 3, 3), float64."""
+        """Give what each turn of hue does to RGB, shape (hue, 3, 3), float64."""
         n_hues = self.action.n_hues
         matrices = [hue_matrix(360.0 * hue / n_hues) for hue in range(1, n_hues)]
         return torch.stack([torch.eye(3, dtype=torch.float64), *matrices])

@@ -6,13 +6,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from equiscope.equivariant.constants import DerivedConstants
 from equiscope.equivariant.fields import Fields
 from equiscope.errors import EquiscopeError
 
 __all__ = ["BatchNorm2d", "Dropout2d"]
 
 
-class BatchNorm2d(nn.Module):
+class BatchNorm2d(DerivedConstants):
     """Batch normalisation with one mean, variance, scale and shift a unit: a field counts as one unit.
 
     Parameters
@@ -30,9 +31,7 @@ class BatchNorm2d(nn.Module):
     num_batches_tracked: Tensor
     _unit: Tensor
 
-    def __init__(
-        self, fields: Fields, eps: float = 1e-5, momentum: float = 0.1, affine: bool = True
-    ) -> None:
+    def __init__(self, fields: Fields, eps: float = 1e-5, momentum: float = 0.1, affine: bool = True) -> None:
         super().__init__()
         self.in_fields = self.out_fields = fields
         self.eps, self.momentum = eps, momentum
@@ -42,7 +41,11 @@ class BatchNorm2d(nn.Module):
         self.register_buffer("running_mean", torch.zeros(n_units))
         self.register_buffer("running_var", torch.ones(n_units))
         self.register_buffer("num_batches_tracked", torch.tensor(0))
-        self.register_buffer("_unit", fields.unit_of_channel, persistent=False)
+        self.set_constants()
+
+    def derive(self) -> dict[str, Tensor]:
+        """Derive which unit each channel belongs to."""
+        return {"_unit": self.in_fields.unit_of_channel}
 
     @property
     def n_free_parameters(self) -> int:
@@ -50,7 +53,7 @@ class BatchNorm2d(nn.Module):
         return sum(parameter.numel() for parameter in self.parameters())
 
     def expand(self) -> dict[str, Tensor | None]:
-        """What an ordinary batch normalisation of the same channels holds, by the names of its parts."""
+        """Write out what an ordinary batch normalisation of the same channels holds, by the names of its parts."""
         parts = {
             "weight": self.weight,
             "bias": self.bias,
@@ -79,7 +82,9 @@ class BatchNorm2d(nn.Module):
             return self._normalise(features, slice(None))
         # The elements of a field stand below each other, as if they were one taller picture.
         fields = features[:, :n].reshape(len(features), n_fields, -1, features.shape[3])
-        parts_done = [self._normalise(fields, slice(None, n_fields)).reshape(len(features), n, *features.shape[2:])]
+        parts_done = [
+            self._normalise(fields, slice(None, n_fields)).reshape(len(features), n, *features.shape[2:])
+        ]
         if n < self.in_fields.n_channels:
             parts_done.append(self._normalise(features[:, n:], slice(n_fields, None)))
         return torch.cat(parts_done, dim=1)
@@ -105,7 +110,7 @@ class BatchNorm2d(nn.Module):
         return f"{self.in_fields}, eps={self.eps}, momentum={self.momentum}, affine={self.weight is not None}"
 
 
-class Dropout2d(nn.Module):
+class Dropout2d(DerivedConstants):
     """Drop whole units in training: a field with all of its channels, an invariant or plain unit by itself.
 
     Parameters
@@ -124,7 +129,11 @@ class Dropout2d(nn.Module):
             raise EquiscopeError(f"p is {p!r}, expected a probability of 0 or more and below 1")
         self.in_fields = self.out_fields = fields
         self.p = p
-        self.register_buffer("_unit", fields.unit_of_channel, persistent=False)
+        self.set_constants()
+
+    def derive(self) -> dict[str, Tensor]:
+        """Derive which unit each channel belongs to."""
+        return {"_unit": self.in_fields.unit_of_channel}
 
     def forward(self, features: Tensor) -> Tensor:
         """Drop and scale what is left, shape (image, channel, y, x)."""

@@ -9,45 +9,21 @@ odd one.
 from __future__ import annotations
 
 import math
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from equiscope.equivariant.constants import DerivedConstants
 from equiscope.equivariant.convolution import check_grid
 from equiscope.equivariant.fields import Fields
 from equiscope.errors import EquiscopeError, unknown_name
 
-__all__ = ["AvgPool2d", "Blur", "GroupPool", "MaxPool2d", "blur_along"]
+__all__ = ["AvgPool2d", "Blur", "GroupPool", "MaxPool2d"]
 
 
-def blur_along(length: int, stride: int) -> tuple[list[float], int]:
-    """Taps and padding of a blur whose strided outputs lie symmetrically on a side of some pixels.
-
-    Parameters
-    ----------
-    length
-        Pixels of the side.
-    stride
-        Distance of the outputs, px.
-
-    Returns
-    -------
-    taps : list of float
-        Binomial, 2 · stride or 2 · stride + 1 of them, of sum 1: standard deviation about ``sqrt(stride / 2)`` px.
-    padding : int
-        Pixels to add at either end.
-    """
-    n_outputs = math.ceil(length / stride)
-    # The first output stands at ((length - 1) - stride (n - 1)) / 2: on a pixel if that is whole.
-    is_between = ((length - 1) - stride * (n_outputs - 1)) % 2
-    n_taps = 2 * stride + (0 if is_between else 1)
-    taps = [math.comb(n_taps - 1, k) / 2 ** (n_taps - 1) for k in range(n_taps)]
-    return taps, (stride * (n_outputs - 1) + n_taps - length) // 2
-
-
-class Blur(nn.Module):
+class Blur(DerivedConstants):
     """Blur with a binomial and keep every stride-th position, symmetrically; pixels outside repeat the border.
 
     Parameters
@@ -56,36 +32,64 @@ class Blur(nn.Module):
         Channels, each blurred by itself.
     stride
         Distance of the outputs, px.
+
+    Notes
+    -----
+    2 · stride taps where outputs fall between pixels, else one more: a standard deviation of about
+    ``sqrt(stride / 2)`` px.
     """
+
+    even: Tensor
+    odd: Tensor
 
     def __init__(self, n_channels: int, stride: int) -> None:
         super().__init__()
         self.n_channels, self.stride = n_channels, stride
+        self.set_constants()
+
+    def derive(self) -> dict[str, Tensor]:
+        """Derive the taps: binomials of sum 1."""
+        return {
+            name: torch.tensor(
+                [math.comb(n_taps - 1, k) / 2 ** (n_taps - 1) for k in range(n_taps)], dtype=torch.float64
+            )
+            for name, n_taps in (("even", 2 * self.stride), ("odd", 2 * self.stride + 1))
+        }
 
     def kernel(self, height: int, width: int) -> tuple[Tensor, tuple[int, int]]:
-        """Kernel and padding (y, x) for one size of input, float64."""
-        (y_taps, y_pad), (x_taps, x_pad) = (blur_along(side, self.stride) for side in (height, width))
-        taps = torch.outer(
-            torch.tensor(y_taps, dtype=torch.float64), torch.tensor(x_taps, dtype=torch.float64)
-        )
-        return taps.expand(self.n_channels, 1, -1, -1), (y_pad, x_pad)
+        """Kernel, shape (channel, 1, y, x), and padding (y, x) for one size of input."""
+        (y_taps, y_pad), (x_taps, x_pad) = self._along(height), self._along(width)
+        return torch.outer(y_taps, x_taps).expand(self.n_channels, 1, -1, -1), (y_pad, x_pad)
+
+    def _along(self, length: int) -> tuple[Tensor, int]:
+        """Taps and padding that put the outputs symmetrically on a side."""
+        span = self.stride * (math.ceil(length / self.stride) - 1)
+        # The first output stands at (length - 1 - span) / 2: on a pixel if that is whole.
+        taps = self.even if (length - 1 - span) % 2 else self.odd
+        return taps, (span + len(taps) - length) // 2
 
     def forward(self, features: Tensor) -> Tensor:
         """Blur and subsample, shape (image, channel, ceil(y / stride), ceil(x / stride))."""
         kernel, (y_pad, x_pad) = self.kernel(*features.shape[-2:])
         padded = F.pad(features, (x_pad, x_pad, y_pad, y_pad), mode="replicate")
-        return F.conv2d(padded, kernel.to(features), stride=self.stride, groups=self.n_channels)
+        return F.conv2d(padded, kernel, stride=self.stride, groups=self.n_channels)
 
 
 class _Pool(nn.Module):
     """What both poolings in space share: their window, and whether they blur."""
 
-    def __init__(self, fields: Fields, kernel_size: int, stride: int | None, padding: int, antialiased: bool) -> None:
+    def __init__(
+        self, fields: Fields, kernel_size: int, stride: int | None, padding: int, antialiased: bool
+    ) -> None:
         super().__init__()
         self.in_fields = self.out_fields = fields
         self.kernel_size, self.stride = kernel_size, kernel_size if stride is None else stride
         self.padding, self.antialiased = padding, antialiased
-        for name, value, least in (("kernel_size", kernel_size, 1), ("stride", self.stride, 1), ("padding", padding, 0)):
+        for name, value, least in (
+            ("kernel_size", kernel_size, 1),
+            ("stride", self.stride, 1),
+            ("padding", padding, 0),
+        ):
             if not isinstance(value, int) or value < least:
                 raise EquiscopeError(f"{name} is {value!r}, expected a whole number of {least} or more")
         self.blur = Blur(fields.n_channels, self.stride) if antialiased and self.stride > 1 else None
@@ -133,15 +137,18 @@ class MaxPool2d(_Pool):
         super().__init__(fields, kernel_size, stride, padding, antialiased)
         if antialiased and (kernel_size % 2 == 0 or padding):
             raise EquiscopeError(
-                f"an antialiased maximum over {kernel_size} px with padding {padding}: expected an odd window around every "
-                "pixel and no padding. Give kernel_size=3, or antialiased=False"
+                f"an antialiased maximum over {kernel_size} px with padding {padding}: expected an odd window around "
+                "every pixel and no padding. Give kernel_size=3, or antialiased=False"
             )
 
     def forward(self, features: Tensor) -> Tensor:
         """Pool, shape (image, channel, y, x)."""
         if self.antialiased:
             largest = F.max_pool2d(features, self.kernel_size, 1, self.kernel_size // 2)
-            return largest if self.blur is None else self.blur(largest)
+            if self.blur is None:
+                return largest
+            blurred: Tensor = self.blur(largest)
+            return blurred
         check_grid(features, self.kernel_size, self.stride, self.padding)
         return F.max_pool2d(features, self.kernel_size, self.stride, self.padding)
 
@@ -178,11 +185,10 @@ class AvgPool2d(_Pool):
     def forward(self, features: Tensor) -> Tensor:
         """Pool, shape (image, channel, y, x)."""
         if self.blur is not None:
-            return self.blur(features)
+            blurred: Tensor = self.blur(features)
+            return blurred
         check_grid(features, self.kernel_size, self.stride, self.padding)
-        return F.avg_pool2d(
-            features, self.kernel_size, self.stride, self.padding, count_include_pad=False
-        )
+        return F.avg_pool2d(features, self.kernel_size, self.stride, self.padding, count_include_pad=False)
 
 
 class GroupPool(nn.Module):
@@ -208,7 +214,7 @@ class GroupPool(nn.Module):
         n, order = self.in_fields.n_field_channels, self.in_fields.order
         if not n:
             return features
-        fields = features[:, :n].unflatten(1, (self.in_fields.equivariant, order))
+        fields = torch.unflatten(features[:, :n], 1, (self.in_fields.equivariant, order))
         pooled = fields.amax(2) if self.over == "max" else fields.mean(2)
         return torch.cat([pooled, features[:, n:]], dim=1)
 

@@ -166,7 +166,8 @@ def _relative_error(
             f"nothing can fail at {label}: the compared output of shape {tuple(expected.shape)} is empty or constant. "
             "Give inputs that excite the module, a smaller margin_px, or fields that are not plain alone"
         )
-    return (received - expected).norm().item() / spread
+    error: float = (received - expected).norm().item() / spread
+    return error
 
 
 def _disc(height: int, width: int, margin_px: float) -> Tensor:
