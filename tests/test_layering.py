@@ -35,6 +35,7 @@ ORDER = (
     "stages",
     "circuits",
     "verification",
+    "equivariant",
     "report",
     "testing",
     "survey",
