@@ -36,6 +36,7 @@ ORDER = (
     "circuits",
     "verification",
     "equivariant",
+    "budget",
     "report",
     "testing",
     "survey",
