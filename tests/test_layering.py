@@ -36,6 +36,8 @@ ORDER = (
     "circuits",
     "featurevis",
     "verification",
+    "equivariant",
+    "budget",
     "report",
     "testing",
     "survey",

@@ -2,6 +2,7 @@
 
 from equiscope.testing.checks import assert_equivariant
 from equiscope.testing.controls import random_weights, shuffled_kernels
+from equiscope.testing.fields import EquivarianceErrors, assert_fields_equivariant
 from equiscope.testing.planted import LayerTruth, Planted, PlantedFamily, planted_network
 from equiscope.testing.planted_circuits import PlantedCircuits, planted_circuits
 from equiscope.testing.planted_scales import planted_scales
@@ -14,6 +15,7 @@ from equiscope.testing.planted_transformations import (
 from equiscope.testing.rotating import equivariant_network
 
 __all__ = [
+    "EquivarianceErrors",
     "LayerTruth",
     "Planted",
     "PlantedCircuits",
@@ -22,6 +24,7 @@ __all__ = [
     "PlantedPose",
     "PlantedTransformations",
     "assert_equivariant",
+    "assert_fields_equivariant",
     "equivariant_network",
     "planted_circuits",
     "planted_network",

@@ -1,0 +1,24 @@
+"""Layers in which some units are equivariant, some invariant and some plain, and their export as ordinary ones."""
+
+from equiscope.equivariant.blocks import InceptionBlock, ResidualBlock
+from equiscope.equivariant.convolution import Conv2d, HueStem
+from equiscope.equivariant.export import export
+from equiscope.equivariant.fields import Action, Colours, Fields
+from equiscope.equivariant.normalisation import BatchNorm2d, Dropout2d
+from equiscope.equivariant.pooling import AvgPool2d, GroupPool, MaxPool2d
+
+__all__ = [
+    "Action",
+    "AvgPool2d",
+    "BatchNorm2d",
+    "Colours",
+    "Conv2d",
+    "Dropout2d",
+    "Fields",
+    "GroupPool",
+    "HueStem",
+    "InceptionBlock",
+    "MaxPool2d",
+    "ResidualBlock",
+    "export",
+]

@@ -1,0 +1,176 @@
+"""Whether a layer, a block or a network of `equiscope.equivariant` keeps what it promises, element by element."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from equiscope.equivariant import Action
+from equiscope.errors import EquiscopeError
+
+__all__ = ["EquivarianceErrors", "Space", "assert_fields_equivariant"]
+
+_LOG = logging.getLogger(__name__)
+
+
+class Space(Protocol):
+    """What a feature space can do: `equiscope.equivariant.Fields` or `Colours`."""
+
+    @property
+    def action(self) -> Action:
+        """The group and what its elements do."""
+
+    @property
+    def n_tied_channels(self) -> int:
+        """Channels that keep a promise; they come first."""
+
+    def transform(self, features: Tensor, element: int) -> Tensor:
+        """Act with a group element."""
+
+
+@dataclass(frozen=True)
+class EquivarianceErrors:
+    """Relative equivariance error of every element but the identity.
+
+    Parameters
+    ----------
+    exact
+        By the element's name, for those that move pixels onto pixels: quarter turns, mirrors, hue.
+    interpolated
+        By the element's name, for those that interpolate.
+    """
+
+    exact: dict[str, float]
+    interpolated: dict[str, float]
+
+    @property
+    def largest_exact(self) -> float:
+        """NaN if there is none."""
+        return max(self.exact.values(), default=math.nan)
+
+    @property
+    def largest_interpolated(self) -> float:
+        """NaN if there is none."""
+        return max(self.interpolated.values(), default=math.nan)
+
+
+def assert_fields_equivariant(
+    module: nn.Module,
+    inputs: Tensor,
+    *,
+    in_fields: Space | None = None,
+    out_fields: Space | None = None,
+    tolerance: float = 1e-10,
+    interpolated_tolerance: float = math.inf,
+    margin_px: float = 0.0,
+) -> EquivarianceErrors:
+    """Check that a module commutes with every element of its group, on its fields and invariant units.
+
+    Parameters
+    ----------
+    module
+        A layer, block or network. It is copied to float64 and evaluation mode.
+    inputs
+        Tensor, shape (image, channel, y, x), cast to float64.
+    in_fields, out_fields
+        The spaces before and after; by default those of the first and the last part of the module that has any. An
+        output that is no picture, shape (image, value), must stay as it is.
+    tolerance
+        Largest relative error at elements that move pixels onto pixels.
+    interpolated_tolerance
+        Largest relative error at the others. By default they are measured and not judged.
+    margin_px
+        At elements that interpolate, a disc is compared that stays this far from the border, in positions of the
+        output: what turned in from outside, and what saw it, is left out.
+
+    Returns
+    -------
+    EquivarianceErrors
+        Norm of the difference over the norm of the expected output about its mean in each channel and
+        image, for each element; also logged.
+
+    Raises
+    ------
+    AssertionError
+        If an error is above its tolerance or not a number, if shapes differ, or if nothing could fail: no tied
+        channel, or constant ones.
+    EquiscopeError
+        If the module has no spaces and none are given.
+    """
+    before = in_fields or _space(module, "in_fields", first=True)
+    after = out_fields or _space(module, "out_fields", first=False)
+    action = before.action
+    module = copy.deepcopy(module).double().eval()
+    inputs = inputs.detach().double()
+    exact: dict[str, float] = {}
+    interpolated: dict[str, float] = {}
+    with torch.no_grad():
+        upright = module(inputs)
+        for element in range(1, action.order):
+            received = module(before.transform(inputs, element))
+            is_picture = upright.ndim == 4
+            expected = after.transform(upright, element) if is_picture else upright
+            label, is_exact = action.label(element), action.is_exact(element)
+            error = _relative_error(received, expected, after, None if is_exact else margin_px, label)
+            (exact if is_exact else interpolated)[label] = error
+            _LOG.info("relative equivariance error %.3g at %s of %s", error, label, action.name)
+            largest = tolerance if is_exact else interpolated_tolerance
+            if not error <= largest:
+                raise AssertionError(
+                    f"relative equivariance error {error:.3g} at {label} of {action.name} is above the tolerance "
+                    f"{largest:.3g}"
+                )
+    return EquivarianceErrors(exact, interpolated)
+
+
+def _space(module: nn.Module, name: str, first: bool) -> Space:
+    """Find the space of the first or the last part of a module that has one; its own comes before."""
+    if hasattr(module, name):
+        own: Space = getattr(module, name)
+        return own
+    spaces: list[Space] = [getattr(part, name) for part in module.modules() if hasattr(part, name)]
+    if not spaces:
+        raise EquiscopeError(
+            f"{type(module).__name__} has no part with {name}: give {name} a Fields, or check a network of "
+            "equiscope.equivariant"
+        )
+    return spaces[0] if first else spaces[-1]
+
+
+def _relative_error(
+    received: Tensor, expected: Tensor, space: Space, margin_px: float | None, label: str
+) -> float:
+    """Relative error of the tied channels, within a disc if a margin is given."""
+    if received.shape != expected.shape:
+        raise AssertionError(
+            f"at {label} the output has shape {tuple(received.shape)}, expected {tuple(expected.shape)}: the grid of "
+            "positions does not turn with the input"
+        )
+    if expected.ndim == 4:
+        height, width = expected.shape[-2:]
+        received, expected = (part[:, : space.n_tied_channels].flatten(2) for part in (received, expected))
+        if margin_px is not None:
+            inside = _disc(height, width, margin_px)
+            received, expected = received[..., inside], expected[..., inside]
+        spread = (expected - expected.mean(-1, keepdim=True)).norm().item()
+    else:
+        spread = (expected - expected.mean()).norm().item()
+    if not expected.numel() or spread <= 1e-12 * expected.norm().item():
+        raise AssertionError(
+            f"nothing can fail at {label}: the compared output of shape {tuple(expected.shape)} is empty or constant. "
+            "Give inputs that excite the module, a smaller margin_px, or fields that are not plain alone"
+        )
+    error: float = (received - expected).norm().item() / spread
+    return error
+
+
+def _disc(height: int, width: int, margin_px: float) -> Tensor:
+    """Which positions lie in the largest disc that keeps a margin, shape (y · x,)."""
+    y, x = torch.arange(height) - (height - 1) / 2, torch.arange(width) - (width - 1) / 2
+    return (torch.hypot(y[:, None], x[None, :]) <= (min(height, width) - 1) / 2 - margin_px).flatten()
