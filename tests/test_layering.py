@@ -35,6 +35,8 @@ ORDER = (
     "stages",
     "circuits",
     "verification",
+    "counterparts",
+    "compare",
     "report",
     "testing",
     "survey",
