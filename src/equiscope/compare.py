@@ -103,7 +103,7 @@ class ComparedFamily:
     id, layer, transformation, stabiliser_order
         Of the family.
     counterpart
-        ``id`` of its counterpart; None without one.
+        ``id`` of its counterpart, of the one with the highest score where several layers have one; None without one.
     nearest, nearest_score
         The family of the other run that it resembles most, and the held-out score; None and NaN where there is none.
     reason
@@ -126,7 +126,7 @@ class ComparedFamily:
 
 @dataclass(frozen=True)
 class Match:
-    """Two families that are each other's best match on either half of the photographs.
+    """Two families that are each other's best match among those of their two layers, on either half of the photographs.
 
     Attributes
     ----------
@@ -543,7 +543,8 @@ def _compare_one(
         )
         for pair in found.pairs
     ]
-    partners = {("a", m.a): m for m in matches} | {("b", m.b): m for m in matches}
+    # The highest score of each family stands: a feature that several layers pass on has a counterpart in each.
+    partners = {(run, getattr(m, run)): m for run in "ab" for m in reversed(matches)}
     entry = ComparedTransformation(name, group.order, len(bank), n_photographs, found.null)
     return entry, matches, _describe(families, found, partners, name, "")
 

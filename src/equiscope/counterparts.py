@@ -81,7 +81,7 @@ class FamilyResponses:
 
 @dataclass(frozen=True)
 class Counterpart:
-    """Two families that are each other's best match on either half of the photographs.
+    """Two families that are each other's best match among those of their two layers, on either half of the photographs.
 
     Attributes
     ----------
@@ -146,7 +146,7 @@ def find_counterparts(
     seed: int = 0,
     false_discovery_rate: float = 0.05,
 ) -> Counterparts:
-    """Match the families of two networks one to one.
+    """Match the families of every two layers of two networks one to one.
 
     Parameters
     ----------
@@ -167,7 +167,8 @@ def find_counterparts(
     -----
     One half of the photographs chooses each family's best offset to each other and who is whose best match; the other
     half scores that; then they change places. A pair must be mutually best on both halves, and its score is the mean of
-    the two held-out ones.
+    the two held-out ones. Matching is one to one for every two layers, because a feature that a layer passes on to the
+    next is there twice, and would make the other's choice between the two arbitrary.
 
     The null asks how well a family is matched by what is *not* its counterpart: families of other identity. A draw puts
     in place of the other network's families as many of the family's own layer, chosen at random among its other families
