@@ -36,6 +36,8 @@ ORDER = (
     "circuits",
     "featurevis",
     "verification",
+    "counterparts",
+    "compare",
     "equivariant",
     "budget",
     "report",

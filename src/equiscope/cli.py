@@ -37,6 +37,7 @@ from equiscope.verification import FamilyVerification
 if TYPE_CHECKING:
     from equiscope.budget import Budget
     from equiscope.circuits import Circuits
+    from equiscope.compare import Comparison
     from equiscope.featurevis import StoredVisualisations
 
 __all__ = ["app", "main"]
@@ -57,6 +58,7 @@ class Part(StrEnum):
     units = "units"
     families = "families"
     circuits = "circuits"
+    comparison = "comparison"
 
 
 class Subject(StrEnum):
@@ -569,6 +571,98 @@ def _verification_table(found: Sequence[FamilyVerification]) -> Table:
 
 
 @app.command()
+def compare(
+    run_a: Annotated[Path, typer.Argument(help="Folder of the run that keeps the comparison and shows it.")],
+    run_b: Annotated[Path, typer.Argument(help="Folder of the other run.")],
+    model_a: Annotated[
+        str | None, typer.Option(help="Network of the first run; default: the run's own name for it.")
+    ] = None,
+    weights_a: Annotated[Path | None, typer.Option(help="Weight file of a built-in network.")] = None,
+    model_b: Annotated[
+        str | None, typer.Option(help="Network of the second run; default: the run's own name for it.")
+    ] = None,
+    weights_b: Annotated[Path | None, typer.Option(help="Weight file of a built-in network.")] = None,
+    images: Annotated[
+        str | None,
+        typer.Option(
+            help="What both networks are shown: those of the surveys, or others; default: embedded photographs."
+        ),
+    ] = None,
+    transformations: Annotated[
+        str | None,
+        typer.Option(
+            help="Some of rotation, hue, reflection, contrast, separated by commas; default: those of both runs."
+        ),
+    ] = None,
+    draws: Annotated[int, typer.Option(help="Null draws a transformation.")] = 200,
+    seed: Annotated[int, typer.Option(help="Seed of the halves, the null and the bootstrap.")] = 0,
+    false_discovery_rate: Annotated[float, typer.Option(help="Largest accepted q-value.")] = 0.05,
+    precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
+) -> None:
+    """Find which families of two runs are counterparts: alike in what they answer to the same stimuli.
+
+    Writes compare/NAME.json into the first run, NAME being that of the second run's folder, and builds its report again.
+    """
+    from equiscope.compare import compare_runs
+    from equiscope.models import load_model
+    from equiscope.report.files import show_comparison
+    from equiscope.stages import choose_precision
+    from equiscope.stimuli import open_images
+    from equiscope.store import load_run
+
+    first, second = load_run(run_a), load_run(run_b)
+    models = [
+        load_model(model or opened.manifest["model"]["name"], weights)
+        for model, weights, opened in ((model_a, weights_a, first), (model_b, weights_b, second))
+    ]
+    found = compare_runs(
+        first,
+        models[0],
+        second,
+        models[1],
+        open_images(images),
+        transformations=_names(transformations),
+        n_draws=draws,
+        false_discovery_rate=false_discovery_rate,
+        seed=seed,
+        precision=choose_precision(precision, models[0].device),
+        progress=_show_progress,
+    )
+    for note in found.notes:
+        typer.echo(note, err=True)
+    _wide_console().print(_comparison_table(found))
+    typer.echo(f"comparison: {run_a / 'compare' / found.name}.json")
+    typer.echo(f"report: {show_comparison(run_a, found, run_b)}")
+
+
+def _comparison_table(found: Comparison) -> Table:
+    """Tabulate for each transformation how many families of either run have a counterpart."""
+    table = Table(box=None, pad_edge=False, header_style="")
+    for heading in (
+        "transformation", "stimuli", "photographs", f"of {found.a.model}", f"of {found.b.model}",
+        "mutually best", "accepted", "null, 95 %", "median score",
+    ):  # fmt: skip
+        table.add_column(heading, justify="left" if heading == "transformation" else "right", no_wrap=True)
+    for entry in found.transformations:
+        own = [f for f in found.families if f.transformation == entry.transformation]
+        pairs = [m for m in found.matches if m.transformation == entry.transformation]
+        scores = [m.score for m in pairs if m.is_counterpart]
+        sides = [[f.counterpart is not None for f in own if f.run == run] for run in "ab"]
+        null = entry.null.score_95
+        table.add_row(
+            entry.transformation,
+            str(entry.n_stimuli),
+            str(entry.n_photographs),
+            *(f"{sum(side)} of {len(side)}" for side in sides),
+            str(len(pairs)),
+            str(len(scores)),
+            f"{null:.2f}" if null == null else "–",
+            f"{statistics.median(scores):.2f}" if scores else "–",
+        )
+    return table
+
+
+@app.command()
 def report(
     run: Annotated[Path, typer.Argument(help="Folder of a run.")],
     publish: Annotated[
@@ -675,15 +769,18 @@ def export(
     part: Annotated[Part, typer.Argument(help="What to write.")],
     format: Annotated[Format, typer.Option(help="How to write it.")] = Format.csv,
 ) -> None:
-    """Write a run's units, families or circuits to standard output.
+    """Write a run's units, families, circuits or comparisons to standard output.
 
-    In CSV one line is a unit under one transformation, a member of a family, or a circuit. Where circuits were
-    recovered, families carry how many of their circuits turn with them, of how many that were tested.
+    In CSV one line is a unit under one transformation, a member of a family, a circuit, or two families of two runs.
+    Where circuits were recovered, families carry how many of their circuits turn with them, of how many were tested.
     """
     from equiscope.circuits import load_circuits
     from equiscope.store import families_document, load_run, read_json, to_json, units_document
 
     opened = load_run(run)
+    if part is Part.comparison:
+        _export_comparisons(run, format)
+        return
     found = load_circuits(run)
     if part is Part.circuits:
         if found is None:
@@ -713,6 +810,36 @@ def export(
         _echo_csv(rows, _FAMILY_COLUMNS)
     else:
         _echo_csv(_unit_rows(opened.units, opened.families), _UNIT_COLUMNS)
+
+
+def _export_comparisons(run: Path, format: Format) -> None:
+    """Write the pairs of all comparisons of a run, and the families that have none."""
+    from equiscope.compare import load_comparisons
+    from equiscope.store import SCHEMA_VERSION, to_json
+
+    comparisons = load_comparisons(run)
+    if not comparisons:
+        raise EquiscopeError(f"{run} was not compared yet: run `equiscope compare {run} OTHER-RUN` first")
+    if format is Format.json:
+        documents = [dataclasses.asdict(comparison) for comparison in comparisons]
+        typer.echo(to_json({"schema_version": SCHEMA_VERSION, "comparisons": documents}), nl=False)
+        return
+    rows: list[dict[str, Any]] = []
+    for comparison in comparisons:
+        paired = {(run_, getattr(m, run_)) for m in comparison.matches for run_ in "ab"}
+        found = [dataclasses.asdict(match) for match in comparison.matches]
+        found += [
+            {"transformation": f.transformation, f.run: f.id, "is_counterpart": False}
+            for f in comparison.families
+            if (f.run, f.id) not in paired
+        ]
+        rows += [{key: _cell(row.get(key)) for key in _PAIR_COLUMNS} | {"comparison": comparison.name} for row in found]
+    _echo_csv(rows, _PAIR_COLUMNS)
+
+
+_PAIR_COLUMNS = (
+    "comparison transformation a b is_counterpart score score_low score_high q_value offset offset_difference"
+).split()
 
 
 def _echo_csv(rows: list[dict[str, Any]], columns: Sequence[str]) -> None:

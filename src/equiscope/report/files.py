@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import cast
 
 from equiscope.circuits import load_circuits
+from equiscope.compare import Comparison
 from equiscope.errors import EquiscopeError
+from equiscope.report.compare_pictures import keep_pictures
 from equiscope.report.context import SiteContext
 from equiscope.report.document import with_circuits, with_verification
 from equiscope.report.earlier import earlier_document, partial_document
@@ -24,6 +26,7 @@ __all__ = [
     "publish_site",
     "save_report",
     "show_circuits",
+    "show_comparison",
     "show_verification",
 ]
 
@@ -171,3 +174,11 @@ def show_circuits(folder: Path) -> bool:
     else:
         save_report(folder, with_circuits(document, circuits.confirmations))
     return True
+
+
+def show_comparison(folder: Path, comparison: Comparison, other: Path) -> Path:
+    """Build a run's site again with a comparison, and with the pictures of the other run; give its ``index.html``."""
+    document = load_document(other)
+    if document is not None:
+        keep_pictures(folder, comparison, other, Pictures(document))
+    return build_site(folder)

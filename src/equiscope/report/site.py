@@ -69,6 +69,7 @@ def write_site(folder: Path, context: SiteContext) -> None:
         scripts=scripts,
         styles=styles,
         has_circuits=context.circuits is not None,
+        has_comparisons=len(index["compare"]) > 1,
     )
     write_atomically(folder / PAGE, lambda stream: stream.write(page.encode()))
     for path in stale:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from equiscope.report.circuit_view import render_circuits
 from equiscope.report.circuits_view import render_all_circuits, render_lists
+from equiscope.report.compare_view import render_comparisons
 from equiscope.report.context import SiteContext
 from equiscope.report.family_view import render_families
 from equiscope.report.fragment import Fragment
@@ -30,4 +31,5 @@ RENDERERS: Mapping[str, Renderer] = {
     "circuit": render_circuits,
     "circuits": render_all_circuits,
     "list": render_lists,
+    "compare": render_comparisons,
 }

@@ -1,0 +1,211 @@
+"""The view of a comparison: families of two networks side by side, those without a counterpart, and layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from equiscope.compare import ComparedFamily, ComparedTransformation, Comparison, LayerShare, Match, load_comparisons
+from equiscope.report.compare_pictures import kept_tiles
+from equiscope.report.context import SiteContext
+from equiscope.report.fragment import Fragment
+from equiscope.report.html import render_template
+from equiscope.report.sprites import Tile
+from equiscope.report.wording import counted, interval_text, measured, number, q_text
+
+__all__ = ["render_comparisons"]
+
+_CIRCLES = ("rotation", "hue")
+# Cells of the matrix of layers, px.
+_CELL, _ROW, _LEFT, _TOP = 74, 44, 120, 62
+
+
+def render_comparisons(context: SiteContext) -> Iterator[tuple[str, Fragment]]:
+    """Render the list of a run's comparisons, and each; without any it says which command makes one."""
+    comparisons = load_comparisons(context.folder) if context.folder is not None else ()
+    rows = [
+        {"name": c.name, "title": f"{c.a.model} and {c.b.model}", "counts": _counts(c)} for c in comparisons
+    ]
+    html = render_template("site/comparisons.html.jinja", rows=rows, folder=str(context.folder or "RUN"))
+    yield "", Fragment(html)
+    for comparison in comparisons:
+        yield comparison.name, _render(context, comparison, context.folder or Path())
+
+
+def _render(context: SiteContext, comparison: Comparison, folder: Path) -> Fragment:
+    names = [t.transformation for t in comparison.transformations]
+    html = render_template(
+        "site/compare.html.jinja",
+        comparison=comparison,
+        counts=_counts(comparison),
+        parts=[_part(comparison, entry) for entry in comparison.transformations],
+    )
+    sheets: list[list[Any]] = []
+    number_of: dict[str, int] = {}
+    others = kept_tiles(folder, comparison)
+    families = {
+        f"{f.run}:{f.id}": _family(f, context, others, sheets, number_of) for f in comparison.families
+    }
+    data = {
+        "sheets": sheets,
+        "families": families,
+        "parts": {
+            name: {
+                "matches": [_match(m, comparison) for m in comparison.matches if m.transformation == name],
+                "alone": {
+                    run: [_alone(f) for f in comparison.families if _is_alone(f, run, name)] for run in "ab"
+                },
+            }
+            for name in names
+        },
+    }
+    return Fragment(html, data)
+
+
+def _counts(comparison: Comparison) -> list[dict[str, Any]]:
+    """How many families of either network have a counterpart, by transformation."""
+    counts = []
+    for entry in comparison.transformations:
+        own = [f for f in comparison.families if f.transformation == entry.transformation]
+        sides = [[f for f in own if f.run == run] for run in "ab"]
+        matched = [sum(f.counterpart is not None for f in side) for side in sides]
+        counts.append(
+            {
+                "transformation": entry.transformation,
+                "n": [len(side) for side in sides],
+                "matched": matched,
+                "note": entry.note,
+            }
+        )
+    return counts
+
+
+def _part(comparison: Comparison, entry: ComparedTransformation) -> dict[str, Any]:
+    matches = [m for m in comparison.matches if m.transformation == entry.transformation]
+    shares = [s for s in comparison.layers if s.transformation == entry.transformation]
+    accepted = sum(m.is_counterpart for m in matches)
+    expected, score_95 = measured(entry.null.families_expected), measured(entry.null.score_95)
+    return {
+        "name": entry.transformation,
+        "note": entry.note,
+        "shown": f"{counted(entry.n_stimuli, 'stimulus').replace('stimuluss', 'stimuli')} from "
+        f"{counted(entry.n_photographs, 'photograph')}, each {_shown_as(entry)}",
+        "few": entry.n_photographs < 20 and not entry.note,
+        "null": f"Among other families and units of the families’ own layers the same search finds "
+        f"{number(entry.null.families_per_draw, 1)} pairs, 95 % of them with a score below {number(score_95)}; "
+        f"{number(expected)} of them would have passed.",
+        "n_accepted": accepted,
+        "n_near": len(matches) - accepted,
+        "n_alone": [sum(_is_alone(f, run, entry.transformation) for f in comparison.families) for run in "ab"],
+        "matrix": _matrix(shares),
+    }
+
+
+def _shown_as(entry: ComparedTransformation) -> str:
+    match entry.transformation:
+        case "rotation":
+            return f"at {entry.n_elements} angles"
+        case "hue":
+            return f"at {entry.n_elements} hues"
+        case "reflection":
+            return "as it is and mirrored"
+        case _:
+            return "as it is and inverted"
+
+
+def _matrix(shares: Sequence[LayerShare]) -> dict[str, Any] | None:
+    """Place the cells of the matrix of layers; None without any."""
+    if not shares:
+        return None
+    rows, columns = (list(dict.fromkeys(getattr(s, f"layer_{run}") for s in shares)) for run in "ab")
+    cells = [
+        {
+            "x": _LEFT + columns.index(s.layer_b) * _CELL,
+            "y": _TOP + rows.index(s.layer_a) * _ROW,
+            "share": round(s.n_matched / min(s.n_a, s.n_b), 3),
+            "text": str(s.n_matched),
+            "label": f"{s.layer_a} and {s.layer_b}: {s.n_matched} counterparts among {s.n_a} and {s.n_b} families",
+        }
+        for s in shares
+    ]
+    return {
+        "width": _LEFT + len(columns) * _CELL,
+        "height": _TOP + len(rows) * _ROW,
+        "cell": _CELL - 2,
+        "row": _ROW - 2,
+        "cells": cells,
+        "rows": [
+            {"y": _TOP + i * _ROW + (_ROW - 2) / 2, "x": _LEFT - 10, "name": name,
+             "n": next(s.n_a for s in shares if s.layer_a == name)}
+            for i, name in enumerate(rows)
+        ],
+        "columns": [
+            {"x": _LEFT + i * _CELL + (_CELL - 2) / 2, "y": _TOP - 12, "name": name,
+             "n": next(s.n_b for s in shares if s.layer_b == name)}
+            for i, name in enumerate(columns)
+        ],
+    }  # fmt: skip
+
+
+def _family(
+    family: ComparedFamily,
+    context: SiteContext,
+    others: Mapping[tuple[str, int], Tile],
+    sheets: list[list[Any]],
+    number_of: dict[str, int],
+) -> dict[str, Any]:
+    """Give a family in few bytes: its layer, period, and for each member channel, pose and place of its picture."""
+    members = []
+    for member in family.members:
+        if family.run == "a":
+            tile = context.pictures.tile(member.layer, member.channel)
+        else:
+            tile = others.get((member.layer, member.channel))
+        place = None
+        if tile is not None:
+            if tile.sheet not in number_of:
+                number_of[tile.sheet] = len(sheets)
+                sheets.append([tile.sheet, tile.n_columns, tile.n_rows])
+            place = [number_of[tile.sheet], tile.column, tile.row]
+        members.append([member.channel, round(member.pose, 1), place])
+    return {
+        "id": family.id,
+        "layer": family.layer,
+        "period": 360 / max(1, family.stabiliser_order) if family.transformation in _CIRCLES else 2,
+        "hasView": family.run == "a" and family.id in context.families,
+        "members": members,
+    }
+
+
+def _match(match: Match, comparison: Comparison) -> dict[str, Any]:
+    is_circle = match.transformation in _CIRCLES
+    word = {"reflection": "mirrored", "contrast": "inverted"}.get(match.transformation, "")
+    exchanged = f"poses {word}" if round(match.offset) % 2 else "poses alike"
+    others = {
+        run: [
+            getattr(m, other)
+            for m in comparison.matches
+            if m.is_counterpart and getattr(m, run) == getattr(match, run) and getattr(m, other) != getattr(match, other)
+        ]
+        for run, other in (("a", "b"), ("b", "a"))
+    }
+    return {
+        "a": match.a,
+        "b": match.b,
+        "isCounterpart": match.is_counterpart,
+        "score": number(match.score),
+        "interval": interval_text(match.score, match.score_low, match.score_high),
+        "q": q_text(match.q_value),
+        "offset": match.offset if is_circle else round(match.offset),
+        "offsetText": f"turned by {number(match.offset, 0, '°')}" if is_circle else exchanged,
+        "also": others,
+    }
+
+
+def _is_alone(family: ComparedFamily, run: str, name: str) -> bool:
+    return family.run == run and family.transformation == name and family.counterpart is None
+
+
+def _alone(family: ComparedFamily) -> list[Any]:
+    return [family.id, family.nearest, number(family.nearest_score)]
