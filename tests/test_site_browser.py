@@ -341,13 +341,16 @@ def test_a_run_of_ten_thousand_units_opens_at_once(browser: Any, large: Path) ->
             page.evaluate(SHOW, f"#/family/block{number % 20}.conv-rotation-{number}")
             for number in (1, 20, 40)
         ]
+        memory_mb = [renderer_mb(browser)]
         for layer in range(20):
             follow(page, lambda layer=layer: page.evaluate(f"location.hash = '#/layer/block{layer}.conv'"))
-        memory_mb = renderer_mb(browser)
+        # What is held: when the browser frees the rest is its own affair, and depends on the machine's memory.
+        page.context.new_cdp_session(page).send("HeapProfiler.collectGarbage")
+        memory_mb.append(renderer_mb(browser))
         assert troubles == []
     assert min(opened) < 1.0
     assert min(shown) < 0.3
-    assert memory_mb < 300
+    assert max(memory_mb) < 300, memory_mb
 
 
 def test_every_file_of_a_large_run_is_small(large: Path) -> None:
