@@ -35,6 +35,8 @@ ORDER = (
     "stages",
     "circuits",
     "verification",
+    "equivariant",
+    "training",
     "report",
     "testing",
     "survey",
