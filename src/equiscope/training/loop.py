@@ -349,7 +349,9 @@ class _Training:
             state.step += 1
             ends_epoch = state.step % n_per_epoch == 0
             is_row = ends_epoch or (state.step % n_per_epoch) % row_every == 0
-            is_saved = ends_epoch or state.step % self.checkpoint_every == 0 or stop.is_requested
+            # Read once: a request that comes later waits for the next step, which is then saved.
+            is_stopping = stop.is_requested
+            is_saved = ends_epoch or state.step % self.checkpoint_every == 0 or is_stopping
             if is_row or is_saved or len(pending) >= n_unchecked:
                 self._settle(pending)
             if is_row:
@@ -366,7 +368,7 @@ class _Training:
                 clock = now
                 self._save()
             on_step(1)
-            if stop.is_requested:
+            if is_stopping:
                 raise KeyboardInterrupt
 
     def _prepare(self, batch: Batch) -> tuple[Tensor, Tensor]:
