@@ -6,8 +6,8 @@ One call of `equiscope.training.train` with its ``MINI_RECIPE``; the whitened st
 `equiscope.training.recipe`. The training lies beside the weights, in a folder called like them, and goes on when it was
 interrupted. What is saved is rounded to float16, as it is shipped.
 
-Deterministic for a seed on one machine with one thread count. The embedded file was made by an earlier script of the same
-hyperparameters, whose random numbers were others.
+Deterministic for a seed on one machine with one thread count. The embedded file was made by an earlier form of this
+script, of the same hyperparameters; its random numbers and the scale of its first weights were others.
 """
 
 from __future__ import annotations
@@ -39,11 +39,20 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     recipe = replace(MINI_RECIPE, epochs=options.epochs)
     run = train(
-        "plain", options.data, options.out.with_suffix(""), recipe=recipe, seed=options.seed, precision="bfloat16"
+        "plain",
+        options.data,
+        options.out.with_suffix(""),
+        recipe=recipe,
+        seed=options.seed,
+        precision="bfloat16",
     )
     for row in run.manifest["curves"]:
         if row["val_top1"] is not None:
-            print(json.dumps({key: round(row[key], 4) for key in ("epoch", "train_loss", "val_top1", "seconds")}))
+            print(
+                json.dumps(
+                    {key: round(row[key], 4) for key in ("epoch", "train_loss", "val_top1", "seconds")}
+                )
+            )
     save_file({name: tensor.half() for name, tensor in load_file(run.model_file).items()}, options.out)
 
     shipped, val = build(options.out), open_labelled(options.data, 64).val

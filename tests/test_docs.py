@@ -23,6 +23,7 @@ import typer
 import zarr
 
 import equiscope
+from equiscope.budget import LayerBudget, PairBudget
 from equiscope.circuits import Circuit, Circuits, Confirmation
 from equiscope.circuits.causal import CausalCheck
 from equiscope.circuits.factors import Factor, Factors
@@ -278,6 +279,8 @@ def test_contract_of_a_run_is_complete(run: equiscope.Run) -> None:
         Transposed,
         CausalCheck,
         Confirmation,
+        LayerBudget,
+        PairBudget,
     )
     written |= {part.name for kind in kinds for part in dataclasses.fields(kind)} | {"circuit_class"}
     written -= {f"{name}_{end}" for name in ("zeroed", "template", "wrong_pose") for end in ("low", "high")}
@@ -291,8 +294,8 @@ def test_contract_of_a_run_is_complete(run: equiscope.Run) -> None:
 def test_files_of_a_run_are_those_of_the_contract(run: equiscope.Run) -> None:
     page = read("docs/run.md")
     there = {path.name for path in run.folder.iterdir()}
-    circuits = {"circuits.json", "circuits.html", "circuits"}
-    assert there | circuits == set(re.findall(r"^[├└]── ([\w.]+)", page, re.MULTILINE))
+    later = {"circuits.json", "circuits.html", "circuits", "budget.json"}
+    assert there | later == set(re.findall(r"^[├└]── ([\w.]+)", page, re.MULTILINE))
     assert f"schema version {run.manifest['schema_version']}" in page
 
 

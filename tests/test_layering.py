@@ -37,6 +37,7 @@ ORDER = (
     "verification",
     "equivariant",
     "training",
+    "budget",
     "report",
     "testing",
     "survey",

@@ -34,6 +34,7 @@ from equiscope.store import Run
 from equiscope.verification import FamilyVerification
 
 if TYPE_CHECKING:
+    from equiscope.budget import Budget
     from equiscope.circuits import Circuits
     from equiscope.training import TrainingRun
 
@@ -363,6 +364,65 @@ def _circuits_table(found: Circuits) -> Table:
             str(sum(not c.is_between_families for c in own if not c.pair_class)),
             str(sum(bool(c.pair_class) for c in own)),
             f"{pair.seconds:.1f}",
+        )
+    return table
+
+
+@app.command()
+def budget(
+    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    resamples: Annotated[int, typer.Option(help="Bootstrap resamples of each layer's units.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
+) -> None:
+    """Predict how many kernels would stay free if the families of a run were tied.
+
+    Writes budget.json into the run.
+    """
+    from equiscope.budget import estimate_budget
+    from equiscope.store import load_run
+
+    found = estimate_budget(load_run(run), n_resamples=resamples, seed=seed)
+    console = _wide_console()
+    console.print(_budget_table(found))
+    typer.echo(f"budget: {run / 'budget.json'}")
+
+
+def _budget_table(found: Budget) -> Table:
+    """Tabulate the article's formula for each layer, and the kernels between it and the next one."""
+    table = Table(box=None, pad_edge=False, header_style="")
+    headings = (
+        "layer",
+        "transformation",
+        "units",
+        "r",
+        "95 %",
+        "families",
+        "K",
+        "1 - (K-1)/K r²",
+        "95 %",
+        "to",
+        "free",
+        "95 %",
+    )
+    for heading in headings:
+        is_text = heading in ("layer", "transformation", "to")
+        table.add_column(heading, justify="left" if is_text else "right", no_wrap=True)
+    following = {(pair.source, pair.transformation): pair for pair in found.pairs}
+    for entry in found.layers:
+        pair = following.get((entry.layer, entry.transformation))
+        table.add_row(
+            entry.layer,
+            entry.transformation,
+            str(entry.n_units),
+            f"{entry.equivariant_share:.0%}",
+            f"{entry.equivariant_low:.0%}-{entry.equivariant_high:.0%}",
+            str(entry.n_families),
+            f"{entry.copies:.1f}" if entry.n_families else "–",
+            f"{entry.ratio:.1%}",
+            f"{entry.ratio_low:.1%}-{entry.ratio_high:.1%}",
+            pair.target if pair else "–",
+            f"{pair.ratio:.1%}" if pair else "–",
+            f"{pair.ratio_low:.1%}-{pair.ratio_high:.1%}" if pair else "–",
         )
     return table
 

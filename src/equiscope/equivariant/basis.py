@@ -96,21 +96,23 @@ class KernelBasis:
         invariant units). So the coefficients along the sum of the kernel are scaled to give that sum the variance
         it has with independent pixels, ``n_pixels / n_copies``, and the others to bring the energy to ``n_pixels``.
         """
-        rows = self.fixed if is_fixed else self.turned[:, 0]
-        n_pixels = rows.shape[1]
-        sums = rows.sum(1)
-        along = sums / sums.norm()
-        gram = rows @ rows.T
-        scale_along = math.sqrt(n_pixels / n_copies) / sums.norm().item()
-        energy_along = (along @ gram @ along).item()
-        energy_across = gram.trace().item() - energy_along
-        left = n_pixels - scale_along**2 * energy_along
-        scale_across = math.sqrt(left / energy_across) if energy_across > 1e-9 else 0.0
-        shaping = scale_across * torch.eye(len(rows)) + (scale_along - scale_across) * torch.outer(
-            along, along
-        )
-        drawn: Tensor = torch.randn(*shape, len(rows)) @ shaping.to(torch.get_default_dtype())
-        return drawn
+        # Also where another device is the default one: the same numbers everywhere.
+        with torch.device("cpu"):
+            rows = self.fixed if is_fixed else self.turned[:, 0]
+            n_pixels = rows.shape[1]
+            sums = rows.sum(1)
+            along = sums / sums.norm()
+            gram = rows @ rows.T
+            scale_along = math.sqrt(n_pixels / n_copies) / sums.norm().item()
+            energy_along = (along @ gram @ along).item()
+            energy_across = gram.trace().item() - energy_along
+            left = n_pixels - scale_along**2 * energy_along
+            scale_across = math.sqrt(left / energy_across) if energy_across > 1e-9 else 0.0
+            shaping = scale_across * torch.eye(len(rows)) + (scale_along - scale_across) * torch.outer(
+                along, along
+            )
+            drawn: Tensor = torch.randn(*shape, len(rows)) @ shaping.to(torch.get_default_dtype())
+            return drawn
 
 
 @lru_cache
@@ -134,7 +136,13 @@ def kernel_basis(group: str, size_px: int) -> KernelBasis:
         raise EquiscopeError(
             f"kernel_size is {size_px}, expected an odd number: an even kernel has no central pixel to turn about"
         )
-    action = action_of(group)
+    # What is shared by all layers stays on the CPU, also where another device is the default one.
+    with torch.device("cpu"):
+        return _make_basis(action_of(group), size_px)
+
+
+def _make_basis(action: Action, size_px: int) -> KernelBasis:
+    """Make the basis of an odd size."""
     if size_px == 1 or all(action.is_exact(g) for g in range(action.order)):
         turned = torch.eye(size_px**2, dtype=torch.float64)[:, None]
     else:
@@ -143,9 +151,9 @@ def kernel_basis(group: str, size_px: int) -> KernelBasis:
         if action.n_angles > _ELEMENTS_A_PERIOD * highest:
             smallest = next(k for k in range(size_px, 64, 2) if max(_harmonics(k)) * 4 >= action.n_angles)
             raise EquiscopeError(
-                f"a kernel of {size_px} px is too small for {group}: it carries angular frequencies up to {highest}, "
-                f"so turns by {360 / action.n_angles:g}° hardly differ: {action.n_angles} turned copies span "
-                f"{2 * highest + 1} dimensions. Use {smallest} px or more, 1 px, or a group of at most "
+                f"a kernel of {size_px} px is too small for {action.name}: it carries angular frequencies up to "
+                f"{highest}, so turns by {360 / action.n_angles:g}° hardly differ: {action.n_angles} turned copies "
+                f"span {2 * highest + 1} dimensions. Use {smallest} px or more, 1 px, or a group of at most "
                 f"{_ELEMENTS_A_PERIOD * highest} rotations"
             )
         steps_deg = sorted({action.angle_deg(g) % 90 for g in range(action.order)})

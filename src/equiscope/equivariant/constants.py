@@ -19,16 +19,17 @@ class DerivedConstants(nn.Module):
     """
 
     def derive(self) -> dict[str, Tensor]:
-        """Derive the constants by their names, floating ones in float64, on the CPU."""
+        """Derive the constants by their names, floating ones in float64; called with the CPU as default device."""
         raise NotImplementedError
 
     def set_constants(self) -> None:
         """Register the constants in the type of the parameters, or what they were moved to, and where they are."""
         parameter = next(self.parameters(), None)
-        for name, value in self.derive().items():
+        with torch.device("cpu"):
+            derived = self.derive()
+        for name, value in derived.items():
             like = self._buffers.get(name) if parameter is None else parameter
-            if like is not None:
-                value = value.to(like.device)
+            value = value.to(torch.get_default_device() if like is None else like.device)
             if value.is_floating_point():
                 value = value.to(torch.get_default_dtype() if like is None else like.dtype)
             self.register_buffer(name, value, persistent=False)

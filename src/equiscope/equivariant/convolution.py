@@ -96,7 +96,7 @@ class _TiedConvolution(DerivedConstants):
     def expand(self) -> tuple[Tensor, Tensor | None]:
         """Write kernel and bias of the plain convolution out, differentiable in the free parameters."""
         kind = next(self.parameters()).device.type
-        if torch.is_autocast_enabled(kind):
+        if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
             # The product is small, and half precision would be spent on the symmetry.
             with torch.autocast(kind, enabled=False):
                 return self.expand()

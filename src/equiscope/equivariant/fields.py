@@ -93,7 +93,7 @@ class Action:
         """Element ``g⁻¹·h`` for each (g, h), shape (element, element): what a tied kernel may depend on."""
         elements = range(self.order)
         compose, inverse = self.group.compose, self.group.inverse
-        return torch.tensor([[compose(inverse(g), h) for h in elements] for g in elements])
+        return torch.tensor([[compose(inverse(g), h) for h in elements] for g in elements], device="cpu")
 
     def turn(self, pictures: Tensor, element: int) -> Tensor:
         """Turn and mirror pictures; hue is not theirs.
