@@ -39,6 +39,7 @@ ORDER = (
     "counterparts",
     "compare",
     "equivariant",
+    "training",
     "budget",
     "report",
     "testing",

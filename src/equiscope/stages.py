@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from equiscope.bank import Bank, build_bank, join_banks, measure_chroma
 from equiscope.circles import find_families, find_invariance, joint_tuning
 from equiscope.dihedral import find_dihedral_families, joint_dihedral_tuning
-from equiscope.errors import unknown_name
+from equiscope.errors import EquiscopeError, unknown_name
 from equiscope.examples import Examples
 from equiscope.explain import Comparison, simplest
 from equiscope.families import Family, LayerFamilies, NullSummary, Symmetry
@@ -29,7 +29,15 @@ from equiscope.store import layer_path
 from equiscope.synchronisation import INVARIANCE_CUT
 from equiscope.torus import find_toral_families, joint_toral_tuning
 
-__all__ = ["TRANSFORMATIONS", "Stage", "StageResult", "Tuning", "choose_precision", "with_needed"]
+__all__ = [
+    "TRANSFORMATIONS",
+    "Stage",
+    "StageResult",
+    "Tuning",
+    "choose_device",
+    "choose_precision",
+    "with_needed",
+]
 
 # In the order in which they are surveyed: later ones use the results of earlier ones.
 TRANSFORMATIONS = ("rotation", "hue", "reflection", "contrast", "dihedral", "hue-rotation", "scale")
@@ -54,6 +62,31 @@ def with_needed(transformations: list[str]) -> list[str]:
     for name in transformations:
         wanted |= set(_NEEDS.get(name, ()))
     return [name for name in TRANSFORMATIONS if name in wanted]
+
+
+def choose_device(device: str) -> torch.device:
+    """Choose where a network runs.
+
+    Parameters
+    ----------
+    device
+        What torch calls a device, or ``auto``: a GPU if there is one.
+
+    Raises
+    ------
+    EquiscopeError
+        If torch has no such device here.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(1, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        raise EquiscopeError(
+            f"device {device!r} cannot be used here ({str(error).splitlines()[0]}): expected auto, cpu or cuda"
+        ) from error
+    return chosen
 
 
 def choose_precision(precision: str, device: torch.device) -> torch.dtype:

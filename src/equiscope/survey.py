@@ -45,6 +45,7 @@ from equiscope.stages import (
     Stage,
     StageResult,
     Tuning,
+    choose_device,
     choose_precision,
     with_needed,
 )
@@ -160,7 +161,7 @@ def survey(
     folder = Path(out)
     chosen = model.resolve_layers(layers)
     wanted = _resolve_transformations(transformations)
-    target = _resolve_device(device)
+    target = choose_device(device)
     computes_in = choose_precision(precision, target)
     identity = {
         "model": {"name": model.name, "weights_sha256": model.weights_sha256()},
@@ -204,19 +205,6 @@ def _check_options(angles: int, examples_per_unit: int, false_discovery_rate: fl
         raise EquiscopeError(
             f"n_null is {n_null}, expected at least 1: without a null nothing can be accepted"
         )
-
-
-def _resolve_device(device: str) -> torch.device:
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-        torch.empty(1, device=chosen)
-    except (RuntimeError, AssertionError) as error:
-        raise EquiscopeError(
-            f"device {device!r} cannot be used here ({str(error).splitlines()[0]}): expected auto, cpu or cuda"
-        ) from error
-    return chosen
 
 
 def _resolve_transformations(transformations: Sequence[str] | None) -> list[str]:

@@ -6,7 +6,7 @@ import importlib
 from pathlib import Path
 
 from equiscope.errors import EquiscopeError, unknown_name
-from equiscope.models import adapters
+from equiscope.models import adapters, trained
 from equiscope.models.model import Model
 from equiscope.models.weights import require_file
 
@@ -16,7 +16,7 @@ BUILT_IN = ("googlenet", "inception5h", "mini", "squeezenet")
 
 _OTHER_FORMS = (
     "or give package.module:factory, path/file.py:factory, timm:NAME, torchvision:NAME, "
-    "or a file ending in .onnx"
+    "or a file ending in .onnx or .safetensors"
 )
 
 
@@ -27,7 +27,8 @@ def load_model(spec: str, weights: str | Path | None = None) -> Model:
     ----------
     spec
         A built-in name (`BUILT_IN`), ``package.module:factory``, ``path/file.py:factory``, ``timm:NAME``,
-        ``torchvision:NAME``, or the path of an ``.onnx`` file.
+        ``torchvision:NAME``, or the path of an ``.onnx`` file or of a ``model.safetensors`` that ``equiscope train``
+        wrote.
     weights
         File of weights for a built-in network, instead of the cache or a download.
 
@@ -51,8 +52,8 @@ def load_model(spec: str, weights: str | Path | None = None) -> Model:
         if not isinstance(built, Model):
             raise TypeError(f"equiscope.models.{spec}.build returned a {type(built).__name__}")
         return built
-    is_onnx = spec.endswith(".onnx")
-    if not is_onnx and ":" not in spec:
+    is_onnx, is_trained = spec.endswith(".onnx"), spec.endswith(".safetensors")
+    if not is_onnx and not is_trained and ":" not in spec:
         raise EquiscopeError(f"{unknown_name('model', spec, BUILT_IN)} {_OTHER_FORMS}")
     if weights is not None:
         raise EquiscopeError(
@@ -61,6 +62,8 @@ def load_model(spec: str, weights: str | Path | None = None) -> Model:
         )
     if is_onnx:
         return adapters.from_onnx(Path(spec))
+    if is_trained:
+        return trained.build(Path(spec))
     library, _, name = spec.partition(":")
     if library == "timm":
         return adapters.from_timm(name)

@@ -1,0 +1,208 @@
+"""Networks that ``equiscope train`` has written: one ``.safetensors`` file with the weights and what they belong to."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import save as to_safetensors
+from torch import Tensor, nn
+
+from equiscope.errors import EquiscopeError
+from equiscope.models.model import Model
+
+__all__ = ["Blueprint", "InceptionBranches", "PlainNetwork", "build", "serialise", "standardise"]
+
+_KEY = "equiscope"
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """What a plain network is built from, beside its weights.
+
+    Attributes
+    ----------
+    name
+        Short name.
+    layers
+        Of a convolution ``name``, ``n_channels``, ``kernel_px``, ``stride``; of a block ``name``, ``direct``,
+        ``reduced`` (bottleneck, outputs, side of the kernel in px, each) and ``pooled``; of a pooling ``pool_taps``: 0
+        for the largest of 3 x 3 values at every second pixel, 4 or 5 for the taps along either axis of a blur behind
+        the maxima.
+    classes
+        Names, in the order of the logits.
+    mean, sd
+        Of the training images' channels, RGB in [0, 1].
+    input_size_px
+        Side of the training images, px.
+    """
+
+    name: str
+    layers: tuple[Mapping[str, Any], ...]
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    sd: tuple[float, ...]
+    input_size_px: int
+
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        """Names of the layers that have units."""
+        return tuple(layer["name"] for layer in self.layers if "name" in layer)
+
+
+class InceptionBranches(nn.ModuleDict):
+    """A block whose branches are joined in the order of their names, before their ReLU.
+
+    The names are those of `equiscope.models.googlenet.MixedBlock`, with the kernels' sides: ``1x1``,
+    ``3x3_bottleneck``, ``3x3``, … ``pool_reduce``.
+    """
+
+    def __init__(self, n_in: int, direct: int, reduced: Sequence[Sequence[int]], pooled: int) -> None:
+        super().__init__({"1x1": nn.Conv2d(n_in, direct, 1)})
+        self.sides_px = tuple(side for _, _, side in reduced)
+        for n_bottleneck, n_out, side in reduced:
+            self[f"{side}x{side}_bottleneck"] = nn.Conv2d(n_in, n_bottleneck, 1)
+            self[f"{side}x{side}"] = nn.Conv2d(n_bottleneck, n_out, side, padding=side // 2)
+        self["pool"] = nn.MaxPool2d(3, stride=1, padding=1)
+        self["pool_reduce"] = nn.Conv2d(n_in, pooled, 1)
+        self.n_out = direct + sum(n for _, n, _ in reduced) + pooled
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Run the block on ``x``, shape (image, channel, y, x), non-negative."""
+        reduced = [
+            self[f"{side}x{side}"](F.relu(self[f"{side}x{side}_bottleneck"](x))) for side in self.sides_px
+        ]
+        return torch.cat([self["1x1"](x), *reduced, self["pool_reduce"](self["pool"](x))], dim=1)
+
+
+class PlainNetwork(nn.Module):
+    """A network of ordinary convolutions; its layers give their values before the ReLU.
+
+    Parameters
+    ----------
+    blueprint
+        What it is built from.
+    """
+
+    def __init__(self, blueprint: Blueprint) -> None:
+        super().__init__()
+        n_channels = 3
+        self.steps: list[str] = []
+        for index, layer in enumerate(blueprint.layers):
+            if "pool_taps" in layer:
+                name, module = f"pool{index}", _pool(n_channels, layer["pool_taps"])
+            elif "kernel_px" in layer:
+                name, side = layer["name"], layer["kernel_px"]
+                module = nn.Conv2d(n_channels, layer["n_channels"], side, layer["stride"], side // 2)
+                n_channels = layer["n_channels"]
+            else:
+                name = layer["name"]
+                module = InceptionBranches(n_channels, layer["direct"], layer["reduced"], layer["pooled"])
+                n_channels = module.n_out
+            self.add_module(name, module)
+            self.steps.append(name)
+        self._rectified = frozenset(blueprint.layer_names)
+        self.classifier = nn.Linear(n_channels, len(blueprint.classes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (image, 3, y, x), standardised, to logits, shape (image, class)."""
+        for name in self.steps:
+            x = getattr(self, name)(x)
+            if name in self._rectified:
+                x = F.relu(x)
+        logits: Tensor = self.classifier(x.mean(dim=(2, 3)))
+        return logits
+
+
+def _pool(n_channels: int, n_taps: int) -> nn.Module:
+    """Make the pooling of one layer; its taps do not depend on the image, so that a layer is one convolution."""
+    if not n_taps:
+        return nn.MaxPool2d(3, stride=2, padding=1)
+    taps = torch.tensor([float(math.comb(n_taps - 1, k)) for k in range(n_taps)])
+    blur = nn.Conv2d(
+        n_channels,
+        n_channels,
+        n_taps,
+        stride=2,
+        padding=(n_taps - 1) // 2,
+        groups=n_channels,
+        bias=False,
+        padding_mode="replicate",
+    )
+    kernel = torch.outer(taps, taps) / taps.sum() ** 2
+    blur.weight = nn.Parameter(kernel.expand(n_channels, 1, -1, -1).clone(), requires_grad=False)
+    return nn.Sequential(nn.MaxPool2d(3, stride=1, padding=1), blur)
+
+
+def standardise(mean: Sequence[float], sd: Sequence[float]) -> Callable[[Tensor], Tensor]:
+    """Make the function that subtracts a mean and divides by a standard deviation, channel by channel."""
+
+    def prepare(images: Tensor) -> Tensor:
+        centre, spread = (
+            torch.tensor(value, device=images.device, dtype=images.dtype).view(1, 3, 1, 1)
+            for value in (mean, sd)
+        )
+        return (images - centre) / spread
+
+    return prepare
+
+
+def serialise(network: PlainNetwork, blueprint: Blueprint) -> bytes:
+    """Write a network as the bytes of a ``.safetensors`` file that holds its blueprint as well."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    header = {"version": _VERSION, **asdict(blueprint)}
+    return bytes(to_safetensors(tensors, metadata={_KEY: json.dumps(header)}))
+
+
+def build(path: Path) -> Model:
+    """Load a network that ``equiscope train`` wrote.
+
+    Parameters
+    ----------
+    path
+        ``model.safetensors`` of a training's folder.
+
+    Raises
+    ------
+    EquiscopeError
+        If the file does not exist, is no such network, or is of a newer version.
+    """
+    if not path.is_file():
+        raise EquiscopeError(f"there is no file {path}: give the model.safetensors of a finished training")
+    try:
+        with safe_open(path, framework="pt") as stored:
+            metadata = stored.metadata() or {}
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - no mapping
+        header = json.loads(metadata[_KEY])
+        version = header.pop("version")
+    except Exception as error:
+        raise EquiscopeError(
+            f"{path} is not a network that equiscope trained ({type(error).__name__}: {error}): give the "
+            "model.safetensors of a training's folder; for the weights of mini, --weights"
+        ) from error
+    if version != _VERSION:
+        raise EquiscopeError(
+            f"{path} is of version {version}, this equiscope reads {_VERSION}: update equiscope"
+        )
+    try:
+        parts: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in header.items()}
+        blueprint = Blueprint(**parts)
+        network = PlainNetwork(blueprint)
+        network.load_state_dict(tensors)
+    except Exception as error:
+        raise EquiscopeError(f"the weights in {path} do not fit their own description: {error}") from error
+    return Model(
+        network.eval(),
+        blueprint.name,
+        standardise(blueprint.mean, blueprint.sd),
+        default_layers=blueprint.layer_names,
+        input_size_px=blueprint.input_size_px,
+    )
