@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from equiscope.bank import Bank
 from equiscope.examples import Examples, empty_examples
 from equiscope.groups import Scales
+from equiscope.models.geometry import LayerGeometry
 from equiscope.responses import Responses, scramble_responses
 from equiscope.scales import _refined, find_scale_families, joint_scale_tuning
 
@@ -23,6 +26,12 @@ def examples_of(layer: str) -> Examples:
 
 
 LAYERS = [examples_of("early"), examples_of("late")]
+
+
+GEOMETRIES = {
+    name: LayerGeometry(name, 3, (stride, stride), (11, 11), (0.0, 0.0))
+    for name, stride in (("early", 4), ("late", 8))
+}
 
 
 def tuned(seed: int = 0, width: float = 0.4) -> np.ndarray:
@@ -119,10 +128,30 @@ def test_joint_tuning_peaks_at_each_members_own_size() -> None:
         for channel in range(3):
             image[1, channel] = N // 2 + np.argsort(-values[N // 2 :, zero, start + channel])[:2]
         layers.append(Examples(**{**vars(own), "image": image}))
-    octaves, tuning = joint_scale_tuning(responses, layers, family)
+    octaves, tuning = joint_scale_tuning(responses, layers, GEOMETRIES, family)
     assert tuning.shape == (4, len(octaves))
     for member, curve in zip(family.members, tuning, strict=True):
         assert octaves[np.nanargmax(curve)] == pytest.approx(member.octaves, abs=0.45)
+
+
+def test_positions_of_different_layers_are_told_apart() -> None:
+    responses = as_responses(tuned(width=0.3))
+    family = find_scale_families(responses, LAYERS).result.families[0]
+    # The held-out stimuli lie at position (1, 1) of the early layer, 4 px from the corner.
+    there = np.full((N, 2), 4.0)
+    bank = dataclasses.replace(responses.bank, position=np.ones((N, 2), np.int64), centre_px=there)
+    responses = dataclasses.replace(responses, bank=bank)
+    layers = []
+    for own in LAYERS:
+        image, position = own.image.copy(), own.position.copy()
+        image[1], position[1] = N // 2, 1
+        layers.append(Examples(**{**vars(own), "image": image, "position": position}))
+    octaves, tuning = joint_scale_tuning(responses, layers, GEOMETRIES, family)
+    # The late layer's (1, 1) is at 8 px: another stimulus, which was not shown. Sizes are those of the early members.
+    shown = octaves[np.isfinite(tuning).any(0)]
+    sizes = [m.octaves for m in family.members if m.layer == "early"]
+    assert shown.max() == pytest.approx(max(sizes) + SCALES.octaves[-1], abs=0.13)
+    assert shown.max() < max(m.octaves for m in family.members) + SCALES.octaves[-1] - 0.5
 
 
 def test_silent_units_and_gaps_stop_nothing() -> None:

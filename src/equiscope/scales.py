@@ -7,7 +7,7 @@ so nothing wraps: two units are compared over the scales that both can be seen a
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import nan
 
@@ -15,9 +15,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from equiscope.bank import centres_px
 from equiscope.examples import NO_IMAGE, Examples
 from equiscope.families import Family, LayerFamilies, Member, Symmetry, classify_units, summarise_null
 from equiscope.groups import Scales
+from equiscope.models.geometry import LayerGeometry
 from equiscope.responses import Responses
 from equiscope.significance import (
     bootstrap_weights,
@@ -413,10 +415,29 @@ def _as_family(
     )
 
 
+def _places(image: Ints, centre_px: Floats) -> list[tuple[float, ...]]:
+    """Give each stimulus as what tells it from others: its image and where in it it is centred."""
+    return list(zip(image.tolist(), *np.round(centre_px, 3).T.tolist(), strict=True))
+
+
 def joint_scale_tuning(
-    responses: Responses[Scales], examples: Sequence[Examples], family: Family
+    responses: Responses[Scales],
+    examples: Sequence[Examples],
+    geometries: Mapping[str, LayerGeometry],
+    family: Family,
 ) -> tuple[Floats, Floats]:
     """How every member responds to the members' own held-out stimuli, by the size at which the feature is shown.
+
+    Parameters
+    ----------
+    responses
+        Of all layers side by side.
+    examples
+        Of each layer, in the order of the columns of ``responses``.
+    geometries
+        Of each layer: positions of different layers are told apart by where in the image they are.
+    family
+        Over scale.
 
     Returns
     -------
@@ -431,7 +452,7 @@ def joint_scale_tuning(
     of_layer = {e.layer: e for e in examples}
     columns = np.array([start_of[m.layer] + m.channel for m in family.members])
     first, last = responses.of_half(1)
-    keys = list(zip(bank.image[first:last].tolist(), *bank.position[first:last].T.tolist(), strict=True))
+    keys = _places(bank.image[first:last], centres_px(bank, None)[first:last])
     step = group.step_octaves
     poses = [member.octaves for member in family.members]
     n_below = round(-(min(poses) + group.octaves[0]) / step) + 1
@@ -441,10 +462,10 @@ def joint_scale_tuning(
     count = np.zeros(len(octaves))
     for member in family.members:
         own = of_layer[member.layer]
-        image, position = own.image[1, member.channel], own.position[1, member.channel]
-        wanted = {
-            (int(i), int(y), int(x)) for i, (y, x) in zip(image, position, strict=True) if i != NO_IMAGE
-        }
+        is_there = own.image[1, member.channel] != NO_IMAGE
+        image, position = own.image[1, member.channel][is_there], own.position[1, member.channel][is_there]
+        geometry = geometries[member.layer]
+        wanted = set(_places(image, geometry.centre_px + np.asarray(geometry.stride_px) * position))
         for row in (first + offset for offset, key in enumerate(keys) if key in wanted):
             # Element k shows this member's feature, of size ``octaves``, magnified further.
             place = np.round((member.octaves + np.array(group.octaves)) / step).astype(int) + n_below

@@ -401,7 +401,7 @@ class Stage:
             )
         tunings = {}
         for family in found.result.families:
-            octaves, values = joint_scale_tuning(responses, examples, family)
+            octaves, values = joint_scale_tuning(responses, examples, self.geometries, family)
             tunings[family.id] = Tuning({"octaves": octaves.tolist()}, values)
         left_out = [layer for layer in self.geometries if layer not in layers]
         symmetries = tuple(
