@@ -31,6 +31,7 @@ from equiscope.circuits.recover import LayerPairSummary, Skipped
 from equiscope.circuits.transposed import Transposed
 from equiscope.cli import app
 from equiscope.examples import Examples
+from equiscope.featurevis import visualise_run
 from equiscope.rotation_scale import FamilyLink
 from equiscope.scales import ScaleEdge
 from equiscope.verification import verify_run
@@ -246,6 +247,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> equiscope.Run:
     network = example.build_network(rng)
     run = equiscope.survey(network, folder, out=folder / "run")
     verify_run(run, equiscope.Model(network))
+    visualise_run(run, equiscope.Model(network), steps=1)
     return run
 
 
@@ -264,8 +266,9 @@ def test_contract_of_a_run_is_complete(run: equiscope.Run) -> None:
     documents += (run.folder / "results").rglob("*.json")
     documents.append(run.folder / "verification.json")
     written = set().union(*(keys(json.loads(path.read_text(encoding="utf-8"))) for path in documents))
-    with np.load(run.folder / "examples.npz") as arrays:
-        written |= {name.rpartition(":")[2] for name in arrays.files}
+    for path in (run.folder / "examples.npz", *(run.folder / "featurevis").iterdir()):
+        with np.load(path) as arrays:
+            written |= {name.rpartition(":")[2] for name in arrays.files}
     # Lists that are empty in this run.
     written |= {part.name for kind in (ScaleEdge, FamilyLink) for part in dataclasses.fields(kind)}
     # The run has one layer, and so no circuits; tests/test_recover.py sees what is written of them.

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 import equiscope
 from equiscope.cli import main
 from equiscope.errors import EquiscopeError
+from equiscope.examples import empty_examples
 from equiscope.families import Family, Member
 from equiscope.featurevis import (
     FamilyVisualisation,
@@ -73,6 +74,17 @@ def test_amplitudes_fall_with_frequency() -> None:
         assert float(low / high) == pytest.approx(2**1.5, rel=1e-5)
     torch.testing.assert_close(amplitudes[4, 0], amplitudes[0, 6])
     torch.testing.assert_close(amplitudes[4, 0], amplitudes[-4, 0])
+
+
+@pytest.mark.parametrize(("height", "width"), [(9, 14), (8, 7)])
+def test_amplitudes_make_planes_of_variance_one(height: int, width: int) -> None:
+    amplitudes = FourierImages(height, width, 7).amplitudes
+    # The other half of the plane mirrors what is kept: column -k is column k with its rows reversed.
+    rows = (-torch.arange(height)) % height
+    full = torch.stack(
+        [amplitudes[:, k] if k <= width // 2 else amplitudes[rows, width - k] for k in range(width)]
+    )
+    assert full.square().mean().item() == pytest.approx(1, rel=1e-5)
 
 
 @pytest.mark.parametrize("width", [63, 64])
@@ -213,9 +225,8 @@ def test_a_coloured_unit_gets_its_colour() -> None:
 def two_layers() -> nn.Sequential:
     """A second layer whose inputs are all off for faint images."""
     torch.manual_seed(3)
-    first, second = nn.Conv2d(3, 6, 5, stride=2), nn.Conv2d(6, 7, 3)
-    first.weight.data -= first.weight.data.mean((1, 2, 3), keepdim=True)
-    first.bias.data.fill_(-0.35)
+    first = convolution(torch.stack([gabor(7, 5.0, 0.5 * k) for k in range(6)]), bias=-0.8, stride=2)
+    second = nn.Conv2d(6, 7, 3)
     second.weight.data.abs_()
     return nn.Sequential(OrderedDict(first=first, relu=nn.ReLU(inplace=True), second=second))
 
@@ -245,6 +256,24 @@ def test_redirected_rectifiers_give_the_same_values(rectify: Callable[[Tensor], 
     assert rising.tolist() == [-1.0, 0.0, -1.0, 1.0]
 
 
+def test_redirected_rectifiers_work_in_place_where_they_did() -> None:
+    x = torch.tensor([-2.0, 3.0], requires_grad=True)
+    with redirected_rectifiers():
+        y = x * 1
+        torch.relu_(y)
+        z = x * 1
+        nn.functional.relu(z, inplace=True)
+    assert y.tolist() == z.tolist() == [0.0, 3.0]
+    assert torch.autograd.grad(-(y + z).sum(), x)[0].tolist() == [-2.0, -2.0]
+
+
+def test_the_strongest_natural_response_is_over_both_halves() -> None:
+    examples = empty_examples("layer", 3, 2)
+    examples.value[:, 0] = [[1.0, 0.5], [4.0, np.nan]]
+    examples.value[:, 1] = [[-2.0, -3.0], [np.nan, np.nan]]
+    np.testing.assert_array_equal(natural_responses(examples), [4.0, -2.0, np.nan])
+
+
 def test_a_batch_gives_what_single_units_give() -> None:
     model = load_model("mini")
     together = visualise_units(model, "conv2d1", range(10), steps=24)
@@ -263,6 +292,12 @@ def test_passes_of_several_batches_are_joined_in_order(monkeypatch: pytest.Monke
     parts = visualise_units(model, "conv2d0", [5, 2, 9, 4, 1], steps=3)
     assert parts.channels.tolist() == [5, 2, 9, 4, 1]
     np.testing.assert_allclose(parts.after, whole.after, rtol=1e-2)
+
+
+def test_units_start_from_noise_of_their_own() -> None:
+    kernels = gabor().repeat(2, 1, 1, 1)
+    found = visualise_units(equiscope.Model(nn.Sequential(convolution(kernels))), "0", steps=1)
+    assert found.before[0] != pytest.approx(found.before[1], rel=0.01)
 
 
 def test_the_seed_decides() -> None:
@@ -614,7 +649,8 @@ def test_families_that_do_not_fit_are_refused(curves: tuple[equiscope.Model, Fam
 def test_what_is_saved_is_what_is_loaded(shown: FamilyVisualisation, tmp_path: Path) -> None:
     assert load_visualisations(tmp_path).layers == {}
     model = load_model("mini")
-    units = visualise_units(model, "conv2d0", [7, 3], steps=2, natural=np.full(48, np.nan))
+    units = visualise_units(model, "conv2d0", [7, 3], steps=2, natural=np.arange(48.0))
+    assert units.natural.tolist() == [7.0, 3.0]
     # A layer may be called as the file of families is.
     awkward = [units, dataclasses.replace(units, layer="families"), dataclasses.replace(units, layer="a/b.c")]
     save_visualisations(tmp_path, awkward, [shown])

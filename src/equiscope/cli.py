@@ -409,6 +409,15 @@ def featurevis(
     Writes them into the run, as featurevis/LAYER.npz and featurevis/families.npz, and shows them in its report. An
     interrupted job goes on when the same command is given again.
     """
+    _visualise(
+        run, model, weights, _names(layers), with_families=families, steps=steps, n_null=null_draws, seed=seed
+    )
+
+
+def _visualise(
+    run: Path, model: str | None, weights: Path | None, layers: list[str] | None = None, **options: Any
+) -> None:
+    """Optimise images, tabulate them, and show them in the report."""
     from equiscope.featurevis import visualise_run
     from equiscope.models import load_model
     from equiscope.report.files import build_site
@@ -419,12 +428,9 @@ def featurevis(
     found = visualise_run(
         opened,
         borrowed,
-        _names(layers),
-        with_families=families,
-        steps=steps,
-        n_null=null_draws,
-        seed=seed,
+        layers,
         progress=_show_progress,
+        **options,
     )
     console = _wide_console()
     console.print(_images_table(found))
@@ -678,11 +684,9 @@ def report(
         Path | None,
         typer.Option(help="Also copy the site, and nothing else of the run, into this new or empty folder."),
     ] = None,
-    with_images: Annotated[
+    featurevis: Annotated[
         bool,
-        typer.Option(
-            "--featurevis", help="First make what `equiscope featurevis` makes, and is not there yet."
-        ),
+        typer.Option(help="First make what `equiscope featurevis` makes, and is not there yet."),
     ] = False,
     model: Annotated[
         str | None, typer.Option(help="For --featurevis: the network; default: the run's own name for it.")
@@ -695,8 +699,8 @@ def report(
     """
     from equiscope.report.files import build_site, publish_site
 
-    if with_images:
-        featurevis(run, model, weights)
+    if featurevis:
+        _visualise(run, model, weights)
     typer.echo(f"report: {build_site(run) if publish is None else publish_site(run, publish)}")
 
 

@@ -306,7 +306,9 @@ def compare_runs(
             f"{run_a.folder} was given twice: every family would find itself; give the folders of two runs"
         )
     if n_draws < 1:
-        raise EquiscopeError(f"n_draws is {n_draws}, expected at least 1: without a null nothing can be accepted")
+        raise EquiscopeError(
+            f"n_draws is {n_draws}, expected at least 1: without a null nothing can be accepted"
+        )
     check_network(run_a, model_a)
     check_network(run_b, model_b)
     names = _common_transformations(run_a, run_b, transformations)
@@ -402,7 +404,9 @@ def _common_transformations(run_a: Run, run_b: Run, asked: Sequence[str] | None)
     for name in asked or ():
         if name not in COMPARED:
             raise unknown_name("transformation to compare", name, COMPARED)
-    names = [name for name in COMPARED if name in (asked or COMPARED) and all(name in own for own in surveyed)]
+    names = [
+        name for name in COMPARED if name in (asked or COMPARED) and all(name in own for own in surveyed)
+    ]
     if not names:
         wanted = f"of {', '.join(asked or COMPARED)} "
         raise EquiscopeError(
@@ -422,7 +426,9 @@ def _open_side(
         if not any(f.layer == layer and f.transformation in names for f in run.families):
             continue
         if geometry.is_global or not geometry.is_centred(geometry.patch_px):
-            notes.append(f"{layer} of {name}: no patch can be centred on its positions, so it was not compared")
+            notes.append(
+                f"{layer} of {name}: no patch can be centred on its positions, so it was not compared"
+            )
         else:
             geometries[layer] = geometry
     has_these = images.fingerprint == run.manifest["images"]["fingerprint"]
@@ -642,7 +648,11 @@ def _describe(
                     else "no family is its best match, and it that one's, on both halves of the photographs"
                 )  # fmt: skip
             else:
-                reason = "" if match.is_counterpart else "its best match is no closer than units of its own layer are"
+                reason = (
+                    ""
+                    if match.is_counterpart
+                    else "its best match is no closer than units of its own layer are"
+                )
             counterpart = None
             if match is not None and match.is_counterpart:
                 counterpart = match.b if run == "a" else match.a

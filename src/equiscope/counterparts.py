@@ -182,9 +182,7 @@ def find_counterparts(
     sides = (a, b)
     half_of = split_halves(photographs.tolist(), seed)
     spectra = [_spectra(side.responses) for side in sides]
-    templates = [
-        _templates(own, side, group.order) for own, side in zip(spectra, sides, strict=True)
-    ]
+    templates = [_templates(own, side, group.order) for own, side in zip(spectra, sides, strict=True)]
     halves = []
     for half in (0, 1):
         mine = half_of == half
@@ -196,9 +194,7 @@ def find_counterparts(
         )
     series = [_pair_series(half, sides, group.order) for half in halves]
     chosen = [_best_offsets(one, group) for one in series]
-    held_out = [
-        _at(series[1 - i], offsets, group.order) for i, (offsets, _) in enumerate(chosen)
-    ]
+    held_out = [_at(series[1 - i], offsets, group.order) for i, (offsets, _) in enumerate(chosen)]
     scores = (held_out[0] + held_out[1]) / 2
     pairs = _by_layers([best for _, best in chosen], a.layer_of_family, b.layer_of_family)
     null_scores = _null_scores(halves, sides, group, n_draws, seed)
@@ -209,7 +205,15 @@ def find_counterparts(
         period = group.order / gcd(a.stabiliser_orders[i], b.stabiliser_orders[j])
         away = abs(chosen[0][0][i, j] - chosen[1][0][i, j]) % period
         low, high = _interval(
-            templates, spectra, sides, (i, j), [c[0][i, j] for c in chosen], half_of, photographs, group.order, seed
+            templates,
+            spectra,
+            sides,
+            (i, j),
+            [c[0][i, j] for c in chosen],
+            half_of,
+            photographs,
+            group.order,
+            seed,
         )
         found.append(
             Counterpart(
@@ -409,7 +413,10 @@ def _interval(
         weights = bootstrap_weights(photographs[mine], _N_RESAMPLES, rng)
         forward = _turned(spectra[1][mine][:, :, b.members[j]], b.poses[j] + offset, order)
         backward = _turned(spectra[0][mine][:, :, a.members[i]], a.poses[i] - offset, order)
-        for template, members in ((templates[0][mine][:, :, i], forward), (templates[1][mine][:, :, j], backward)):
+        for template, members in (
+            (templates[0][mine][:, :, i], forward),
+            (templates[1][mine][:, :, j], backward),
+        ):
             samples += _mean_of_measured(_resampled(template, members, weights), 1).real / 4
     low, high = percentile_interval(samples)
     return float(low), float(high)
@@ -422,7 +429,10 @@ def _resampled(x: Spectra, ys: Spectra, weights: Floats) -> Floats:
     xx = (weights @ (np.abs(x) ** 2).sum(1, dtype=np.float64))[:, None]
     yy = weights @ (np.abs(ys) ** 2).sum(1, dtype=np.float64)
     # The first frequency holds an orbit's mean.
-    x_sum, y_sum = (weights @ x[:, 0].real.astype(np.float64))[:, None], weights @ ys[:, 0].real.astype(np.float64)
+    x_sum, y_sum = (
+        (weights @ x[:, 0].real.astype(np.float64))[:, None],
+        weights @ ys[:, 0].real.astype(np.float64),
+    )
     with np.errstate(invalid="ignore", divide="ignore"):
         x_variance, y_variance = xx - x_sum**2 / count, yy - y_sum**2 / count
         varies = (x_variance > _LEAST_VARIANCE * xx) & (y_variance > _LEAST_VARIANCE * yy)

@@ -6,7 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from equiscope.compare import ComparedFamily, ComparedTransformation, Comparison, LayerShare, Match, load_comparisons
+from equiscope.compare import (
+    ComparedFamily,
+    ComparedTransformation,
+    Comparison,
+    LayerShare,
+    Match,
+    load_comparisons,
+)
 from equiscope.report.compare_pictures import kept_tiles
 from equiscope.report.context import SiteContext
 from equiscope.report.fragment import Fragment
@@ -97,7 +104,9 @@ def _part(comparison: Comparison, entry: ComparedTransformation) -> dict[str, An
         f"{number(expected)} of them would have passed.",
         "n_accepted": accepted,
         "n_near": len(matches) - accepted,
-        "n_alone": [sum(_is_alone(f, run, entry.transformation) for f in comparison.families) for run in "ab"],
+        "n_alone": [
+            sum(_is_alone(f, run, entry.transformation) for f in comparison.families) for run in "ab"
+        ],
         "matrix": _matrix(shares),
     }
 
@@ -186,7 +195,9 @@ def _match(match: Match, comparison: Comparison) -> dict[str, Any]:
         run: [
             getattr(m, other)
             for m in comparison.matches
-            if m.is_counterpart and getattr(m, run) == getattr(match, run) and getattr(m, other) != getattr(match, other)
+            if m.is_counterpart
+            and getattr(m, run) == getattr(match, run)
+            and getattr(m, other) != getattr(match, other)
         ]
         for run, other in (("a", "b"), ("b", "a"))
     }
