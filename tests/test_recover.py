@@ -121,6 +121,17 @@ def test_what_was_written_is_read_back(found: Circuits, run: equiscope.Run, tmp_
     assert edge["r2"] > 0.98
 
 
+def test_circuits_of_an_earlier_version_are_read(found: Circuits, run: equiscope.Run, tmp_path: Path) -> None:
+    document = json.loads((run.folder / "circuits.json").read_text(encoding="utf-8"))
+    for circuit in document["circuits"]:
+        del circuit["scale_class"]
+    (tmp_path / "circuits.json").write_text(json.dumps(document), encoding="utf-8")
+    again = load_circuits(tmp_path)
+    assert again is not None
+    assert [c.id for c in again.circuits] == [c.id for c in found.circuits]
+    assert {c.scale_class for c in again.circuits} == {""}
+
+
 def test_the_command_prints_a_table_and_writes_page_and_graph(
     found: Circuits, run: equiscope.Run, tmp_path: Path
 ) -> None:

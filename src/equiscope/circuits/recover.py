@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from math import nan
 from pathlib import Path
 from typing import Any
@@ -466,6 +466,8 @@ def _read(kind: type, entry: dict[str, Any]) -> Any:
     """One entry back as it was: null is NaN where a number stands, lists are tuples."""
     own = {}
     for part in fields(kind):
+        if part.name not in entry and part.default is not MISSING:
+            continue  # written by an earlier version
         value = entry[part.name]
         if value is None:
             value = nan
