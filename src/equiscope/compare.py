@@ -60,6 +60,13 @@ _N_HUES = 16
 _PER_MEMBER = 4
 _MOST_STIMULI = 1024
 _FOLDER = "compare"
+# What a mutually best pair lacks, by whether it is a counterpart, and whether its poses agree.
+_SHORTFALLS = {
+    (False, True): "its best match is alike in pose, but no closer than other families of its own layer are",
+    (False, False): "its best match agrees with its poses no better than by chance",
+    (True, True): "",
+    (True, False): "",
+}
 
 Ints = NDArray[np.int64]
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
@@ -133,12 +140,16 @@ class Match:
     transformation, a, b
         Which families, by their ids.
     is_counterpart
-        Whether the q-value is small enough.
+        Whether they are closer than families of other identity are: ``q_value`` is small enough.
+    is_alike
+        Whether their poses agree by more than chance: ``pose_q_value`` is small enough.
     score, score_low, score_high
         Mean correlation of either's members with the other's template on photographs that chose neither partner nor
         offset, with its 95 % bootstrap interval over photographs.
     q_value
-        Estimated share of false counterparts among those that score as high.
+        Estimated share of families of other identity among the pairs that score as high.
+    pose_q_value
+        Estimated share of pairs whose poses agree by chance among those that score as high.
     offset, offset_difference
         What to add to poses of b to compare them with poses of a, and by how much the two halves of the photographs
         differ on it; degrees, or 0 and 1 (exchanged) for reflection and contrast.
@@ -148,10 +159,12 @@ class Match:
     a: str
     b: str
     is_counterpart: bool
+    is_alike: bool
     score: float
     score_low: float
     score_high: float
     q_value: float
+    pose_q_value: float
     offset: float
     offset_difference: float
 
@@ -173,7 +186,8 @@ class ComparedTransformation:
     """How one transformation was compared.
 
     ``n_elements``, ``n_stimuli``, ``n_photographs``: what both networks were shown; ``null``: what the search finds
-    among units that are no counterparts; ``note``: why it was not compared, empty where it was.
+    among families of other identity; ``pose_null``: what it finds when poses are scrambled; ``note``: why it was not
+    compared, empty where it was.
     """
 
     transformation: str
@@ -181,6 +195,7 @@ class ComparedTransformation:
     n_stimuli: int
     n_photographs: int
     null: NullSummary
+    pose_null: NullSummary
     note: str = ""
 
 
@@ -270,9 +285,9 @@ def compare_runs(
     transformations
         Some of ``rotation``, ``hue``, ``reflection`` and ``contrast``; by default those that both runs surveyed.
     n_draws
-        Null draws.
+        Draws of either null.
     false_discovery_rate
-        Largest q-value of a counterpart.
+        Largest q-value of a counterpart, and of a pair that is alike.
     seed
         Seed of the halves of the photographs, the null and the bootstrap.
     precision
@@ -372,7 +387,9 @@ def _read(path: Path) -> Comparison:
             "a": ComparedRun(**entry["a"]),
             "b": ComparedRun(**entry["b"]),
             "transformations": tuple(
-                ComparedTransformation(**own | {"null": NullSummary(**_numbers(own["null"]))})
+                ComparedTransformation(
+                    **own | {key: NullSummary(**_numbers(own[key])) for key in ("null", "pose_null")}
+                )
                 for own in entry["transformations"]
             ),
             "matches": tuple(Match(**_numbers(own)) for own in entry["matches"]),
@@ -509,7 +526,7 @@ def _compare_one(
     if not families[0] or not families[1]:
         lacking = " and ".join(side.model.name for side, own in zip((a, b), families, strict=True) if not own)
         note = f"{lacking} has no {name} family to compare"
-        entry = ComparedTransformation(name, group.order, 0, 0, nothing, note)
+        entry = ComparedTransformation(name, group.order, 0, 0, nothing, nothing, note)
         return entry, [], _describe(families, None, {}, name, note)
     bank = _shared_bank((a, b), images, name)
     n_photographs = len(np.unique(bank.photograph))
@@ -540,10 +557,12 @@ def _compare_one(
             families[0][pair.a].id,
             families[1][pair.b].id,
             pair.q_value <= false_discovery_rate,
+            pair.pose_q_value <= false_discovery_rate,
             pair.score,
             pair.score_low,
             pair.score_high,
             pair.q_value,
+            pair.pose_q_value,
             pair.offset * unit,
             pair.offset_difference * unit,
         )
@@ -551,7 +570,7 @@ def _compare_one(
     ]
     # The highest score of each family stands: a feature that several layers pass on has a counterpart in each.
     partners = {(run, getattr(m, run)): m for run in "ab" for m in reversed(matches)}
-    entry = ComparedTransformation(name, group.order, len(bank), n_photographs, found.null)
+    entry = ComparedTransformation(name, group.order, len(bank), n_photographs, found.null, found.pose_null)
     return entry, matches, _describe(families, found, partners, name, "")
 
 
@@ -648,11 +667,7 @@ def _describe(
                     else "no family is its best match, and it that one's, on both halves of the photographs"
                 )  # fmt: skip
             else:
-                reason = (
-                    ""
-                    if match.is_counterpart
-                    else "its best match is no closer than units of its own layer are"
-                )
+                reason = _SHORTFALLS[match.is_counterpart, match.is_alike]
             counterpart = None
             if match is not None and match.is_counterpart:
                 counterpart = match.b if run == "a" else match.a

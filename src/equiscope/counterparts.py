@@ -7,8 +7,9 @@ one common offset of their poses, the members of either follow the template of t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from math import gcd, nan
 from typing import Any
 
@@ -65,18 +66,16 @@ class FamilyResponses:
         """Number of each family's layer, shape (family,)."""
         return np.array([self.layer_of_unit[own[0]] for own in self.members], np.int64)
 
-    def stand_ins(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """What the null may put in a counterpart's place: other families, and units without one, of the same layer.
-
-        Returns
-        -------
-        families, units
-            Shapes (family, family) and (family, unit).
-        """
-        layers = self.layer_of_family
-        families = (layers[:, None] == layers) & ~np.eye(len(layers), dtype=bool)
+    @property
+    def singles(self) -> Ints:
+        """Units that the transformation changes and that are in no family, shape (unit,)."""
         has_family = np.isin(np.arange(len(self.layer_of_unit)), np.concatenate(self.members))
-        return families, (layers[:, None] == self.layer_of_unit) & self.is_varying & ~has_family
+        return np.flatnonzero(self.is_varying & ~has_family)
+
+    def is_kin(self) -> NDArray[np.bool_]:
+        """Whether two families are different ones of one layer, shape (family, family)."""
+        layers = self.layer_of_family
+        return np.asarray((layers[:, None] == layers) & ~np.eye(len(layers), dtype=bool))
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,9 @@ class Counterpart:
         Mean correlation of each family's members with the other's template, in [-1, 1], on photographs that chose neither
         partner nor offset, with its 95 % bootstrap interval over photographs.
     q_value
-        Estimated share of false pairs among those that score as high.
+        Estimated share of families of other identity among the pairs that score as high.
+    pose_q_value
+        Estimated share of pairs whose poses agree by chance among those that score as high.
     """
 
     a: int
@@ -106,6 +107,7 @@ class Counterpart:
     score_low: float
     score_high: float
     q_value: float
+    pose_q_value: float
 
 
 @dataclass(frozen=True)
@@ -120,12 +122,15 @@ class Counterparts:
         Held-out score of every two families at the offset that the other half chose, shape (a, b); NaN where a member's
         responses do not vary.
     null
-        What the same search finds among stand-ins, which are no counterparts.
+        What the same search finds among families of other identity.
+    pose_null
+        What it finds when the poses of one network are scrambled.
     """
 
     pairs: tuple[Counterpart, ...]
     scores: Floats
     null: NullSummary
+    pose_null: NullSummary
 
 
 @dataclass(frozen=True)
@@ -157,7 +162,7 @@ def find_counterparts(
     photographs
         The photograph of each stimulus, shape (stimulus,), at least two different ones.
     n_draws
-        Null draws.
+        Draws with scrambled poses, and rounds of stand-ins.
     seed
         Of the halves, the null and the bootstrap.
     false_discovery_rate
@@ -170,11 +175,16 @@ def find_counterparts(
     the two held-out ones. Matching is one to one for every two layers, because a feature that a layer passes on to the
     next is there twice, and would make the other's choice between the two arbitrary.
 
-    The null asks how well a family is matched by what is *not* its counterpart: families of other identity. A draw puts
-    in place of the other network's families as many of the family's own layer, chosen at random among its other families
-    and, as families of one, the units without a family that the transformation changes. The survey had every chance to
-    put these into the family and did not. The whole search and the scoring are the same, for the two networks in turn,
-    so what a pair must exceed is the likeness of features of one kind, such as curves of two sizes, not chance alone.
+    Two nulls, by the same search and scoring. *Other identity*: how well is a family matched by what is not its
+    counterpart? In place of the other network's families stand the other families of its own layer and, as families of
+    one, units without a family that the transformation changes, of its own layer and of the other network. The survey
+    had every chance to put those of its layer into the family and did not; so what a pair must exceed is the likeness of
+    features of one kind, such as curves of two sizes. (A unit of the other network may be a lone copy of the feature,
+    which makes the null stricter.) Stand-ins are dealt out at random in sets as large as the other network's layers,
+    each once a round. There are only so many: the one false pair that the estimate adds counts once a round, not once a
+    set, so that no q-value claims more than they can show. *Scrambled poses*: each stimulus reaches each family of b
+    transformed by a random element of its own, which leaves what the family answers to and destroys only the agreement
+    of poses.
 
     A unit's responses are divided by their root mean square over all stimuli, so that strong members do not speak for
     weak ones; as a positive factor it cannot make two families alike.
@@ -194,14 +204,16 @@ def find_counterparts(
         )
     series = [_pair_series(half, sides, group.order) for half in halves]
     chosen = [_best_offsets(one, group) for one in series]
-    held_out = [_at(series[1 - i], offsets, group.order) for i, (offsets, _) in enumerate(chosen)]
-    scores = (held_out[0] + held_out[1]) / 2
+    scores = _held_out(series, [offsets for offsets, _ in chosen], group.order)
     pairs = _by_layers([best for _, best in chosen], a.layer_of_family, b.layer_of_family)
-    null_scores = _null_scores(halves, sides, group, n_draws, seed)
-    q_values = family_q_values([scores[pair] for pair in pairs], null_scores)
+    null_scores, n_sets = _stand_in_scores(halves, sides, group, n_draws, seed)
+    pose_null_scores = _scrambled_scores(halves, sides, group, n_draws, seed)
+    own = [scores[pair] for pair in pairs]
+    q_values = _other_identity_q_values(own, null_scores, n_sets)
+    pose_q_values = family_q_values(own, pose_null_scores)
     offsets_of = _best_offsets((series[0] + series[1]) / 2, group)[0]
     found = []
-    for (i, j), q_value in zip(pairs, q_values.tolist(), strict=True):
+    for (i, j), q_value, pose_q_value in zip(pairs, q_values.tolist(), pose_q_values.tolist(), strict=True):
         period = group.order / gcd(a.stabiliser_orders[i], b.stabiliser_orders[j])
         away = abs(chosen[0][0][i, j] - chosen[1][0][i, j]) % period
         low, high = _interval(
@@ -218,12 +230,21 @@ def find_counterparts(
         found.append(
             Counterpart(
                 i, j, float(offsets_of[i, j] % period), float(min(away, period - away)),
-                float(scores[i, j]), low, high, q_value,
+                float(scores[i, j]), low, high, q_value, pose_q_value,
             )
         )  # fmt: skip
     found.sort(key=lambda pair: -pair.score)
-    threshold = min((p.score for p in found if p.q_value <= false_discovery_rate), default=np.inf)
-    return Counterparts(tuple(found), scores, summarise_null(null_scores, threshold))
+    accepted = min((p.score for p in found if p.q_value <= false_discovery_rate), default=np.inf)
+    alike = min((p.score for p in found if p.pose_q_value <= false_discovery_rate), default=np.inf)
+    flat = [score for one in null_scores for score in one]
+    # Summarised for each set of stand-ins as large as the other network.
+    null = summarise_null([flat], accepted)
+    per_set = max(n_sets * len(null_scores), 1e-9)
+    null = replace(
+        null, n_draws=len(null_scores), families_per_draw=len(flat) / per_set,
+        families_expected=null.families_expected / per_set,
+    )  # fmt: skip
+    return Counterparts(tuple(found), scores, null, summarise_null(pose_null_scores, alike))
 
 
 def _spectra(responses: NDArray[np.float32]) -> Spectra:
@@ -302,6 +323,11 @@ def _at(series: Spectra, offsets: Floats, order: int) -> Floats:
     return np.asarray((series * np.exp(2j * np.pi / order * frequency * offsets)).real.sum(0), np.float64)
 
 
+def _held_out(series: Sequence[Spectra], offsets: Sequence[Floats], order: int) -> Floats:
+    """Mean over both halves of the value at the offset that the other half chose."""
+    return (_at(series[1], offsets[0], order) + _at(series[0], offsets[1], order)) / 2
+
+
 def _best_offsets(series: Spectra, group: CyclicGroup | Involution) -> tuple[Floats, Floats]:
     """Offset, in elements, at which each series is highest, and its value there; -inf where it was not measured."""
     is_circle = isinstance(group, CyclicGroup)
@@ -343,41 +369,113 @@ def _mutually_best(tables: Sequence[Floats]) -> list[tuple[int, int]]:
     ]
 
 
-def _null_scores(
+def _stand_in_scores(
+    halves: Sequence[_Half],
+    sides: tuple[FamilyResponses, FamilyResponses],
+    group: CyclicGroup | Involution,
+    n_rounds: int,
+    seed: int,
+) -> tuple[list[list[float]], float]:
+    """Scores of the mutually best pairs with stand-ins in each round, and how many whole comparisons a round is worth."""
+    rng = np.random.default_rng([seed, 11])
+    kin = [side.is_kin() for side in sides]
+    singles = [side.singles for side in sides]
+    tables, n_pairs = [], 0
+    for i, side in enumerate(sides):
+        series = []
+        for half in halves:
+            own = _Half((half.templates[i],) * 2, (half.units[i],) * 2)
+            parts = [_pair_series(own, (side, side), group.order)]
+            parts += [
+                _correlation_series(half.templates[i], half.units[j][:, :, singles[j]]) for j in (i, 1 - i)
+            ]
+            series.append(np.concatenate(parts, axis=2))
+        layers = side.layer_of_family
+        is_near = layers[:, None] == side.layer_of_unit[singles[i]]
+        is_far = np.ones((len(layers), len(singles[1 - i])), bool)
+        # Two families stand in for each other's counterpart by one and the same pair.
+        n_pairs += kin[i].sum() // 2 + is_near.sum() + is_far.sum()
+        may_stand_in = np.concatenate([kin[i], is_near, is_far], axis=1)
+        best = [_best_offsets(one, group) for one in series]
+        held_out = _held_out(series, [offsets for offsets, _ in best], group.order)
+        tables.append(([np.where(may_stand_in, value, -np.inf) for _, value in best], held_out, may_stand_in))
+    rounds = []
+    for _ in range(n_rounds):
+        found = []
+        for i, (chosen_on, held_out, may_stand_in) in enumerate(tables):
+            layers = sides[i].layer_of_family
+            sizes = np.unique(sides[1 - i].layer_of_family, return_counts=True)[1]
+            for layer in np.unique(layers):
+                rows = np.flatnonzero(layers == layer)
+                pool = rng.permutation(np.flatnonzero(may_stand_in[rows].any(0)))
+                for some in _deal(pool, rng.permutation(sizes)):
+                    block = np.ix_(rows, some)
+                    pairs = _mutually_best([table[block] for table in chosen_on])
+                    found += [float(held_out[rows[u], some[v]]) for u, v in pairs]
+        rounds.append(found)
+    return rounds, float(n_pairs) / (len(sides[0].members) * len(sides[1].members))
+
+
+def _deal(pool: Ints, sizes: Ints) -> Iterator[Ints]:
+    """Deal a pool out in sets of these sizes, over and over until it is empty."""
+    start = 0
+    for size in itertools.cycle(sizes.tolist()):
+        if start >= len(pool):
+            return
+        yield pool[start : start + size]
+        start += size
+
+
+def _other_identity_q_values(
+    scores: Sequence[float], rounds: Sequence[Sequence[float]], n_sets: float
+) -> Floats:
+    """q-values against stand-ins, of which a round holds ``n_sets`` times what the comparison tried.
+
+    One more false pair than was seen is counted in every round, for rounds deal out the same stand-ins again.
+    """
+    one_more = 2.0  # above every correlation
+    seen = [score for found in rounds for score in (*found, one_more)]
+    n_comparisons = round(len(rounds) * n_sets)
+    if not n_comparisons:
+        return np.ones(len(scores))
+    # Only the number of draws and all of their scores together matter to the estimate.
+    return family_q_values(scores, [seen, *[[]] * (n_comparisons - 1)])
+
+
+def _scrambled_scores(
     halves: Sequence[_Half],
     sides: tuple[FamilyResponses, FamilyResponses],
     group: CyclicGroup | Involution,
     n_draws: int,
     seed: int,
 ) -> list[list[float]]:
-    """Scores of the mutually best pairs in each draw, in which units stand in for the other network's families."""
-    rng = np.random.default_rng([seed, 11])
-    tables = []
-    for number, side in enumerate(sides):
-        is_kin, is_single = side.stand_ins()
-        series = []
-        for half in halves:
-            own = _Half((half.templates[number],) * 2, (half.units[number],) * 2)
-            singles = _correlation_series(half.templates[number], half.units[number][:, :, is_single.any(0)])
-            series.append(np.concatenate([_pair_series(own, (side, side), group.order), singles], axis=2))
-        may_stand_in = np.concatenate([is_kin, is_single[:, is_single.any(0)]], axis=1)
-        best = [_best_offsets(one, group) for one in series]
-        held_out = sum(_at(series[1 - i], best[i][0], group.order) for i in (0, 1)) / 2
-        tables.append(([np.where(may_stand_in, value, -np.inf) for _, value in best], held_out, may_stand_in))
+    """Scores of the mutually best pairs in each draw in which each (stimulus, family of b) has an element of its own."""
+    rng = np.random.default_rng([seed, 13])
+    a, b = sides
+    frequency = np.arange(halves[0].templates[0].shape[1])
+    # Members alone, side by side: the others' responses are not needed.
+    packed = []
+    for side in sides:
+        bounds = np.cumsum([0, *(len(own) for own in side.members)])
+        packed.append(
+            replace(side, members=tuple(np.arange(i, j) for i, j in itertools.pairwise(bounds.tolist())))
+        )
+    family_of = np.repeat(np.arange(len(b.members)), [len(own) for own in b.members])
+    units = [tuple(half.units[i][:, :, np.concatenate(sides[i].members)] for i in (0, 1)) for half in halves]
     scores = []
-    for draw in range(n_draws):
-        chosen_on, held_out, may_stand_in = tables[draw % 2]
-        own, other = sides[draw % 2].layer_of_family, sides[1 - draw % 2].layer_of_family
-        found = []
-        for layer in np.unique(own):
-            rows = np.flatnonzero(own == layer)
-            pool = np.flatnonzero(may_stand_in[rows].any(0))
-            for n_wanted in np.unique(other, return_counts=True)[1]:
-                some = rng.permutation(pool)[:n_wanted]
-                block = np.ix_(rows, some)
-                pairs = _mutually_best([table[block] for table in chosen_on])
-                found += [float(held_out[rows[i], some[j]]) for i, j in pairs]
-        scores.append(found)
+    for _ in range(n_draws):
+        series = []
+        for half, (units_a, units_b) in zip(halves, units, strict=True):
+            element = rng.integers(0, group.order, (len(units_b), 1, len(b.members)))
+            phase = np.exp(2j * np.pi / group.order * frequency[:, None] * element).astype(np.complex64)
+            scrambled = _Half(
+                (half.templates[0], half.templates[1] * phase), (units_a, units_b * phase[:, :, family_of])
+            )
+            series.append(_pair_series(scrambled, (packed[0], packed[1]), group.order))
+        chosen = [_best_offsets(one, group) for one in series]
+        held_out = _held_out(series, [offsets for offsets, _ in chosen], group.order)
+        pairs = _by_layers([best for _, best in chosen], a.layer_of_family, b.layer_of_family)
+        scores.append([float(held_out[pair]) for pair in pairs])
     return scores
 
 
