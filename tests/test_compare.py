@@ -84,7 +84,9 @@ def write_run(
     units = [
         Unit(
             layer, channel, 0.0, 1.0,
-            (Symmetry("rotation", "equivariant" if channel in own else "invariant" if channel in still else "neither"),),
+            (Symmetry(
+                "rotation", "equivariant" if channel in own else "invariant" if channel in still else "neither"
+            ),),
         )
         for channel in range(planted.truth[layer].n_channels)
     ]  # fmt: skip
@@ -167,7 +169,7 @@ def test_a_network_with_its_channels_shuffled_finds_every_family(
     # Families have the order of their names in either run.
     assert sorted((m.a[-1], m.b[-1]) for m in accepted) == [(n, n) for n in "1234"]
     assert all(family.counterpart for family in found.families)
-    (run_a, first), (run_b, second) = runs["first"], runs[other]
+    (_, first), (_, second) = runs["first"], runs[other]
     for match in accepted:
         number = int(match.a[-1]) - 1
         truth = [planted.truth[planted.layer].families[number] for planted in (first, second)]

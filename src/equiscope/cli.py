@@ -616,7 +616,8 @@ def compare(
 ) -> None:
     """Find which families of two runs are counterparts: alike in what they answer to the same stimuli.
 
-    Writes compare/NAME.json into the first run, NAME being that of the second run's folder, and builds its report again.
+    Writes compare/NAME.json into the first run, NAME being that of the second run's folder, and builds its report
+    again.
     """
     from equiscope.compare import compare_runs
     from equiscope.models import load_model

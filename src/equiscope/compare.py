@@ -6,8 +6,7 @@ layers, strides, receptive fields and preprocessing may differ. What is matched 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from math import nan
 from pathlib import Path
@@ -26,6 +25,7 @@ from equiscope.families import Family, Member, NullSummary
 from equiscope.groups import CyclicGroup, Involution
 from equiscope.models import Model
 from equiscope.models.geometry import LayerGeometry, joint_patch_px
+from equiscope.progress import Progress, silent
 from equiscope.responses import Responses, measure_responses
 from equiscope.stimuli import ImageSet
 from equiscope.store import (
@@ -69,11 +69,6 @@ _SHORTFALLS = {
 }
 
 Ints = NDArray[np.int64]
-Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
-
-
-def _silent(_stage: str, _total: int) -> AbstractContextManager[Callable[[int], None]]:
-    return nullcontext(lambda _steps: None)
 
 
 @dataclass(frozen=True)
@@ -270,7 +265,7 @@ def compare_runs(
     false_discovery_rate: float = 0.05,
     seed: int = 0,
     precision: torch.dtype = torch.float32,
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> Comparison:
     """Find which families of two runs are counterparts, and write that into the first run's folder.
 
@@ -310,8 +305,8 @@ def compare_runs(
     -----
     The shared stimuli are the strongest ones of all members of the families of both runs, from the half of the images
     that did not find them (in both runs, where both surveyed these images), at most 1,024, strongest ranks first. A run
-    that surveyed other images has its strongest stimuli looked for in one pass over these. Each network is shown patches
-    just as large as its own layers need, about the same point: what lies further out cannot reach its units.
+    that surveyed other images has its strongest stimuli looked for in one pass over these. Each network is shown
+    patches just as large as its own layers need, about the same point: what lies further out cannot reach its units.
 
     Cost: one forward pass of each network a stimulus and element.
     """
@@ -416,7 +411,7 @@ def _label(side: _Side) -> ComparedRun:
 
 
 def _common_transformations(run_a: Run, run_b: Run, asked: Sequence[str] | None) -> list[str]:
-    """Transformations that are asked for and that both runs surveyed."""
+    """Give the transformations that are asked for and that both runs surveyed."""
     surveyed = [run.manifest["settings"]["transformations"] for run in (run_a, run_b)]
     for name in asked or ():
         if name not in COMPARED:
@@ -460,8 +455,8 @@ def _open_side(
         is_held_out = split_halves(images.groups, run.manifest["settings"]["seed"]) == 1
         return _Side(run, model, geometries, examples, is_held_out, True)
     notes.append(
-        f"{name} was surveyed on other images ({run.manifest['images']['name']}): its strongest stimuli were looked for "
-        f"among those of {images.name}, all of which count as held out"
+        f"{name} was surveyed on other images ({run.manifest['images']['name']}): its strongest stimuli were looked "
+        f"for among those of {images.name}, all of which count as held out"
     )
     examples = {}
     if geometries:
@@ -532,8 +527,8 @@ def _compare_one(
     n_photographs = len(np.unique(bank.photograph))
     if n_photographs < 2:
         raise EquiscopeError(
-            f"{n_photographs} photograph(s) of {images.name} with stimuli for {name} took no part in finding families in "
-            "either run: one half must choose and the other score; give more images, or survey both with one seed"
+            f"{n_photographs} photograph(s) of {images.name} with stimuli for {name} took no part in finding families "
+            "in either run: one half must choose and the other score; give more images, or survey both with one seed"
         )
     measured = [
         _measure(side, own, images, bank, group, name, precision, progress)

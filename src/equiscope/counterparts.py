@@ -91,8 +91,8 @@ class Counterpart:
     offset_difference
         By how much the offsets of the two halves differ, elements.
     score, score_low, score_high
-        Mean correlation of each family's members with the other's template, in [-1, 1], on photographs that chose neither
-        partner nor offset, with its 95 % bootstrap interval over photographs.
+        Mean correlation of each family's members with the other's template, in [-1, 1], on photographs that chose
+        neither partner nor offset, with its 95 % bootstrap interval over photographs.
     q_value
         Estimated share of families of other identity among the pairs that score as high.
     pose_q_value
@@ -178,10 +178,10 @@ def find_counterparts(
     Two nulls, by the same search and scoring. *Other identity*: how well is a family matched by what is not its
     counterpart? In place of the other network's families stand the other families of its own layer and, as families of
     one, units without a family that the transformation changes, of its own layer and of the other network. The survey
-    had every chance to put those of its layer into the family and did not; so what a pair must exceed is the likeness of
-    features of one kind, such as curves of two sizes. (A unit of the other network may be a lone copy of the feature,
-    which makes the null stricter.) Stand-ins are dealt out at random in sets as large as the other network's layers,
-    each once a round. There are only so many: the one false pair that the estimate adds counts once a round, not once a
+    had every chance to put those of its layer into the family and did not; so what a pair must exceed is the likeness
+    of features of one kind, such as curves of two sizes. (A unit of the other network may be a lone copy of the
+    feature, which makes the null stricter.) Stand-ins are dealt out at random in sets as large as the other network's
+    layers, each once a round. There are only so many: the one false pair that the estimate adds counts once a round, not once a
     set, so that no q-value claims more than they can show. *Scrambled poses*: each stimulus reaches each family of b
     transformed by a random element of its own, which leaves what the family answers to and destroys only the agreement
     of poses.
@@ -248,7 +248,7 @@ def find_counterparts(
 
 
 def _spectra(responses: NDArray[np.float32]) -> Spectra:
-    """Fourier series over elements, shape (stimulus, frequency, unit), whose scalar products are those of the orbits."""
+    """Fourier series over elements, shape (stimulus, frequency, unit); scalar products are those of the orbits."""
     order = responses.shape[1]
     rms = np.sqrt(np.mean(responses.astype(np.float64) ** 2, axis=(0, 1)))
     scaled = responses / np.where(rms > 0, rms, 1.0).astype(np.float32)
@@ -261,7 +261,7 @@ def _spectra(responses: NDArray[np.float32]) -> Spectra:
 
 
 def _turned(spectra: Spectra, by: Floats, order: int) -> Spectra:
-    """What was at element h + by comes to h, for each column; shape (stimulus, frequency, unit)."""
+    """Bring what was at element h + by to h, for each column; shape (stimulus, frequency, unit)."""
     frequency = np.arange(spectra.shape[1])
     return np.asarray(spectra * np.exp(2j * np.pi / order * np.outer(frequency, by)), np.complex64)
 
@@ -376,7 +376,7 @@ def _stand_in_scores(
     n_rounds: int,
     seed: int,
 ) -> tuple[list[list[float]], float]:
-    """Scores of the mutually best pairs with stand-ins in each round, and how many whole comparisons a round is worth."""
+    """Scores of the mutually best pairs with stand-ins in each round, and how many comparisons a round is worth."""
     rng = np.random.default_rng([seed, 11])
     kin = [side.is_kin() for side in sides]
     singles = [side.singles for side in sides]
@@ -449,7 +449,7 @@ def _scrambled_scores(
     n_draws: int,
     seed: int,
 ) -> list[list[float]]:
-    """Scores of the mutually best pairs in each draw in which each (stimulus, family of b) has an element of its own."""
+    """Scores of the mutually best pairs in each draw, in which each (stimulus, family of b) has its own element."""
     rng = np.random.default_rng([seed, 13])
     a, b = sides
     frequency = np.arange(halves[0].templates[0].shape[1])

@@ -22,15 +22,14 @@ from equiscope.featurevis.units import (
     SHIFT_STRIDES,
     START_CONTRAST,
     STEPS,
-    Progress,
     check_budget,
     generator_for,
     in_eight_bits,
     over_natural,
-    silent,
 )
 from equiscope.models import Model
 from equiscope.models.geometry import LayerGeometry, find_geometry
+from equiscope.progress import Progress, silent
 
 __all__ = ["FamilyVisualisation", "visualise_family"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,11 +19,11 @@ from equiscope.featurevis.parameterisation import FourierImages
 from equiscope.featurevis.robustness import Robustness
 from equiscope.models import Model
 from equiscope.models.geometry import LayerGeometry, find_geometry
+from equiscope.progress import Progress, silent
 
 __all__ = ["STEPS", "Visualisation", "natural_responses", "visualise_units"]
 
 Floats = NDArray[np.float64]
-Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 
 # Responses of `mini` are then 91 % (mixed3b) to 97 % (conv2d1) of those after 512: benchmarks/featurevis.py.
 STEPS = 128
@@ -88,11 +87,6 @@ def natural_responses(examples: Examples) -> Floats:
     """Response of each unit to its strongest stimulus on photographs, shape (unit,); NaN without one."""
     values = np.where(np.isnan(examples.value), -np.inf, examples.value).max(axis=(0, 2)).astype(np.float64)
     return np.where(np.isinf(values), np.nan, values)
-
-
-def silent(_stage: str, _total: int) -> AbstractContextManager[Callable[[int], None]]:
-    """Show no progress."""
-    return nullcontext(lambda _steps: None)
 
 
 def visualise_units(

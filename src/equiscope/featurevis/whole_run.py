@@ -14,13 +14,12 @@ from equiscope.featurevis.families import FamilyVisualisation, visualise_family
 from equiscope.featurevis.storage import StoredVisualisations, load_visualisations, save_visualisations
 from equiscope.featurevis.units import (
     STEPS,
-    Progress,
     Visualisation,
     natural_responses,
-    silent,
     visualise_units,
 )
 from equiscope.models import Model
+from equiscope.progress import Progress, silent
 from equiscope.store import Run, check_network, load_examples, read_geometries
 
 __all__ = ["visualise_run"]

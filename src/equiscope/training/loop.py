@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,9 @@ import equiscope
 from equiscope.allocator import keep_large_buffers
 from equiscope.errors import EquiscopeError
 from equiscope.models.trained import serialise, standardise
+from equiscope.progress import Progress, silent
 from equiscope.significance import share_interval
-from equiscope.stages import Progress, choose_precision
+from equiscope.stages import choose_precision
 from equiscope.store import write_atomically, write_json
 from equiscope.training.architectures import describe_network
 from equiscope.training.batches import Batch, centre_batch, iterate_batches
@@ -159,11 +160,7 @@ def train(
             folder, description, images, recipe, seed, dtype, processes, n_workers, checkpoint_every, manifest
         )
         with _stop_requests(processes.n == 1) as stop:
-            return training.run(progress or _silent, stop)
-
-
-def _silent(_stage: str, _total: int) -> AbstractContextManager[Callable[[int], None]]:
-    return nullcontext(lambda _steps: None)
+            return training.run(progress or silent, stop)
 
 
 def _side_px(recipe: Recipe, *networks: Description | None) -> int:
