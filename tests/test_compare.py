@@ -16,7 +16,8 @@ from torch import nn
 import equiscope
 from equiscope import EquiscopeError, ImageSet, Model, Run
 from equiscope.cli import app
-from equiscope.compare import Comparison, compare_runs, load_comparisons
+from equiscope.compare import compare_runs
+from equiscope.comparison import Comparison, load_comparisons
 from equiscope.counterparts import FamilyResponses, find_counterparts
 from equiscope.examples import collect_examples, split_halves
 from equiscope.families import Family, Member, Symmetry, Unit
@@ -70,7 +71,8 @@ def write_run(
         zero = truth.poses_deg[order[0]]
         period = 360 / truth.stabiliser_order
         members = tuple(
-            Member(layer, truth.channels[i], (truth.poses_deg[i] - zero) % period, 0.9, 0.8, 1.0) for i in order
+            Member(layer, truth.channels[i], (truth.poses_deg[i] - zero) % period, 0.9, 0.8, 1.0)
+            for i in order
         )
         family = Family(
             f"{layer}-rotation-{number}", layer, "rotation", 0.9, 0.8, 1.0, 1.0, 0.9, 0.01, truth.stabiliser_order,
@@ -80,10 +82,10 @@ def write_run(
         own |= dict.fromkeys(truth.channels, family.id)
     still = {*planted.truth[layer].invariant, *planted.truth[layer].inactive}
     still |= {c for f in planted.truth[layer].families if f.name not in names for c in f.channels}
+    kinds = dict.fromkeys(still, "invariant") | dict.fromkeys(own, "equivariant")
     units = [
         Unit(
-            layer, channel, 0.0, 1.0,
-            (Symmetry("rotation", "equivariant" if channel in own else "invariant" if channel in still else "neither"),),
+            layer, channel, 0.0, 1.0, (Symmetry("rotation", kinds.get(channel, "neither")),)
         )
         for channel in range(planted.truth[layer].n_channels)
     ]  # fmt: skip
@@ -94,8 +96,14 @@ def write_run(
         "model": {"name": model.name, "weights_sha256": model.weights_sha256()},
         "images": {"name": images.name, "n_images": len(images), "fingerprint": images.fingerprint},
         "settings": {
-            "layers": [layer], "transformations": list(transformations), "angles": 16, "seed": seed,
-            "examples_per_unit": 4, "false_discovery_rate": 0.05, "min_score": 0.35, "n_null": 20,
+            "layers": [layer],
+            "transformations": list(transformations),
+            "angles": 16,
+            "seed": seed,
+            "examples_per_unit": 4,
+            "false_discovery_rate": 0.05,
+            "min_score": 0.35,
+            "n_null": 20,
         },
         "geometry": [dataclasses.asdict(geometry) for geometry in geometries.values()],
     }
@@ -143,7 +151,9 @@ def runs(images: ImageSet, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     return found
 
 
-def compare(runs: dict[str, tuple[Run, Planted]], a: str, b: str, images: ImageSet, **options: object) -> Comparison:
+def compare(
+    runs: dict[str, tuple[Run, Planted]], a: str, b: str, images: ImageSet, **options: object
+) -> Comparison:
     (run_a, first), (run_b, second) = runs[a], runs[b]
     return compare_runs(run_a, first.model, run_b, second.model, images, **options)  # type: ignore[arg-type]
 
@@ -158,7 +168,7 @@ def test_a_network_with_its_channels_shuffled_finds_every_family(
     # Families have the order of their names in either run.
     assert sorted((m.a[-1], m.b[-1]) for m in accepted) == [(n, n) for n in "1234"]
     assert all(family.counterpart for family in found.families)
-    (run_a, first), (run_b, second) = runs["first"], runs[other]
+    (_, first), (_, second) = runs["first"], runs[other]
     for match in accepted:
         number = int(match.a[-1]) - 1
         truth = [planted.truth[planted.layer].families[number] for planted in (first, second)]
@@ -290,9 +300,7 @@ def basis_of(generator: np.random.Generator, n: int) -> np.ndarray:
     return np.asarray(fall * (generator.normal(size=shape) + 1j * generator.normal(size=shape)))
 
 
-def drawn_side(
-    generator: np.random.Generator, features: np.ndarray, singles: np.ndarray
-) -> FamilyResponses:
+def drawn_side(generator: np.random.Generator, features: np.ndarray, singles: np.ndarray) -> FamilyResponses:
     """A network with one family a feature, members at random poses with some noise, and single units beside them."""
     columns, poses = [], []
     for feature in features.transpose(2, 0, 1):
@@ -305,7 +313,12 @@ def drawn_side(
     n_units = responses.shape[2]
     members = [np.arange(i * N_MEMBERS, (i + 1) * N_MEMBERS) for i in range(features.shape[2])]
     return FamilyResponses(
-        responses, tuple(members), tuple(poses), (1,) * len(members), np.zeros(n_units, np.int64), np.ones(n_units, bool)
+        responses,
+        tuple(members),
+        tuple(poses),
+        (1,) * len(members),
+        np.zeros(n_units, np.int64),
+        np.ones(n_units, bool),
     )
 
 
@@ -340,7 +353,11 @@ def test_poses_that_agree_by_chance_stay_at_the_stated_rate() -> None:
     for draw in range(40):
         generator = np.random.default_rng(100 + draw)
         features = generator.gamma(0.4, size=(N_STIMULI, 1, 6)) * np.exp(
-            np.cos(2 * np.pi * (np.arange(N_ANGLES)[:, None] / N_ANGLES - generator.uniform(size=(N_STIMULI, 1, 6))))
+            np.cos(
+                2
+                * np.pi
+                * (np.arange(N_ANGLES)[:, None] / N_ANGLES - generator.uniform(size=(N_STIMULI, 1, 6)))
+            )
         )
         shift = (np.arange(N_ANGLES)[:, None] + generator.integers(0, N_ANGLES, (N_STIMULI, 1, 6))) % N_ANGLES
         sides = [
@@ -360,9 +377,7 @@ def test_scores_are_held_out() -> None:
     generator = np.random.default_rng(5)
     features = [generator.normal(size=(N_STIMULI, N_ANGLES, 20)) for _ in range(2)]
     sides = [drawn_side(generator, own, own[:, :, :1]) for own in features]
-    found = find_counterparts(
-        sides[0], sides[1], CyclicGroup(N_ANGLES), np.arange(N_STIMULI), n_draws=2
-    )
+    found = find_counterparts(sides[0], sides[1], CyclicGroup(N_ANGLES), np.arange(N_STIMULI), n_draws=2)
     assert abs(found.scores.mean()) < 0.01
     assert np.abs(found.scores).max() < 0.2
 
@@ -393,12 +408,18 @@ def test_pairs_under_a_reflection_are_matched_by_exchange() -> None:
 def test_a_family_that_never_fires_is_not_measured() -> None:
     generator = np.random.default_rng(3)
     side = drawn_side(
-        generator, generator.gamma(0.3, size=(N_STIMULI, N_ANGLES, 3)), generator.gamma(0.3, size=(N_STIMULI, N_ANGLES, 4))
+        generator,
+        generator.gamma(0.3, size=(N_STIMULI, N_ANGLES, 3)),
+        generator.gamma(0.3, size=(N_STIMULI, N_ANGLES, 4)),
     )
     silent = side.responses.copy()
     silent[:, :, :N_MEMBERS] = 0
     found = find_counterparts(
-        dataclasses.replace(side, responses=silent), side, CyclicGroup(N_ANGLES), np.arange(N_STIMULI), n_draws=10
+        dataclasses.replace(side, responses=silent),
+        side,
+        CyclicGroup(N_ANGLES),
+        np.arange(N_STIMULI),
+        n_draws=10,
     )
     assert np.isnan(found.scores[0]).all()
     assert {pair.a for pair in found.pairs} == {1, 2}
@@ -419,7 +440,9 @@ def test_the_command_writes_the_comparison_and_export_reads_it(
         "def first():\n    return planted_network(0).model.module\n"
         "def second():\n    return planted_network(1).model.module\n"
     )
-    pictures = np.stack([(255 * images.load(i).numpy().transpose(1, 2, 0)).round() for i in range(len(images))])
+    pictures = np.stack(
+        [(255 * images.load(i).numpy().transpose(1, 2, 0)).round() for i in range(len(images))]
+    )
     np.savez(tmp_path / "noise.npz", images=pictures[..., 0].astype(np.uint8))
     a, b = str(tmp_path / "first"), str(tmp_path / "second")
     runner = CliRunner()
@@ -435,5 +458,5 @@ def test_the_command_writes_the_comparison_and_export_reads_it(
     assert (tmp_path / "first" / "compare" / "second.json").exists()
     assert "#/compare" in (tmp_path / "first" / "index.html").read_text()
     lines = runner.invoke(app, ["export", a, "comparison"]).output.splitlines()
-    assert lines[0].startswith("comparison,transformation,a,b,is_counterpart,score")
-    assert sum(",True," in line for line in lines) == 4
+    assert lines[0].startswith("comparison,transformation,a,b,is_counterpart,is_alike,score")
+    assert sum(",True,True," in line for line in lines) == 4

@@ -36,6 +36,7 @@ ORDER = (
     "circuits",
     "verification",
     "counterparts",
+    "comparison",
     "compare",
     "report",
     "testing",

@@ -91,8 +91,8 @@ class Counterpart:
     offset_difference
         By how much the offsets of the two halves differ, elements.
     score, score_low, score_high
-        Mean correlation of each family's members with the other's template, in [-1, 1], on photographs that chose neither
-        partner nor offset, with its 95 % bootstrap interval over photographs.
+        Mean correlation of each family's members with the other's template, in [-1, 1], on photographs that chose
+        neither partner nor offset, with its 95 % bootstrap interval over photographs.
     q_value
         Estimated share of families of other identity among the pairs that score as high.
     pose_q_value
@@ -178,11 +178,11 @@ def find_counterparts(
     Two nulls, by the same search and scoring. *Other identity*: how well is a family matched by what is not its
     counterpart? In place of the other network's families stand the other families of its own layer and, as families of
     one, units without a family that the transformation changes, of its own layer and of the other network. The survey
-    had every chance to put those of its layer into the family and did not; so what a pair must exceed is the likeness of
-    features of one kind, such as curves of two sizes. (A unit of the other network may be a lone copy of the feature,
-    which makes the null stricter.) Stand-ins are dealt out at random in sets as large as the other network's layers,
-    each once a round. There are only so many: the one false pair that the estimate adds counts once a round, not once a
-    set, so that no q-value claims more than they can show. *Scrambled poses*: each stimulus reaches each family of b
+    had every chance to put those of its layer into the family and did not; so what a pair must exceed is the likeness
+    of features of one kind, such as curves of two sizes. (A unit of the other network may be a lone copy of the
+    feature, which makes the null stricter.) Stand-ins are dealt out at random in sets as large as the other network's
+    layers, each once a round. There are only so many: the one false pair that the estimate adds counts once a round,
+    not once a set, so that no q-value claims more than they can show. *Scrambled poses*: each stimulus reaches each family of b
     transformed by a random element of its own, which leaves what the family answers to and destroys only the agreement
     of poses.
 
@@ -192,9 +192,7 @@ def find_counterparts(
     sides = (a, b)
     half_of = split_halves(photographs.tolist(), seed)
     spectra = [_spectra(side.responses) for side in sides]
-    templates = [
-        _templates(own, side, group.order) for own, side in zip(spectra, sides, strict=True)
-    ]
+    templates = [_templates(own, side, group.order) for own, side in zip(spectra, sides, strict=True)]
     halves = []
     for half in (0, 1):
         mine = half_of == half
@@ -219,7 +217,15 @@ def find_counterparts(
         period = group.order / gcd(a.stabiliser_orders[i], b.stabiliser_orders[j])
         away = abs(chosen[0][0][i, j] - chosen[1][0][i, j]) % period
         low, high = _interval(
-            templates, spectra, sides, (i, j), [c[0][i, j] for c in chosen], half_of, photographs, group.order, seed
+            templates,
+            spectra,
+            sides,
+            (i, j),
+            [c[0][i, j] for c in chosen],
+            half_of,
+            photographs,
+            group.order,
+            seed,
         )
         found.append(
             Counterpart(
@@ -242,7 +248,7 @@ def find_counterparts(
 
 
 def _spectra(responses: NDArray[np.float32]) -> Spectra:
-    """Fourier series over elements, shape (stimulus, frequency, unit), whose scalar products are those of the orbits."""
+    """Fourier series over elements, (stimulus, frequency, unit), whose scalar products are those of the orbits."""
     order = responses.shape[1]
     rms = np.sqrt(np.mean(responses.astype(np.float64) ** 2, axis=(0, 1)))
     scaled = responses / np.where(rms > 0, rms, 1.0).astype(np.float32)
@@ -255,7 +261,7 @@ def _spectra(responses: NDArray[np.float32]) -> Spectra:
 
 
 def _turned(spectra: Spectra, by: Floats, order: int) -> Spectra:
-    """What was at element h + by comes to h, for each column; shape (stimulus, frequency, unit)."""
+    """Bring to element h what was at h + by, for each column; shape (stimulus, frequency, unit)."""
     frequency = np.arange(spectra.shape[1])
     return np.asarray(spectra * np.exp(2j * np.pi / order * np.outer(frequency, by)), np.complex64)
 
@@ -370,7 +376,7 @@ def _stand_in_scores(
     n_rounds: int,
     seed: int,
 ) -> tuple[list[list[float]], float]:
-    """Scores of the mutually best pairs with stand-ins in each round, and how many whole comparisons a round is worth."""
+    """Scores of the mutually best pairs with stand-ins in each round, and how many comparisons a round is worth."""
     rng = np.random.default_rng([seed, 11])
     kin = [side.is_kin() for side in sides]
     singles = [side.singles for side in sides]
@@ -420,7 +426,9 @@ def _deal(pool: Ints, sizes: Ints) -> Iterator[Ints]:
         start += size
 
 
-def _other_identity_q_values(scores: Sequence[float], rounds: Sequence[Sequence[float]], n_sets: float) -> Floats:
+def _other_identity_q_values(
+    scores: Sequence[float], rounds: Sequence[Sequence[float]], n_sets: float
+) -> Floats:
     """q-values against stand-ins, of which a round holds ``n_sets`` times what the comparison tried.
 
     One more false pair than was seen is counted in every round, for rounds deal out the same stand-ins again.
@@ -441,7 +449,7 @@ def _scrambled_scores(
     n_draws: int,
     seed: int,
 ) -> list[list[float]]:
-    """Scores of the mutually best pairs in each draw in which each (stimulus, family of b) has an element of its own."""
+    """Scores of the mutually best pairs in each draw, in which each (stimulus, family of b) has its own element."""
     rng = np.random.default_rng([seed, 13])
     a, b = sides
     frequency = np.arange(halves[0].templates[0].shape[1])
@@ -460,7 +468,9 @@ def _scrambled_scores(
         for half, (units_a, units_b) in zip(halves, units, strict=True):
             element = rng.integers(0, group.order, (len(units_b), 1, len(b.members)))
             phase = np.exp(2j * np.pi / group.order * frequency[:, None] * element).astype(np.complex64)
-            scrambled = _Half((half.templates[0], half.templates[1] * phase), (units_a, units_b * phase[:, :, family_of]))
+            scrambled = _Half(
+                (half.templates[0], half.templates[1] * phase), (units_a, units_b * phase[:, :, family_of])
+            )
             series.append(_pair_series(scrambled, (packed[0], packed[1]), group.order))
         chosen = [_best_offsets(one, group) for one in series]
         held_out = _held_out(series, [offsets for offsets, _ in chosen], group.order)
@@ -501,7 +511,10 @@ def _interval(
         weights = bootstrap_weights(photographs[mine], _N_RESAMPLES, rng)
         forward = _turned(spectra[1][mine][:, :, b.members[j]], b.poses[j] + offset, order)
         backward = _turned(spectra[0][mine][:, :, a.members[i]], a.poses[i] - offset, order)
-        for template, members in ((templates[0][mine][:, :, i], forward), (templates[1][mine][:, :, j], backward)):
+        for template, members in (
+            (templates[0][mine][:, :, i], forward),
+            (templates[1][mine][:, :, j], backward),
+        ):
             samples += _mean_of_measured(_resampled(template, members, weights), 1).real / 4
     low, high = percentile_interval(samples)
     return float(low), float(high)
@@ -514,7 +527,10 @@ def _resampled(x: Spectra, ys: Spectra, weights: Floats) -> Floats:
     xx = (weights @ (np.abs(x) ** 2).sum(1, dtype=np.float64))[:, None]
     yy = weights @ (np.abs(ys) ** 2).sum(1, dtype=np.float64)
     # The first frequency holds an orbit's mean.
-    x_sum, y_sum = (weights @ x[:, 0].real.astype(np.float64))[:, None], weights @ ys[:, 0].real.astype(np.float64)
+    x_sum, y_sum = (
+        (weights @ x[:, 0].real.astype(np.float64))[:, None],
+        weights @ ys[:, 0].real.astype(np.float64),
+    )
     with np.errstate(invalid="ignore", divide="ignore"):
         x_variance, y_variance = xx - x_sum**2 / count, yy - y_sum**2 / count
         varies = (x_variance > _LEAST_VARIANCE * xx) & (y_variance > _LEAST_VARIANCE * yy)
