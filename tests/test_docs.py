@@ -291,7 +291,7 @@ def test_contract_of_a_run_is_complete(run: equiscope.Run) -> None:
 def test_files_of_a_run_are_those_of_the_contract(run: equiscope.Run) -> None:
     page = read("docs/run.md")
     there = {path.name for path in run.folder.iterdir()}
-    circuits = {"circuits.json", "circuits.html", "circuits"}
+    circuits = {"circuits.json", "circuits"}
     assert there | circuits == set(re.findall(r"^[├└]── ([\w.]+)", page, re.MULTILINE))
     assert f"schema version {run.manifest['schema_version']}" in page
 

@@ -242,6 +242,8 @@ def test_what_drawn_stimuli_said_stands_beside_the_family(tmp_path: Path, docume
     # The last one is 80° beyond 310°: its line goes round the end of the axis.
     spans = [numbers_in(a["d"] or "") for a, _ in page.all("path", class_="span")]
     assert [len(span) for span in spans] == [3, 3, 6]
+    _, _, end, start, _, place = spans[-1]
+    assert (place - start) / (end - start) == pytest.approx(30 / 360, abs=0.001)
     pair = view_of(tmp_path, document, "mixed3b-reflection-1")
     assert "pair 0.91 0.37 more than untransformed" in pair.text_of_tables()
 

@@ -142,13 +142,14 @@ def test_the_command_prints_a_table_and_writes_page_and_graph(
     assert lines[-3:] == [
         f"circuits: {Path('run') / 'circuits.json'}",
         "graph: g.graphml",
-        f"report: {Path('run') / 'circuits.html'}",
+        f"report: {Path('run') / 'index.html'}",
     ]
     assert (tmp_path / "g.graphml").exists()
-    page = (tmp_path / "run" / "circuits.html").read_text(encoding="utf-8")
-    # Every circuit whose weights were kept has its two pictures.
-    assert page.count('<article class="circuit entry') >= 32
-    assert "circuits.html" in (tmp_path / "run" / "index.html").read_text(encoding="utf-8")
+    # Every circuit whose weights were kept has a view, and the report leads there.
+    views = list((tmp_path / "run" / "site" / "data" / "circuit").iterdir())
+    assert len(views) >= 32
+    assert all("In order of relative pose" in path.read_text(encoding="utf-8") for path in views)
+    assert 'href="#/circuits"' in (tmp_path / "run" / "index.html").read_text(encoding="utf-8")
     table = list(csv.DictReader(io.StringIO(command("export", "run", "circuits", cwd=tmp_path).stdout)))
     assert {row["circuit_class"] for row in table} == {"equivariant→equivariant"}
     families = list(csv.DictReader(io.StringIO(command("export", "run", "families", cwd=tmp_path).stdout)))

@@ -168,7 +168,8 @@ class TestRunFolder:
         assert [line["transformation"] for line in unit["symmetries"]] == ["rotation"]
         page = run.report.read_text()
         assert "0-rotation-1" in page
-        assert "data:image/webp" in page
+        assert "site/sprites/0-strongest-0.webp" in page
+        assert list((run.folder / "site" / "data" / "unit").iterdir())
         assert repr(equiscope.load_run(run.folder)) == repr(run)
 
     def test_same_seed_same_bytes_another_seed_others(self, crops: Path, tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def article_claim(model: str, layer: str, transformation: str) -> ArticleClaim |
             )
         case "hue" if depth < _N_HUE:
             return ArticleClaim(
-                "some",
+                "found",
                 "Colour center-surround in different hues: “Units can be found doing this up until the seventh or even "
                 "eighth layer of InceptionV1.”",
             )

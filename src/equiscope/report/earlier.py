@@ -115,7 +115,8 @@ def partial_document(folder: Path) -> ReportDocument:
     layers: list[LayerEntry] = []
     for name in names:
         own = [unit for unit in units if unit.layer == name]
-        surveyed = list(dict.fromkeys(line.transformation for unit in own for line in unit.symmetries))
+        found = {line.transformation for unit in own for line in unit.symmetries}
+        surveyed = sorted(found, key=lambda name: order.get(name, len(order)))
         place = geometry.get(name)
         is_global = bool(place and place["is_global"])
         is_known = place is not None and not is_global
@@ -167,11 +168,12 @@ def partial_document(folder: Path) -> ReportDocument:
         "links": manifest.get("family_links", []),
         "units": [unit_entry(unit) for unit in units],
         "sheets": [],
-        "missing": [_what_is_missing(folder, manifest, is_complete, len(results))],
+        "missing": [_what_is_missing(manifest, is_complete, len(results))],
+        "is_finished": is_complete,
     }
 
 
-def _what_is_missing(folder: Path, manifest: dict[str, Any], is_complete: bool, n_results: int) -> str:
+def _what_is_missing(manifest: dict[str, Any], is_complete: bool, n_results: int) -> str:
     if is_complete:
         return (
             "This run has no report.json, because an earlier version of equiscope made it: there are no pictures and "

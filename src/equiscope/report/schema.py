@@ -336,7 +336,7 @@ class ReportDocument(TypedDict):
     Families stand in the order in which those of one layer and transformation are shown. ``units`` has every unit of
     every layer in order, ``sheets`` their pictures; both are absent in documents of earlier versions, which have
     ``pictures`` instead. ``missing`` says in sentences what the run has not (yet) got. ``has_circuits``: whether
-    circuits were recovered.
+    circuits were recovered. ``is_finished``, absent for true: whether the survey came to its end.
     """
 
     title: str
@@ -356,3 +356,4 @@ class ReportDocument(TypedDict):
     sheets: NotRequired[list[SheetEntry]]
     pictures: NotRequired[list[PictureEntry]]
     missing: NotRequired[list[str]]
+    is_finished: NotRequired[bool]

@@ -14,6 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from equiscope.errors import EquiscopeError, unknown_name
 from equiscope.report.context import SiteContext
 from equiscope.report.fragment import Fragment
 from equiscope.report.html import asset, render_template
@@ -42,13 +43,21 @@ def write_site(folder: Path, context: SiteContext) -> None:
     context
         What is shown.
 
+    Raises
+    ------
+    EquiscopeError
+        If two families have one id, or a family is of a layer that the document does not have.
+
     Notes
     -----
-    ``index.html`` is written last, so that it never leads to views that are not there yet.
+    ``index.html`` is written when everything that it leads to is there, and what an earlier one led to is removed after
+    that: a build that is interrupted leaves a site whose addresses lead somewhere.
     """
+    _check_families(context)
     scripts, styles = _write_assets(folder / SITE / "app")
+    stale: list[Path] = []
     index: dict[str, Any] = {
-        kind: _write_views(folder, kind, renderer(context)) for kind, renderer in RENDERERS.items()
+        kind: _write_views(folder, kind, renderer(context), stale) for kind, renderer in RENDERERS.items()
     }
     index["unit"] = _ranges(index.get("unit", {}))
     overview = render_overview(context)
@@ -63,6 +72,22 @@ def write_site(folder: Path, context: SiteContext) -> None:
         has_comparisons=len(index["compare"]) > 1,
     )
     write_atomically(folder / PAGE, lambda stream: stream.write(page.encode()))
+    for path in stale:
+        path.unlink()
+
+
+def _check_families(context: SiteContext) -> None:
+    """Check that ids are unique, and that every member's layer is one of the document's."""
+    families = context.document["families"]
+    if len(context.families) < len(families):
+        raise EquiscopeError(
+            f"the document has {len(families)} families with {len(context.families)} different ids; expected one id a "
+            "family"
+        )
+    for family in families:
+        for member in family["members"]:
+            if member["layer"] not in context.layers:
+                raise unknown_name("layer", member["layer"], context.layers)
 
 
 def _write_assets(folder: Path) -> tuple[list[str], list[str]]:
@@ -80,8 +105,10 @@ def _write_assets(folder: Path) -> tuple[list[str], list[str]]:
     return first, second
 
 
-def _write_views(folder: Path, kind: str, views: Iterable[tuple[str, Fragment]]) -> dict[str, str]:
-    """Write all views of a kind; give the file of each by its name."""
+def _write_views(
+    folder: Path, kind: str, views: Iterable[tuple[str, Fragment]], stale: list[Path]
+) -> dict[str, str]:
+    """Write all views of a kind; give the file of each by its name, and add files that are no longer needed."""
     place = folder / SITE / "data" / kind
     place.mkdir(parents=True, exist_ok=True)
     stems = FileStems()
@@ -92,9 +119,7 @@ def _write_views(folder: Path, kind: str, views: Iterable[tuple[str, Fragment]])
         _write(place / name, text)
         written.add(name)
         found |= dict.fromkeys(names, name)
-    for path in place.iterdir():
-        if path.name not in written:
-            path.unlink()
+    stale += [path for path in place.iterdir() if path.name not in written]
     return found
 
 

@@ -107,10 +107,10 @@ def draw_unit_tuning(
     def x_of(place: float) -> float:
         return _LEFT + (_WIDTH - _LEFT - _RIGHT) * (place - low) / (high - low)
 
-    top = max(
-        1.0,
-        *(v + e for c, own in zip(curves, errors, strict=True) if own for v, e in zip(c, own, strict=True)),
-    )
+    upper_ends = [
+        v + e for c, own in zip(curves, errors, strict=True) if own for v, e in zip(c, own, strict=True)
+    ]
+    top = max([1.0, *upper_ends])
 
     def y_of(value: float) -> float:
         return float(_HEIGHT - _BOTTOM - (_HEIGHT - _TOP - _BOTTOM) * max(0.0, value) / top)

@@ -172,17 +172,17 @@
       update();
       equiscope.setQuery([...new FormData(form)].filter(([name, value]) => value && value !== defaults[name]));
     });
-    const redraw = () => {
-      if (!root.contains(figure)) return window.removeEventListener("resize", redraw);
+    window.addEventListener("resize", () => {
       drawn = null;
       update();
-    };
-    window.addEventListener("resize", redraw);
-    form.addEventListener("submit", (event) => {
-      event.preventDefault();
-      // Enter in the field for a number goes to that unit.
+    }, { signal: equiscope.signal });
+    form.addEventListener("submit", (event) => event.preventDefault());
+    // Enter in the field for a number goes to that unit.
+    fields.unit.addEventListener("keydown", (event) => {
       const wanted = fields.unit.value.trim();
-      if (data.channels.includes(Number(wanted)) && wanted) location.hash = address("unit", `${data.layer}-${wanted}`);
+      if (event.key === "Enter" && wanted && data.channels.includes(Number(wanted))) {
+        location.hash = address("unit", `${data.layer}-${Number(wanted)}`);
+      }
     });
     const defaults = { transformation: data.transformations[0]?.name ?? "", group: "family", sort: "channel" };
     update();

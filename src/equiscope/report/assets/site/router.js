@@ -20,7 +20,13 @@
     }
   }
 
+  let shown = new AbortController();
+
+  // A view's listeners outside of itself take equiscope.signal, and end with it.
   function show(nodes, kind, name, data) {
+    shown.abort();
+    shown = new AbortController();
+    equiscope.signal = shown.signal;
     main.replaceChildren(...nodes);
     main.className = `view-${kind}`;
     const heading = main.querySelector("h1");
@@ -115,6 +121,7 @@
       }
     }
     settle(isFirst, place);
+    equiscope.nShown += 1;
     main.dispatchEvent(new CustomEvent("shown", { bubbles: true, detail: { kind, name } }));
   }
 
@@ -128,5 +135,6 @@
     main.focus();
   });
   equiscope.go = go;
+  equiscope.nShown = 0; // views so far: tests wait for the next
   go();
 })();

@@ -66,7 +66,7 @@
   box.addEventListener("input", () => {
     const found = find(box.value);
     list.replaceChildren(...found.map(({ kind, text, href }, i) =>
-      make("li", { role: "option", id: `found-${i}`, "data-href": href, "aria-selected": "false" }, make("span", { class: "what" }, kind), text)));
+      make("li", { role: "option", id: `found-${i}`, "data-href": href, "aria-selected": "false" }, make("span", { class: "what" }, kind), " ", text)));
     if (!found.length && box.value.trim()) list.append(make("li", { class: "nothing-found", role: "option", "aria-disabled": "true" }, "Nothing has this name or number"));
     list.hidden = !list.childElementCount;
     box.setAttribute("aria-expanded", String(!list.hidden));
