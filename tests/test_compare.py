@@ -16,7 +16,8 @@ from torch import nn
 import equiscope
 from equiscope import EquiscopeError, ImageSet, Model, Run
 from equiscope.cli import app
-from equiscope.compare import Comparison, compare_runs, load_comparisons
+from equiscope.compare import compare_runs
+from equiscope.comparison import Comparison, load_comparisons
 from equiscope.counterparts import FamilyResponses, find_counterparts
 from equiscope.examples import collect_examples, split_halves
 from equiscope.families import Family, Member, Symmetry, Unit
@@ -81,12 +82,10 @@ def write_run(
         own |= dict.fromkeys(truth.channels, family.id)
     still = {*planted.truth[layer].invariant, *planted.truth[layer].inactive}
     still |= {c for f in planted.truth[layer].families if f.name not in names for c in f.channels}
+    kinds = dict.fromkeys(still, "invariant") | dict.fromkeys(own, "equivariant")
     units = [
         Unit(
-            layer, channel, 0.0, 1.0,
-            (Symmetry(
-                "rotation", "equivariant" if channel in own else "invariant" if channel in still else "neither"
-            ),),
+            layer, channel, 0.0, 1.0, (Symmetry("rotation", kinds.get(channel, "neither")),)
         )
         for channel in range(planted.truth[layer].n_channels)
     ]  # fmt: skip
@@ -459,5 +458,5 @@ def test_the_command_writes_the_comparison_and_export_reads_it(
     assert (tmp_path / "first" / "compare" / "second.json").exists()
     assert "#/compare" in (tmp_path / "first" / "index.html").read_text()
     lines = runner.invoke(app, ["export", a, "comparison"]).output.splitlines()
-    assert lines[0].startswith("comparison,transformation,a,b,is_counterpart,score")
-    assert sum(",True," in line for line in lines) == 4
+    assert lines[0].startswith("comparison,transformation,a,b,is_counterpart,is_alike,score")
+    assert sum(",True,True," in line for line in lines) == 4

@@ -37,6 +37,7 @@ ORDER = (
     "featurevis",
     "verification",
     "counterparts",
+    "comparison",
     "compare",
     "equivariant",
     "training",

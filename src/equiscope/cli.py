@@ -37,7 +37,7 @@ from equiscope.verification import FamilyVerification
 if TYPE_CHECKING:
     from equiscope.budget import Budget
     from equiscope.circuits import Circuits
-    from equiscope.compare import Comparison
+    from equiscope.comparison import Comparison
     from equiscope.featurevis import StoredVisualisations
     from equiscope.training import TrainingRun
 
@@ -616,8 +616,7 @@ def compare(
 ) -> None:
     """Find which families of two runs are counterparts: alike in what they answer to the same stimuli.
 
-    Writes compare/NAME.json into the first run, NAME being that of the second run's folder, and builds its report
-    again.
+    Writes compare/NAME.json into the first run, NAME being the second run's folder, and builds its report again.
     """
     from equiscope.compare import compare_runs
     from equiscope.models import load_model
@@ -656,24 +655,25 @@ def _comparison_table(found: Comparison) -> Table:
     table = Table(box=None, pad_edge=False, header_style="")
     for heading in (
         "transformation", "stimuli", "photographs", f"of {found.a.model}", f"of {found.b.model}",
-        "mutually best", "accepted", "null, 95 %", "median score",
+        "mutually best", "counterparts", "also alike", "median score", "other identity, 95 %", "scrambled, 95 %",
     ):  # fmt: skip
         table.add_column(heading, justify="left" if heading == "transformation" else "right", no_wrap=True)
     for entry in found.transformations:
         own = [f for f in found.families if f.transformation == entry.transformation]
         pairs = [m for m in found.matches if m.transformation == entry.transformation]
-        scores = [m.score for m in pairs if m.is_counterpart]
+        scores = [m.score for m in pairs if m.is_counterpart or m.is_alike]
         sides = [[f.counterpart is not None for f in own if f.run == run] for run in "ab"]
-        null = entry.null.score_95
+        nulls = [null.score_95 for null in (entry.null, entry.pose_null)]
         table.add_row(
             entry.transformation,
             str(entry.n_stimuli),
             str(entry.n_photographs),
             *(f"{sum(side)} of {len(side)}" for side in sides),
             str(len(pairs)),
-            str(len(scores)),
-            f"{null:.2f}" if null == null else "–",
+            str(sum(m.is_counterpart for m in pairs)),
+            str(sum(m.is_alike and not m.is_counterpart for m in pairs)),
             f"{statistics.median(scores):.2f}" if scores else "–",
+            *("–" if _cell(null) is None else f"{null:.2f}" for null in nulls),
         )
     return table
 
@@ -924,7 +924,7 @@ def export(
 
 def _export_comparisons(run: Path, format: Format) -> None:
     """Write the pairs of all comparisons of a run, and the families that have none."""
-    from equiscope.compare import load_comparisons
+    from equiscope.comparison import load_comparisons
     from equiscope.store import SCHEMA_VERSION, to_json
 
     comparisons = load_comparisons(run)
@@ -939,7 +939,7 @@ def _export_comparisons(run: Path, format: Format) -> None:
         paired = {(run_, getattr(m, run_)) for m in comparison.matches for run_ in "ab"}
         found = [dataclasses.asdict(match) for match in comparison.matches]
         found += [
-            {"transformation": f.transformation, f.run: f.id, "is_counterpart": False}
+            {"transformation": f.transformation, f.run: f.id, "is_counterpart": False, "is_alike": False}
             for f in comparison.families
             if (f.run, f.id) not in paired
         ]
@@ -951,7 +951,8 @@ def _export_comparisons(run: Path, format: Format) -> None:
 
 
 _PAIR_COLUMNS = (
-    "comparison transformation a b is_counterpart score score_low score_high q_value offset offset_difference"
+    "comparison transformation a b is_counterpart is_alike score score_low score_high q_value pose_q_value offset "
+    "offset_difference"
 ).split()
 
 

@@ -7,17 +7,25 @@ layers, strides, receptive fields and preprocessing may differ. What is matched 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from math import nan
-from pathlib import Path
-from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from equiscope.bank import Bank, centres_px
+from equiscope.comparison import (
+    ComparedFamily,
+    ComparedMember,
+    ComparedRun,
+    ComparedTransformation,
+    Comparison,
+    Match,
+    comparison_name,
+    count_by_layers,
+    save_comparison,
+)
 from equiscope.counterparts import Counterparts, FamilyResponses, find_counterparts
 from equiscope.errors import EquiscopeError, unknown_name
 from equiscope.examples import NO_IMAGE, Examples, collect_examples, split_halves
@@ -28,29 +36,9 @@ from equiscope.models.geometry import LayerGeometry, joint_patch_px
 from equiscope.progress import Progress, silent
 from equiscope.responses import Responses, measure_responses
 from equiscope.stimuli import ImageSet
-from equiscope.store import (
-    SCHEMA_VERSION,
-    Run,
-    check_network,
-    load_examples,
-    read_geometries,
-    read_json,
-    write_json,
-)
+from equiscope.store import Run, check_network, load_examples, read_geometries
 
-__all__ = [
-    "COMPARED",
-    "ComparedFamily",
-    "ComparedMember",
-    "ComparedRun",
-    "ComparedTransformation",
-    "Comparison",
-    "LayerShare",
-    "Match",
-    "compare_runs",
-    "comparison_name",
-    "load_comparisons",
-]
+__all__ = ["COMPARED", "compare_runs"]
 
 # Transformations under which poses of two families can be brought onto each other by one offset.
 COMPARED = ("rotation", "hue", "reflection", "contrast")
@@ -59,7 +47,6 @@ _N_HUES = 16
 # milliseconds for each stimulus and element.
 _PER_MEMBER = 4
 _MOST_STIMULI = 1024
-_FOLDER = "compare"
 # What a mutually best pair lacks, by whether it is a counterpart, and whether its poses agree.
 _SHORTFALLS = {
     (False, True): "its best match is alike in pose, but no closer than other families of its own layer are",
@@ -69,169 +56,6 @@ _SHORTFALLS = {
 }
 
 Ints = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class ComparedRun:
-    """One of the two runs.
-
-    ``name``: its folder's name; ``model``, ``weights_sha256``: its network; ``has_these_images``: whether it was
-    surveyed on the images of the comparison; if not, its units' strongest stimuli were looked for among them.
-    """
-
-    name: str
-    model: str
-    weights_sha256: str
-    has_these_images: bool
-
-
-@dataclass(frozen=True)
-class ComparedMember:
-    """A member of a family: its layer, channel, and pose in degrees; 0 or 1 for reflection and contrast."""
-
-    layer: str
-    channel: int
-    pose: float
-
-
-@dataclass(frozen=True)
-class ComparedFamily:
-    """A family and whether it was found in the other run.
-
-    Attributes
-    ----------
-    run
-        ``a`` or ``b``.
-    id, layer, transformation, stabiliser_order
-        Of the family.
-    counterpart
-        ``id`` of its counterpart, of the one with the highest score where several layers have one; None without one.
-    nearest, nearest_score
-        The family of the other run that it resembles most, and the held-out score; None and NaN where there is none.
-    reason
-        Why it has no counterpart, in words; empty where it has one.
-    members
-        By pose.
-    """
-
-    run: str
-    id: str
-    layer: str
-    transformation: str
-    stabiliser_order: int
-    counterpart: str | None
-    nearest: str | None
-    nearest_score: float
-    reason: str
-    members: tuple[ComparedMember, ...]
-
-
-@dataclass(frozen=True)
-class Match:
-    """Two families that are each other's best match among those of their two layers, on either half of the photographs.
-
-    Attributes
-    ----------
-    transformation, a, b
-        Which families, by their ids.
-    is_counterpart
-        Whether they are closer than families of other identity are: ``q_value`` is small enough.
-    is_alike
-        Whether their poses agree by more than chance: ``pose_q_value`` is small enough.
-    score, score_low, score_high
-        Mean correlation of either's members with the other's template on photographs that chose neither partner nor
-        offset, with its 95 % bootstrap interval over photographs.
-    q_value
-        Estimated share of families of other identity among the pairs that score as high.
-    pose_q_value
-        Estimated share of pairs whose poses agree by chance among those that score as high.
-    offset, offset_difference
-        What to add to poses of b to compare them with poses of a, and by how much the two halves of the photographs
-        differ on it; degrees, or 0 and 1 (exchanged) for reflection and contrast.
-    """
-
-    transformation: str
-    a: str
-    b: str
-    is_counterpart: bool
-    is_alike: bool
-    score: float
-    score_low: float
-    score_high: float
-    q_value: float
-    pose_q_value: float
-    offset: float
-    offset_difference: float
-
-
-@dataclass(frozen=True)
-class LayerShare:
-    """How many of ``n_a`` families of a layer of a, and of ``n_b`` of a layer of b, are counterparts: ``n_matched``."""
-
-    transformation: str
-    layer_a: str
-    layer_b: str
-    n_a: int
-    n_b: int
-    n_matched: int
-
-
-@dataclass(frozen=True)
-class ComparedTransformation:
-    """How one transformation was compared.
-
-    ``n_elements``, ``n_stimuli``, ``n_photographs``: what both networks were shown; ``null``: what the search finds
-    among families of other identity; ``pose_null``: what it finds when poses are scrambled; ``note``: why it was not
-    compared, empty where it was.
-    """
-
-    transformation: str
-    n_elements: int
-    n_stimuli: int
-    n_photographs: int
-    null: NullSummary
-    pose_null: NullSummary
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Two runs side by side.
-
-    Attributes
-    ----------
-    name
-        Of its file, from the name of the second run's folder.
-    a, b
-        The runs.
-    images
-        Name of the images that both networks were shown.
-    false_discovery_rate, n_draws, seed
-        Settings.
-    transformations
-        How each was compared.
-    matches
-        Mutually best pairs by transformation and falling score.
-    families
-        All families of both runs under these transformations.
-    layers
-        Counterparts by pair of layers; only pairs of layers that both have families.
-    notes
-        What was left out, and why.
-    """
-
-    name: str
-    a: ComparedRun
-    b: ComparedRun
-    images: str
-    false_discovery_rate: float
-    n_draws: int
-    seed: int
-    transformations: tuple[ComparedTransformation, ...]
-    matches: tuple[Match, ...]
-    families: tuple[ComparedFamily, ...]
-    layers: tuple[LayerShare, ...]
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -346,61 +170,11 @@ def compare_runs(
         transformations=tuple(compared),
         matches=tuple(matches),
         families=tuple(families),
-        layers=_layer_shares(matches, families),
+        layers=count_by_layers(matches, families),
         notes=tuple(notes),
     )
-    write_json(
-        run_a.folder / _FOLDER / f"{quote(comparison.name, safe='')}.json",
-        {"schema_version": SCHEMA_VERSION, **asdict(comparison)},
-    )
+    save_comparison(run_a.folder, comparison)
     return comparison
-
-
-def comparison_name(folder: Path) -> str:
-    """Give what a comparison with the run in a folder is called: the folder's own name."""
-    return folder.resolve().name
-
-
-def load_comparisons(folder: str | Path) -> tuple[Comparison, ...]:
-    """Read what ``compare_runs`` wrote into a run's folder, by name; empty where nothing was compared."""
-    return tuple(_read(path) for path in sorted((Path(folder) / _FOLDER).glob("*.json")))
-
-
-def _read(path: Path) -> Comparison:
-    entry = read_json(path)
-    del entry["schema_version"]
-    families = tuple(
-        ComparedFamily(
-            **_numbers(own | {"members": ()}),
-        )
-        for own in entry["families"]
-    )
-    members = [tuple(ComparedMember(**_numbers(m)) for m in own["members"]) for own in entry["families"]]
-    return Comparison(
-        **entry
-        | {
-            "a": ComparedRun(**entry["a"]),
-            "b": ComparedRun(**entry["b"]),
-            "transformations": tuple(
-                ComparedTransformation(
-                    **own | {key: NullSummary(**_numbers(own[key])) for key in ("null", "pose_null")}
-                )
-                for own in entry["transformations"]
-            ),
-            "matches": tuple(Match(**_numbers(own)) for own in entry["matches"]),
-            "families": tuple(replace(f, members=m) for f, m in zip(families, members, strict=True)),
-            "layers": tuple(LayerShare(**own) for own in entry["layers"]),
-            "notes": tuple(entry["notes"]),
-        }
-    )
-
-
-def _numbers(entry: dict[str, Any]) -> dict[str, Any]:
-    """Undo what JSON did to numbers that were not measured; names that are not there stay None."""
-    return {
-        key: nan if value is None and key not in ("counterpart", "nearest") else value
-        for key, value in entry.items()
-    }
 
 
 def _label(side: _Side) -> ComparedRun:
@@ -411,7 +185,7 @@ def _label(side: _Side) -> ComparedRun:
 
 
 def _common_transformations(run_a: Run, run_b: Run, asked: Sequence[str] | None) -> list[str]:
-    """Give the transformations that are asked for and that both runs surveyed."""
+    """Choose the transformations that are asked for and that both runs surveyed."""
     surveyed = [run.manifest["settings"]["transformations"] for run in (run_a, run_b)]
     for name in asked or ():
         if name not in COMPARED:
@@ -677,27 +451,3 @@ def _describe(
                 )
             )  # fmt: skip
     return described
-
-
-def _layer_shares(matches: Sequence[Match], families: Sequence[ComparedFamily]) -> tuple[LayerShare, ...]:
-    """Count counterparts by pair of layers, in the order of the runs."""
-    by_key = {(f.run, f.transformation, f.id): f.layer for f in families}
-    shares = []
-    for name in dict.fromkeys(f.transformation for f in families):
-        own = [f for f in families if f.transformation == name]
-        layers = [list(dict.fromkeys(f.layer for f in own if f.run == run)) for run in "ab"]
-        found = [
-            (by_key["a", name, m.a], by_key["b", name, m.b])
-            for m in matches
-            if m.transformation == name and m.is_counterpart
-        ]
-        shares += [
-            LayerShare(
-                name, first, second,
-                sum(f.run == "a" and f.layer == first for f in own),
-                sum(f.run == "b" and f.layer == second for f in own),
-                found.count((first, second)),
-            )
-            for first in layers[0] for second in layers[1]
-        ]  # fmt: skip
-    return tuple(shares)

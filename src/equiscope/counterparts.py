@@ -248,7 +248,7 @@ def find_counterparts(
 
 
 def _spectra(responses: NDArray[np.float32]) -> Spectra:
-    """Fourier series over elements, shape (stimulus, frequency, unit); scalar products are those of the orbits."""
+    """Fourier series over elements, (stimulus, frequency, unit), whose scalar products are those of the orbits."""
     order = responses.shape[1]
     rms = np.sqrt(np.mean(responses.astype(np.float64) ** 2, axis=(0, 1)))
     scaled = responses / np.where(rms > 0, rms, 1.0).astype(np.float32)
@@ -261,7 +261,7 @@ def _spectra(responses: NDArray[np.float32]) -> Spectra:
 
 
 def _turned(spectra: Spectra, by: Floats, order: int) -> Spectra:
-    """Bring what was at element h + by to h, for each column; shape (stimulus, frequency, unit)."""
+    """Bring to element h what was at h + by, for each column; shape (stimulus, frequency, unit)."""
     frequency = np.arange(spectra.shape[1])
     return np.asarray(spectra * np.exp(2j * np.pi / order * np.outer(frequency, by)), np.complex64)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from equiscope.compare import Comparison
+from equiscope.comparison import Comparison
 from equiscope.report.sheets import SPRITES, FileStems
 from equiscope.report.sprites import Pictures, Tile
 from equiscope.store import SCHEMA_VERSION, read_json, write_json

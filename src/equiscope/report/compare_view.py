@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from equiscope.compare import (
+from equiscope.comparison import (
     ComparedFamily,
     ComparedTransformation,
     Comparison,
@@ -19,11 +19,13 @@ from equiscope.report.context import SiteContext
 from equiscope.report.fragment import Fragment
 from equiscope.report.html import render_template
 from equiscope.report.sprites import Tile
-from equiscope.report.wording import counted, interval_text, measured, number, q_text
+from equiscope.report.wording import counted, interval_text, number, q_text
 
 __all__ = ["render_comparisons"]
 
 _CIRCLES = ("rotation", "hue")
+# Fewer photographs than this leave intervals rough: a bootstrap draws them whole.
+_FEW_PHOTOGRAPHS = 20
 # Cells of the matrix of layers, px.
 _CELL, _ROW, _LEFT, _TOP = 74, 44, 120, 62
 
@@ -61,7 +63,10 @@ def _render(context: SiteContext, comparison: Comparison, folder: Path) -> Fragm
             name: {
                 "matches": [_match(m, comparison) for m in comparison.matches if m.transformation == name],
                 "alone": {
-                    run: [_alone(f) for f in comparison.families if _is_alone(f, run, name)] for run in "ab"
+                    run: [
+                        [f.id, f.nearest, number(f.nearest_score)] for f in _alone_of(comparison, run, name)
+                    ]
+                    for run in "ab"
                 },
             }
             for name in names
@@ -71,42 +76,57 @@ def _render(context: SiteContext, comparison: Comparison, folder: Path) -> Fragm
 
 
 def _counts(comparison: Comparison) -> list[dict[str, Any]]:
-    """How many families of either network have a counterpart, by transformation."""
+    """How many families of either network have a counterpart, or else one that is alike, by transformation."""
     counts = []
     for entry in comparison.transformations:
         own = [f for f in comparison.families if f.transformation == entry.transformation]
         sides = [[f for f in own if f.run == run] for run in "ab"]
-        matched = [sum(f.counterpart is not None for f in side) for side in sides]
+        alike = _alike_families(comparison)
         counts.append(
             {
                 "transformation": entry.transformation,
                 "n": [len(side) for side in sides],
-                "matched": matched,
+                "matched": [sum(f.counterpart is not None for f in side) for side in sides],
+                "alike": [
+                    sum(f.counterpart is None and (f.run, f.id) in alike for f in side) for side in sides
+                ],
                 "note": entry.note,
             }
         )
     return counts
 
 
+def _alike_families(comparison: Comparison) -> set[tuple[str, str]]:
+    """Families, by run and id, that are in a pair of counterparts or of alike ones."""
+    pairs = [m for m in comparison.matches if m.is_counterpart or m.is_alike]
+    return {(run, getattr(m, run)) for m in pairs for run in "ab"}
+
+
+def _kind(match: Match) -> str:
+    if match.is_counterpart:
+        return "counterparts"
+    return "alike" if match.is_alike else "near"
+
+
 def _part(comparison: Comparison, entry: ComparedTransformation) -> dict[str, Any]:
-    matches = [m for m in comparison.matches if m.transformation == entry.transformation]
+    kinds = [_kind(m) for m in comparison.matches if m.transformation == entry.transformation]
     shares = [s for s in comparison.layers if s.transformation == entry.transformation]
-    accepted = sum(m.is_counterpart for m in matches)
-    expected, score_95 = measured(entry.null.families_expected), measured(entry.null.score_95)
+    null, pose_null = entry.null, entry.pose_null
     return {
         "name": entry.transformation,
         "note": entry.note,
-        "shown": f"{counted(entry.n_stimuli, 'stimulus').replace('stimuluss', 'stimuli')} from "
+        "shown": f"{entry.n_stimuli:,} {'stimulus' if entry.n_stimuli == 1 else 'stimuli'} from "
         f"{counted(entry.n_photographs, 'photograph')}, each {_shown_as(entry)}",
-        "few": entry.n_photographs < 20 and not entry.note,
-        "null": f"Among other families and units of the families’ own layers the same search finds "
-        f"{number(entry.null.families_per_draw, 1)} pairs, 95 % of them with a score below {number(score_95)}; "
-        f"{number(expected)} of them would have passed.",
-        "n_accepted": accepted,
-        "n_near": len(matches) - accepted,
-        "n_alone": [
-            sum(_is_alone(f, run, entry.transformation) for f in comparison.families) for run in "ab"
+        "few": entry.n_photographs < _FEW_PHOTOGRAPHS and not entry.note,
+        "n_pairs": len(kinds),
+        "nulls": [
+            f"among families of other identity it finds {number(null.families_per_draw, 1)}, 95 % of them with a score "
+            f"below {number(null.score_95)}",
+            f"with scrambled poses {number(pose_null.families_per_draw, 1)}, 95 % of them below "
+            f"{number(pose_null.score_95)}",
         ],
+        "n": {kind: kinds.count(kind) for kind in ("counterparts", "alike", "near")},
+        "n_alone": [len(_alone_of(comparison, run, entry.transformation)) for run in "ab"],
         "matrix": _matrix(shares),
     }
 
@@ -134,7 +154,9 @@ def _matrix(shares: Sequence[LayerShare]) -> dict[str, Any] | None:
             "y": _TOP + rows.index(s.layer_a) * _ROW,
             "share": round(s.n_matched / min(s.n_a, s.n_b), 3),
             "text": str(s.n_matched),
-            "label": f"{s.layer_a} and {s.layer_b}: {s.n_matched} counterparts among {s.n_a} and {s.n_b} families",
+            "alike": f"+ {s.n_alike} alike" if s.n_alike else "",
+            "label": f"{s.layer_a} and {s.layer_b}: {counted(s.n_matched, 'pair')} of counterparts and {s.n_alike} "
+            f"more alike, among {s.n_a} and {s.n_b} families",
         }
         for s in shares
     ]
@@ -195,7 +217,8 @@ def _match(match: Match, comparison: Comparison) -> dict[str, Any]:
         run: [
             getattr(m, other)
             for m in comparison.matches
-            if m.is_counterpart
+            if m.transformation == match.transformation
+            and _kind(m) == _kind(match)
             and getattr(m, run) == getattr(match, run)
             and getattr(m, other) != getattr(match, other)
         ]
@@ -204,19 +227,22 @@ def _match(match: Match, comparison: Comparison) -> dict[str, Any]:
     return {
         "a": match.a,
         "b": match.b,
-        "isCounterpart": match.is_counterpart,
+        "kind": _kind(match),
         "score": number(match.score),
         "interval": interval_text(match.score, match.score_low, match.score_high),
         "q": q_text(match.q_value),
+        "poseQ": q_text(match.pose_q_value),
         "offset": match.offset if is_circle else round(match.offset),
         "offsetText": f"turned by {number(match.offset, 0, '°')}" if is_circle else exchanged,
         "also": others,
     }
 
 
-def _is_alone(family: ComparedFamily, run: str, name: str) -> bool:
-    return family.run == run and family.transformation == name and family.counterpart is None
-
-
-def _alone(family: ComparedFamily) -> list[Any]:
-    return [family.id, family.nearest, number(family.nearest_score)]
+def _alone_of(comparison: Comparison, run: str, name: str) -> list[ComparedFamily]:
+    """Families of one run under a transformation that are in no pair that passed."""
+    passed = _alike_families(comparison)
+    return [
+        f
+        for f in comparison.families
+        if f.run == run and f.transformation == name and (run, f.id) not in passed
+    ]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import cast
 
 from equiscope.circuits import load_circuits
-from equiscope.compare import Comparison
+from equiscope.comparison import Comparison
 from equiscope.errors import EquiscopeError
 from equiscope.report.compare_pictures import keep_pictures
 from equiscope.report.context import SiteContext

@@ -45,18 +45,19 @@
       side(data, match.a, name, "a", 0, period),
       make("p", { class: "verdict" },
         make("b", {}, match.score), match.interval ? make("span", { class: "interval" }, match.interval) : "",
-        make("span", {}, `q ${match.q}`), make("span", {}, match.offsetText),
+        make("span", { title: "Estimated share of families of other identity among the pairs that score as high" }, `identity q ${match.q}`),
+        make("span", { title: "Estimated share of pairs whose poses agree by chance among those that score as high" }, `pose q ${match.poseQ}`), make("span", {}, match.offsetText),
         also.length ? make("span", { class: "also" }, `also ${also.join(", ")}`) : ""),
       side(data, match.b, name, "b", match.offset, period));
   }
 
   // Some rows, and more when asked for.
-  function fill(box, rows, build) {
+  function fill(box, rows, build, atFirst = AT_ONCE) {
     const more = make("button", { type: "button", class: "more-button" }, "Show more");
     const list = make("div");
     const extend = () => {
       const start = list.childElementCount;
-      list.append(...rows.slice(start, start + AT_ONCE).map(build));
+      list.append(...rows.slice(start, start + (start ? AT_ONCE : atFirst)).map(build));
       more.hidden = list.childElementCount >= rows.length;
     };
     more.addEventListener("click", extend);
@@ -76,12 +77,14 @@
       const name = section.dataset.transformation;
       const part = data.parts?.[name];
       if (!part) continue;
-      const build = (match) => row(data, name, match);
-      const accepted = part.matches.filter((match) => match.isCounterpart);
-      const box = section.querySelector("[data-list=counterparts]");
-      if (accepted.length) fill(box, accepted, build);
-      const near = section.querySelector(".near");
-      once(near, () => fill(near.querySelector("[data-list=near]"), part.matches.filter((match) => !match.isCounterpart), build));
+      const of = (kind) => part.matches.filter((match) => match.kind === kind);
+      const show = (kind) => {
+        const box = section.querySelector(`[data-list=${kind}]`);
+        if (box && of(kind).length) fill(box, of(kind), (match) => row(data, name, match), kind === "alike" ? 6 : AT_ONCE);
+      };
+      show("counterparts");
+      show("alike");
+      once(section.querySelector(".near"), () => show("near"));
       for (const alone of section.querySelectorAll(".alone")) {
         const run = alone.dataset.run;
         once(alone, () => fill(alone.querySelector(".alone-body"), part.alone[run], ([id, nearest, score]) => {
