@@ -50,6 +50,7 @@ from equiscope.training.batches import centre_batch, draw_batch, epoch_order, it
 from equiscope.training.curves import draw_curves
 from equiscope.training.descriptions import divide
 from equiscope.training.network import Restriction
+from equiscope.training.processes import Processes
 
 ROOT = Path(__file__).parents[1]
 TINY = {
@@ -625,6 +626,42 @@ def test_the_written_network_can_be_surveyed_and_loaded(finished: TrainingRun, d
     assert recorded["conv2d0"].min() < 0
 
 
+def test_a_survey_finds_the_fields_that_were_designed(data: Path, tmp_path: Path) -> None:
+    # Not whitened: after a few steps on grey gratings a whitened field is still a blob, which has no pose.
+    recipe = dataclasses.replace(TINY_RECIPE, components=0)
+    trained = train_tiny(data, tmp_path / "trained", recipe=recipe)
+    model = equiscope.load_model(str(trained.model_file))
+    run = equiscope.survey(
+        model, layers=["conv2d0"], transformations=["rotation"], angles=4, out=tmp_path / "run"
+    )
+    found = sorted(sorted(family.channels) for family in run.families)
+    assert [0, 1, 2, 3] in found
+    assert [4, 5, 6, 7] in found
+    for family in run.families:
+        if set(family.channels) <= set(range(8)):
+            assert family.score > 0.99
+            assert np.diff(np.sort(family.poses_deg)) == pytest.approx([90] * 3, abs=1)
+    # By quarter turns, which is all that C4 promises.
+    kinds = [unit.under("rotation").kind for unit in run.units]
+    assert kinds[8:11] == ["invariant"] * 3
+
+
+def test_the_contract_of_the_folder_is_complete(finished: TrainingRun) -> None:
+    page = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    explained = set(
+        re.findall(r"^\| `([\w.]+)` \| [a-z]+(?: of text| or null)?(?:, \w+)? \|", page, re.MULTILINE)
+    )
+    written = set()
+    for key, value in finished.manifest.items():
+        written.add(key)
+        inner = value[0] if isinstance(value, list) else value
+        if isinstance(inner, dict) and key not in ("versions", "reference", "result"):
+            written |= {f"{key}.{name}" for name in inner}
+    assert explained == written
+    assert all(f"`{name}`" in page for name in finished.manifest["result"])
+    assert all(f"| `{path.name}` |" in page for path in finished.folder.iterdir())
+
+
 def test_a_finished_training_is_not_repeated(
     finished: TrainingRun, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -885,6 +922,21 @@ def test_the_stem_is_learned_in_whitened_coordinates(finished: TrainingRun) -> N
 
 def test_curves_without_a_line_can_be_drawn() -> None:
     ET.fromstring(draw_curves([], "a <b>"))  # noqa: S314
+
+
+def test_running_moments_are_the_mean_of_all_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = (unsettle(DesignedNetwork(parse_description(TINY), 3)) for _ in range(2))
+    expected = {
+        key: (value + other.state_dict()[key]) / 2
+        for key, value in one.state_dict().items()
+        if "running_" in key
+    }
+    moments = [value for key, value in other.state_dict().items() if key in expected]
+    monkeypatch.setattr("torch.distributed.all_reduce", lambda own: own.add_(torch.cat(moments)))
+    Processes(0, 2, torch.device("cpu")).average_moments(one)
+    assert len(expected) == 10
+    for key, value in expected.items():
+        torch.testing.assert_close(one.state_dict()[key], value)
 
 
 def test_several_processes_train_one_network(data: Path, tmp_path: Path) -> None:

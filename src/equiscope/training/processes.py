@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -45,7 +46,10 @@ class Processes:
         if self.n == 1:
             return network
         ids = [self.device.index] if self.device.type == "cuda" else None
-        return DistributedDataParallel(network, device_ids=ids, broadcast_buffers=False)
+        with warnings.catch_warnings():
+            # torch 2.13 calls this argument by another name, which torch 2.6 does not know.
+            warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+            return DistributedDataParallel(network, device_ids=ids, broadcast_buffers=False)
 
     def total(self, values: Tensor) -> Tensor:
         """Sum over all processes."""
