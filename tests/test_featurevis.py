@@ -717,7 +717,8 @@ def test_the_command_visualises_a_run_and_goes_on(run: equiscope.Run) -> None:
     code, out, err = call(folder, "--steps", "3", "--layers", "conv2d0", "--no-families")
     assert (code, err) == (0, "")
     assert "conv2d0     48" in out
-    assert out.endswith(f"visualisations: {run.folder / 'featurevis'}\n")
+    assert f"visualisations: {run.folder / 'featurevis'}\n" in out
+    assert out.endswith(f"report: {run.folder / 'index.html'}\n")
     (file,) = (run.folder / "featurevis").iterdir()
     first = file.stat().st_mtime_ns
 
