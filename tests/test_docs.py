@@ -30,6 +30,15 @@ from equiscope.circuits.factors import Factor, Factors
 from equiscope.circuits.recover import LayerPairSummary, Skipped
 from equiscope.circuits.transposed import Transposed
 from equiscope.cli import app
+from equiscope.comparison import (
+    ComparedFamily,
+    ComparedMember,
+    ComparedRun,
+    ComparedTransformation,
+    Comparison,
+    LayerShare,
+    Match,
+)
 from equiscope.examples import Examples
 from equiscope.featurevis import visualise_run
 from equiscope.rotation_scale import FamilyLink
@@ -284,6 +293,13 @@ def test_contract_of_a_run_is_complete(run: equiscope.Run) -> None:
         Confirmation,
         LayerBudget,
         PairBudget,
+        Comparison,
+        ComparedFamily,
+        ComparedMember,
+        ComparedRun,
+        ComparedTransformation,
+        LayerShare,
+        Match,
     )
     written |= {part.name for kind in kinds for part in dataclasses.fields(kind)} | {"circuit_class"}
     written -= {f"{name}_{end}" for name in ("zeroed", "template", "wrong_pose") for end in ("low", "high")}
@@ -297,7 +313,7 @@ def test_contract_of_a_run_is_complete(run: equiscope.Run) -> None:
 def test_files_of_a_run_are_those_of_the_contract(run: equiscope.Run) -> None:
     page = read("docs/run.md")
     there = {path.name for path in run.folder.iterdir()}
-    later = {"circuits.json", "circuits", "budget.json"}
+    later = {"circuits.json", "circuits", "budget.json", "compare"}
     assert there | later == set(re.findall(r"^[├└]── ([\w.]+)", page, re.MULTILINE))
     assert f"schema version {run.manifest['schema_version']}" in page
 
