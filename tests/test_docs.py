@@ -29,6 +29,15 @@ from equiscope.circuits.factors import Factor, Factors
 from equiscope.circuits.recover import LayerPairSummary, Skipped
 from equiscope.circuits.transposed import Transposed
 from equiscope.cli import app
+from equiscope.comparison import (
+    ComparedFamily,
+    ComparedMember,
+    ComparedRun,
+    ComparedTransformation,
+    Comparison,
+    LayerShare,
+    Match,
+)
 from equiscope.examples import Examples
 from equiscope.rotation_scale import FamilyLink
 from equiscope.scales import ScaleEdge
@@ -279,6 +288,16 @@ def test_contract_of_a_run_is_complete(run: equiscope.Run) -> None:
         CausalCheck,
         Confirmation,
     )
+    # Nor is it compared; tests/test_compare.py sees what is written of that.
+    kinds += (
+        Comparison,
+        ComparedRun,
+        ComparedTransformation,
+        ComparedFamily,
+        ComparedMember,
+        Match,
+        LayerShare,
+    )
     written |= {part.name for kind in kinds for part in dataclasses.fields(kind)} | {"circuit_class"}
     written -= {f"{name}_{end}" for name in ("zeroed", "template", "wrong_pose") for end in ("low", "high")}
     explained = {
@@ -291,8 +310,8 @@ def test_contract_of_a_run_is_complete(run: equiscope.Run) -> None:
 def test_files_of_a_run_are_those_of_the_contract(run: equiscope.Run) -> None:
     page = read("docs/run.md")
     there = {path.name for path in run.folder.iterdir()}
-    circuits = {"circuits.json", "circuits"}
-    assert there | circuits == set(re.findall(r"^[├└]── ([\w.]+)", page, re.MULTILINE))
+    later = {"circuits.json", "circuits", "compare"}
+    assert there | later == set(re.findall(r"^[├└]── ([\w.]+)", page, re.MULTILINE))
     assert f"schema version {run.manifest['schema_version']}" in page
 
 
