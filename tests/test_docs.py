@@ -280,7 +280,8 @@ def test_contract_of_a_run_is_complete(run: equiscope.Run) -> None:
             written |= {name.rpartition(":")[2] for name in arrays.files}
     # Lists that are empty in this run.
     written |= {part.name for kind in (ScaleEdge, FamilyLink) for part in dataclasses.fields(kind)}
-    # The run has one layer, and so no circuits; tests/test_recover.py sees what is written of them.
+    # The run has one layer, and so no circuits, nor is it compared; tests/test_recover.py and tests/test_compare.py see
+    # what is written of those.
     kinds = (
         Circuits,
         Circuit,

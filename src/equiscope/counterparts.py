@@ -176,15 +176,15 @@ def find_counterparts(
     next is there twice, and would make the other's choice between the two arbitrary.
 
     Two nulls, by the same search and scoring. *Other identity*: how well is a family matched by what is not its
-    counterpart? In place of the other network's families stand the other families of its own layer and, as families
-    of one, units without a family that the transformation changes, of its own layer and of the other network. The
-    survey had every chance to put those of its layer into the family and did not; so what a pair must exceed is the
-    likeness of features of one kind, such as curves of two sizes. (A unit of the other network may be a lone copy of
-    the feature, which makes the null stricter.) Stand-ins are dealt out at random in sets as large as the other
-    network's layers, each once a round. There are only so many: the one false pair that the estimate adds counts once
-    a round, not once a set, so that no q-value claims more than they can show. *Scrambled poses*: each stimulus
-    reaches each family of b transformed by a random element of its own, which leaves what the family answers to and
-    destroys only the agreement of poses.
+    counterpart? In place of the other network's families stand the other families of its own layer and, as families of
+    one, units without a family that the transformation changes, of its own layer and of the other network. The survey
+    had every chance to put those of its layer into the family and did not; so what a pair must exceed is the likeness
+    of features of one kind, such as curves of two sizes. (A unit of the other network may be a lone copy of the
+    feature, which makes the null stricter.) Stand-ins are dealt out at random in sets as large as the other network's
+    layers, each once a round. There are only so many: the one false pair that the estimate adds counts once a round,
+    not once a set, so that no q-value claims more than they can show. *Scrambled poses*: each stimulus reaches each
+    family of b transformed by a random element of its own, which leaves what the family answers to and destroys only
+    the agreement of poses.
 
     A unit's responses are divided by their root mean square over all stimuli, so that strong members do not speak for
     weak ones; as a positive factor it cannot make two families alike.
