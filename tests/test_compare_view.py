@@ -52,10 +52,14 @@ def make_comparison(name: str, first: ReportDocument, second: ReportDocument) ->
         for document in (first, second)
     )
     figures = {"transformation": "rotation", "score_low": 0.7, "score_high": 0.9, "offset_difference": 1.0}
-    matches = (
-        Match(a=a[0], b=b[0], is_counterpart=True, is_alike=True, score=0.84, q_value=0.012, pose_q_value=0.001, offset=90.0, **figures),
-        Match(a=a[1], b=b[1], is_counterpart=False, is_alike=True, score=0.61, q_value=0.3, pose_q_value=0.001, offset=12.0, **figures),
-        Match(a=a[2], b=b[2], is_counterpart=False, is_alike=False, score=0.11, q_value=1.0, pose_q_value=0.7, offset=0.0, **figures),
+    matches = tuple(
+        Match(
+            a=a[i], b=b[i], is_counterpart=i == 0, is_alike=i < 2, score=score, q_value=q_value,
+            pose_q_value=pose_q_value, offset=offset, **figures,
+        )
+        for i, (score, q_value, pose_q_value, offset) in enumerate(
+            [(0.84, 0.012, 0.001, 90.0), (0.61, 0.3, 0.001, 12.0), (0.11, 1.0, 0.7, 0.0)]
+        )
     )  # fmt: skip
     families = (
         *compared(first, "a", {a[0]: b[0]}),
@@ -205,8 +209,10 @@ def test_families_stand_side_by_side_in_order_of_their_poses(
         assert page.locator("[data-list=alike] .pair-of-families").count() == 1
         assert page.locator("[data-list=near] .pair-of-families").count() == 0
         page.locator(".near summary").click()
+        page.wait_for_selector("[data-list=near] .pair-of-families")
         assert page.locator("[data-list=near] .pair-of-families").count() == 1
         page.locator(".alone[data-run=b] summary").click()
+        page.wait_for_selector(".alone[data-run=b] .alone-family")
         alone = sum(f.run == "b" for f in comparison.families) - 2
         assert page.locator(".alone[data-run=b] .alone-family").count() == alone
         counts = page.locator(".compare-matrix .share > text:not(.n)").all_text_contents()
