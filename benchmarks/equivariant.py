@@ -4,7 +4,8 @@ r"""Cost of equivariant layers against plain convolutions of the same widths.
 
 For each group, in one process and in turn: a training step (forward, backward, SGD) and an evaluation of a network of
 four layers whose channels are half equivariant, a quarter invariant and a quarter plain, or all equivariant, and the
-same of its plain twin. Prints medians of the repeats, their ratios, and the time that writing the kernels out takes.
+same of its plain twin. Prints medians of the repeats' CPU time, their ratios, and what writing one kernel out takes.
+Give OMP_NUM_THREADS=1, so that threads that wait do not count.
 """
 
 from __future__ import annotations
@@ -37,10 +38,10 @@ def network(fields: Fields, kernel_size: int, n_layers: int) -> nn.Sequential:
 
 
 def seconds(run: Callable[[], None]) -> float:
-    """Wall time of one call."""
-    started = time.perf_counter()
+    """CPU time of one call: what other processes do meanwhile does not count."""
+    started = time.process_time()
     run()
-    return time.perf_counter() - started
+    return time.process_time() - started
 
 
 def training_step(module: nn.Module, inputs: torch.Tensor) -> Callable[[], None]:

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from equiscope.budget import Budget, count_ratio, estimate_budget, predict_ratio
+from equiscope.cli import app
 from equiscope.errors import EquiscopeError
 from equiscope.families import Symmetry, Unit
-from equiscope.store import Run
+from equiscope.store import Run, families_document, units_document, write_json
 
 
 @pytest.mark.parametrize(("copies", "share"), [(1, 0.3), (4, 0.0), (8, 0.5), (16, 1.0), (10.5, 0.1)])
@@ -128,3 +130,18 @@ def test_even_families_agree_with_the_formula(tmp_path: Path) -> None:
     budget: Budget = estimate_budget(run, n_resamples=50)
     assert budget.pairs[0].ratio == pytest.approx(predict_ratio(8, 0.5, 0.25))
     assert np.isclose(budget.layers[0].ratio, predict_ratio(8, 0.5))
+
+
+def test_the_command_prints_a_table(tmp_path: Path) -> None:
+    run = made_run(tmp_path, {"a": [8, 4], "b": []}, {"a": 3, "b": 5}, {"a": 20, "b": 24})
+    write_json(tmp_path / "run.json", {"schema_version": 2, "is_complete": True, **run.manifest})
+    write_json(tmp_path / "units.json", units_document(run.units))
+    write_json(tmp_path / "families.json", families_document(()))
+    result = CliRunner().invoke(app, ["budget", str(tmp_path), "--resamples", "50"])
+    assert result.exit_code == 0, result.output
+    (first,) = (line.split() for line in result.stdout.splitlines() if line.startswith("a "))
+    # r = 12 / 20 and K = 6; between the layers only invariant outputs of the second save anything.
+    assert (first[3], first[6], first[7]) == ("60%", "6.0", "70.0%")
+    assert first[-2] == f"{1 - (8 * 7 / 8 + 4 * 3 / 4) / 20 * 5 / 24:.1%}"
+    assert f"budget: {tmp_path / 'budget.json'}" in result.stdout
+    assert (tmp_path / "budget.json").exists()
