@@ -27,6 +27,7 @@ import equiscope
 from equiscope import EquiscopeError
 from equiscope.equivariant import Fields
 from equiscope.models.mini import Mini
+from equiscope.models.trained import standardise
 from equiscope.training import (
     MATCHES,
     MINI_RECIPE,
@@ -51,6 +52,7 @@ from equiscope.training.curves import draw_curves
 from equiscope.training.descriptions import divide
 from equiscope.training.network import Restriction
 from equiscope.training.processes import Processes
+from equiscope.training.recipe import whiten_stem
 
 ROOT = Path(__file__).parents[1]
 TINY = {
@@ -264,9 +266,9 @@ def unsettle(network: nn.Module) -> nn.Module:
 
 HUE = {
     "name": "hue",
-    "group": "H4xC4",
+    "group": "H4xC8",
     "layers": [
-        {"name": "a", "kernel_px": 3, "equivariant": 1, "invariant": 2},
+        {"name": "a", "kernel_px": 5, "equivariant": 1, "invariant": 2},
         {"pool": "max"},
         {"name": "b", "kernel_px": 3, "group": "C4", "equivariant": 2, "invariant": 1, "plain": 2},
         {"name": "c", "kernel_px": 3, "plain": 5},
@@ -274,7 +276,14 @@ HUE = {
 }
 
 
-@pytest.mark.parametrize("document", [TINY, TINY | {"plain_to": "all"}, HUE], ids=["tiny", "all", "hue"])
+# Behind a block, whose channels a plain network has in another order.
+DEEP = TINY | {"layers": [*TINY["layers"], {"name": "last", "kernel_px": 3, "equivariant": 1, "plain": 2}]}
+DOCUMENTS = pytest.mark.parametrize(
+    "document", [TINY, TINY | {"plain_to": "all"}, HUE, DEEP], ids=["tiny", "all", "hue", "deep"]
+)
+
+
+@DOCUMENTS
 def test_the_exported_network_is_the_same_function(document: dict[str, Any]) -> None:
     description = parse_description(document)
     side = description.fit_side(24)
@@ -306,7 +315,14 @@ def test_logits_of_tied_units_do_not_see_quarter_turns() -> None:
             network(images[..., : side - 1, : side - 1])
 
 
-@pytest.mark.parametrize("document", [TINY, TINY | {"plain_to": "all"}, HUE], ids=["tiny", "all", "hue"])
+# Behind a block, whose channels a plain network has in another order.
+DEEP = TINY | {"layers": [*TINY["layers"], {"name": "last", "kernel_px": 3, "equivariant": 1, "plain": 2}]}
+DOCUMENTS = pytest.mark.parametrize(
+    "document", [TINY, TINY | {"plain_to": "all"}, HUE, DEEP], ids=["tiny", "all", "hue", "deep"]
+)
+
+
+@DOCUMENTS
 def test_counts_are_those_of_the_built_network(document: dict[str, Any]) -> None:
     description = parse_description(document)
     counts = count(description, 24, 3)
@@ -918,6 +934,32 @@ def test_the_stem_is_learned_in_whitened_coordinates(finished: TrainingRun) -> N
         assert torch.equal(getattr(stem, name).flatten(1), original @ whitening)
     # Seven numbers of three colours: fewer directions than components, all are kept.
     assert stem.parametrizations["invariant_to_invariant"].original.shape[1] == 3 * stem.basis.n_fixed
+
+
+def test_whitened_coordinates_see_patches_with_one_variance(data: Path) -> None:
+    recipe = dataclasses.replace(
+        TINY_RECIPE, components=4, whitening_power=0.5, mean=(0.5, 0.4, 0.5), sd=(0.3, 0.3, 0.2)
+    )
+    split = open_labelled(data, 32).train
+    # Kernels of C8 are sums of fewer harmonics than pixels.
+    stem_document = TINY["layers"][0] | {"group": "C8"}
+    network = DesignedNetwork(parse_description(TINY | {"layers": [stem_document]}), 4)
+    whiten_stem(network, split, recipe, seed=0)
+    stem = network.layers["conv2d0"].convolution
+    pixels = torch.stack([torch.from_numpy(split.load(i)) for i in range(len(split))]).float() / 255
+    images = standardise(recipe.mean, recipe.sd)(pixels)
+    for name, basis in (
+        ("to_plain", torch.eye(25)),
+        ("invariant_to_fields", stem.basis.turned[:, 0].float()),
+    ):
+        whitening = stem.parametrizations[name][0].whitening
+        kernels = (whitening.reshape(4, 3, -1) @ basis).reshape(4, 3, 5, 5)
+        seen = nn.functional.conv2d(images, kernels, stride=5).transpose(0, 1).flatten(1)
+        torch.testing.assert_close(torch.cov(seen), torch.eye(4), atol=2e-3, rtol=0)
+    patches = nn.functional.unfold(images, 5, stride=5).transpose(0, 1).flatten(1)
+    strongest = torch.linalg.eigvalsh(torch.cov(patches))[-4:].flip(0)
+    rows = stem.parametrizations["to_plain"][0].whitening
+    torch.testing.assert_close(1 / rows.square().sum(1), strongest, rtol=0.01, atol=0)
 
 
 def test_curves_without_a_line_can_be_drawn() -> None:
