@@ -370,6 +370,7 @@ def _test(
     # One member, drawn anew each time, stays what it is: what stands for chance is that the others are not its copies.
     kept_row = rng.choice([p.row for p in block.places], n_draws)
     instead: dict[tuple[str, int], Ints] = {}
+    stretches: dict[tuple[int, float], Floats] = {}
     vectors = np.empty((len(block.places), n_draws + 1, len(points)))
     for i, place in enumerate(block.places):
         weights = place.weights
@@ -389,7 +390,10 @@ def _test(
                 instead[key] = rng.choice(others, n_draws)
             foreign = np.searchsorted(channels, instead[key])
             chosen.append(np.append(own, np.where(kept_row == place.row, own, foreign)))
-        vectors[i] = weights.kernels[chosen[0], chosen[1]] @ weights.stretched(place.octaves, points).T
+        stretch = stretches.get((id(weights), place.octaves))
+        if stretch is None:
+            stretch = stretches[id(weights), place.octaves] = weights.stretched(place.octaves, points)
+        vectors[i] = weights.kernels[chosen[0], chosen[1]] @ stretch.T
     shares, weight = _told(vectors, block.tells, told)
     r2 = (shares * weight).sum(0) / weight.sum(0)
     null = r2[1:]
