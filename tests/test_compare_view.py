@@ -51,12 +51,18 @@ def make_comparison(name: str, first: ReportDocument, second: ReportDocument) ->
         [family["id"] for family in document["families"] if family["transformation"] == "rotation"]
         for document in (first, second)
     )
-    figures = {"transformation": "rotation", "score_low": 0.7, "score_high": 0.9, "offset_difference": 1.0}
-    matches = (
-        Match(a=a[0], b=b[0], is_counterpart=True, is_alike=True, score=0.84, q_value=0.012, pose_q_value=0.001, offset=90.0, **figures),
-        Match(a=a[1], b=b[1], is_counterpart=False, is_alike=True, score=0.61, q_value=0.3, pose_q_value=0.001, offset=12.0, **figures),
-        Match(a=a[2], b=b[2], is_counterpart=False, is_alike=False, score=0.11, q_value=1.0, pose_q_value=0.7, offset=0.0, **figures),
-    )  # fmt: skip
+    figures: dict[str, Any] = {
+        "transformation": "rotation", "score_low": 0.7, "score_high": 0.9, "pose_q_value": 0.001, "offset_difference": 1.0
+    }  # fmt: skip
+    counterparts, alike, by_chance = (
+        figures | {"is_counterpart": True, "is_alike": True, "score": 0.84, "q_value": 0.012, "offset": 90.0},
+        figures | {"is_counterpart": False, "is_alike": True, "score": 0.61, "q_value": 0.3, "offset": 12.0},
+        figures | {"is_counterpart": False, "is_alike": False, "score": 0.11, "q_value": 1.0, "offset": 0.0},
+    )
+    matches = tuple(
+        Match(a=first_id, b=second_id, **own)
+        for first_id, second_id, own in zip(a, b, (counterparts, alike, by_chance), strict=False)
+    )
     families = (
         *compared(first, "a", {a[0]: b[0]}),
         *compared(second, "b", {b[0]: a[0]}),
@@ -145,7 +151,9 @@ def test_pictures_of_the_other_run_are_kept_and_return_when_the_site_is_built_ag
     build_site(folder)
     assert {sheet.name: sheet.read_bytes() for sheet in sheets} == kept
     data = dict(render_comparisons(open_context(folder, documents[1])))[HOSTILE].data
-    shown = [member for key, own in data["families"].items() if key.startswith("b:") for member in own["members"]]
+    shown = [
+        member for key, own in data["families"].items() if key.startswith("b:") for member in own["members"]
+    ]
     assert all(place is not None for _, _, place in shown)
     assert all(member[1] <= 360 for member in shown)
     assert max(len(path.read_bytes()) for path in (folder / "site/data/compare").iterdir()) < 300_000
@@ -161,7 +169,9 @@ def test_a_comparison_without_pictures_of_the_other_is_shown_all_the_same(
     assert {place is None for _, _, place in data["families"]["b:conv1-rotation-1"]["members"]} == {True}
 
 
-playwright_api = pytest.importorskip("playwright.sync_api", reason="needs playwright (pip install playwright)")
+playwright_api = pytest.importorskip(
+    "playwright.sync_api", reason="needs playwright (pip install playwright)"
+)
 
 
 @pytest.fixture(scope="module")
