@@ -52,8 +52,12 @@ def make_comparison(name: str, first: ReportDocument, second: ReportDocument) ->
         for document in (first, second)
     )
     figures: dict[str, Any] = {
-        "transformation": "rotation", "score_low": 0.7, "score_high": 0.9, "pose_q_value": 0.001, "offset_difference": 1.0
-    }  # fmt: skip
+        "transformation": "rotation",
+        "score_low": 0.7,
+        "score_high": 0.9,
+        "pose_q_value": 0.001,
+        "offset_difference": 1.0,
+    }
     counterparts, alike, by_chance = (
         figures | {"is_counterpart": True, "is_alike": True, "score": 0.84, "q_value": 0.012, "offset": 90.0},
         figures | {"is_counterpart": False, "is_alike": True, "score": 0.61, "q_value": 0.3, "offset": 12.0},
@@ -211,8 +215,10 @@ def test_families_stand_side_by_side_in_order_of_their_poses(
         assert page.locator("[data-list=alike] .pair-of-families").count() == 1
         assert page.locator("[data-list=near] .pair-of-families").count() == 0
         page.locator(".near summary").click()
+        page.wait_for_selector("[data-list=near] .pair-of-families")
         assert page.locator("[data-list=near] .pair-of-families").count() == 1
         page.locator(".alone[data-run=b] summary").click()
+        page.wait_for_selector(".alone[data-run=b] .alone-family")
         alone = sum(f.run == "b" for f in comparison.families) - 2
         assert page.locator(".alone[data-run=b] .alone-family").count() == alone
         counts = page.locator(".compare-matrix .share > text:not(.n)").all_text_contents()
