@@ -167,6 +167,7 @@ def test_a_network_with_its_channels_shuffled_finds_every_family(
     accepted = [match for match in found.matches if match.is_counterpart]
     # Families have the order of their names in either run.
     assert sorted((m.a[-1], m.b[-1]) for m in accepted) == [(n, n) for n in "1234"]
+    assert all(match.is_alike for match in accepted)
     assert all(family.counterpart for family in found.families)
     (_, first), (_, second) = runs["first"], runs[other]
     for match in accepted:
@@ -370,6 +371,18 @@ def test_poses_that_agree_by_chance_stay_at_the_stated_rate() -> None:
         false_share.append(any(pair.pose_q_value <= 0.05 for pair in found.pairs))
         assert found.pose_null.score_95 > 0.05
     assert np.mean(false_share) <= 0.125
+
+
+def test_no_q_value_claims_more_than_few_stand_ins_can_show() -> None:
+    """However many rounds are dealt: three families and a unit leave 3 + 3 pairs of kin and 3 + 3 with units a side."""
+    generator = np.random.default_rng(7)
+    features, single = (generator.gamma(0.3, size=(N_STIMULI, N_ANGLES, n)) for n in (3, 1))
+    sides = [drawn_side(generator, features, single) for _ in range(2)]
+    found = find_counterparts(sides[0], sides[1], CyclicGroup(N_ANGLES), np.arange(N_STIMULI), n_draws=200)
+    assert [(pair.a, pair.b) for pair in sorted(found.pairs, key=lambda p: p.a)] == [(0, 0), (1, 1), (2, 2)]
+    n_stand_ins, n_tried = 2 * (3 + 3 + 3), 3 * 3
+    assert min(pair.q_value for pair in found.pairs) >= n_tried / n_stand_ins / 3
+    assert min(pair.pose_q_value for pair in found.pairs) < 0.01
 
 
 def test_scores_are_held_out() -> None:

@@ -51,16 +51,22 @@ def make_comparison(name: str, first: ReportDocument, second: ReportDocument) ->
         [family["id"] for family in document["families"] if family["transformation"] == "rotation"]
         for document in (first, second)
     )
-    figures = {"transformation": "rotation", "score_low": 0.7, "score_high": 0.9, "offset_difference": 1.0}
+    figures: dict[str, Any] = {
+        "transformation": "rotation",
+        "score_low": 0.7,
+        "score_high": 0.9,
+        "pose_q_value": 0.001,
+        "offset_difference": 1.0,
+    }
+    counterparts, alike, by_chance = (
+        figures | {"is_counterpart": True, "is_alike": True, "score": 0.84, "q_value": 0.012, "offset": 90.0},
+        figures | {"is_counterpart": False, "is_alike": True, "score": 0.61, "q_value": 0.3, "offset": 12.0},
+        figures | {"is_counterpart": False, "is_alike": False, "score": 0.11, "q_value": 1.0, "offset": 0.0},
+    )
     matches = tuple(
-        Match(
-            a=a[i], b=b[i], is_counterpart=i == 0, is_alike=i < 2, score=score, q_value=q_value,
-            pose_q_value=pose_q_value, offset=offset, **figures,
-        )
-        for i, (score, q_value, pose_q_value, offset) in enumerate(
-            [(0.84, 0.012, 0.001, 90.0), (0.61, 0.3, 0.001, 12.0), (0.11, 1.0, 0.7, 0.0)]
-        )
-    )  # fmt: skip
+        Match(a=first_id, b=second_id, **own)
+        for first_id, second_id, own in zip(a, b, (counterparts, alike, by_chance), strict=False)
+    )
     families = (
         *compared(first, "a", {a[0]: b[0]}),
         *compared(second, "b", {b[0]: a[0]}),

@@ -19,15 +19,17 @@ from equiscope.report.context import SiteContext
 from equiscope.report.fragment import Fragment
 from equiscope.report.html import render_template
 from equiscope.report.sprites import Tile
-from equiscope.report.wording import counted, interval_text, number, q_text
+from equiscope.report.wording import counted, degrees, interval_text, number, q_text
 
 __all__ = ["render_comparisons"]
 
 _CIRCLES = ("rotation", "hue")
 # Fewer photographs than this leave intervals rough: a bootstrap draws them whole.
 _FEW_PHOTOGRAPHS = 20
-# Cells of the matrix of layers, px.
-_CELL, _ROW, _LEFT, _TOP = 74, 44, 120, 62
+# Of the matrix of layers, px: a row, what stands above and beside it, a cell at least, and a letter of a name.
+_ROW, _TOP, _GAP, _CELL, _LETTER = 44, 62, 12, 74, 7.3
+# Longer names of layers lose their beginning: their end tells them apart.
+_MOST_LETTERS = 20
 
 
 def render_comparisons(context: SiteContext) -> Iterator[tuple[str, Fragment]]:
@@ -148,35 +150,55 @@ def _matrix(shares: Sequence[LayerShare]) -> dict[str, Any] | None:
     if not shares:
         return None
     rows, columns = (list(dict.fromkeys(getattr(s, f"layer_{run}") for s in shares)) for run in "ab")
-    cells = [
-        {
-            "x": _LEFT + columns.index(s.layer_b) * _CELL,
-            "y": _TOP + rows.index(s.layer_a) * _ROW,
-            "share": round(s.n_matched / min(s.n_a, s.n_b), 3),
-            "text": str(s.n_matched),
-            "alike": f"+ {s.n_alike} alike" if s.n_alike else "",
-            "label": f"{s.layer_a} and {s.layer_b}: {counted(s.n_matched, 'pair')} of counterparts and {s.n_alike} "
-            f"more alike, among {s.n_a} and {s.n_b} families",
-        }
-        for s in shares
-    ]
+    left = _GAP + max(_CELL, _width(rows))
+    cell = max(_CELL, _GAP + _width(columns))
+    n_of = {("a", s.layer_a): s.n_a for s in shares} | {("b", s.layer_b): s.n_b for s in shares}
     return {
-        "width": _LEFT + len(columns) * _CELL,
+        "width": left + len(columns) * cell,
         "height": _TOP + len(rows) * _ROW,
-        "cell": _CELL - 2,
+        "cell": cell - 2,
         "row": _ROW - 2,
-        "cells": cells,
+        "cells": [
+            {
+                "x": left + columns.index(s.layer_b) * cell,
+                "y": _TOP + rows.index(s.layer_a) * _ROW,
+                "share": round(s.n_matched / min(s.n_a, s.n_b), 3),
+                "text": str(s.n_matched),
+                "alike": f"+ {s.n_alike} alike" if s.n_alike else "",
+                "label": f"{s.layer_a} and {s.layer_b}: {counted(s.n_matched, 'pair')} of counterparts and "
+                f"{s.n_alike} more alike, among {s.n_a} and {s.n_b} families",
+            }
+            for s in shares
+        ],
         "rows": [
-            {"y": _TOP + i * _ROW + (_ROW - 2) / 2, "x": _LEFT - 10, "name": name,
-             "n": next(s.n_a for s in shares if s.layer_a == name)}
+            {
+                "x": left - _GAP,
+                "y": _TOP + i * _ROW + _ROW / 2 - 1,
+                "name": _shortened(name),
+                "full": name,
+                "n": n_of["a", name],
+            }
             for i, name in enumerate(rows)
         ],
         "columns": [
-            {"x": _LEFT + i * _CELL + (_CELL - 2) / 2, "y": _TOP - 12, "name": name,
-             "n": next(s.n_b for s in shares if s.layer_b == name)}
+            {
+                "x": left + i * cell + cell / 2 - 1,
+                "y": _TOP - _GAP,
+                "name": _shortened(name),
+                "full": name,
+                "n": n_of["b", name],
+            }
             for i, name in enumerate(columns)
         ],
-    }  # fmt: skip
+    }
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= _MOST_LETTERS else f"…{name[1 - _MOST_LETTERS :]}"
+
+
+def _width(names: Sequence[str]) -> int:
+    return round(_LETTER * max(len(_shortened(name)) for name in names))
 
 
 def _family(
@@ -233,7 +255,7 @@ def _match(match: Match, comparison: Comparison) -> dict[str, Any]:
         "q": q_text(match.q_value),
         "poseQ": q_text(match.pose_q_value),
         "offset": match.offset if is_circle else round(match.offset),
-        "offsetText": f"turned by {number(match.offset, 0, '°')}" if is_circle else exchanged,
+        "offsetText": f"turned by {degrees(match.offset)}" if is_circle else exchanged,
         "also": others,
     }
 
