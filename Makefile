@@ -32,7 +32,8 @@ survey: $(VENV)/installed
 	$(BIN)/equiscope survey mini --out equiscope-runs/mini
 
 test: $(VENV)/installed-dev chromium lint examples
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@# Two processes on one thread each: torch's threads would wait for each other.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check
