@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import re
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,21 +15,11 @@ import pytest
 from circuit_run import make_circuits, write_run
 from equiscope.report import ReportDocument, build_site
 from report_document import complete_document, make_verification
+from site_browser import CHROMIUM, OPTIONS
 
 playwright_api = pytest.importorskip(
     "playwright.sync_api", reason="needs playwright (pip install playwright)"
 )
-
-CHROMIUM = shutil.which("chromium")
-OPTIONS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium on the PATH")
 
