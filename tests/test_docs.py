@@ -85,7 +85,7 @@ def command_section(name: str) -> Iterator[str]:
 def commands_page() -> str:
     lines = [
         "# Commands\n",
-        "<!-- Written by tests/test_docs.py from src/equiscope/cli.py; EQUISCOPE_UPDATE_DOCS=1 renews it. -->\n",
+        "<!-- Written by tests/test_docs.py from src/equiscope/cli/; EQUISCOPE_UPDATE_DOCS=1 renews it. -->\n",
         "[The guide of the survey](survey.md) explains the options; [Errors](errors.md) the messages and exit codes.\n",
     ]
     for name in BY_NAME:
