@@ -39,6 +39,7 @@ from equiscope.comparison import (
     LayerShare,
     Match,
 )
+from equiscope.design import Design, LayerDesign
 from equiscope.examples import Examples
 from equiscope.featurevis import visualise_run
 from equiscope.rotation_scale import FamilyLink
@@ -294,6 +295,8 @@ def test_contract_of_a_run_is_complete(run: equiscope.Run) -> None:
         Confirmation,
         LayerBudget,
         PairBudget,
+        Design,
+        LayerDesign,
         Comparison,
         ComparedFamily,
         ComparedMember,
@@ -314,7 +317,7 @@ def test_contract_of_a_run_is_complete(run: equiscope.Run) -> None:
 def test_files_of_a_run_are_those_of_the_contract(run: equiscope.Run) -> None:
     page = read("docs/run.md")
     there = {path.name for path in run.folder.iterdir()}
-    later = {"circuits.json", "circuits", "budget.json", "compare"}
+    later = {"circuits.json", "circuits", "budget.json", "design.json", "compare"}
     assert there | later == set(re.findall(r"^[├└]── ([\w.]+)", page, re.MULTILINE))
     assert f"schema version {run.manifest['schema_version']}" in page
 
