@@ -79,29 +79,27 @@ def folder_of(entry: Entry, seed: int) -> str:
 
 def command(entry: Entry, seed: int, args: argparse.Namespace) -> list[str]:
     """Word the training as one would type it."""
-    words = [
-        sys.executable,
-        "-m",
-        "equiscope.cli",
-        "train",
-        entry.network.replace("DESIGN", str(args.design)),
-    ]
-    words += ["--data", str(args.data), "--out", str(args.out / folder_of(entry, seed)), "--seed", str(seed)]
-    words += [
-        "--epochs",
-        str(args.epochs),
-        "--batch",
-        str(args.batch),
-        "--learning-rate",
-        str(args.learning_rate),
-    ]
-    words += ["--crop", str(args.crop), "--device", args.device, "--workers", "2"]
-    words += [] if args.graphs else ["--no-graphs"]
-    return words + (["--reference", entry.reference, "--match", entry.match] if entry.reference else [])
+    network = entry.network.replace("DESIGN", str(args.design)).replace("FREE", str(args.free_design))
+    options: dict[str, object] = {
+        "--data": args.data,
+        "--out": args.out / folder_of(entry, seed),
+        "--seed": seed,
+        "--epochs": args.epochs,
+        "--batch": args.batch,
+        "--learning-rate": args.learning_rate,
+        "--crop": args.crop,
+        "--device": args.device,
+        "--workers": 2,
+    }
+    if entry.reference:
+        options |= {"--reference": entry.reference, "--match": entry.match}
+    words = [str(word) for option in options.items() for word in option]
+    graphs = [] if args.graphs else ["--no-graphs"]
+    return [sys.executable, "-m", "equiscope.cli", "train", network, *words, *graphs]
 
 
 def train_all(jobs: Sequence[tuple[Entry, int]], args: argparse.Namespace) -> None:
-    """Run the trainings, the dearest first, and say how each ended."""
+    """Run the trainings, budgets in the order of --only, the dearest of each first, and say how each ended."""
     until = time.monotonic() + args.limit_s
 
     def run(job: tuple[Entry, int]) -> None:
@@ -125,8 +123,11 @@ def train_all(jobs: Sequence[tuple[Entry, int]], args: argparse.Namespace) -> No
                 end = "stopped"
         print(f"{folder_of(entry, seed):55} {time.monotonic() - start:6.0f} s  {end}", flush=True)
 
+    def place(job: tuple[Entry, int]) -> tuple[int, float]:
+        return next(i for i, part in enumerate(args.only) if part in job[0].budget), -job[0].cost
+
     with ThreadPoolExecutor(args.jobs) as pool:
-        list(pool.map(run, sorted(jobs, key=lambda job: -job[0].cost)))
+        list(pool.map(run, sorted(jobs, key=place)))
 
 
 def difference(one: Sequence[float], other: Sequence[float]) -> tuple[float, float, float]:
@@ -205,6 +206,7 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=0.15)
     parser.add_argument("--crop", type=int, default=56)
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--graphs", action=argparse.BooleanOptionalAction, default=True, help="CUDA graphs")
     parser.add_argument(
         "--limit-s", type=float, default=math.inf, help="stop after so long; the rest goes on later"
     )
