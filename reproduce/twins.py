@@ -28,7 +28,10 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from equiscope.training import TrainingRun, load_training, summarise
+from equiscope.training import TrainingRun, describe_network, load_training, match_budget, summarise
+
+# Of Tiny ImageNet's first hundred, for which budgets are counted.
+N_CLASSES = 100
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class Entry:
     cost: float = 1.0  # about, in multiply-adds of `plain`: the dearest begin first
 
 
-# DESIGN and FREE stand for the files of the two designs.
+# DESIGN and FREE stand for the files of the two designs, NARROW for `half` at the compute of `plain`.
 ENTRIES = (
     Entry("widths", "plain", "plain", cost=1),
     Entry("widths", "plain, kernels and grids of half", "twin:half", cost=2.7),
@@ -55,6 +58,9 @@ ENTRIES = (
     Entry("72 k parameters", "half", "half", cost=2.7),
     Entry("72 k parameters", "equivariant", "equivariant", "half", "parameters", cost=5.7),
     Entry("72 k parameters", "designed", "DESIGN", "half", "parameters", cost=0.3),
+    Entry("30 k parameters", "plain", "plain", "NARROW", "parameters", cost=0.1),
+    Entry("30 k parameters", "half", "half", "plain", "compute", cost=1),
+    Entry("30 k parameters", "designed", "DESIGN", "NARROW", "parameters", cost=0.2),
     Entry("393 k parameters", "plain", "plain", cost=1),
     Entry("393 k parameters", "half", "half", "plain", "parameters", cost=16),
     Entry("393 k parameters", "equivariant", "equivariant", "plain", "parameters", cost=31),
@@ -73,7 +79,7 @@ ENTRIES = (
 def folder_of(entry: Entry, seed: int) -> str:
     """Name a training's folder; networks that stand in two comparisons are trained once."""
     network = entry.network.replace("DESIGN", "designed").replace("FREE", "designed-free").replace(":", "-")
-    budget = f"-{entry.match}-of-{entry.reference}" if entry.reference else ""
+    budget = f"-{entry.match}-of-{entry.reference.lower()}" if entry.reference else ""
     return f"{network}{budget}-{seed}"
 
 
@@ -92,7 +98,8 @@ def command(entry: Entry, seed: int, args: argparse.Namespace) -> list[str]:
         "--workers": 2,
     }
     if entry.reference:
-        options |= {"--reference": entry.reference, "--match": entry.match}
+        reference = str(args.out / "narrow.json") if entry.reference == "NARROW" else entry.reference
+        options |= {"--reference": reference, "--match": entry.match}
     words = [str(word) for option in options.items() for word in option]
     graphs = [] if args.graphs else ["--no-graphs"]
     return [sys.executable, "-m", "equiscope.cli", "train", network, *words, *graphs]
@@ -217,6 +224,10 @@ def main() -> None:
     parser.add_argument("--report", action="store_true", help="train nothing")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
+    narrow = match_budget(
+        describe_network("half"), describe_network("plain"), "compute", args.crop, N_CLASSES
+    )
+    (args.out / "narrow.json").write_text(json.dumps(narrow.document()))
     entries = [
         entry
         for entry in ENTRIES
