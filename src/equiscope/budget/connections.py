@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from equiscope.budget.blocks import FIXED, Block, Convolution, Units
+from equiscope.errors import EquiscopeError
 from equiscope.models import Model
 
 __all__ = ["find_convolutions"]
@@ -53,9 +54,9 @@ class _Place:
 class _Probe(TorchFunctionMode):
     """Stops everything at convolutions, and numbers the channels of one node."""
 
-    def __init__(self, names: dict[int, str], active: str) -> None:
+    def __init__(self, names: dict[int, str], active: str, n_images: int) -> None:
         super().__init__()
-        self.names, self.active = names, active
+        self.names, self.active, self.n_images = names, active, n_images
         self.places: dict[str, _Place] = {}
         self.widths: dict[str, int] = {}
         self.reached: dict[str, Ints] = {}
@@ -81,7 +82,7 @@ class _Probe(TorchFunctionMode):
         }
         output = torch.zeros(func(*shapes_only, **named).shape, device=args[0].device)
         self.widths.setdefault(name, output.shape[axis])
-        return number_channels(output, axis) if name == self.active else output
+        return number_channels(output, axis, self.n_images) if name == self.active else output
 
     def _note(self, function: str, args: tuple[Any, ...], kwargs: dict[str, Any], axis: int) -> str:
         """Note which digits reach the input of a call; gives the name of its place."""
@@ -96,28 +97,37 @@ class _Probe(TorchFunctionMode):
                 tuple(self.names[id(value)] for value in own),
                 tuple(value.shape for value in own),
                 int(groups) if function == "conv2d" else 1,
-                {self.active: read_channels(args[0], axis)},
+                {self.active: read_channels(args[0], axis, self.n_images)},
             )
         return name
 
 
-def number_channels(zeros: Tensor, axis: int) -> Tensor:
-    """Write the channels' numbers in binary into a batch: NaN for 1 in one half of its images, for 0 in the other."""
+def number_channels(zeros: Tensor, axis: int, n_images: int) -> Tensor:
+    """Write the channels' numbers in binary into a batch: NaN for 1 in one half of its images, for 0 in the other.
+
+    Parameters
+    ----------
+    zeros
+        Tensor of zeros whose first axis holds the images, or several parts of each.
+    axis
+        Of the channels.
+    n_images
+        Twice the digits that a number may have.
+    """
     n_channels = zeros.shape[axis]
-    digits = len(zeros) // 2
     number = torch.arange(n_channels)
-    is_one = torch.stack([(number >> digit) & 1 == 1 for digit in range(digits)])
+    is_one = torch.stack([(number >> digit) & 1 == 1 for digit in range(n_images // 2)])
     pattern = torch.where(torch.cat([is_one, ~is_one]), nan, 0.0).to(zeros.device)
     shape = [1] * zeros.ndim
-    shape[0], shape[axis] = 2 * digits, n_channels
-    return zeros + pattern.view(shape)
+    shape[0], shape[axis] = len(zeros), n_channels
+    return zeros + pattern.repeat_interleave(len(zeros) // n_images, 0).view(shape)
 
 
-def read_channels(x: Tensor, axis: int) -> Ints:
+def read_channels(x: Tensor, axis: int, n_images: int) -> Ints:
     """Read back which channel reached each channel of a batch, shape (channel,): -1 none, -2 several."""
-    others = [axis_ for axis_ in range(1, x.ndim) if axis_ != axis % x.ndim]
-    reached = torch.isnan(x).any(others) if others else torch.isnan(x)
-    ones, zeros = reached.cpu().numpy().reshape(2, len(x) // 2, -1)
+    reached = torch.isnan(x.movedim(axis, -1))
+    reached = reached.reshape(n_images, -1, reached.shape[-1]).any(1)
+    ones, zeros = reached.cpu().numpy().reshape(2, n_images // 2, -1)
     number = (ones * (1 << np.arange(len(ones)))[:, None]).sum(0)
     number = np.where((ones & zeros).any(0), -2, number)
     return np.asarray(np.where((ones | zeros).any(0), number, -1), dtype=np.int64)
@@ -141,6 +151,11 @@ def find_convolutions(model: Model, layers: Mapping[str, int], size_px: int) -> 
         In the order of the forward pass, one a module. A channel between two convolutions that is no surveyed unit
         (a bottleneck, a sum of branches) stands for the surveyed units that it leads to first.
 
+    Raises
+    ------
+    EquiscopeError
+        If there is none.
+
     Notes
     -----
     Of a weight that is used more than once, the first use counts. A depthwise kernel counts as one of its output
@@ -155,7 +170,13 @@ def find_convolutions(model: Model, layers: Mapping[str, int], size_px: int) -> 
             places[key].seen |= place.seen
         for layer, seen in probe.reached.items():
             reached[layer][name] = seen
-    return _Reader(places, reached, images.widths).convolutions()
+    found = _Reader(places, reached, images.widths).convolutions()
+    if not found:
+        raise EquiscopeError(
+            f"{model.name} has no parameters of a convolution, a linear map or a normalisation on the way to "
+            f"{', '.join(layers)}: leave the network away, and kernels are counted, all alike"
+        )
+    return found
 
 
 def _run_probe(model: Model, layers: Mapping[str, int], size_px: int, active: str, n_channels: int) -> _Probe:
@@ -163,17 +184,17 @@ def _run_probe(model: Model, layers: Mapping[str, int], size_px: int, active: st
     n_images = 2 * max(1, ceil(log2(n_channels)))
     images = torch.zeros(n_images, 3, size_px, size_px)
     if active == _IMAGE:
-        images = number_channels(images, 1)
+        images = number_channels(images, 1, n_images)
     names = {id(value): name for name, value in model.module.named_parameters()}
-    probe = _Probe(names, active)
+    probe = _Probe(names, active, n_images)
 
     def hook_for(layer: str) -> Callable[[nn.Module, object, Tensor], Tensor | None]:
         def replace(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor | None:
             if layer in probe.reached:
                 return None
-            probe.reached[layer] = read_channels(output, 1)
+            probe.reached[layer] = read_channels(output, 1, n_images)
             zeros = torch.zeros_like(output)
-            return number_channels(zeros, 1) if layer == active else zeros
+            return number_channels(zeros, 1, n_images) if layer == active else zeros
 
         return replace
 
@@ -222,6 +243,9 @@ class _Reader:
                     if name in self.goes and channel >= 0 and self.goes[name][channel] is None:
                         self.goes[name][channel] = (layer, unit)
         self._ahead: dict[str, Units | None] = {}
+        # What follows is called later, so that from the last one on each is found at once.
+        for name in reversed(places):
+            self.ahead(name)
 
     def convolutions(self) -> tuple[Convolution, ...]:
         found: dict[str, list[Block]] = {}
@@ -239,27 +263,32 @@ class _Reader:
                 found.setdefault(module, []).extend(self._blocks(name, place, place.shapes[i], ahead))
         return tuple(Convolution(module, targets[module], tuple(blocks)) for module, blocks in found.items())
 
-    def ahead(self, name: str, behind: tuple[str, ...] = ()) -> Units | None:
+    def ahead(self, name: str) -> Units | None:
         """Give the surveyed units that a place leads to first; None if it leads to none."""
-        if name in self._ahead:
-            return self._ahead[name]
-        found: list[tuple[str, int]] = [own for own in self._own(name) if own is not None]
-        if not found:
-            for other, place in self.places.items():
-                # Normalisations pass on, so that what is behind them is reached without them.
-                is_next = other in self.goes and other != name and other not in behind
-                if is_next and (place.seen.get(name, np.array([-1])) != -1).any():
-                    following = self.ahead(other, (*behind, name))
-                    if following is not None:
-                        found += [(following.layer, channel) for channel in following.channels.tolist()]
-        result = None
-        if found:
-            layer = min((layer for layer, _ in found), key=self.layers.index)
+        if name not in self._ahead:
+            found = [own for own in self._own(name) if own is not None]
+            for other in [] if found else self._following(name):
+                following = self.ahead(other)
+                if following is not None:
+                    found += [(following.layer, channel) for channel in following.channels.tolist()]
+            layer = min((layer for layer, _ in found), key=self.layers.index, default=None)
             channels = np.array(sorted({channel for own, channel in found if own == layer}))
-            result = Units(layer, channels, is_surveyed=False)
-        if not behind:
-            self._ahead[name] = result
-        return result
+            self._ahead[name] = None if layer is None else Units(layer, channels, is_surveyed=False)
+        return self._ahead[name]
+
+    def _following(self, name: str) -> list[str]:
+        """Name the convolutions that read what a place gives; of a normalisation those whose outputs it changes."""
+        if name not in self.goes:
+            return [
+                node
+                for node, seen in self.places[name].seen.items()
+                if node in self.goes and (seen != -1).any()
+            ]
+        return [
+            other
+            for other, place in self.places.items()
+            if other in self.goes and other != name and (place.seen.get(name, np.array([-1])) != -1).any()
+        ]
 
     def _own(self, name: str) -> list[tuple[str, int] | None]:
         """Give the unit that each channel of a place is, None where it is none that was surveyed."""

@@ -82,8 +82,8 @@ def estimate_budget(
     if len(within) > 1:
         views.append(view_within(within, TOGETHER, units, n_resamples, rng))
     if SCALE in surveyed:
-        blocks = [*pairs, *(block for convolution in convolutions for block in convolution.blocks)]
-        views.append(view_across(run, units, blocks, n_resamples, rng))
+        blocks = [block for convolution in convolutions for block in convolution.blocks]
+        views.append(view_across(run, units, [pairs, blocks], n_resamples, rng))
     parameters = [] if model is None else [_parameter_budgets(view, convolutions, model) for view in views]
     budget = Budget(
         tuple(_layer_budget(run, view, layer, units[layer]) for view in views for layer in layers),

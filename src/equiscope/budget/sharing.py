@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from equiscope.budget.blocks import FIXED, Block, Units
+from equiscope.budget.blocks import Block, Units
 from equiscope.budget.kinds import Kinds
 from equiscope.store import Run
 
@@ -63,17 +63,17 @@ class ScaleSharing:
     ----------
     run
         The survey.
-    blocks
-        All blocks that count together.
+    pools
+        Blocks that count together, in each pool.
 
     Notes
     -----
     Of two families, kernels are one if source and target differ by the same number of octaves; of a family and a
-    scale-invariant unit all are. Only kernels with equally many weights are one, and none with an end that was not
-    surveyed. Whether the grids of their layers differ by just these octaves is not asked.
+    scale-invariant unit all are. Only kernels with equally many weights are one. None is whose end was not surveyed or
+    is the image, and no bias. Whether the grids of their layers differ by just these octaves is not asked.
     """
 
-    def __init__(self, run: Run, blocks: Sequence[Block]) -> None:
+    def __init__(self, run: Run, pools: Sequence[Sequence[Block]]) -> None:
         self._octaves = {
             (member.layer, member.channel): (family.id, member.octaves)
             for family in run.families
@@ -84,11 +84,13 @@ class ScaleSharing:
             (unit.layer, unit.channel) for unit in run.units if unit.under("scale").kind == "invariant"
         }
         self._found: dict[tuple[int, int, int], int] = {}
-        self._number = {id(block): index for index, block in enumerate(blocks)}
+        self._number = {id(block): i for i, block in enumerate(own for pool in pools for own in pool)}
         together: dict[Hashable, list[tuple[float, tuple[int, int, int]]]] = defaultdict(list)
-        for number, block in enumerate(blocks):
-            for key, octaves, place in self._keys(block):
-                together[key, block.n_weights].append((octaves, (number, *place)))
+        for pool, blocks in enumerate(pools):
+            for block in blocks:
+                for key, octaves, place in self._keys(block):
+                    kernel = self._number[id(block)], *place
+                    together[pool, key, block.n_weights].append((octaves, kernel))
         for kernels in together.values():
             self._group(sorted(kernels))
 
@@ -127,8 +129,6 @@ class ScaleSharing:
 
         Each with its place, its family or own name, its size, and whether scaling leaves it.
         """
-        if end.layer == FIXED:
-            return [(0, FIXED, 0.0, True)]
         ends: list[tuple[int, Hashable, float, bool]] = []
         for place, channel in enumerate(end.channels.tolist()):
             unit = (end.layer, channel)

@@ -85,14 +85,14 @@ def view_within(
 
 
 def view_across(
-    run: Run, units: Layers, blocks: Sequence[Block], n_resamples: int, rng: np.random.Generator
+    run: Run, units: Layers, pools: Sequence[Sequence[Block]], n_resamples: int, rng: np.random.Generator
 ) -> View:
     """See a run under scale, whose families span layers and are drawn as a whole.
 
     Parameters
     ----------
-    blocks
-        All blocks that will be counted.
+    pools
+        All blocks that will be counted, those that count together in one pool.
     """
     everyone = [unit for own in units.values() for unit in own]
     keys = [unit.under(SCALE).family or (unit.layer, unit.channel) for unit in everyone]
@@ -101,7 +101,7 @@ def view_across(
     ends = np.cumsum([len(own) for own in units.values()])[:-1]
     weights = dict(zip(units, map(_as_wide, np.split(drawn, ends, axis=1)), strict=True))
     weights[FIXED] = np.ones((n_resamples + 1, 1))
-    return View(SCALE, weights, ScaleSharing(run, blocks), {})
+    return View(SCALE, weights, ScaleSharing(run, pools), {})
 
 
 def _as_wide(drawn: Floats) -> Floats:
