@@ -85,7 +85,7 @@ def test_transformations_that_act_on_both_ends_multiply(tmp_path: Path) -> None:
 
 def test_no_unit_is_counted_twice(tmp_path: Path) -> None:
     """Units 4 and 5 are in two families, unit 9 in a pair that has lost its partner to a larger family."""
-    own: list[dict[str, str]] = [{} for _ in range(12)]
+    own: list[dict[str, str]] = [{} for _ in range(14)]
     for family, transformation, members in (
         ("r", "rotation", range(6)),
         ("h", "hue", range(4, 9)),
@@ -94,13 +94,18 @@ def test_no_unit_is_counted_twice(tmp_path: Path) -> None:
     ):
         for member in members:
             own[member][transformation] = family
-    run = planted_run(tmp_path, {"a": own}, ["rotation", "hue", "reflection", "contrast"])
+    names = ["rotation", "hue", "reflection", "contrast"]
+    own[12] = dict.fromkeys(names, "invariant")
+    own[13] = {"hue": "invariant"}
+    run = planted_run(tmp_path, {"a": own}, names)
     budget = estimate_budget(run, n_resamples=10)
     (together,) = (entry for entry in budget.layers if entry.transformation == TOGETHER)
     # Six turn, three of five hues are left, the pair (8, 9) has one unit left and is none.
     assert (together.n_equivariant, together.n_families) == (11, 3)
     assert together.copies == pytest.approx(11 / 3)
-    assert together.ratio == pytest.approx(1 - (11 - 3) / 12 * 11 / 12)
+    assert together.ratio == pytest.approx(1 - (11 - 3) / 14 * 11 / 14)
+    # Invariant is what is so under every transformation.
+    assert together.n_invariant == 1
     by_itself = {entry.transformation: entry.n_equivariant for entry in budget.layers}
     assert by_itself == {"rotation": 6, "hue": 5, "reflection": 2, "contrast": 2, TOGETHER: 11}
 
