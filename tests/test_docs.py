@@ -46,6 +46,7 @@ from equiscope.comparison import (
     LayerShare,
     Match,
 )
+from equiscope.design import Design, LayerDesign
 from equiscope.examples import Examples
 from equiscope.featurevis import visualise_run
 from equiscope.rotation_scale import FamilyLink
@@ -305,6 +306,8 @@ def test_contract_of_a_run_is_complete(run: equiscope.Run) -> None:
         ForcedBudget,
         ConvolutionBudget,
         TotalBudget,
+        Design,
+        LayerDesign,
         Comparison,
         ComparedFamily,
         ComparedMember,
@@ -325,7 +328,7 @@ def test_contract_of_a_run_is_complete(run: equiscope.Run) -> None:
 def test_files_of_a_run_are_those_of_the_contract(run: equiscope.Run) -> None:
     page = read("docs/run.md")
     there = {path.name for path in run.folder.iterdir()}
-    later = {"circuits.json", "circuits", "budget.json", "budget.svg", "compare"}
+    later = {"circuits.json", "circuits", "budget.json", "budget.svg", "design.json", "compare"}
     assert there | later == set(re.findall(r"^[├└]── ([\w.]+)", page, re.MULTILINE))
     assert f"schema version {run.manifest['schema_version']}" in page
 

@@ -22,6 +22,7 @@ from equiscope.cli import (
     budget,
     circuits,
     compare,
+    design,
     export,
     featurevis,
     figure,
@@ -48,6 +49,7 @@ app.command()(verify.verify)
 app.command()(circuits.circuits)
 app.command()(featurevis.featurevis)
 app.command()(budget.budget)
+app.command()(design.design)
 app.command()(compare.compare)
 app.command()(report.report)
 app.command("open")(report.open_report)

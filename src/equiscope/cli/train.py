@@ -68,6 +68,7 @@ def train(
     ] = "auto",
     workers: Annotated[int, typer.Option(help="Threads that decode and crop ahead.")] = 1,
     checkpoint_every: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 500,
+    graphs: Annotated[bool, typer.Option(help="On one GPU, record passes as CUDA graphs.")] = True,
 ) -> None:
     """Train a network of equivariant, invariant and plain units, and export it as a plain one that can be surveyed.
 
@@ -92,6 +93,7 @@ def train(
         precision=precision,
         n_workers=workers,
         checkpoint_every=checkpoint_every,
+        use_graphs=graphs,
         command=shlex.join(["equiscope", *sys.argv[1:]]),
         progress=show_progress,
     )
