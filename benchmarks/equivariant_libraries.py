@@ -99,9 +99,9 @@ def main() -> None:
     options = parser.parse_args()
     sizes = [str(part) for part in (options.width, options.side, options.batch, options.repeats)]
     ours = Path(__file__).with_name("equivariant.py")
-    names = ("--width", "--side", "--batch", "--repeats")
-    arguments = [word for pair in zip(names, sizes, strict=True) for word in pair]
-    subprocess.run([sys.executable, str(ours), "--groups", "C4,C8,C16", *arguments], check=True)
+    size = f"{options.width}x{options.side}x{options.batch}"
+    arguments = ["--groups", "C4,C8,C16", "--sizes", size, "--repeats", str(options.repeats)]
+    subprocess.run([sys.executable, str(ours), *arguments], check=True)
     for library in options.libraries.split(","):
         with tempfile.TemporaryDirectory() as folder:
             try:
