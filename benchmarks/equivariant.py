@@ -69,7 +69,10 @@ def evaluation(module: nn.Module, inputs: torch.Tensor, precision: torch.dtype) 
     """Forward without gradients, in the mode that the module is in."""
 
     def run() -> None:
-        with torch.no_grad(), torch.autocast(inputs.device.type, precision, enabled=precision != torch.float32):
+        with (
+            torch.no_grad(),
+            torch.autocast(inputs.device.type, precision, enabled=precision != torch.float32),
+        ):
             module(inputs)
 
     return run
@@ -115,7 +118,7 @@ def measure(
     device = inputs.device
     ours = network(fields, options.kernel, options.layers).to(device)
     plain = export(ours)
-    steps = [training_step(module, inputs, precision) for module in (ours, plain)]
+    steps = training_step(ours, inputs, precision), training_step(plain, inputs, precision)
     train = compare(*steps, options.repeats, device)
     row: dict[str, object] = {
         "free_parameters": sum(p.numel() for p in ours.parameters()),
@@ -128,7 +131,7 @@ def measure(
         row["kernels"], row["plain_kernels"] = (n_kernels(step) for step in steps)
     ours.eval()
     plain.eval()
-    calls = [evaluation(module, inputs, precision) for module in (ours, plain)]
+    calls = evaluation(ours, inputs, precision), evaluation(plain, inputs, precision)
     evaluate = compare(*calls, options.repeats, device)
     row["evaluation_ms"] = round(1000 * evaluate[0], 2)
     row["evaluation_ratio"] = round(evaluate[0] / evaluate[1], 3)
