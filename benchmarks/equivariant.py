@@ -145,6 +145,7 @@ def main() -> None:
     parser.add_argument("--groups", default="C4,C8,C16")
     parser.add_argument("--sizes", help=f"channels x side x images, by default {SIZES}")
     parser.add_argument("--precisions", help=f"by default {PRECISIONS}")
+    parser.add_argument("--layout", default="channels_last", choices=["channels_last", "contiguous_format"])
     parser.add_argument("--kernel", type=int, default=5)
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=5)
@@ -161,7 +162,7 @@ def main() -> None:
                 for equivariant, invariant in SHARES:
                     torch.manual_seed(0)
                     inputs = torch.randn(batch, 3, side, side, device=device)
-                    inputs = inputs.contiguous(memory_format=torch.channels_last)
+                    inputs = inputs.contiguous(memory_format=getattr(torch, options.layout))
                     fields = Fields.from_width(group, width, equivariant=equivariant, invariant=invariant)
                     case = {
                         "size": size,

@@ -17,6 +17,10 @@ from equiscope.errors import EquiscopeError
 
 __all__ = ["BatchNorm2d", "Dropout2d"]
 
+# Features of as many values are normalised where they stand, by some thirty calls more. Measured on CPUs: few calls and
+# copies are faster below that many values.
+_WORTH_MANY_CALLS = 1 << 16
+
 
 class BatchNorm2d(DerivedConstants):
     """Batch normalisation with one mean, variance, scale and shift a unit: a field counts as one unit.
@@ -29,6 +33,11 @@ class BatchNorm2d(DerivedConstants):
         As in ``torch.nn.BatchNorm2d``.
     affine
         Whether units have a scale and a shift.
+
+    Notes
+    -----
+    Features keep their layout, channels last or not. In training large features are normalised where they stand, and
+    can then be differentiated once, not twice.
     """
 
     running_mean: Tensor
@@ -36,6 +45,7 @@ class BatchNorm2d(DerivedConstants):
     num_batches_tracked: Tensor
     _unit: Tensor
     _average: Tensor
+    _n_channels: Tensor
 
     def __init__(self, fields: Fields, eps: float = 1e-5, momentum: float = 0.1, affine: bool = True) -> None:
         super().__init__()
@@ -53,7 +63,8 @@ class BatchNorm2d(DerivedConstants):
         """Derive which unit each channel belongs to, and what averages channels to units."""
         unit = self.in_fields.unit_of_channel
         members = F.one_hot(unit).T.double()
-        return {"_unit": unit, "_average": members / members.sum(1, keepdim=True)}
+        n_channels = members.sum(1)
+        return {"_unit": unit, "_n_channels": n_channels, "_average": members / n_channels[:, None]}
 
     @property
     def n_free_parameters(self) -> int:
@@ -87,20 +98,21 @@ class BatchNorm2d(DerivedConstants):
         self.num_batches_tracked.add_(1)
         if self.in_fields.order == 1 or not self.in_fields.equivariant:
             return self._normalise(features, self.running_mean, self.running_var, self.weight, self.bias)
-        is_channels_last = _is_channels_last(features)
-        is_exact = self.running_mean.itemsize >= 4
-        # On a GPU each of the small calls costs as much as a copy, and compiled copies vanish.
-        if (
-            is_channels_last
-            and is_exact
-            and features.device.type == "cpu"
-            and not torch.compiler.is_compiling()
-        ):
+        if self._is_worth_many_calls(features):
             return self._normalise_channels(features)
-        return self._normalise_fields(features, is_channels_last)
+        return self._normalise_fields(features)
 
-    def _normalise_fields(self, features: Tensor, is_channels_last: bool) -> Tensor:
+    def _is_worth_many_calls(self, features: Tensor) -> bool:
+        """Whether large features should be normalised where they stand: not where that would round moments."""
+        if torch.compiler.is_compiling() or self.running_mean.itemsize < 4:
+            return False
+        # Otherwise these are copied, and a GPU reads the few larger pictures by few of its processors.
+        is_slow = self.in_fields.n_units > self.in_fields.equivariant or _is_channels_last(features)
+        return (is_slow or features.is_cuda) and features.numel() >= _WORTH_MANY_CALLS
+
+    def _normalise_fields(self, features: Tensor) -> Tensor:
         """Normalise fields as larger pictures, and other units by themselves: few calls, but copies of features."""
+        is_channels_last = _is_channels_last(features)
         n_fields, n_others = self.in_fields.equivariant, self.in_fields.n_units - self.in_fields.equivariant
         held = self.running_mean, self.running_var, self.weight, self.bias
         if not n_others:
@@ -109,16 +121,19 @@ class BatchNorm2d(DerivedConstants):
         of_fields, of_others = zip(*parts, strict=True)
         fields, others = torch.split(features, [self.in_fields.n_field_channels, n_others], dim=1)
         normalised = self._normalise_as_pictures(fields, is_channels_last, *of_fields)
-        return torch.cat([normalised, self._normalise(others, *of_others)], dim=1)
+        # Torch's normalisation is slow on parts that are not contiguous.
+        layout = torch.channels_last if is_channels_last else torch.contiguous_format
+        others = self._normalise(others.contiguous(memory_format=layout), *of_others)
+        return torch.cat([normalised, others], dim=1)
 
     def _normalise_as_pictures(self, fields: Tensor, is_channels_last: bool, *held: Tensor | None) -> Tensor:
         """Normalise the channels of fields, those of one beside each other in the layout that they have."""
         n_fields, order = self.in_fields.equivariant, self.in_fields.order
         if is_channels_last:
             beside = fields.permute(0, 2, 3, 1)
-            larger = beside.reshape(-1, n_fields, order)
+            larger = beside.reshape(-1, n_fields, order).contiguous()
             return self._normalise(larger, *held).reshape(beside.shape).permute(0, 3, 1, 2)
-        taller = fields.reshape(len(fields), n_fields, -1, fields.shape[3])
+        taller = fields.reshape(len(fields), n_fields, -1, fields.shape[3]).contiguous()
         return self._normalise(taller, *held).reshape(fields.shape)
 
     def _normalise_channels(self, features: Tensor) -> Tensor:
@@ -127,9 +142,9 @@ class BatchNorm2d(DerivedConstants):
         bias = torch.zeros_like(self.running_mean) if self.bias is None else self.bias
         normalise = cast("Callable[..., tuple[Tensor, ...]]", _TiedNormalisation.apply)
         normalised, mean, variance, *_ = normalise(
-            features, weight, bias, self._average, self._unit, self.eps
+            features, weight, bias, self._unit, self._average, self._n_channels, self.eps
         )
-        n_values = features.numel() // features.shape[1] / self._average.amax(1)
+        n_values = features.numel() // features.shape[1] * self._n_channels
         self.running_mean.lerp_(mean, self.momentum)
         self.running_var.lerp_(variance * (n_values / (n_values - 1)), self.momentum)
         return normalised
@@ -160,7 +175,13 @@ class _TiedNormalisation(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        features: Tensor, weight: Tensor, bias: Tensor, average: Tensor, unit: Tensor, eps: float
+        features: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        unit: Tensor,
+        average: Tensor,
+        n_channels: Tensor,
+        eps: float,
     ) -> tuple[Tensor, ...]:
         """Normalise.
 
@@ -170,10 +191,12 @@ class _TiedNormalisation(torch.autograd.Function):
             Shape (image, channel, y, x).
         weight, bias
             Scale and shift, shape (unit,).
-        average
-            What averages channels to units, shape (unit, channel).
         unit
             The unit of each channel, shape (channel,).
+        average
+            What averages channels to units, shape (unit, channel).
+        n_channels
+            Channels of each unit, shape (unit,); the gradient wants them.
         eps
             What is added to variances.
 
@@ -201,17 +224,18 @@ class _TiedNormalisation(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         """Keep what the gradient needs."""
-        features, weight, _, average, unit, ctx.eps = inputs
+        features, weight, _, *constants, ctx.eps = inputs
         _, *moments = output
         ctx.mark_non_differentiable(*moments)
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(features, weight, average, unit, *moments)
+        ctx.save_for_backward(features, weight, *constants, *moments)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         """Give the gradients of features, scales and shifts."""
-        features, weight, average, unit, _, unit_variance, mean, variance = ctx.saved_tensors
+        features, weight, unit, average, n_channels, _, unit_variance, mean, variance = ctx.saved_tensors
+        unused = mean.new_empty(0)
         # As if the moments were given. The gradients of scale and shift are sums over the values of a channel.
         direct, *sums = torch.ops.aten.native_batch_norm_backward(
             gradient,
@@ -219,8 +243,8 @@ class _TiedNormalisation(torch.autograd.Function):
             weight.index_select(0, unit),
             mean,
             variance,
-            None,
-            None,
+            unused,
+            unused,
             False,
             ctx.eps,
             [True, True, True],
@@ -231,8 +255,8 @@ class _TiedNormalisation(torch.autograd.Function):
         scale, shift = (averages * (weight * (unit_variance + ctx.eps).rsqrt())).index_select(1, unit)
         through_moments = F.batch_norm(features, mean, variance, scale, shift, eps=ctx.eps)
         direct.sub_(through_moments, alpha=features.shape[1] / features.numel())
-        of_weight, of_bias = averages / average.amax(1)
-        return direct, of_weight, of_bias, None, None, None
+        of_weight, of_bias = averages * n_channels
+        return direct, of_weight, of_bias, None, None, None, None
 
 
 def _is_channels_last(features: Tensor) -> bool:
