@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_sample_images
 
-from equiscope.cli import main
+from equiscope.cli import app, main
 from equiscope.stages import TRANSFORMATIONS
 
 FACTORY = """
@@ -201,6 +201,13 @@ def test_bad_input_is_one_message_and_exit_code_2(
     assert message in result.stderr
     assert "Traceback" not in result.stderr
     assert result.stdout == ""
+
+
+def test_a_command_is_in_the_module_of_its_name() -> None:
+    for command in app.registered_commands:
+        name = command.name or command.callback.__name__
+        module = {"open": "report"}.get(name, name)
+        assert command.callback.__module__ == f"equiscope.cli.{module}"
 
 
 def test_killed_survey_goes_on(place: Path) -> None:

@@ -23,7 +23,14 @@ import typer
 import zarr
 
 import equiscope
-from equiscope.budget import LayerBudget, PairBudget
+from equiscope.budget import (
+    Budget,
+    ConvolutionBudget,
+    ForcedBudget,
+    LayerBudget,
+    PairBudget,
+    TotalBudget,
+)
 from equiscope.circuits import Circuit, Circuits, Confirmation
 from equiscope.circuits.causal import CausalCheck
 from equiscope.circuits.factors import Factor, Factors
@@ -39,6 +46,7 @@ from equiscope.comparison import (
     LayerShare,
     Match,
 )
+from equiscope.design import Design, LayerDesign
 from equiscope.examples import Examples
 from equiscope.featurevis import visualise_run
 from equiscope.rotation_scale import FamilyLink
@@ -85,7 +93,7 @@ def command_section(name: str) -> Iterator[str]:
 def commands_page() -> str:
     lines = [
         "# Commands\n",
-        "<!-- Written by tests/test_docs.py from src/equiscope/cli.py; EQUISCOPE_UPDATE_DOCS=1 renews it. -->\n",
+        "<!-- Written by tests/test_docs.py from src/equiscope/cli/; EQUISCOPE_UPDATE_DOCS=1 renews it. -->\n",
         "[The guide of the survey](survey.md) explains the options; [Errors](errors.md) the messages and exit codes.\n",
     ]
     for name in BY_NAME:
@@ -292,8 +300,14 @@ def test_contract_of_a_run_is_complete(run: equiscope.Run) -> None:
         Transposed,
         CausalCheck,
         Confirmation,
+        Budget,
         LayerBudget,
         PairBudget,
+        ForcedBudget,
+        ConvolutionBudget,
+        TotalBudget,
+        Design,
+        LayerDesign,
         Comparison,
         ComparedFamily,
         ComparedMember,
@@ -314,7 +328,7 @@ def test_contract_of_a_run_is_complete(run: equiscope.Run) -> None:
 def test_files_of_a_run_are_those_of_the_contract(run: equiscope.Run) -> None:
     page = read("docs/run.md")
     there = {path.name for path in run.folder.iterdir()}
-    later = {"circuits.json", "circuits", "budget.json", "compare"}
+    later = {"circuits.json", "circuits", "budget.json", "budget.svg", "design.json", "compare"}
     assert there | later == set(re.findall(r"^[├└]── ([\w.]+)", page, re.MULTILINE))
     assert f"schema version {run.manifest['schema_version']}" in page
 

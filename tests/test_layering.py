@@ -42,6 +42,7 @@ ORDER = (
     "equivariant",
     "training",
     "budget",
+    "design",
     "report",
     "testing",
     "survey",

@@ -17,6 +17,7 @@ from equiscope.training.descriptions import (
     Layer,
     Pool,
     divide,
+    divide_bottleneck,
     load_description,
 )
 
@@ -108,16 +109,16 @@ def designed(
     for layer in description.layers:
         if isinstance(layer, Convolution):
             (fields,) = divide([layer.fields.n_channels], equivariant, invariant, group)
-            grown = layer.kernel_px + _growth(group, [layer.kernel_px])
+            grown = layer.kernel_px + grown_by(group, [layer.kernel_px])
             layers.append(replace(layer, fields=fields, kernel_px=grown))
         elif isinstance(layer, Inception):
             direct, *outs, pooled = divide(
                 [part.n_channels for part in layer.outputs], equivariant, invariant, group
             )
-            growth = _growth(group, [side for _, _, side in layer.reduced])
+            growth = grown_by(group, [side for _, _, side in layer.reduced])
             reduced = []
             for (bottleneck, _, side), out in zip(layer.reduced, outs, strict=True):
-                (narrow,) = divide([bottleneck.n_channels], equivariant, invariant, group)
+                narrow = divide_bottleneck(bottleneck.n_channels, equivariant, invariant, group, out)
                 reduced.append((narrow, out, side + growth))
             layers.append(Inception(layer.name, direct, tuple(reduced), pooled))
         else:
@@ -125,8 +126,16 @@ def designed(
     return Description(name, tuple(layers), is_antialiased=True)
 
 
-def _growth(group: str, sides_px: Sequence[int]) -> int:
-    """Pixels by which all of these kernels must grow for a group to use them; 1 px mixes units and may stay."""
+def grown_by(group: str, sides_px: Sequence[int]) -> int:
+    """Tell by how many pixels all of these kernels must grow for a group to use them.
+
+    Parameters
+    ----------
+    group
+        Name of the group.
+    sides_px
+        Sides of kernels that stand side by side, px; 1 px mixes units, leaves angles alone and may stay.
+    """
     growth = 0
     while True:
         try:
@@ -162,6 +171,7 @@ def plain_twin(description: Description) -> Description:
 ARCHITECTURES: dict[str, Callable[[], Description]] = {
     "plain": _mini,
     "half": lambda: designed(_mini(), "C16", name="half"),
+    "equivariant": lambda: designed(_mini(), "C16", equivariant=1.0, invariant=0.0, name="equivariant"),
     "inceptionv1": _inceptionv1,
     "inceptionv1-half": lambda: designed(_inceptionv1(), "C16", name="inceptionv1-half"),
 }

@@ -21,6 +21,7 @@ __all__ = [
     "Pool",
     "branch_names",
     "divide",
+    "divide_bottleneck",
     "fields_of",
     "load_description",
     "parse_description",
@@ -231,6 +232,9 @@ def load_description(path: Path) -> Description:
         raise EquiscopeError(
             f"cannot read the network's description {str(path)!r} ({error}): expected a JSON or TOML file"
         ) from error
+    # What `equiscope design` writes holds a description beside what it was made from.
+    if isinstance(document, dict):
+        document = document.get("description", document)
     if not isinstance(document, dict):
         raise EquiscopeError(f"{str(path)!r} holds a {type(document).__name__}, expected a table with layers")
     return parse_description({"name": path.stem} | document)
@@ -369,7 +373,7 @@ def resized(description: Description, widths: Callable[[str, int], int], name: s
             reduced = []
             for (bottleneck, _, side), out in zip(layer.reduced, outs, strict=True):
                 width = widths(f"{layer.name}.{side}x{side}_bottleneck", bottleneck.n_channels)
-                (narrow,) = divide([width], *shares_of([bottleneck]), group)
+                narrow = divide_bottleneck(width, *shares_of([bottleneck]), group, out)
                 reduced.append((narrow, out, side))
             layers.append(Inception(layer.name, direct, tuple(reduced), pooled))
         else:
@@ -429,3 +433,27 @@ def divide(widths: Sequence[int], equivariant: float, invariant: float, group: s
         due -= n_invariant
         spaces.append(Fields(group, n, n_invariant, left - n_invariant))
     return spaces
+
+
+def divide_bottleneck(width: int, equivariant: float, invariant: float, group: str, out: Fields) -> Fields:
+    """Divide a bottleneck by shares so that what it promises reaches the units behind it.
+
+    Parameters
+    ----------
+    width
+        Its channels.
+    equivariant, invariant
+        Shares of them. Without an equivariant share there is no field, because a kernel of 1 px might not make one.
+    group
+        Of the fields.
+    out
+        Units behind it. If they hold fields it gets one at least where it is wide enough, and if they are tied at all
+        one invariant unit at least.
+    """
+    (fields,) = divide([width], equivariant, invariant, group)
+    least = fields.order / width
+    if out.equivariant and equivariant > 0 and not fields.equivariant and least <= 1:
+        (fields,) = divide([width], least, min(invariant, 1 - least), group)
+    if out.n_tied_channels and not fields.n_tied_channels:
+        fields = Fields(group, 0, 1, fields.n_channels - 1)
+    return fields

@@ -33,6 +33,7 @@ from equiscope.training.checkpoint import State, load_checkpoint, save_checkpoin
 from equiscope.training.curves import save_curves
 from equiscope.training.datasets import LabelledImages, Split, open_labelled
 from equiscope.training.descriptions import Description
+from equiscope.training.graphs import RecordedPasses
 from equiscope.training.matching import count, match_budget
 from equiscope.training.network import DesignedNetwork, to_plain
 from equiscope.training.processes import Processes, join_processes
@@ -63,6 +64,7 @@ def train(
     precision: str = "auto",
     n_workers: int = 1,
     checkpoint_every: int = 500,
+    use_graphs: bool = True,
     command: str = "",
     progress: Progress | None = None,
 ) -> TrainingRun:
@@ -91,6 +93,9 @@ def train(
         Threads that decode and crop ahead.
     checkpoint_every
         Steps between checkpoints; one is also written after every epoch, and by a single process that is interrupted.
+    use_graphs
+        On one GPU, record the passes as CUDA graphs, which makes small networks several times faster and takes some
+        memory.
     command
         Kept in the record, for the message of an unfinished training.
     progress
@@ -157,7 +162,17 @@ def train(
             "n_threads": torch.get_num_threads(),
         }
         training = _Training(
-            folder, description, images, recipe, seed, dtype, processes, n_workers, checkpoint_every, manifest
+            folder,
+            description,
+            images,
+            recipe,
+            seed,
+            dtype,
+            processes,
+            n_workers,
+            checkpoint_every,
+            use_graphs and processes.n == 1 and processes.device.type == "cuda",
+            manifest,
         )
         with _stop_requests(processes.n == 1) as stop:
             return training.run(progress or silent, stop)
@@ -266,6 +281,7 @@ class _Training:
     processes: Processes
     n_workers: int
     checkpoint_every: int
+    is_recorded: bool
     manifest: dict[str, Any]
     state: State = field(default_factory=State)
 
@@ -315,13 +331,19 @@ class _Training:
             for left_over in self.folder.glob(".*.part"):
                 left_over.unlink()
             self._record()
-        model = self.processes.wrap(self.network)
+        model = (
+            RecordedPasses(self.network, self.dtype)
+            if self.is_recorded
+            else self.processes.wrap(self.network)
+        )
         with progress(f"Training {self.description.name}", self.n_steps) as on_step:
             on_step(self.state.step)
             self._take_steps(model, on_step, stop)
         return self._finish()
 
-    def _take_steps(self, model: nn.Module, on_step: Callable[[int], None], stop: _Stop) -> None:
+    def _take_steps(
+        self, model: Callable[[Tensor], Tensor], on_step: Callable[[int], None], stop: _Stop
+    ) -> None:
         state, n_per_epoch = self.state, self.n_steps_per_epoch
         row_every = max(1, n_per_epoch // _ROWS_PER_EPOCH)
         n_unchecked = _CHECKED_ON_GPU if self.processes.device.type == "cuda" else 1
@@ -371,15 +393,16 @@ class _Training:
     def _prepare(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Move a batch to the network and standardise it there."""
         device = self.processes.device
-        pixels, contrast, shift, labels = (
-            torch.from_numpy(part).to(device)
-            for part in (batch.pixels, batch.contrast, batch.shift, batch.labels)
-        )
+        parts = [torch.from_numpy(part) for part in (batch.pixels, batch.contrast, batch.shift, batch.labels)]
+        if device.type == "cuda":
+            # From pinned memory copies need not wait for the step before.
+            parts = [part.pin_memory() for part in parts]
+        pixels, contrast, shift, labels = (part.to(device, non_blocking=True) for part in parts)
         standard = self.standardise(pixels.float() / 255)
         images = standard * contrast.view(-1, 1, 1, 1) + shift.view(-1, 1, 1, 1)
         return images.contiguous(memory_format=torch.channels_last), labels
 
-    def _step(self, model: nn.Module, batch: Batch) -> Tensor:
+    def _step(self, model: Callable[[Tensor], Tensor], batch: Batch) -> Tensor:
         """Take one step; returns the loss."""
         rate = self.recipe.learning_rate_at(self.state.step, self.n_steps_per_epoch)
         for group in self.optimiser.param_groups:

@@ -158,6 +158,8 @@ def make_optimiser(network: DesignedNetwork, recipe: Recipe) -> torch.optim.SGD:
         lr=recipe.learning_rate,
         momentum=recipe.momentum,
         nesterov=recipe.momentum > 0,
+        # One kernel for all parameters instead of one for each.
+        fused=all(p.is_cuda for p in network.parameters()),
     )
 
 

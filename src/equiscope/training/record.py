@@ -211,7 +211,8 @@ def _accuracy(run: TrainingRun) -> Accuracy:
 
 
 def _differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
-    return [key for key in one if key != "seed" and one[key] != other.get(key)]
+    # Where a training ran draws nothing.
+    return [key for key in one if key not in ("seed", "device") and one[key] != other.get(key)]
 
 
 def _mean_interval(values: Sequence[float]) -> tuple[float, float, float]:

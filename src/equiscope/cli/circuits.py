@@ -1,0 +1,124 @@
+"""``equiscope circuits``: recover the symmetric weights between a run's families."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from equiscope.cli.console import show_progress, wide_console
+from equiscope.cli.options import FalseDiscoveryRateOption, RunArgument, SurveyedModelArgument, WeightsOption
+from equiscope.cli.tables import new_table
+
+if TYPE_CHECKING:
+    from equiscope.circuits import Circuits
+
+__all__ = ["circuits"]
+
+
+def circuits(
+    run: RunArgument,
+    model: SurveyedModelArgument = None,
+    weights: WeightsOption = None,
+    images: Annotated[
+        str | None,
+        typer.Option(
+            help="The images that were surveyed; default: embedded photographs if the run was on those, else none, "
+            "which leaves out layers with others between them and the causal check."
+        ),
+    ] = None,
+    draws: Annotated[int, typer.Option(help="Null draws a block.")] = 200,
+    seed: Annotated[int, typer.Option(help="Seed of the null.")] = 0,
+    false_discovery_rate: FalseDiscoveryRateOption = 0.05,
+    graphml: Annotated[Path | None, typer.Option(help="Also write the graph to this GraphML file.")] = None,
+) -> None:
+    """Recover the symmetric weights between a run's families, from the network's weights.
+
+    Writes circuits.json into the run, and what is drawn of it.
+    """
+    from equiscope.circuits import recover_circuits, write_graph
+    from equiscope.models import load_model
+    from equiscope.report.files import show_circuits
+    from equiscope.stimuli import open_images
+    from equiscope.store import load_run
+
+    opened = load_run(run)
+    borrowed = load_model(model or opened.manifest["model"]["name"], weights)
+    is_embedded = opened.manifest["images"]["name"] == "embedded"
+    shown = open_images(images) if images is not None or is_embedded else None
+    found = recover_circuits(
+        opened,
+        borrowed,
+        shown,
+        n_draws=draws,
+        false_discovery_rate=false_discovery_rate,
+        seed=seed,
+        progress=show_progress,
+    )
+    console = Console(stderr=True)
+    for entry in found.skipped:
+        console.print(f"{entry.source} to {entry.target}: {entry.reason}", markup=False, highlight=False)
+    out_console = wide_console()
+    out_console.print(_circuits_table(found))
+    scaled = [c for c in found.circuits if c.transformation == "scale"]
+    if scaled:
+        between = [c for c in scaled if c.is_between_families]
+        out_console.print(
+            f"scale, across layers: {sum(c.is_symmetric for c in between)} of {len(between)} blocks between two "
+            f"families symmetric, {len(scaled) - len(between)} circuits between a family and a unit",
+            highlight=False,
+        )
+    turning = [c for c in found.confirmations if c.n_tested]
+    confirmed = sum(c.n_symmetric > 0 for c in turning)
+    out_console.print(
+        f"{sum(c.is_symmetric for c in found.circuits)} circuits, {len(found.factors)} families with factors, "
+        f"{len(found.transposed)} transposed pairs; weights confirm {confirmed} of {len(turning)} families",
+        highlight=False,
+    )
+    typer.echo(f"circuits: {run / 'circuits.json'}")
+    if graphml is not None:
+        write_graph(opened, found, graphml)
+        typer.echo(f"graph: {graphml}")
+    if show_circuits(run):
+        typer.echo(f"report: {opened.report}")
+
+
+def _circuits_table(found: Circuits) -> Table:
+    """Tabulate for each two layers what was tested, and what came out in each class."""
+    headings = (
+        "from", "to", "path", "families tested", "symmetric", "equi→equi", "inv→equi", "equi→inv",
+        "median R²", "with units", "pairs", "seconds",
+    )  # fmt: skip
+    table = new_table(headings, text=("from", "to", "path"))
+    for pair in found.pairs:
+        own = [
+            c for c in found.circuits
+            if (c.source_layer, c.target_layer) == (pair.source, pair.target) and c.is_symmetric
+        ]  # fmt: skip
+        between = [c for c in own if c.is_between_families and not c.pair_class]
+        classes = Counter(c.rotation_class or c.hue_class for c in between)
+        table.add_row(
+            pair.source,
+            pair.target,
+            pair.path,
+            str(pair.n_circuits),
+            str(pair.n_symmetric),
+            *(
+                str(classes[f"{a}→{b}"])
+                for a, b in (
+                    ("equivariant", "equivariant"),
+                    ("invariant", "equivariant"),
+                    ("equivariant", "invariant"),
+                )
+            ),
+            f"{statistics.median(c.r2 for c in between):.2f}" if between else "–",
+            str(sum(not c.is_between_families for c in own if not c.pair_class)),
+            str(sum(bool(c.pair_class) for c in own)),
+            f"{pair.seconds:.1f}",
+        )
+    return table

@@ -1,0 +1,36 @@
+"""``equiscope layers``: list the layers of a network."""
+
+from __future__ import annotations
+
+from equiscope.cli.console import show_progress, wide_console
+from equiscope.cli.options import ModelArgument, WeightsOption
+from equiscope.cli.tables import new_table
+
+__all__ = ["layers"]
+
+
+def layers(model: ModelArgument = "mini", weights: WeightsOption = None) -> None:
+    """List the layers of a network: channels, stride, receptive field and stimulus size."""
+    from equiscope.models import load_model
+    from equiscope.models.geometry import find_geometry
+
+    borrowed = load_model(model, weights)
+    names = borrowed.resolve_layers()
+    with show_progress("Finding receptive fields", 1) as on_step:
+        geometries = find_geometry(borrowed, names)
+        on_step(1)
+    headings = ("layer", "channels", "stride", "receptive field", "centre", "stimulus")
+    table = new_table(headings, text=("layer",))
+    for name, geometry in geometries.items():
+        if geometry.is_global:
+            table.add_row(name, str(geometry.n_channels), "–", "whole image", "–", "whole image")
+        else:
+            table.add_row(
+                name,
+                str(geometry.n_channels),
+                "x".join(map(str, dict.fromkeys(geometry.stride_px))),
+                f"{'x'.join(map(str, dict.fromkeys(geometry.receptive_field_px)))} px",
+                f"{', '.join(f'{c:g}' for c in dict.fromkeys(geometry.centre_px))} px",
+                f"{geometry.patch_px} px",
+            )
+    wide_console().print(table)

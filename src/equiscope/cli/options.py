@@ -1,0 +1,38 @@
+"""Arguments and options that several commands take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = [
+    "FalseDiscoveryRateOption",
+    "ModelArgument",
+    "PrecisionOption",
+    "RunArgument",
+    "SurveyedModelArgument",
+    "WeightsOption",
+    "split_names",
+]
+
+RunArgument = Annotated[Path, typer.Argument(help="Folder of a run.")]
+ModelArgument = Annotated[
+    str,
+    typer.Argument(
+        help="Network: mini, googlenet, inception5h, squeezenet, package.module:factory, file.py:factory, "
+        "timm:NAME, torchvision:NAME, a file.onnx or a trained model.safetensors."
+    ),
+]
+SurveyedModelArgument = Annotated[
+    str | None, typer.Argument(help="The network that was surveyed; default: the run's own name for it.")
+]
+WeightsOption = Annotated[Path | None, typer.Option(help="Weight file for a built-in network.")]
+PrecisionOption = Annotated[str, typer.Option(help="auto, float32 or bfloat16.")]
+FalseDiscoveryRateOption = Annotated[float, typer.Option(help="Largest accepted q-value.")]
+
+
+def split_names(text: str | None) -> list[str] | None:
+    """Split names that are separated by commas; None without any."""
+    return [name.strip() for name in text.split(",") if name.strip()] if text else None

@@ -1,0 +1,132 @@
+"""``equiscope survey``: find the families of a network."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from equiscope.cli.console import show_progress, wide_console
+from equiscope.cli.options import FalseDiscoveryRateOption, ModelArgument, WeightsOption, split_names
+from equiscope.cli.tables import new_table
+
+if TYPE_CHECKING:
+    from equiscope.store import Run
+
+__all__ = ["survey"]
+
+
+_KINDS = ("equivariant", "invariant", "neither", "inactive", "not measurable")
+
+
+def survey(
+    model: ModelArgument = "mini",
+    weights: WeightsOption = None,
+    images: Annotated[
+        str | None, typer.Option(help="Folder, .tar or .npz of images; default: embedded photographs.")
+    ] = None,
+    layers: Annotated[str | None, typer.Option(help="Module names, separated by commas.")] = None,
+    transformations: Annotated[
+        str | None,
+        typer.Option(
+            help="Some of rotation, hue, reflection, contrast, dihedral, hue-rotation, scale, separated by commas; "
+            "default: all."
+        ),
+    ] = None,
+    angles: Annotated[int, typer.Option(help="Number of rotations.")] = 16,
+    examples_per_unit: Annotated[
+        int, typer.Option(help="Strongest stimuli a unit; half find, half verify.")
+    ] = 8,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the run; default: equiscope-runs/MODEL.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="auto, float32 or bfloat16, for the passes that show transformed stimuli.")
+    ] = "auto",
+    seed: Annotated[int, typer.Option(help="Seed of halves, null and bootstrap.")] = 0,
+    false_discovery_rate: FalseDiscoveryRateOption = 0.05,
+) -> None:
+    """Find the families of transformed copies in a network and write a report.
+
+    An interrupted survey goes on when the same command is given again.
+    """
+    from equiscope.models import load_model
+    from equiscope.survey import survey as run_survey
+
+    console = Console(stderr=True)
+    borrowed = load_model(model, weights)
+    folder = out if out is not None else Path("equiscope-runs") / borrowed.name
+    run = run_survey(
+        borrowed,
+        images,
+        split_names(layers),
+        transformations=split_names(transformations),
+        out=folder,
+        angles=angles,
+        examples_per_unit=examples_per_unit,
+        false_discovery_rate=false_discovery_rate,
+        device=device,
+        precision=precision,
+        seed=seed,
+        command=shlex.join(["equiscope", *sys.argv[1:]]),
+        progress=show_progress,
+    )
+    if failures := run.manifest["images"]["failures"]:
+        console.print(
+            f"{len(failures)} images could not be read; run.json names them, the first:", highlight=False
+        )
+        for failure in failures[:3]:
+            console.print(f"  {failure['name']}: {failure['reason']}", markup=False, highlight=False)
+    out_console = wide_console()
+    out_console.print(_kinds_table(run))
+    seconds = sum(run.manifest["seconds"].values())
+    members = {(member.layer, member.channel) for family in run.families for member in family.members}
+    for result in run.manifest["results"]:
+        for note in result["notes"]:
+            console.print(f"{result['layer']}, {note}", markup=False, highlight=False)
+    out_console.print(
+        f"{len(run.families)} families of {len(members)} units, {seconds:.0f} s",
+        highlight=False,
+    )
+    # Not through rich, which would break a long path over lines.
+    typer.echo(f"report: {run.report}")
+
+
+def _kinds_table(run: Run) -> Table:
+    """Tabulate what the units of each layer do under each transformation, and the share that is explained."""
+    from equiscope.significance import share_interval
+
+    headings = (
+        "layer", "transformation", "units", *_KINDS, "equi + inv", "95 %", "families", "largest", "score",
+    )  # fmt: skip
+    table = new_table(headings, text=("layer", "transformation"))
+    for layer in run.manifest["settings"]["layers"]:
+        units = [unit for unit in run.units if unit.layer == layer]
+        for transformation in run.manifest["settings"]["transformations"]:
+            kinds = [unit.under(transformation).kind for unit in units]
+            families = [
+                family
+                for family in run.families
+                if family.transformation == transformation and any(m.layer == layer for m in family.members)
+            ]
+            n_explained = kinds.count("equivariant") + kinds.count("invariant")
+            low, high = share_interval(n_explained, len(kinds))
+            n_members = sum(f.size for f in families)
+            table.add_row(
+                layer,
+                transformation,
+                str(len(units)),
+                *(str(kinds.count(kind)) for kind in _KINDS),
+                f"{n_explained / len(kinds):.0%}",
+                f"{low:.0%}-{high:.0%}",
+                str(len(families)),
+                str(max((family.size for family in families), default="–")),
+                f"{sum(f.score * f.size for f in families) / n_members:.2f}" if families else "–",
+            )
+    return table

@@ -1,0 +1,124 @@
+"""``equiscope train``: train a network of equivariant, invariant and plain units."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from equiscope.cli.console import show_progress, wide_console
+from equiscope.cli.tables import new_table
+
+if TYPE_CHECKING:
+    from equiscope.training import TrainingRun
+
+__all__ = ["Match", "train"]
+
+
+class Match(StrEnum):
+    """What twins can have in common."""
+
+    widths = "widths"
+    parameters = "parameters"
+    compute = "compute"
+
+
+def train(
+    network: Annotated[
+        str,
+        typer.Argument(
+            help="plain, half, inceptionv1, inceptionv1-half, a FILE.json or FILE.toml that describes a network, or "
+            "twin: before one of these for its plain twin."
+        ),
+    ],
+    data: Annotated[
+        Path,
+        typer.Option(
+            help="Labelled images: folder of class folders, CIFAR's python folder, or .npz of JPEG files."
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the training; default: equiscope-runs/trained/NETWORK-SEED."),
+    ] = None,
+    match: Annotated[
+        Match, typer.Option(help="What the network shall have in common with the reference.")
+    ] = Match.widths,
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            help="Network to whose budget it is resized, named like NETWORK; default: it stays as it is."
+        ),
+    ] = None,
+    epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 13,
+    batch: Annotated[int, typer.Option(help="Images a step, over all processes.")] = 128,
+    learning_rate: Annotated[float, typer.Option(help="At its highest.")] = 0.15,
+    weight_decay: Annotated[float, typer.Option(help="Of the weights behind the first layer.")] = 5e-4,
+    crop: Annotated[int, typer.Option(help="Side of the images that the network sees, px.")] = 56,
+    seed: Annotated[int, typer.Option(help="Seed of start, order and augmentation.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda; under torchrun a GPU a process.")] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="auto, float32 or bfloat16, for passes in training.")
+    ] = "auto",
+    workers: Annotated[int, typer.Option(help="Threads that decode and crop ahead.")] = 1,
+    checkpoint_every: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 500,
+    graphs: Annotated[bool, typer.Option(help="On one GPU, record passes as CUDA graphs.")] = True,
+) -> None:
+    """Train a network of equivariant, invariant and plain units, and export it as a plain one that can be surveyed.
+
+    An interrupted training goes on when the same command is given again, and ends as if it had not been interrupted.
+    """
+    from equiscope.training import Recipe, describe_network
+    from equiscope.training import train as run_training
+
+    description = describe_network(network)
+    recipe = Recipe(
+        epochs=epochs, batch=batch, learning_rate=learning_rate, weight_decay=weight_decay, crop_px=crop
+    )
+    run = run_training(
+        description,
+        data,
+        out if out is not None else Path("equiscope-runs/trained") / f"{description.name}-{seed}",
+        recipe=recipe,
+        match=match.value,
+        reference=reference,
+        seed=seed,
+        device=device,
+        precision=precision,
+        n_workers=workers,
+        checkpoint_every=checkpoint_every,
+        use_graphs=graphs,
+        command=shlex.join(["equiscope", *sys.argv[1:]]),
+        progress=show_progress,
+    )
+    if failures := run.manifest["data"]["failures"]:
+        Console(stderr=True).print(
+            f"{len(failures)} images could not be decoded; training.json names them", highlight=False
+        )
+    out_console = wide_console()
+    out_console.print(_costs_table(run))
+    result = run.manifest["result"]
+    out_console.print(
+        f"top 1: {result['top1']:.1%} ({result['low']:.1%} to {result['high']:.1%}) of {result['n_images']} images, "
+        f"{run.manifest['seconds']:.0f} s",
+        highlight=False,
+    )
+    typer.echo(f"network: {run.model_file}")
+
+
+def _costs_table(run: TrainingRun) -> Table:
+    """Tabulate what a network costs, and what that to whose budget it was resized costs."""
+    table = new_table(("network", "free parameters", "expanded", "multiply-adds", "image"), text=("network",))
+    costs = {run.description.name: run.manifest["counts"]}
+    if run.manifest["reference"] is not None:
+        costs[f"reference: {run.manifest['reference']['name']}"] = run.manifest["reference"]["counts"]
+    for name, own in costs.items():
+        keys = ("free_parameters", "expanded_parameters", "multiply_adds")
+        table.add_row(name, *(f"{own[key]:,}" for key in keys), f"{own['side_px']} px")
+    return table
