@@ -303,9 +303,7 @@ def measure(
             cells += [f"{found['parameters']:,}"]
             for kind in ("network", "plain export"):
                 cells += [found[kind][way] for way in ("compile", "torch.export", "onnx")]
-            cells += [
-                f"{e:.1e}" if e < 1e-4 else f"{e:.3f}" for pair in found["errors"].values() for e in pair
-            ]
+            cells += [f"{e:.1e}" if e < 1e-4 else f"{e:.3f}" for e in found["errors"]]
         lines.append("| " + " | ".join(cells) + " |")
         if worker.process.stdin is not None:
             worker.process.stdin.close()
