@@ -182,6 +182,48 @@ def test_groups_depth_linear_maps_and_transposed_ones() -> None:
     assert counted == n_parameters(network) - n_parameters(network.lost)
 
 
+class Twice(nn.Module):
+    """A module that is surveyed runs twice: its first run is what a survey records."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.last = (nn.Conv2d(n, 4, 1, bias=False) for n in (3, 4, 4))
+        self.same = nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.same(self.first(x))
+        return self.last(self.same(self.second(x)))
+
+
+def test_of_a_module_that_runs_twice_the_first_run_counts() -> None:
+    found = find(Twice(), {"same": 4, "last": 4})
+    assert ends(found["first"].blocks[0]) == (FIXED, [0], "same", [0, 1, 2, 3])
+    assert ends(found["second"].blocks[0]) == ("same", [0, 1, 2, 3], "last", [0, 1, 2, 3])
+    assert not found["second"].blocks[0].is_surveyed
+    assert ends(found["last"].blocks[0]) == ("last", [0, 1, 2, 3], "last", [0, 1, 2, 3])
+
+
+class Beside(nn.Module):
+    """A branch that is added to a shortcut, and read once more before the sum, which alone is surveyed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.branch, self.last = (nn.Conv2d(n, 4, 1, bias=False) for n in (3, 4, 4))
+        self.sum = nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        branch = self.branch(x)
+        return self.sum(x + branch) + self.last(branch)
+
+
+def test_a_branch_is_not_the_sum_that_it_goes_into() -> None:
+    found = find(nn.Sequential(Beside()), {"0.sum": 4, "0": 4})
+    assert ends(found["0.branch"].blocks[0])[2:] == ("0.sum", [0, 1, 2, 3])
+    assert not found["0.last"].blocks[0].source.is_surveyed
+    assert ends(found["0.last"].blocks[0])[2:] == ("0", [0, 1, 2, 3])
+
+
 def test_googlenet_through_its_own_normalisation() -> None:
     widths = Widths(4, 3, 5, 2, 3, 4)
     network = GoogLeNet({"mixed3a": widths, "mixed3b": widths}, n_classes=7)

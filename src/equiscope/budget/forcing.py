@@ -2,8 +2,9 @@
 
 The features stay those that nature has. A family stays one feature, in as many units as it has. A feature that nature
 has in one unit, invariant or neither, is forced into K units that are copies of each other. Between two such features
-K² kernels come of one, K of them free; between such a feature and one that is not forced K come of one, all free;
-between it and a family K are free, as many as before if the family has K members.
+K² kernels come of one, K of them free; between such a feature and a plain unit K come of one, all free; between it and
+an invariant unit that was left so, K of which one is free; between it and a family K are free, as many as before if
+the family has K members.
 """
 
 from __future__ import annotations

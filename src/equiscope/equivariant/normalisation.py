@@ -120,11 +120,22 @@ class BatchNorm2d(DerivedConstants):
         parts = [(None, None) if part is None else torch.split(part, [n_fields, n_others]) for part in held]
         of_fields, of_others = zip(*parts, strict=True)
         fields, others = torch.split(features, [self.in_fields.n_field_channels, n_others], dim=1)
-        normalised = self._normalise_as_pictures(fields, is_channels_last, *of_fields)
         # Torch's normalisation is slow on parts that are not contiguous.
         layout = torch.channels_last if is_channels_last else torch.contiguous_format
-        others = self._normalise(others.contiguous(memory_format=layout), *of_others)
-        return torch.cat([normalised, others], dim=1)
+        others = self._normalise_aligned(others.contiguous(memory_format=layout), *of_others)
+        return torch.cat([self._normalise_as_pictures(fields, is_channels_last, *of_fields), others], dim=1)
+
+    def _normalise_aligned(self, features: Tensor, *held: Tensor | None) -> Tensor:
+        """Normalise with parts of the moments, scales and shifts that a GPU can read several numbers of at a time."""
+        if not features.is_cuda:
+            return self._normalise(features, *held)
+        aligned = [None if part is None else part.clone() for part in held]
+        normalised = self._normalise(features, *aligned)
+        with torch.no_grad():
+            for part, moved in zip(held[:2], aligned[:2], strict=True):
+                if part is not None and moved is not None:
+                    part.copy_(moved)
+        return normalised
 
     def _normalise_as_pictures(self, fields: Tensor, is_channels_last: bool, *held: Tensor | None) -> Tensor:
         """Normalise the channels of fields, those of one beside each other in the layout that they have."""
