@@ -263,7 +263,9 @@ class _TiedNormalisation(torch.autograd.Function):
         with full_precision(features.device):
             averages = torch.stack(sums) @ average.T
         # The moments follow the features, too.
-        scale, shift = (averages * (weight * (unit_variance + ctx.eps).rsqrt())).index_select(1, unit)
+        scaled = averages * (weight * (unit_variance + ctx.eps).rsqrt())
+        # Not rows of one tensor, which a GPU may not be able to read several numbers of at a time.
+        scale, shift = (row.index_select(0, unit) for row in scaled)
         through_moments = F.batch_norm(features, mean, variance, scale, shift, eps=ctx.eps)
         direct.sub_(through_moments, alpha=features.shape[1] / features.numel())
         of_weight, of_bias = averages * n_channels
