@@ -25,14 +25,12 @@ from equiscope.circuits.circuit import (
     Candidate,
     Circuit,
     judge,
-    p_value_of,
     standardised,
 )
 from equiscope.circuits.ends import invariant_units
 from equiscope.circuits.harmonics import KernelBasis
 from equiscope.circuits.layer_pair import LayerPair
 from equiscope.circuits.tied import Tied
-from equiscope.circuits.ties import Tie
 from equiscope.families import Family, Unit
 from equiscope.significance import bootstrap_weights, percentile_interval
 
@@ -120,7 +118,7 @@ def keep_weights(pair: LayerPair, transformation: str) -> KeptWeights | None:
     kernels = pair.kernels[np.ix_(targets, sources)] / np.float32(np.sqrt(size))
     return KeptWeights(
         weights.source, weights.target, sources, targets, kernels,
-        pair.energy[np.ix_(targets, sources)] / size, pair.energy[targets].sum(1) / size,
+        pair.energy[np.ix_(targets, sources)] / size, pair.energy_in[targets] / size,
         pair.basis, weights.cells() * weights.stride_px, weights.stride_px,
     )  # fmt: skip
 
@@ -399,9 +397,6 @@ def _test(
     null = r2[1:]
     rows = np.array([block.places[i].row for i in told])
     low, high = _interval(shares[:, 0], weight[:, 0], rows)
-    nothing = np.zeros((1, 1))
-    tie = Tie(r2[:1], np.array([low]), np.array([high]), null[:, None], nothing, nothing)
-    deviations = standardised(tie)
     is_scale = block.transformation == "scale"
     circuit = Circuit(
         id=f"{block.source}>{block.target}",
@@ -420,14 +415,14 @@ def _test(
         r2=float(r2[0]),
         r2_low=low,
         r2_high=high,
-        r2_null_95=float(np.quantile(null, 0.95)),
-        r2_null_99=float(np.quantile(null, 0.99)),
-        p_value=p_value_of(deviations),
+        r2_null_95=nan,
+        r2_null_99=nan,
+        p_value=nan,
         q_value=nan,
         energy_share=_energy_share(block, told, energy),
         strength=strength,
     )
-    return Candidate(circuit, float(deviations[0]), deviations[1:])
+    return Candidate(circuit, null, standardised(r2[:1], null[:, None])[:, 0])
 
 
 def _told(vectors: Floats, tells: NDArray[np.bool_], told: Ints) -> tuple[Floats, Floats]:
