@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from typer.testing import CliRunner
 
 from budget_run import Kinds, make_scale_family, planted_run, save_planted
-from equiscope.budget import TOGETHER, Budget, ForcedBudget, estimate_budget, load_budget
+from equiscope.budget import TOGETHER, Budget, ForcedBudget, estimate_budget, load_budget, predict_ratio
 from equiscope.cli import app
 from equiscope.equivariant import Conv2d, Fields
 from equiscope.errors import EquiscopeError
@@ -204,6 +204,17 @@ def test_forcing_costs_what_a_layer_that_was_built_so_has(tmp_path: Path) -> Non
     assert half.ratio == pytest.approx(built_ratio(Fields("C4", equivariant=4 + 16, plain=32), 64))
     assert half.right == everything.right == pytest.approx(built_ratio(Fields("C4", 4, 0, 48), 64))
     assert everything.ratio_low < everything.ratio < everything.ratio_high
+
+
+def test_invariant_units_that_are_left_so_still_share_their_kernels(tmp_path: Path) -> None:
+    """A family of four, six invariant units and six plain ones; half forced takes two of either kind of six."""
+    own: list[Kinds] = [{"rotation": "f"}] * 4 + [{"rotation": "invariant"}] * 6 + [{}] * 6
+    budget = estimate_budget(planted_run(tmp_path, {"a": own}, ["rotation"]), n_resamples=20)
+    half = forced_of(budget, "a", 0.5)
+    assert half.right == pytest.approx(predict_ratio(4, 4 / 16, 6 / 16))
+    # Five fields of four, four invariant units and four plain ones.
+    assert half.n_needed == pytest.approx(28)
+    assert half.ratio == pytest.approx(28**2 / 16**2 * predict_ratio(4, 20 / 28, 4 / 28))
 
 
 def test_a_feature_that_gains_nothing_costs_k_times_as_much(tmp_path: Path) -> None:

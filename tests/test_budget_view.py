@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
@@ -43,10 +44,14 @@ def planted_budget(folder: Path) -> Budget:
     run = planted_run(folder, kinds, ["rotation", "hue", "reflection", "scale"])
     budget = estimate_budget(run, n_resamples=200)
     numbers = (1000, 400, 600.0, 550.0, 650.0, 800.0, 780.0, 820.0)
+    unknown = (1000, 400, *[math.nan] * 6)
     names = ("rotation", "hue", "reflection", "together", "scale")
     budget = dataclasses.replace(
         budget,
-        convolutions=tuple(ConvolutionBudget(HOSTILE, "mixed3b", name, *numbers) for name in names),
+        convolutions=tuple(
+            ConvolutionBudget(HOSTILE, "mixed3b", name, *(unknown if name == "scale" else numbers))
+            for name in names
+        ),
         totals=tuple(TotalBudget(name, 5_000, *numbers) for name in names),
     )
     save_budget(folder, budget)
@@ -102,6 +107,9 @@ def test_the_view_shows_what_was_counted(document: tuple[Path, ReportDocument]) 
     assert html.count("<svg") == 3
     assert html.count("No layer has a family") == 1
     assert "nan" not in words.lower()
+    module = re.search(r"onerror.*?</th>(.*?)</tr>", html, re.DOTALL)
+    assert module is not None
+    assert re.findall(r"<td[^>]*>(.*?)</td>", module[1]) == ["1,000", *["60 %"] * 4, "–"]
     assert "<img" not in html
     assert "&lt;img" in html
     (data,) = (folder / "site" / "data" / "budget").iterdir()
