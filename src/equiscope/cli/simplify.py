@@ -9,7 +9,13 @@ import typer
 from rich.table import Table
 
 from equiscope.cli.console import show_progress, wide_console
-from equiscope.cli.options import PrecisionOption, RunArgument, SurveyedModelArgument, WeightsOption, split_names
+from equiscope.cli.options import (
+    PrecisionOption,
+    RunArgument,
+    SurveyedModelArgument,
+    WeightsOption,
+    split_names,
+)
 from equiscope.cli.tables import new_table
 
 if TYPE_CHECKING:
@@ -20,15 +26,22 @@ __all__ = ["simplify"]
 
 def simplify(
     run: RunArgument,
-    model: SurveyedModelArgument = None,
     images: Annotated[
-        str, typer.Option(help="Labelled images: class folders, CIFAR's folder, an .npz; with --labels any images.")
-    ] = ...,  # type: ignore[assignment]
-    labels: Annotated[Path | None, typer.Option(help="CSV file with a line an image: its file and its label.")] = None,
+        str,
+        typer.Option(
+            help="Labelled images: class folders, CIFAR's folder, an .npz; with --labels any images."
+        ),
+    ],
+    model: SurveyedModelArgument = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="CSV file with a line an image: its file and its label.")
+    ] = None,
     label_column: Annotated[str, typer.Option(help="Column of --labels with the label.")] = "label",
     classes: Annotated[
         Path | None,
-        typer.Option(help="Names of the classes, one a line, in the order of the logits; default: alphabetical."),
+        typer.Option(
+            help="Names of the classes, one a line, in the order of the logits; default: alphabetical."
+        ),
     ] = None,
     weights: WeightsOption = None,
     transformation: Annotated[str, typer.Option(help="rotation or hue.")] = "rotation",
@@ -36,18 +49,25 @@ def simplify(
     points: Annotated[int, typer.Option(help="Points of the curve.")] = 6,
     methods: Annotated[
         str | None,
-        typer.Option(help="Some of tied, wrong poses, magnitude, low rank, separated by commas; default: all."),
+        typer.Option(
+            help="Some of tied, wrong poses, magnitude, low rank, separated by commas; default: all."
+        ),
     ] = None,
     evaluated: Annotated[int | None, typer.Option(help="Labelled images to evaluate; default: all.")] = None,
-    calibration: Annotated[int, typer.Option(help="Images to recalibrate with; their labels are not used.")] = 128,
-    crop: Annotated[int | None, typer.Option(help="Square that the network sees, px; default: as trained.")] = None,
+    calibration: Annotated[
+        int, typer.Option(help="Images to recalibrate with; their labels are not used.")
+    ] = 128,
+    crop: Annotated[
+        int | None, typer.Option(help="Square that the network sees, px; default: as trained.")
+    ] = None,
     resize: Annotated[
         int | None, typer.Option(help="Shorter side of images before, px; default: 8/7 of the square.")
     ] = None,
     precision: PrecisionOption = "auto",
     seed: Annotated[int, typer.Option(help="Seed of the wrong poses and the bootstrap.")] = 0,
     save: Annotated[
-        Path | None, typer.Option(help="Also write the recalibrated network of the last point, as .safetensors.")
+        Path | None,
+        typer.Option(help="Also write the recalibrated network of the last point, as .safetensors."),
     ] = None,
 ) -> None:
     """Tie the weights between a run's families, layer by layer, and see how accurate the network still is.
@@ -62,7 +82,11 @@ def simplify(
     opened = load_run(run)
     borrowed = load_model(model or opened.manifest["model"]["name"], weights)
     seen = crop or borrowed.input_size_px or 224
-    names = None if classes is None else [n for line in classes.read_text("utf-8").splitlines() if (n := line.strip())]
+    names = (
+        None
+        if classes is None
+        else [n for line in classes.read_text("utf-8").splitlines() if (n := line.strip())]
+    )
     data = open_evaluation(
         images,
         n_logits=count_logits(borrowed, seen),

@@ -2,14 +2,8 @@
 
 from equiscope.simplify.evaluation import Accuracy, count_logits
 from equiscope.simplify.labelled import EvaluationImages, open_evaluation
-from equiscope.simplify.simplification import (
-    METHODS,
-    Convolution,
-    Point,
-    Simplification,
-    load_simplification,
-    simplify_run,
-)
+from equiscope.simplify.result import METHODS, Convolution, Point, Simplification, load_simplification
+from equiscope.simplify.simplification import simplify_run
 
 __all__ = [
     "METHODS",

@@ -48,6 +48,21 @@ def prune(
     return pruned, n_free
 
 
+def _spend(choices: Mapping[str, tuple[Floats, Floats]], picks: dict[str, int], n_free: int) -> None:
+    """Give what one price leaves over, in place: to the convolution that then loses least, as long as it lasts."""
+    while True:
+        left = n_free - sum(choices[name][0][pick] for name, pick in picks.items())
+        better: dict[str, tuple[float, int]] = {}
+        for name, (cost, lost) in choices.items():
+            pick = int(np.where(cost <= cost[picks[name]] + left, lost, np.inf).argmin())
+            if lost[pick] < lost[picks[name]]:
+                better[name] = (float(lost[picks[name]] - lost[pick]), pick)
+        if not better:
+            return
+        name = max(better, key=lambda own: better[own][0])
+        picks[name] = better[name][1]
+
+
 def low_rank(
     weights: Mapping[str, Floats], importance: Mapping[str, Floats], n_free: int
 ) -> tuple[dict[str, Floats], int]:
@@ -68,7 +83,7 @@ def low_rank(
     Notes
     -----
     The singular values are those of the kernels as a matrix (output, input x cell), scaled by the root of the
-    importance. Ranks are chosen together, by one price for a parameter.
+    importance. Ranks are chosen together, by one price for a parameter; what that leaves over is spent greedily.
     """
     choices: dict[str, tuple[Floats, Floats]] = {}
     parts = {}
@@ -96,6 +111,7 @@ def low_rank(
             middle = (low + high) / 2
             low, high = (middle, high) if total(chosen(middle)) > n_free else (low, middle)
         picks = chosen(high)
+    _spend(choices, picks, n_free)
     reduced = {}
     for name, pick in picks.items():
         w = weights[name]

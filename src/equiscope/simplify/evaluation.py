@@ -18,7 +18,16 @@ from equiscope.significance import percentile_interval, share_interval
 from equiscope.training.batches import centre_batch
 from equiscope.training.datasets import Split
 
-__all__ = ["Accuracy", "Moments", "compare_predictions", "count_logits", "load_batch", "measure_moments", "predict", "recalibrate"]
+__all__ = [
+    "Accuracy",
+    "Moments",
+    "compare_predictions",
+    "count_logits",
+    "load_batch",
+    "measure_moments",
+    "predict",
+    "recalibrate",
+]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -53,7 +62,7 @@ class Accuracy:
 
 
 def count_logits(model: Model, crop_px: int) -> int:
-    """Number of classes that a network tells apart.
+    """Count the classes that a network tells apart.
 
     Raises
     ------

@@ -82,9 +82,7 @@ def open_evaluation(
         opened = open_labelled(path, side_px)
         names = opened.classes
         order = _order(names, classes, n_logits, str(path))
-        return EvaluationImages(
-            opened.name, _renumbered(opened.val, order), _renumbered(opened.train, order)
-        )
+        return EvaluationImages(opened.name, _renumbered(opened.val, order), _renumbered(opened.train, order))
     source = _open_images(path)
     by_file = _read_labels(Path(labels), label_column)
     place = _places(source.names)
@@ -99,8 +97,8 @@ def open_evaluation(
         numbers = np.array([int(word) for word in words], np.int64)
         if numbers.max() >= n_logits:
             raise EquiscopeError(
-                f"the labels of {str(labels)!r} go up to {numbers.max()}, expected 0 to {n_logits - 1} for a network of "
-                f"{n_logits} classes: number the classes from 0"
+                f"the labels of {str(labels)!r} go up to {numbers.max()}, expected 0 to {n_logits - 1} for a network "
+                f"of {n_logits} classes: number the classes from 0"
             )
     else:
         names = tuple(sorted(set(words)))
@@ -167,7 +165,7 @@ def _places(names: Sequence[str]) -> dict[str, int]:
 
 
 def _order(names: Sequence[str], classes: Sequence[str] | None, n_logits: int, where: str) -> list[int]:
-    """The logit of each name."""
+    """Tell the logit of each name."""
     if classes is None:
         if len(names) != n_logits:
             raise EquiscopeError(

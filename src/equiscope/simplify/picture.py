@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from equiscope.simplify.simplification import Point, Simplification
+    from equiscope.simplify.result import Point, Simplification
 
 __all__ = ["draw_simplification"]
 
@@ -81,7 +81,9 @@ def _ticks(high: float) -> list[float]:
     return [step * i for i in range(math.ceil(high / step - 1e-9) + 1)]
 
 
-def _placer(panel: int, right_value: float, top_value: float) -> Callable[[float, float], tuple[float, float]]:
+def _placer(
+    panel: int, right_value: float, top_value: float
+) -> Callable[[float, float], tuple[float, float]]:
     left, right = _PANELS[panel]
 
     def place(x: float, y: float) -> tuple[float, float]:
@@ -107,11 +109,15 @@ def _axes(
         x = place(share, 0)[0]
         parts.append(f'<text class="middle" x="{x:.1f}" y="{_BOTTOM + 18}">{100 * share:.3g} %</text>')
     middle = (left + right) / 2
-    parts.append(f'<text class="middle" x="{middle:.0f}" y="{_BOTTOM + 40}">parameters removed, of all</text>')
+    parts.append(
+        f'<text class="middle" x="{middle:.0f}" y="{_BOTTOM + 40}">parameters removed, of all</text>'
+    )
     return "".join(parts)
 
 
-def _original(panel: int, result: Simplification, place: Callable[[float, float], tuple[float, float]]) -> str:
+def _original(
+    panel: int, result: Simplification, place: Callable[[float, float], tuple[float, float]]
+) -> str:
     left, right = _PANELS[panel]
     high, low = (place(0, v)[1] for v in (result.original.high, result.original.low))
     y = place(0, result.original.top1)[1]

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from math import nan
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +21,6 @@ from equiscope.models import Model
 from equiscope.progress import Progress, silent
 from equiscope.simplify.baselines import low_rank, prune
 from equiscope.simplify.evaluation import (
-    Accuracy,
     Moments,
     compare_predictions,
     load_batch,
@@ -31,139 +29,27 @@ from equiscope.simplify.evaluation import (
     recalibrate,
 )
 from equiscope.simplify.labelled import EvaluationImages
-from equiscope.simplify.picture import draw_simplification
+from equiscope.simplify.result import (
+    METHODS,
+    PRUNED,
+    TIED,
+    WRONG,
+    Convolution,
+    Point,
+    Simplification,
+    save_simplification,
+)
 from equiscope.simplify.templates import Block, ends_of, join_ends, kernel_functions, tie_weights
 from equiscope.simplify.wiring import Wire, find_wires
 from equiscope.stages import choose_precision
-from equiscope.store import (
-    SCHEMA_VERSION,
-    Run,
-    check_network,
-    read_geometries,
-    read_json,
-    write_atomically,
-    write_json,
-)
+from equiscope.store import Run, check_network, read_geometries, write_atomically
 
-__all__ = [
-    "METHODS",
-    "Convolution",
-    "Point",
-    "Simplification",
-    "load_simplification",
-    "simplify_run",
-]
+__all__ = ["simplify_run"]
 
 Floats = NDArray[np.float64]
 
-_FILE, _PICTURE = "simplify.json", "simplify.svg"
-TIED, WRONG, PRUNED, LOW_RANK = METHODS = ("tied", "wrong poses", "magnitude", "low rank")
 _TRANSFORMATIONS = ("rotation", "hue")
 _CHOICES = ("all", "circuits")
-
-
-@dataclass(frozen=True)
-class Convolution:
-    """One convolution whose weights have templates, with all its blocks tied.
-
-    Attributes
-    ----------
-    name, source, target
-        The module, and the layers whose units it joins; the source may be ``image``.
-    n_weights
-        Its weights, biases aside.
-    n_tied, n_free
-        Those in blocks, and the free parameters of their templates.
-    n_blocks
-        Blocks between two families, or a family and a unit.
-    explained
-        Share of the blocks' weight energy that is left after tying, with each weight's part in the variance of its
-        output; `n_free / n_tied` is what random directions would leave.
-    explained_wrong
-        The same with wrong poses.
-    """
-
-    name: str
-    source: str
-    target: str
-    n_weights: int
-    n_tied: int
-    n_free: int
-    n_blocks: int
-    explained: float
-    explained_wrong: float
-
-
-@dataclass(frozen=True)
-class Point:
-    """One simplified network.
-
-    Attributes
-    ----------
-    method
-        ``tied``, ``wrong poses``, ``magnitude`` or ``low rank``.
-    n_removed
-        Parameters fewer than in the original network.
-    n_free
-        Parameters left in the convolutions that have blocks, biases aside.
-    n_blocks
-        Blocks that are tied; 0 for the other methods.
-    error
-        Lost share of those convolutions' weight energy, each weight with its part in the variance of its output.
-    plain, recalibrated
-        Accuracy as it is, and after recalibration.
-    """
-
-    method: str
-    n_removed: int
-    n_free: int
-    n_blocks: int
-    error: float
-    plain: Accuracy
-    recalibrated: Accuracy
-
-
-@dataclass(frozen=True)
-class Simplification:
-    """What a network still can do with its families' weights tied.
-
-    Attributes
-    ----------
-    network, images
-        Names.
-    transformation
-        Under which the families are copies.
-    blocks
-        ``all`` blocks of families, or those that are ``circuits``.
-    n_images, n_calibration
-        Images evaluated, and images for moments and recalibration.
-    crop_px, resized_px
-        Side of the square that the network sees, and of the image before, px.
-    precision
-        In which it was evaluated.
-    n_parameters
-        Of the original network, all of them.
-    original
-        Its accuracy.
-    convolutions
-        Those with blocks.
-    points
-        By method, with rising ``n_removed``.
-    """
-
-    network: str
-    images: str
-    transformation: str
-    blocks: str
-    n_images: int
-    n_calibration: int
-    crop_px: int
-    resized_px: int
-    precision: str
-    n_parameters: int
-    original: Accuracy
-    convolutions: tuple[Convolution, ...]
-    points: tuple[Point, ...]
 
 
 def simplify_run(
@@ -235,34 +121,9 @@ def simplify_run(
     same way. Biases stay.
     """
     check_network(run, model)
-    if transformation not in _TRANSFORMATIONS:
-        raise unknown_name("transformation to tie", transformation, _TRANSFORMATIONS)
-    if blocks not in _CHOICES:
-        raise unknown_name("choice of blocks", blocks, _CHOICES)
-    for method in methods:
-        if method not in METHODS:
-            raise unknown_name("method", method, METHODS)
-    if n_points < 1 or n_calibration < 2:
-        raise EquiscopeError(
-            f"{n_points} points and {n_calibration} calibration images: expected 1 point and 2 images or more"
-        )
-    circuits = None
-    if blocks == "circuits":
-        found = load_circuits(run.folder)
-        if found is None:
-            raise EquiscopeError(
-                f"{run.folder} has no circuits yet, so none can be tied: run `equiscope circuits {run.folder}` first, or "
-                "take --blocks all"
-            )
-        circuits = {c.id for c in found.circuits if c.is_symmetric}
-    crop = crop_px or model.input_size_px
-    if crop is None:
-        raise EquiscopeError(f"{model.name} does not say on what size of image it was trained: give --crop")
-    if images.evaluated.side_px < crop:
-        raise EquiscopeError(
-            f"images are {images.evaluated.side_px} px on their shorter side, and the network sees {crop} px of them: "
-            "give a larger --resize or a smaller --crop"
-        )
+    _check_options(transformation, blocks, methods, n_points, n_calibration)
+    circuits = _symmetric_circuits(run) if blocks == "circuits" else None
+    crop = _check_crop(model, images, crop_px)
     dtype = choose_precision(precision, model.device)
     geometries = list(read_geometries(run.manifest).values())
     with progress("finding convolutions", len(geometries)) as on_step:
@@ -278,15 +139,14 @@ def simplify_run(
         )
     if not tied.blocks:
         raise EquiscopeError(
-            f"no convolution of {model.name} joins families under {transformation} that {run.folder} has: survey layers "
-            "that follow each other directly, bottlenecks too (`equiscope layers` lists them)"
+            f"no convolution of {model.name} joins families under {transformation} that {run.folder} has: survey "
+            "layers that follow each other directly, bottlenecks too (`equiscope layers` lists them)"
         )
     chosen = np.arange(len(images.evaluated))
     if n_images is not None:
         chosen = np.unique(np.linspace(0, len(chosen) - 1, min(n_images, len(chosen))).astype(np.int64))
     plans = _plan(tied, wrong, n_points, [m for m in METHODS if m in methods or m == TIED])
-    n_passes = 1 + 2 * len(plans)
-    with progress("evaluating", n_passes) as on_step:
+    with progress("evaluating", 1 + 2 * len(plans)) as on_step:
         before = predict(model, images.evaluated, chosen, crop, dtype)
         on_step(1)
         is_there = before >= 0
@@ -296,22 +156,23 @@ def simplify_run(
         labels = images.evaluated.labels[chosen]
         original = compare_predictions(before, before, labels, seed)
         points = []
+        last = [plan for plan in plans if plan.method == TIED][-1]
         for plan in plans:
             changed = _changed(model, plan.weights)
-            scores = []
-            for is_recalibrated in (False, True):
-                if is_recalibrated:
-                    recalibrate(changed, batch, moments)
-                after = predict(changed, images.evaluated, chosen, crop, dtype)
-                scores.append(compare_predictions(after, before, labels, seed))
-                on_step(1)
+            after = predict(changed, images.evaluated, chosen, crop, dtype)
+            plain = compare_predictions(after, before, labels, seed)
+            on_step(1)
+            recalibrate(changed, batch, moments)
+            after = predict(changed, images.evaluated, chosen, crop, dtype)
+            recalibrated = compare_predictions(after, before, labels, seed)
+            on_step(1)
+            n_removed = tied.n_weights - plan.n_free
             points.append(
-                Point(plan.method, tied.n_weights - plan.n_free, plan.n_free, plan.n_blocks, plan.error, *scores)
+                Point(plan.method, n_removed, plan.n_free, plan.n_blocks, plan.error, plain, recalibrated)
             )
-            if save is not None and plan is [p for p in plans if p.method == TIED][-1]:
-                tensors = {k: v.detach().cpu().contiguous() for k, v in changed.module.state_dict().items()}
-                data = to_safetensors(tensors)
-                write_atomically(save, lambda stream, data=data: stream.write(data))
+            if save is not None and plan is last:
+                state = changed.module.state_dict()
+                _write(save, to_safetensors({k: v.detach().cpu().contiguous() for k, v in state.items()}))
     result = Simplification(
         model.name, images.name, transformation, blocks, len(chosen), len(batch), crop,
         images.evaluated.side_px, str(dtype).removeprefix("torch."),
@@ -319,10 +180,52 @@ def simplify_run(
         tuple(_summary(wire, tied, wrong) for wire in wires if any(n == wire.name for n, _ in tied.blocks)),
         tuple(points),
     )  # fmt: skip
-    write_json(run.folder / _FILE, {"schema_version": SCHEMA_VERSION} | asdict(result))
-    picture = draw_simplification(result).encode()
-    write_atomically(run.folder / _PICTURE, lambda stream: stream.write(picture))
+    save_simplification(run.folder, result)
     return result
+
+
+def _check_options(
+    transformation: str, blocks: str, methods: Sequence[str], n_points: int, n_calibration: int
+) -> None:
+    if transformation not in _TRANSFORMATIONS:
+        raise unknown_name("transformation to tie", transformation, _TRANSFORMATIONS)
+    if blocks not in _CHOICES:
+        raise unknown_name("choice of blocks", blocks, _CHOICES)
+    for method in methods:
+        if method not in METHODS:
+            raise unknown_name("method", method, METHODS)
+    if n_points < 1 or n_calibration < 2:
+        raise EquiscopeError(
+            f"{n_points} points and {n_calibration} calibration images: expected 1 point and 2 images or more"
+        )
+
+
+def _symmetric_circuits(run: Run) -> set[str]:
+    """Ids of the circuits that are symmetric."""
+    found = load_circuits(run.folder)
+    if found is None:
+        raise EquiscopeError(
+            f"{run.folder} has no circuits yet, so none can be tied: run `equiscope circuits {run.folder}` first, "
+            "or take --blocks all"
+        )
+    return {circuit.id for circuit in found.circuits if circuit.is_symmetric}
+
+
+def _check_crop(model: Model, images: EvaluationImages, crop_px: int | None) -> int:
+    """Side of the square that the network sees, px."""
+    crop = crop_px or model.input_size_px
+    if crop is None:
+        raise EquiscopeError(f"{model.name} does not say on what size of image it was trained: give --crop")
+    if images.evaluated.side_px < crop:
+        raise EquiscopeError(
+            f"images are {images.evaluated.side_px} px on their shorter side, and the network sees {crop} px of them: "
+            "give a larger --resize or a smaller --crop"
+        )
+    return crop
+
+
+def _write(path: Path, data: bytes) -> None:
+    write_atomically(path, lambda stream: stream.write(data))
 
 
 @dataclass(frozen=True)
@@ -369,15 +272,15 @@ def _tie_all(
             if layer not in ends:
                 own = ends_of(run.families, run.units, layer, transformation)
                 ends[layer] = own if rng is None else [_with_wrong_poses(end, rng) for end in own]
-        kernels = modules[wire.name].weight.detach().double().cpu().numpy()  # type: ignore[union-attr,operator]
+        kernels = _weight(modules[wire.name]).detach().double().cpu().numpy()
         joints = join_ends(wire, ends[wire.source], ends[wire.target], kernel_functions(*kernels.shape[2:]))
         on_step(1)
-        own = moments[wire.name]
-        tie = tie_weights(kernels, joints, own.input_rms, own.sd)
+        moment = moments[wire.name]
+        tie = tie_weights(kernels, joints, moment.input_rms, moment.sd)
         kept = [b for b in tie.blocks if circuits is None or f"{b.source}>{b.target}" in circuits]
         if kept:
             weights[wire.name], tied[wire.name] = kernels, tie.weights
-            importance[wire.name] = own.input_rms[None] ** 2 / np.maximum(own.sd, 1e-12)[:, None] ** 2
+            importance[wire.name] = moment.input_rms[None] ** 2 / np.maximum(moment.sd, 1e-12)[:, None] ** 2
             blocks += [(wire.name, block) for block in kept]
     return _Ties(weights, tied, importance, blocks)
 
@@ -386,9 +289,7 @@ def _with_wrong_poses(end: End, rng: np.random.Generator) -> End:
     if end.angles is None and end.hues is None:
         return end
     order = permutations(end.own_poses, 1, rng)[0]
-    return replace(
-        end, **{k: v[order] for k in ("angles", "hues") if (v := getattr(end, k)) is not None}
-    )
+    return replace(end, **{k: v[order] for k in ("angles", "hues") if (v := getattr(end, k)) is not None})
 
 
 @dataclass(frozen=True)
@@ -406,6 +307,8 @@ def _plan(tied: _Ties, wrong: _Ties, n_points: int, methods: Sequence[str]) -> l
     """Choose the weights of every point; the other methods keep as many parameters as the tied network has."""
     most = _removed(tied.blocks)
     order = _in_order(tied.blocks)
+    # With other poses within a convolution it may be another one in which nothing can be saved.
+    other = _in_order([(name, block) for name, block in wrong.blocks if name in tied.weights])
     plans: dict[str, list[_Plan]] = {method: [] for method in methods}
     for step in range(1, n_points + 1):
         chosen = _take(order, most * step / n_points)
@@ -415,10 +318,11 @@ def _plan(tied: _Ties, wrong: _Ties, n_points: int, methods: Sequence[str]) -> l
         for method in methods:
             n_blocks = 0
             if method == TIED:
-                weights, own_free, n_blocks = _apply(tied, chosen), n_free, len(chosen)
+                weights, own_free, n_blocks = _apply(tied.weights, tied.tied, chosen), n_free, len(chosen)
             elif method == WRONG:
-                some = _take(_in_order(wrong.blocks), tied.n_weights - n_free)
-                weights, own_free, n_blocks = _apply(wrong, some), wrong.n_weights - _removed(some), len(some)
+                some = _take(other, tied.n_weights - n_free)
+                weights, n_blocks = _apply(tied.weights, wrong.tied, some), len(some)
+                own_free = tied.n_weights - _removed(some)
             else:
                 reduce = prune if method == PRUNED else low_rank
                 weights, own_free = reduce(tied.weights, tied.importance, n_free)
@@ -446,12 +350,15 @@ def _removed(blocks: Sequence[tuple[str, Block]]) -> int:
     return sum(block.n_weights - block.n_free for _, block in blocks) - len(rows)
 
 
-def _apply(ties: _Ties, blocks: Sequence[tuple[str, Block]]) -> dict[str, Floats]:
-    weights = {name: w.copy() for name, w in ties.weights.items()}
+def _apply(
+    weights: Mapping[str, Floats], tied: Mapping[str, Floats], blocks: Sequence[tuple[str, Block]]
+) -> dict[str, Floats]:
+    """Replace blocks of weights by tied ones."""
+    applied = {name: w.copy() for name, w in weights.items()}
     for name, block in blocks:
         place = np.ix_(block.rows, block.columns)
-        weights[name][place] = ties.tied[name][place]
-    return weights
+        applied[name][place] = tied[name][place]
+    return applied
 
 
 def _changed(model: Model, weights: Mapping[str, Floats]) -> Model:
@@ -460,9 +367,15 @@ def _changed(model: Model, weights: Mapping[str, Floats]) -> Model:
     modules = dict(changed.module.named_modules())
     with torch.no_grad():
         for name, kernels in weights.items():
-            own = modules[name].weight
-            own.copy_(torch.as_tensor(kernels).to(own))  # type: ignore[operator,arg-type]
+            own = _weight(modules[name])
+            own.copy_(torch.as_tensor(kernels).to(own))
     return changed
+
+
+def _weight(module: torch.nn.Module) -> torch.Tensor:
+    if not isinstance(module, torch.nn.Conv2d):
+        raise TypeError(f"a {type(module).__name__} has no kernels")
+    return module.weight
 
 
 def _summary(wire: Wire, tied: _Ties, wrong: _Ties) -> Convolution:
@@ -477,26 +390,3 @@ def _summary(wire: Wire, tied: _Ties, wrong: _Ties) -> Convolution:
         sum(b.n_weights for b in own), sum(b.n_free for b in own), len(own), explained(own),
         explained([block for name, block in wrong.blocks if name == wire.name]),
     )  # fmt: skip
-
-
-def load_simplification(folder: str | Path) -> Simplification | None:
-    """Read what `simplify_run` wrote into a run's folder; None where it was not run."""
-    path = Path(folder) / _FILE
-    if not path.exists():
-        return None
-    document = read_json(path)
-    kinds: dict[str, Any] = {"convolutions": Convolution, "points": Point}
-    for name, kind in kinds.items():
-        document[name] = tuple(_read(kind, entry) for entry in document[name])
-    return Simplification(
-        **{f.name: document[f.name] for f in fields(Simplification) if f.name != "original"},
-        original=_read(Accuracy, document["original"]),
-    )
-
-
-def _read(kind: type[Any], entry: Mapping[str, Any]) -> Any:
-    own = {f.name: nan if entry[f.name] is None else entry[f.name] for f in fields(kind)}
-    for name in ("plain", "recalibrated"):
-        if name in own:
-            own[name] = _read(Accuracy, own[name])
-    return kind(**own)

@@ -25,6 +25,7 @@ Ints = NDArray[np.int64]
 # Share of the largest eigenvalue below which a direction of the subspace is rounding.
 _LEAST_EIGENVALUE = 1e-9
 
+
 @dataclass(frozen=True)
 class Block:
     """Weights between two families, or a family and one unit, that have a template.
@@ -78,12 +79,15 @@ class Joint:
     """What two ends have in common: kernels, and an orthonormal basis of the tied ones.
 
     ``basis`` has shape (free, row, column, cell); where an end is single units, that axis has length 1 and every unit
-    has a template of its own.
+    has a template of its own. The ends' channels are the convolution's; ``source_units`` and ``target_units`` are the
+    layers' numbers of the same units.
     """
 
     source: End
     target: End
     basis: Floats
+    source_units: Ints
+    target_units: Ints
 
     def project(self, kernels: Floats) -> Floats:
         """Project kernels, shape (row, column, cell), on the tied ones."""
@@ -101,30 +105,36 @@ class Joint:
 
 def kernel_functions(height: int, width: int) -> KernelBasis:
     """Functions that turn and hold every kernel of a size; quarter turns of square kernels are exact."""
-    y, x = np.meshgrid((height - 1) / 2 - np.arange(height), np.arange(width) - (width - 1) / 2, indexing="ij")
+    y, x = np.meshgrid(
+        (height - 1) / 2 - np.arange(height), np.arange(width) - (width - 1) / 2, indexing="ij"
+    )
     return rotating_basis(np.stack([x.ravel(), y.ravel()], axis=1), 2 * (max(height, width) - 1))
 
 
-def ends_of(
-    families: Iterable[Family], units: Sequence[Unit], layer: str, transformation: str
-) -> list[End]:
+def ends_of(families: Iterable[Family], units: Sequence[Unit], layer: str, transformation: str) -> list[End]:
     """Families of a layer under a transformation, and the units that it leaves as they are as one end without poses.
 
     The image's colour channels are such units under rotation.
     """
-    kind = {transformation: "invariant"}
+    kinds = ["invariant" if transformation == name else "" for name in ("rotation", "hue")]
     if layer == IMAGE:
         channels = np.arange(3) if transformation == "rotation" else np.zeros(0, np.int64)
-        return [End(IMAGE, IMAGE, channels, None, None, **kind)] if len(channels) else []
+        return (
+            [End(IMAGE, IMAGE, channels, None, None, rotation=kinds[0], hue=kinds[1])]
+            if len(channels)
+            else []
+        )
     own = (f for f in families if f.layer == layer and f.transformation == transformation)
     found = [end for family in own if (end := family_end(family)) is not None]
     channels = invariant_units(units, layer, transformation)
     if len(channels):
-        found.append(End(layer, layer, channels, None, None, **kind))
+        found.append(End(layer, layer, channels, None, None, rotation=kinds[0], hue=kinds[1]))
     return found
 
 
-def join_ends(wire: Wire, sources: Iterable[End], targets: Iterable[End], functions: KernelBasis) -> list[Joint]:
+def join_ends(
+    wire: Wire, sources: Iterable[End], targets: Iterable[End], functions: KernelBasis
+) -> list[Joint]:
     """Set up the subspaces of all blocks of a convolution.
 
     Blocks with as many free parameters as weights are left out, and those between units that no pose turns.
@@ -138,7 +148,12 @@ def join_ends(wire: Wire, sources: Iterable[End], targets: Iterable[End], functi
                 basis = _tied_basis(source, target, functions)
                 n_weights = np.prod(basis.shape[1:])
                 if 0 < len(basis) < n_weights:
-                    joints.append(Joint(source, target, basis))
+                    joints.append(
+                        Joint(
+                            source, target, basis,
+                            wire.source_units[source.channels], wire.target_units[target.channels],
+                        )
+                    )  # fmt: skip
     return joints
 
 
@@ -147,7 +162,7 @@ def _has_poses(end: End) -> bool:
 
 
 def _within(end: End, units: Ints) -> End | None:
-    """The members of an end among the units of a convolution's channels, by channel; None without any."""
+    """Keep the members of an end that are among the units of a convolution's channels; None without any."""
     place = {unit: channel for channel, unit in enumerate(units.tolist()) if unit >= 0}
     chosen = np.array([c in place for c in end.channels.tolist()])
     if not chosen.any():
@@ -177,7 +192,9 @@ def _tied_basis(source: End, target: End, functions: KernelBasis) -> Floats:
         phase = np.broadcast_to(relative[:, :, character] * turn[:, :, function], shape)
         complex_kernels = phase[..., None] * functions.synthesise[:, function]
         design += [complex_kernels.real.reshape(-1), complex_kernels.imag.reshape(-1)]
-    columns = np.stack(design, axis=1) if design else np.zeros((np.prod(shape) * functions.synthesise.shape[0], 0))
+    columns = (
+        np.stack(design, axis=1) if design else np.zeros((np.prod(shape) * functions.synthesise.shape[0], 0))
+    )
     basis = _orthonormal(columns)
     return basis.reshape(len(basis), *shape, -1)
 
@@ -222,15 +239,17 @@ def tie_weights(weights: Floats, joints: Sequence[Joint], input_rms: Floats, out
 
 
 def _blocks(joint: Joint, lost: Floats, energy: Floats, n_cells: int) -> list[Block]:
-    """The blocks of two ends: one for two families, one for each unit otherwise."""
+    """List the blocks of two ends: one for two families, one for each unit otherwise."""
     source, target, n_free = joint.source, joint.target, len(joint.basis)
     rows, columns = target.channels, source.channels
     if _has_poses(source) and _has_poses(target):
         parts = [(source.id, target.id, rows, columns)]
     elif _has_poses(target):
-        parts = [(f"{source.layer}:{c}", target.id, rows, np.array([c])) for c in columns.tolist()]
+        units = zip(joint.source_units.tolist(), columns.tolist(), strict=True)
+        parts = [(f"{source.layer}:{unit}", target.id, rows, np.array([c])) for unit, c in units]
     else:
-        parts = [(source.id, f"{target.layer}:{r}", np.array([r]), columns) for r in rows.tolist()]
+        units = zip(joint.target_units.tolist(), rows.tolist(), strict=True)
+        parts = [(source.id, f"{target.layer}:{unit}", np.array([r]), columns) for unit, r in units]
     found = []
     for source_id, target_id, own_rows, own_columns in parts:
         place = np.ix_(own_rows, own_columns)

@@ -105,18 +105,19 @@ def find_wires(
     wires = []
     for name, (source, source_units) in inputs.items():
         if name in layers:
-            wires.append(
-                Wire(name, source, name, source_units, np.arange(convolutions[name].out_channels))
-            )
+            wires.append(Wire(name, source, name, source_units, np.arange(convolutions[name].out_channels)))
             continue
-        own = codes if codes.shape[1] >= convolutions[name].out_channels else _codes(convolutions[name].out_channels)
+        own = (
+            codes
+            if codes.shape[1] >= convolutions[name].out_channels
+            else _codes(convolutions[name].out_channels)
+        )
         moved = _touch(model, name, own, side_px, last, layers, is_input=False)
         on_step(1)
         for geometry in geometries:
-            change = moved.get(geometry.layer)
-            if change is None or geometry.layer == source:
+            if geometry.layer not in moved or geometry.layer == source:
                 continue
-            channel_of_unit = _match(change, own[:, : convolutions[name].out_channels])
+            channel_of_unit = _match(moved[geometry.layer], own[:, : convolutions[name].out_channels])
             if (channel_of_unit >= 0).any():
                 target_units = np.full(convolutions[name].out_channels, -1)
                 is_own = channel_of_unit >= 0
@@ -173,7 +174,9 @@ def _touch(
 
     with ExitStack() as stack, torch.no_grad():
         for name in watched:
-            register = modules[name].register_forward_pre_hook if is_input else modules[name].register_forward_hook
+            register = (
+                modules[name].register_forward_pre_hook if is_input else modules[name].register_forward_hook
+            )
             if name != touched:
                 stack.callback(register(watch(name)).remove)
         images = torch.zeros(len(codes) + 1, 3, side_px, side_px)
@@ -182,7 +185,7 @@ def _touch(
 
 
 def _match(change: NDArray[np.float64], codes: NDArray[np.bool_]) -> Ints:
-    """The unit whose code each channel follows, -1 for none, shape (channel,)."""
+    """Tell the unit whose code each channel follows, -1 for none, shape (channel,)."""
     is_moved = change.max(0) > 0
     unit, channel = (
         (part - part.mean(0)) / np.maximum(part.std(0), 1e-12) for part in (codes.astype(float), change)
@@ -193,7 +196,9 @@ def _match(change: NDArray[np.float64], codes: NDArray[np.bool_]) -> Ints:
     return np.where(is_own, best, -1)
 
 
-def _first_convolution(model: Model, side_px: int, last: str, convolutions: dict[str, nn.Conv2d]) -> str | None:
+def _first_convolution(
+    model: Model, side_px: int, last: str, convolutions: dict[str, nn.Conv2d]
+) -> str | None:
     """Name of the convolution that runs first."""
     ran: list[str] = []
     with ExitStack() as stack, torch.no_grad():
