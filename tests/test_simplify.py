@@ -193,7 +193,9 @@ def test_exact_families_cost_nothing_and_save_what_is_predicted(
 def test_wrong_poses_and_less_symmetric_ways_lose_much(tmp_path: Path, images: EvaluationImages) -> None:
     result = simplified(tmp_path, tied_network(), images)
     # Half of the weights of a random kernel hold nearly all of its energy, half of its parameters in two factors less.
-    for method, least in (("wrong poses", 0.2), ("magnitude", 0.005), ("low rank", 0.05)):
+    least_lost = {"wrong poses": 0.2, "magnitude in blocks": 0.02, "magnitude": 0.005, "low rank": 0.05}
+    assert {p.method for p in result.points} == {"tied", *least_lost}
+    for method, least in least_lost.items():
         last = of(result, method)[-1]
         assert last.error > least, method
         assert last.plain.agreement < 1.0, method
@@ -358,6 +360,14 @@ def test_pruning_and_low_rank_keep_to_the_budget() -> None:
     every, n = prune(weights, importance, 10**6)
     assert n == 1928
     assert all((every[k] == weights[k]).all() for k in weights)
+    # Only here, though weights there are smaller.
+    only = {"a": np.zeros((20, 10), bool), "b": np.zeros((8, 16), bool)}
+    only["a"][3:5, 2:9] = True
+    inside, n = prune(weights, importance, 1928 - 100, only)
+    assert n == 1828
+    assert (inside["b"] == weights["b"]).all()
+    assert (inside["a"] == weights["a"])[~only["a"]].all()
+    assert (inside["a"][3:5, 2:9] == 0).sum() == 100
     # What matters more stays.
     importance["b"] = 1e6 * importance["b"]
     assert (prune(weights, importance, 128)[0]["b"] != 0).all()

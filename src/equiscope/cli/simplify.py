@@ -50,7 +50,7 @@ def simplify(
     methods: Annotated[
         str | None,
         typer.Option(
-            help="Some of tied, wrong poses, magnitude, low rank, separated by commas; default: all."
+            help="Some of tied, wrong poses, magnitude in blocks, magnitude, low rank, with commas; default: all."
         ),
     ] = None,
     evaluated: Annotated[int | None, typer.Option(help="Labelled images to evaluate; default: all.")] = None,

@@ -15,7 +15,10 @@ _N_HALVINGS = 60
 
 
 def prune(
-    weights: Mapping[str, Floats], importance: Mapping[str, Floats], n_free: int
+    weights: Mapping[str, Floats],
+    importance: Mapping[str, Floats],
+    n_free: int,
+    within: Mapping[str, NDArray[np.bool_]] | None = None,
 ) -> tuple[dict[str, Floats], int]:
     """Set the least weights of several convolutions to zero, with one threshold for all.
 
@@ -27,6 +30,8 @@ def prune(
         How much a squared change of a weight matters, by convolution, shape (output, input).
     n_free
         How many weights stay.
+    within
+        Kernels that may lose weights, shape (output, input); by default all.
 
     Returns
     -------
@@ -34,6 +39,8 @@ def prune(
         The kernels, and how many weights stayed. Where they are is not counted.
     """
     size = {name: w**2 * importance[name][:, :, None, None] for name, w in weights.items()}
+    if within is not None:
+        size = {name: np.where(within[name][:, :, None, None], part, np.inf) for name, part in size.items()}
     every = np.concatenate([part.ravel() for part in size.values()])
     n_free = min(max(n_free, 0), len(every))
     if n_free == len(every):

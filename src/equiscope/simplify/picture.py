@@ -15,22 +15,36 @@ __all__ = ["draw_simplification"]
 _WIDTH, _HEIGHT = 760, 330
 # Of the two panels: left edge, right edge; their common top and bottom.
 _PANELS, _TOP, _BOTTOM = ((52, 366), (430, 744)), 66, 270
-_CLASSES = {"tied": "tied", "wrong poses": "wrong", "magnitude": "pruned", "low rank": "low"}
-_WORDS = {"tied": "tied", "wrong poses": "tied at wrong poses", "magnitude": "pruned", "low rank": "low rank"}
+_CLASSES = {
+    "tied": "tied",
+    "wrong poses": "wrong",
+    "magnitude in blocks": "within",
+    "magnitude": "pruned",
+    "low rank": "low",
+}
+_WORDS = {
+    "tied": "tied",
+    "wrong poses": "tied at wrong poses",
+    "magnitude in blocks": "the same blocks pruned",
+    "magnitude": "pruned anywhere",
+    "low rank": "low rank",
+}
 _STYLE = """
 :root{--ink:#1c2430;--soft:#6b7686;--rule:#d9dee6;--paper:#fff;--band:#6b768622;--tied:#0b6e8f;--wrong:#c2571a;
---pruned:#7a5aa6;--low:#5f7d3a}
+--within:#b0307a;--pruned:#7a5aa6;--low:#5f7d3a}
 @media (prefers-color-scheme:dark){:root{--ink:#e7ecf3;--soft:#9aa5b5;--rule:#38414e;--paper:#12161c;--band:#9aa5b533;
---tied:#5cc3e3;--wrong:#f0965c;--pruned:#b79be0;--low:#a3c274}}
+--tied:#5cc3e3;--wrong:#f0965c;--within:#ef8fc4;--pruned:#b79be0;--low:#a3c274}}
 rect.paper{fill:var(--paper)}text{font:12px system-ui,sans-serif;fill:var(--soft)}
 text.title{fill:var(--ink);font-weight:600}.rule{stroke:var(--rule);stroke-width:1}
 .was{stroke:var(--soft);stroke-width:1;stroke-dasharray:4 3}.band{fill:var(--band)}
 text.end{text-anchor:end}text.middle{text-anchor:middle}
 path.line{fill:none;stroke-width:1.8}path.bar{stroke-width:1;opacity:.6}
 .tied{stroke:var(--tied);fill:var(--tied)}.wrong{stroke:var(--wrong);fill:var(--wrong)}
+.within{stroke:var(--within);fill:var(--within)}
 .pruned{stroke:var(--pruned);fill:var(--pruned)}.low{stroke:var(--low);fill:var(--low)}
-text.tied,text.wrong,text.pruned,text.low{stroke:none;font-weight:600}
-.wrong.line{stroke-dasharray:6 3}.pruned.line{stroke-dasharray:2 3}.low.line{stroke-dasharray:8 3 2 3}
+text.tied,text.wrong,text.within,text.pruned,text.low{stroke:none;font-weight:600}
+.wrong.line{stroke-dasharray:6 3}.within.line{stroke-dasharray:1 3}.pruned.line{stroke-dasharray:4 2}
+.low.line{stroke-dasharray:8 3 2 3}
 """
 
 
@@ -64,7 +78,7 @@ def draw_simplification(result: Simplification) -> str:
     x = float(_PANELS[0][0])
     for method in methods:
         parts.append(f'<text class="{_CLASSES[method]}" x="{x:.0f}" y="22">{_WORDS[method]}</text>')
-        x += 7.4 * len(_WORDS[method]) + 22
+        x += 7.7 * len(_WORDS[method]) + 16
     title = html.escape(f"{result.network} with families tied under {result.transformation}")
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{title}">'

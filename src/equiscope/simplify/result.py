@@ -15,7 +15,8 @@ from equiscope.store import SCHEMA_VERSION, read_json, write_atomically, write_j
 __all__ = ["METHODS", "Convolution", "Point", "Simplification", "load_simplification", "save_simplification"]
 
 _FILE, _PICTURE = "simplify.json", "simplify.svg"
-TIED, WRONG, PRUNED, LOW_RANK = METHODS = ("tied", "wrong poses", "magnitude", "low rank")
+METHODS = ("tied", "wrong poses", "magnitude in blocks", "magnitude", "low rank")
+TIED, WRONG, PRUNED_BLOCKS, PRUNED, LOW_RANK = METHODS
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Point:
     Attributes
     ----------
     method
-        ``tied``, ``wrong poses``, ``magnitude`` or ``low rank``.
+        One of ``METHODS``.
     n_removed
         Parameters fewer than in the original network.
     n_free

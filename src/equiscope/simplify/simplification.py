@@ -30,8 +30,9 @@ from equiscope.simplify.evaluation import (
 )
 from equiscope.simplify.labelled import EvaluationImages
 from equiscope.simplify.result import (
+    LOW_RANK,
     METHODS,
-    PRUNED,
+    PRUNED_BLOCKS,
     TIED,
     WRONG,
     Convolution,
@@ -212,7 +213,7 @@ def _symmetric_circuits(run: Run) -> set[str]:
 
 
 def _check_crop(model: Model, images: EvaluationImages, crop_px: int | None) -> int:
-    """Side of the square that the network sees, px."""
+    """Tell the side of the square that the network sees, px."""
     crop = crop_px or model.input_size_px
     if crop is None:
         raise EquiscopeError(f"{model.name} does not say on what size of image it was trained: give --crop")
@@ -323,9 +324,11 @@ def _plan(tied: _Ties, wrong: _Ties, n_points: int, methods: Sequence[str]) -> l
                 some = _take(other, tied.n_weights - n_free)
                 weights, n_blocks = _apply(tied.weights, wrong.tied, some), len(some)
                 own_free = tied.n_weights - _removed(some)
+            elif method == LOW_RANK:
+                weights, own_free = low_rank(tied.weights, tied.importance, n_free)
             else:
-                reduce = prune if method == PRUNED else low_rank
-                weights, own_free = reduce(tied.weights, tied.importance, n_free)
+                within = _is_within(tied, chosen) if method == PRUNED_BLOCKS else None
+                weights, own_free = prune(tied.weights, tied.importance, n_free, within)
             plans[method].append(_Plan(method, weights, own_free, n_blocks, tied.error(weights)))
     return [plan for own in plans.values() for plan in own]
 
@@ -348,6 +351,14 @@ def _removed(blocks: Sequence[tuple[str, Block]]) -> int:
     """Parameters that tying removes; rows that share templates keep a factor each."""
     rows = {(name, row) for name, block in blocks if block.is_shared for row in block.rows.tolist()}
     return sum(block.n_weights - block.n_free for _, block in blocks) - len(rows)
+
+
+def _is_within(ties: _Ties, blocks: Sequence[tuple[str, Block]]) -> dict[str, NDArray[np.bool_]]:
+    """Tell which kernels stand in some blocks, by convolution, shape (output, input)."""
+    within = {name: np.zeros(w.shape[:2], bool) for name, w in ties.weights.items()}
+    for name, block in blocks:
+        within[name][np.ix_(block.rows, block.columns)] = True
+    return within
 
 
 def _apply(
