@@ -76,6 +76,41 @@ def test_layers_are_equivariant_to_rounding(group: str) -> None:
     assert_fields_equivariant(layers.cuda(), inputs)
 
 
+@pytest.mark.parametrize("counts", [(4, 0, 0), (2, 8, 3)])
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize("side_px", [8, 64])  # few calls, and many
+def test_fields_are_normalised_as_on_the_cpu(
+    counts: tuple[int, int, int], layout: torch.memory_format, side_px: int
+) -> None:
+    torch.manual_seed(0)
+    fields = Fields("C8", *counts)
+    features = torch.randn(2, fields.n_channels, side_px, side_px) + torch.randn(fields.n_channels, 1, 1)
+    weights = torch.randn_like(features)
+    found = []
+    for device, precision in (("cpu", torch.float64), ("cuda", torch.float32), ("cuda", torch.bfloat16)):
+        # Half precision has single-precision parameters, as under autocast.
+        norm = BatchNorm2d(fields).to(device, max(precision, torch.float32, key=lambda kind: kind.itemsize))
+        inputs = (
+            features.detach().clone().to(device, precision).contiguous(memory_format=layout).requires_grad_()
+        )
+        answers = norm(inputs)
+        (answers * weights.to(answers)).sum().backward()
+        parts = (
+            answers.detach(),
+            inputs.grad,
+            norm.weight.grad,
+            norm.bias.grad,
+            norm.running_mean,
+            norm.running_var,
+        )
+        found.append([part.cpu().double() for part in parts])
+        assert answers.is_contiguous(memory_format=layout)
+    expected, single, half = found
+    for ours, other, wanted in zip(single, half, expected, strict=True):
+        torch.testing.assert_close(ours, wanted, rtol=1e-3, atol=1e-3 * wanted.abs().max().item())
+        torch.testing.assert_close(other, wanted, rtol=3e-2, atol=3e-2 * wanted.abs().max().item())
+
+
 def test_a_network_gives_what_it_gives_on_the_cpu() -> None:
     network = DesignedNetwork(describe_network("half"), 10).double().eval()
     images = torch.randn(2, 3, 57, 57, dtype=torch.float64)

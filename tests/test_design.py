@@ -200,7 +200,7 @@ def test_the_command_writes_what_train_takes(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["design", str(tmp_path)])
     assert result.exit_code == 0, result.output
     lines = result.output.splitlines()
-    assert lines[1].split() == "conv2d0 48 33% 22%-47% 33% 2 45° C16 1 16 16 33% 33%".split()
+    assert lines[1].split() == "conv2d0 48 33% 0%-58% 33% 2 45° C16 1 16 16 33% 33%".split()
     assert lines[5].startswith("mixed4a  not surveyed")
     document = json.loads((tmp_path / "design.json").read_text())
     assert document["layers"][4]["step_deg"] is None

@@ -23,7 +23,14 @@ import typer
 import zarr
 
 import equiscope
-from equiscope.budget import LayerBudget, PairBudget
+from equiscope.budget import (
+    Budget,
+    ConvolutionBudget,
+    ForcedBudget,
+    LayerBudget,
+    PairBudget,
+    TotalBudget,
+)
 from equiscope.circuits import Circuit, Circuits, Confirmation
 from equiscope.circuits.causal import CausalCheck
 from equiscope.circuits.factors import Factor, Factors
@@ -294,8 +301,12 @@ def test_contract_of_a_run_is_complete(run: equiscope.Run) -> None:
         Transposed,
         CausalCheck,
         Confirmation,
+        Budget,
         LayerBudget,
         PairBudget,
+        ForcedBudget,
+        ConvolutionBudget,
+        TotalBudget,
         Design,
         LayerDesign,
         Comparison,
@@ -322,7 +333,16 @@ def test_contract_of_a_run_is_complete(run: equiscope.Run) -> None:
 def test_files_of_a_run_are_those_of_the_contract(run: equiscope.Run) -> None:
     page = read("docs/run.md")
     there = {path.name for path in run.folder.iterdir()}
-    later = {"circuits.json", "circuits", "budget.json", "design.json", "simplify.json", "simplify.svg", "compare"}
+    later = {
+        "circuits.json",
+        "circuits",
+        "budget.json",
+        "budget.svg",
+        "design.json",
+        "simplify.json",
+        "simplify.svg",
+        "compare",
+    }
     assert there | later == set(re.findall(r"^[├└]── ([\w.]+)", page, re.MULTILINE))
     assert f"schema version {run.manifest['schema_version']}" in page
 

@@ -72,6 +72,15 @@ def test_the_export_shares_nothing_and_is_free() -> None:
         )
 
 
+def test_the_export_of_plain_units_is_a_copy() -> None:
+    layer = Conv2d(Fields("C8", plain=3), Fields("C8", plain=2), 3)
+    weight = layer.to_plain.detach().clone()
+    plain = export(layer)
+    with torch.no_grad():
+        plain.weight.zero_()
+    assert torch.equal(layer.to_plain, weight)
+
+
 class Own(nn.Module):
     """A network of one's own: a layer used twice, a layer under two names, a plain layer, and its own wiring."""
 

@@ -6,11 +6,13 @@ import copy
 import io
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from equiscope.equivariant import (
     AvgPool2d,
@@ -23,6 +25,7 @@ from equiscope.equivariant import (
     InceptionBlock,
     MaxPool2d,
     ResidualBlock,
+    normalisation,
 )
 from equiscope.equivariant.basis import kernel_basis
 from equiscope.equivariant.convolution import PlainTo
@@ -395,6 +398,126 @@ def test_a_batch_is_normalised_equivariantly_in_training() -> None:
     torch.testing.assert_close(
         norm(fields.transform(features, 1)), fields.transform(norm(features), 1), rtol=0, atol=1e-10
     )
+
+
+LAYOUTS = {"channels last": torch.channels_last, "channels first": torch.contiguous_format}
+
+
+@pytest.fixture(params=["few calls", "many calls"])
+def n_calls(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Either way of normalising, whatever the size."""
+    least = 0 if request.param == "many calls" else 10**9
+    monkeypatch.setattr(normalisation, "_WORTH_MANY_CALLS", least)
+    return str(request.param)
+
+
+def normalised_by_units(norm: BatchNorm2d, features: Tensor) -> Tensor:
+    """Write batch normalisation out, unit by unit."""
+    done = []
+    for unit in range(norm.in_fields.n_units):
+        part = features[:, norm.in_fields.unit_of_channel == unit]
+        standard = (part - part.mean()) / (part.var(unbiased=False) + norm.eps).sqrt()
+        done.append(standard if norm.weight is None else standard * norm.weight[unit] + norm.bias[unit])
+    return torch.cat(done, dim=1)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("counts", [(2, 0, 0), (2, 3, 0), (1, 2, 3)])
+def test_normalisation_is_the_same_in_every_layout(
+    n_calls: str, layout: str, affine: bool, counts: tuple[int, int, int]
+) -> None:
+    torch.manual_seed(0)
+    norm = BatchNorm2d(Fields("C4", *counts), affine=affine).double().train()
+    with torch.no_grad():
+        for parameter in norm.parameters():
+            parameter.normal_()
+    # Channels of one field with means far apart: most of its variance.
+    features = (
+        noise(3, norm.in_fields.n_channels, 4, 5)
+        + 10 * torch.arange(norm.in_fields.n_channels)[:, None, None]
+    )
+    features = features.contiguous(memory_format=LAYOUTS[layout]).requires_grad_()
+    weights = noise(3, norm.in_fields.n_channels, 4, 5)
+    inputs = [features, *norm.parameters()]
+    answers = norm(features)
+    expected = normalised_by_units(norm, features)
+    torch.testing.assert_close(answers, expected, rtol=0, atol=1e-10)
+    for ours, theirs in zip(
+        torch.autograd.grad((answers * weights).sum(), inputs),
+        torch.autograd.grad((expected * weights).sum(), inputs),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-10)
+    for unit in range(norm.in_fields.n_units):
+        part = features[:, norm.in_fields.unit_of_channel == unit]
+        assert norm.running_mean[unit].item() == pytest.approx(0.1 * part.mean().item())
+        assert norm.running_var[unit].item() == pytest.approx(0.9 + 0.1 * part.var().item())
+    assert answers.is_contiguous(memory_format=LAYOUTS[layout])
+
+
+def test_moments_are_not_rounded_to_half_precision(n_calls: str) -> None:
+    torch.manual_seed(0)
+    fields = Fields("C8", 2, 3)
+    features = (torch.randn(2, 19, 9, 9) + 3).to(torch.bfloat16).contiguous(memory_format=torch.channels_last)
+    norm, exact = BatchNorm2d(fields).train(), BatchNorm2d(fields).double().train()
+    features.requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        answers = norm(features)
+        answers.float().square().mean().backward()
+    assert answers.dtype == features.grad.dtype == torch.bfloat16
+    exact(features.detach().double())
+    torch.testing.assert_close(norm.running_mean.double(), exact.running_mean, rtol=1e-5, atol=0)
+    torch.testing.assert_close(norm.running_var.double(), exact.running_var, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("plain", [0, 2])
+def test_blocks_keep_channels_last(plain: int, n_calls: str) -> None:
+    """Torch's pooling is fifteen times slower on features that lost their layout."""
+    torch.manual_seed(0)
+    a, b = mixed("C8", plain)
+    block = InceptionBlock(a, direct=b, reduced=[(b, b, 5)], pooled=b).train()
+    features = (
+        torch.randn(2, a.n_channels, 9, 10).contiguous(memory_format=torch.channels_last).requires_grad_()
+    )
+    layouts = []
+    for part in block.modules():
+        if isinstance(part, nn.ReLU):
+            part.register_full_backward_hook(
+                lambda _part, _of_inputs, of_outputs: layouts.append(of_outputs[0])
+            )
+    answers = block(features)
+    answers.square().sum().backward()
+    assert len(layouts) == 4
+    for written in (answers, features.grad, *layouts):
+        assert written.is_contiguous(memory_format=torch.channels_last)
+
+
+class Calls(TorchDispatchMode):
+    """Counts calls of operations that write something."""
+
+    n = 0
+
+    def __torch_dispatch__(self, func: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.n += not func.is_view and func is not torch.ops.aten._unsafe_view.default
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    ("fields", "plain_to", "n"),
+    [
+        (Fields("C8", 2), "plain", 2),
+        (Fields("C8", 2, 3), "plain", 8),
+        (Fields("C8", 2, 3, 2), "plain", 8),
+        (Fields("C8", 2, 3, 2), "all", 9),
+    ],
+)
+def test_a_kernel_is_written_in_few_calls(fields: Fields, plain_to: PlainTo, n: int) -> None:
+    """Each costs as much as a convolution of small features."""
+    layer = Conv2d(fields, fields, 5, plain_to=plain_to)
+    with Calls() as calls:
+        layer.expand_weight()
+    assert calls.n == n
 
 
 def test_dropout_drops_whole_units() -> None:

@@ -16,12 +16,13 @@ from typing import get_args
 
 import numpy as np
 
+from equiscope.budget.kinds import draw_weights, kinds_under
 from equiscope.equivariant import Fields
 from equiscope.equivariant.convolution import PlainTo
 from equiscope.equivariant.fields import action_of
 from equiscope.errors import EquiscopeError, unknown_name
-from equiscope.families import Family
-from equiscope.significance import share_interval
+from equiscope.families import Family, Unit
+from equiscope.significance import percentile_interval
 from equiscope.store import SCHEMA_VERSION, Run, write_json
 from equiscope.training.architectures import ARCHITECTURES, describe_network, grown_by, plain_twin
 from equiscope.training.descriptions import (
@@ -49,6 +50,7 @@ _CHAINS = {
 _LIKE = {"mini": "plain", "googlenet": "inceptionv1", "inception5h": "inceptionv1"}
 # For the counts alone, which are compared with each other: sides and classes of Tiny ImageNet's first hundred.
 _SIDE_PX, _N_CLASSES = 56, 100
+_N_RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class LayerDesign:
     n_units, n_equivariant, n_invariant
         Units that were surveyed, and what they are under the transformation.
     equivariant_low, equivariant_high
-        95 % interval (Wilson) of the share of equivariant units; NaN without a survey.
+        95 % interval of the share of equivariant units, by a bootstrap that draws families whole; NaN without a survey.
     n_families
         Families with members in the layer.
     step_deg
@@ -349,9 +351,8 @@ def _block(
 def _compare(run: Run, layer: Convolution | Inception, transformation: str) -> LayerDesign:
     """Set what was measured beside what was designed."""
     measured, fields = _measure(run, layer.name, transformation), layer.fields
-    low, high = (
-        share_interval(measured.n_equivariant, measured.n_units) if measured.n_units else (math.nan, math.nan)
-    )
+    units = [unit for unit in run.units if unit.layer == layer.name]
+    low, high = _share_interval(units, transformation) if units else (math.nan, math.nan)
     return LayerDesign(
         layer.name,
         measured.n_units > 0,
@@ -369,3 +370,11 @@ def _compare(run: Run, layer: Convolution | Inception, transformation: str) -> L
         fields.n_field_channels / fields.n_channels,
         fields.invariant / fields.n_channels,
     )
+
+
+def _share_interval(units: Sequence[Unit], transformation: str) -> tuple[float, float]:
+    """Give the interval of a layer's share of equivariant units."""
+    kinds = kinds_under(units, transformation)
+    weights = draw_weights(kinds.cluster, _N_RESAMPLES, np.random.default_rng(0))[1:]
+    low, high = percentile_interval(weights @ kinds.is_equivariant / weights.sum(1))
+    return float(low), float(high)

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from equiscope.circuits.ties import Tie
 from equiscope.significance import family_q_values
 
 __all__ = [
@@ -18,7 +17,7 @@ __all__ = [
     "Candidate",
     "Circuit",
     "judge",
-    "p_value_of",
+    "p_values",
     "standardised",
 ]
 
@@ -117,46 +116,80 @@ class Circuit:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A block, how far its R² stands out from its null in the null's standard deviations, and the same of each draw."""
+    """A block before it is judged.
+
+    Attributes
+    ----------
+    circuit
+        Without what the null says of it: percentiles, p and q are NaN.
+    null
+        R² of each draw, shape (draw,).
+    deviations
+        From `standardised`, of the data first, then of each draw, shape (1 + draw,).
+    """
 
     circuit: Circuit
-    deviation: float
-    null_deviations: Floats
+    null: Floats
+    deviations: Floats
 
 
-def standardised(tie: Tie, block: int = 0) -> Floats:
-    """R² less the mean, in standard deviations: of the data first, then of each draw.
+def standardised(r2: Floats, null: Floats) -> Floats:
+    """R² less the mean, in standard deviations: of the data first, then of each draw, shape (1 + draw, block).
 
     Mean and deviation are over the data and all distinct draws alike. Were the data left out, those of a family of
     three, with its five other orders, would look far from draws that happen to lie close together, whatever they are.
+
+    Parameters
+    ----------
+    r2, null
+        Shapes (block,) and (draw, block).
     """
-    null = tie.null[:, block]
-    both = np.concatenate([tie.r2[block : block + 1], null])
-    distinct = np.append(np.unique(np.round(null, 10)), both[0])
-    return np.asarray((both - distinct.mean()) / max(float(distinct.std()), 1e-3))
+    distinct, counts = _distinct(null, 10)
+    n = 1 + counts.sum(0)
+    mean = (r2 + (distinct * counts).sum(0)) / n
+    spread = np.sqrt(((r2 - mean) ** 2 + ((distinct - mean) ** 2 * counts).sum(0)) / n)
+    return np.asarray((np.concatenate([r2[None], null]) - mean) / np.maximum(spread, 1e-3))
 
 
-def p_value_of(deviations: Floats) -> float:
-    """Share of the distinct draws that stand out as much as the data, one added."""
-    null = np.unique(np.round(deviations[1:], 8))
-    return float((1 + (null >= deviations[0] - 1e-8).sum()) / (1 + len(null)))
+def p_values(deviations: Floats) -> Floats:
+    """Share of the distinct draws that stand out as much as the data, one added, shape (block,)."""
+    distinct, counts = _distinct(deviations[1:], 8)
+    return np.asarray((1 + (counts & (distinct >= deviations[0] - 1e-8)).sum(0)) / (1 + counts.sum(0)))
+
+
+def _distinct(draws: Floats, decimals: int) -> tuple[Floats, NDArray[np.bool_]]:
+    """Sort rounded draws of each block, shape (draw, block), and say which are the first of their value."""
+    values = np.sort(np.round(draws, decimals), axis=0)
+    is_first = np.ones(values.shape, dtype=bool)
+    is_first[1:] = values[1:] != values[:-1]
+    return values, is_first
 
 
 def judge(candidates: Sequence[Candidate], rate: float) -> list[Circuit]:
-    """Give q-values, from all blocks of a kind together; what does not stand out is not symmetric."""
+    """Add what the null says, q-values from all blocks of a kind together; what does not stand out is not symmetric."""
     if not candidates:
         return []
-    draws = np.stack([c.null_deviations for c in candidates], axis=1)
-    q_values = family_q_values([c.deviation for c in candidates], list(draws))
+    null = np.stack([c.null for c in candidates], axis=1)
+    deviations = np.stack([c.deviations for c in candidates], axis=1)
+    # Without a single draw this raises.
+    q_values = family_q_values(deviations[0].tolist(), list(deviations[1:]))
+    null_95, null_99 = np.quantile(null, (0.95, 0.99), axis=0)
+    figures = np.stack([null_95, null_99, p_values(deviations), q_values], axis=1).tolist()
     judged = []
-    for candidate, q_value in zip(candidates, q_values.tolist(), strict=True):
-        circuit = replace(candidate.circuit, q_value=q_value)
-        if q_value > rate or circuit.r2 <= 0:
-            circuit = replace(
+    for candidate, (own_95, own_99, p_value, q_value) in zip(candidates, figures, strict=True):
+        circuit = candidate.circuit
+        is_tied = q_value <= rate and circuit.r2 > 0
+        judged.append(
+            replace(
                 circuit,
-                rotation_class=circuit.rotation_class and NOT_SYMMETRIC,
-                hue_class=circuit.hue_class and NOT_SYMMETRIC,
-                scale_class=circuit.scale_class and NOT_SYMMETRIC,
+                rotation_class=circuit.rotation_class
+                and (circuit.rotation_class if is_tied else NOT_SYMMETRIC),
+                hue_class=circuit.hue_class and (circuit.hue_class if is_tied else NOT_SYMMETRIC),
+                scale_class=circuit.scale_class and (circuit.scale_class if is_tied else NOT_SYMMETRIC),
+                r2_null_95=own_95,
+                r2_null_99=own_99,
+                p_value=p_value,
+                q_value=q_value,
             )
-        judged.append(circuit)
+        )
     return judged

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from math import nan
 
 import numpy as np
 from numpy.typing import NDArray
 
-from equiscope.circuits.circuit import (
-    LEAST_STRENGTH,
-    SMALL,
-    Candidate,
-    Circuit,
-    judge,
-    p_value_of,
-    standardised,
-)
+from equiscope.circuits.circuit import LEAST_STRENGTH, SMALL, Candidate, Circuit, judge, standardised
 from equiscope.circuits.ends import End, characters, invariant_units
 from equiscope.circuits.layer_pair import LayerPair, problem_of
 from equiscope.circuits.partners import find_pair_circuits
-from equiscope.circuits.ties import Tie, permutations, tie_equivariant, tie_invariant
-from equiscope.significance import bootstrap_weights
+from equiscope.circuits.ties import Tie, member_resamples, permutations, tie_equivariant, tie_invariant
 
 __all__ = ["find_circuits"]
 
@@ -108,13 +100,21 @@ def _between_families(
             if _is_as_good(simpler, richest) and (tie is richest or simpler.r2[0] > tie.r2[0]):
                 rotation_class, tie = name, simpler
     transformation = "hue-rotation" if has_angle and has_hue else "rotation" if has_angle else "hue"
-    candidate = _candidate(
-        pair, source, target, tie, 0, transformation, rotation_class, hue_class, tuple(alternatives)
-    )
     # The class was chosen among several, so that what stands out must stand out from the best of all in each draw.
-    deviations = np.stack([standardised(own) for own in ties]).max(0)
-    circuit = replace(candidate.circuit, p_value=p_value_of(deviations))
-    return Candidate(circuit, float(deviations[0]), deviations[1:])
+    deviations = standardised(
+        np.concatenate([own.r2 for own in ties]), np.concatenate([own.null for own in ties], axis=1)
+    ).max(1, keepdims=True)
+    (candidate,) = _candidates(
+        pair,
+        [(source, target)],
+        tie,
+        transformation,
+        rotation_class,
+        hue_class,
+        tuple(alternatives),
+        deviations,
+    )
+    return candidate
 
 
 def _simpler_ties(pair: LayerPair, source: End, target: End, draws: Ints) -> list[tuple[str, Tie]]:
@@ -156,55 +156,59 @@ def _is_as_good(simpler: Tie, richer: Tie) -> bool:
         return False
     if len(simpler.residual) != len(richer.residual):
         return bool(simpler.r2[0] >= richer.r2[0] - _WORTH_HAVING)
-    draws = bootstrap_weights(np.arange(len(simpler.energy)), 200, np.random.default_rng(0))
+    draws = member_resamples(len(simpler.energy))
     gain = (simpler.residual - richer.residual)[:, 0]
     low = np.quantile((draws @ gain) / (draws @ simpler.energy[:, 0]), 0.025)
     return bool(low <= 0 or simpler.r2[0] >= richer.r2[0] - _WORTH_HAVING)
 
 
-def _candidate(
+def _candidates(
     pair: LayerPair,
-    source: End,
-    target: End,
+    ends: Sequence[tuple[End, End]],
     tie: Tie,
-    block: int,
     transformation: str,
-    rotation_class: str = "",
+    rotation_class: str,
     hue_class: str = "",
     alternatives: tuple[tuple[str, float], ...] = (),
-) -> Candidate:
-    share, strength = pair.describe(source.channels, target.channels)
-    null = tie.null[:, block]
-    r2 = float(tie.r2[block])
-    deviations = standardised(tie, block)
-    circuit = Circuit(
-        id=f"{source.id}>{target.id}",
-        source=source.id,
-        target=target.id,
-        source_layer=source.layer,
-        target_layer=target.layer,
-        transformation=transformation,
-        rotation_class=rotation_class,
-        hue_class=hue_class,
-        pair_class="",
-        n_source=source.size,
-        n_target=target.size,
-        is_small=len(tie.residual) < SMALL,
-        r2=r2,
-        r2_low=float(tie.r2_low[block]),
-        r2_high=float(tie.r2_high[block]),
-        r2_null_95=float(np.quantile(null, 0.95)) if len(null) else nan,
-        r2_null_99=float(np.quantile(null, 0.99)) if len(null) else nan,
-        p_value=p_value_of(deviations),
-        q_value=nan,
-        energy_share=share,
-        strength=strength,
-        alternatives=alternatives,
-    )
-    return Candidate(circuit, float(deviations[0]), deviations[1:])
+    deviations: Floats | None = None,
+) -> list[Candidate]:
+    """Make candidates of all blocks of a tie; their ends are given in the order of the blocks."""
+    if deviations is None:
+        deviations = standardised(tie.r2, tie.null)
+    intervals = tie.interval().T.tolist()
+    found = []
+    for block, (source, target) in enumerate(ends):
+        share, strength = pair.describe(source.channels, target.channels)
+        low, high = intervals[block]
+        circuit = Circuit(
+            id=f"{source.id}>{target.id}",
+            source=source.id,
+            target=target.id,
+            source_layer=source.layer,
+            target_layer=target.layer,
+            transformation=transformation,
+            rotation_class=rotation_class,
+            hue_class=hue_class,
+            pair_class="",
+            n_source=source.size,
+            n_target=target.size,
+            is_small=len(tie.residual) < SMALL,
+            r2=float(tie.r2[block]),
+            r2_low=low,
+            r2_high=high,
+            r2_null_95=nan,
+            r2_null_99=nan,
+            p_value=nan,
+            q_value=nan,
+            energy_share=share,
+            strength=strength,
+            alternatives=alternatives,
+        )
+        found.append(Candidate(circuit, tie.null[:, block], deviations[:, block]))
+    return found
 
 
-def _unit_ends(pair: LayerPair, layer: str, channels: Ints) -> list[End]:
+def _unit_ends(layer: str, channels: Ints) -> list[End]:
     return [
         End(f"{layer}:{c}", layer, np.array([c]), None, None, rotation="invariant") for c in channels.tolist()
     ]
@@ -216,15 +220,13 @@ def _from_units(pair: LayerPair, target: End, n_draws: int, rng: np.random.Gener
     if target.angles is None or not len(channels):
         return []
     phases = np.exp(1j * np.outer(target.angles, pair.basis.orders))
-    _, is_allowed = characters(_unit_ends(pair, "", channels[:1])[0], target, pair.basis.orders)
+    _, is_allowed = characters(_unit_ends("", channels[:1])[0], target, pair.basis.orders)
     weights = pair.coefficients(target.channels, channels)
     tie = tie_invariant(
         weights, phases, permutations(target.own_poses, n_draws, rng), np.asarray(is_allowed.any(1))
     )
-    return [
-        _candidate(pair, end, target, tie, i, "rotation", "invariant→equivariant")
-        for i, end in enumerate(_unit_ends(pair, pair.weights.source, channels))
-    ]
+    ends = [(end, target) for end in _unit_ends(pair.weights.source, channels)]
+    return _candidates(pair, ends, tie, "rotation", "invariant→equivariant")
 
 
 def _to_units(pair: LayerPair, source: End, n_draws: int, rng: np.random.Generator) -> list[Candidate]:
@@ -233,15 +235,13 @@ def _to_units(pair: LayerPair, source: End, n_draws: int, rng: np.random.Generat
     if source.angles is None or not len(channels):
         return []
     phases = np.exp(1j * np.outer(source.angles, pair.basis.orders))
-    _, is_allowed = characters(source, _unit_ends(pair, "", channels[:1])[0], pair.basis.orders)
+    _, is_allowed = characters(source, _unit_ends("", channels[:1])[0], pair.basis.orders)
     weights = pair.coefficients(channels, source.channels).swapaxes(0, 1)
     tie = tie_invariant(
         weights, phases, permutations(source.own_poses, n_draws, rng), np.asarray(is_allowed.any(1))
     )
-    return [
-        _candidate(pair, source, end, tie, i, "rotation", "equivariant→invariant")
-        for i, end in enumerate(_unit_ends(pair, pair.weights.target, channels))
-    ]
+    ends = [(source, end) for end in _unit_ends(pair.weights.target, channels)]
+    return _candidates(pair, ends, tie, "rotation", "equivariant→invariant")
 
 
 def _between_units(pair: LayerPair, n_draws: int, rng: np.random.Generator) -> list[Candidate]:
@@ -273,15 +273,12 @@ def _between_units(pair: LayerPair, n_draws: int, rng: np.random.Generator) -> l
     r2 = share(np.arange(n_cells))
     # Half as many draws: thousands of blocks share them.
     null = np.stack([share(rng.permutation(n_cells)) for _ in range(-(-n_draws // 2))])
-    nothing = np.zeros((1, len(r2)))
-    tie = Tie(r2, np.full(len(r2), nan), np.full(len(r2), nan), null, nothing, nothing)
-    ends_in, ends_out = (
-        _unit_ends(pair, layer, channels)
+    # No members are left out, and none to draw for an interval.
+    nothing = np.full((1, len(r2)), nan)
+    sources_of, targets_of = (
+        _unit_ends(layer, channels)
         for layer, channels in ((pair.weights.source, sources), (pair.weights.target, targets))
     )
-    candidates = [
-        _candidate(pair, ends_in[u], ends_out[v], tie, i, "rotation", "invariant→invariant")
-        for i, (v, u) in enumerate(zip(rows.tolist(), columns.tolist(), strict=True))
-    ]
-    # No members are left out.
+    ends = [(sources_of[u], targets_of[v]) for v, u in zip(rows.tolist(), columns.tolist(), strict=True)]
+    candidates = _candidates(pair, ends, Tie(r2, null, nothing, nothing), "rotation", "invariant→invariant")
     return [replace(c, circuit=replace(c.circuit, is_small=False)) for c in candidates]

@@ -41,6 +41,7 @@ class LayerPair:
         self._sample = self.kernels[chosen].astype(np.float64)
         self.basis: KernelBasis = fitted_basis(weights.cells(), self._sample, most=most_order)
         self.energy = (self.kernels.astype(np.float64) ** 2).sum(2)
+        self.energy_in = self.energy.sum(1)
         self.mean_energy = float(self.energy.mean())
         self.units = units
         self.families = families
@@ -63,7 +64,7 @@ class LayerPair:
     def describe(self, source: Ints, target: Ints) -> tuple[float, float]:
         """Share of the targets' input energy that comes from the sources, and the block's relative strength."""
         block = self.energy[np.ix_(target, source)]
-        share = float(block.sum() / max(float(self.energy[target].sum()), 1e-30))
+        share = float(block.sum() / max(float(self.energy_in[target].sum()), 1e-30))
         return share, float(np.sqrt(block.mean() / max(self.mean_energy, 1e-30)))
 
 

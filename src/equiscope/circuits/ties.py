@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from equiscope.significance import bootstrap_weights
 
-__all__ = ["Tie", "permutations", "predict", "tie_equivariant", "tie_invariant"]
+__all__ = ["Tie", "member_resamples", "permutations", "predict", "tie_equivariant", "tie_invariant"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -41,9 +42,9 @@ class Tie:
 
     Attributes
     ----------
-    r2, r2_low, r2_high
+    r2
         Share of the weight energy of left-out members that the template of the others explains, at most 1 and below 0
-        where it misleads, with its 95 % bootstrap interval over members.
+        where it misleads.
     null
         The same with permuted poses, shape (draw, block).
     residual, energy
@@ -51,11 +52,21 @@ class Tie:
     """
 
     r2: Floats
-    r2_low: Floats
-    r2_high: Floats
     null: Floats
     residual: Floats
     energy: Floats
+
+    def interval(self) -> Floats:
+        """Give the 95 % bootstrap interval of R² over members, low and high, shape (2, block)."""
+        draws = member_resamples(len(self.energy))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.quantile(1 - (draws @ self.residual) / (draws @ self.energy), (0.025, 0.975), axis=0)
+
+
+@cache
+def member_resamples(n_members: int) -> Floats:
+    """How often each member counts in each bootstrap resample, shape (resample, member); the same for all blocks."""
+    return bootstrap_weights(np.arange(n_members), _N_RESAMPLES, np.random.default_rng(0))
 
 
 def permutations(poses: Floats, n_draws: int, rng: np.random.Generator) -> Ints:
@@ -94,14 +105,26 @@ def _moves_apart(poses: Floats, orders: Ints) -> Bools:
     return np.asarray(np.abs(moved) < _SAME_MOVE)
 
 
-def _finish(residual: Floats, energy: Floats, null: Floats) -> Tie:
-    """Choose each member's penalty by the others, and sum up; residuals have shape (..., penalty, member, block)."""
+def _distinct(draws: Ints) -> tuple[Ints, Ints]:
+    """Give the order as it is and those drawn, each once, and which of them is that and each draw.
+
+    Few members have few orders, which are drawn again and again.
+    """
+    n = draws.shape[1]
+    orders = np.concatenate([np.arange(n)[None], draws])
+    if n > _FEW:
+        return orders, np.arange(len(orders))
+    _, first, which = np.unique(orders @ n ** np.arange(n), return_index=True, return_inverse=True)
+    return orders[first], which
+
+
+def _finish(residual: Floats, energy: Floats, which: Ints) -> Tie:
+    """Choose each member's penalty by the others, and sum up.
+
+    Residuals have shape (order, penalty, member, block); ``which`` is the order of the data, then those of the draws.
+    """
     r2, chosen = _explained(residual, energy)
-    null_r2 = _explained(null, energy)[0] if null.size else np.zeros((0, energy.shape[1]))
-    draws = bootstrap_weights(np.arange(len(energy)), _N_RESAMPLES, np.random.default_rng(0))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        low, high = np.quantile(1 - (draws @ chosen) / (draws @ energy), (0.025, 0.975), axis=0)
-    return Tie(r2, low, high, null_r2, chosen, energy)
+    return Tie(r2[which[0]], r2[which[1:]], chosen[which[0]], energy)
 
 
 def _explained(residual: Floats, energy: Floats) -> tuple[Floats, Floats]:
@@ -133,35 +156,31 @@ def tie_invariant(weights: Complex, phases: Complex, draws: Ints, is_allowed: Bo
     energy = (np.abs(weights) ** 2).sum(2)
     if is_allowed is not None:
         weights, phases = weights[:, :, is_allowed], phases[:, is_allowed]
+    orders, which = _distinct(draws)
     if not phases.shape[1]:
-        return _finish(np.tile(energy, (len(_PENALTIES), 1, 1)), energy, np.zeros(0))
-    distinct, which = np.unique(np.round(phases, 9), axis=1, return_inverse=True)
+        return _finish(np.tile(energy, (len(orders), len(_PENALTIES), 1, 1)), energy, which)
+    distinct, turn = np.unique(np.round(phases, 9), axis=1, return_inverse=True)
     # Inner products between members, split by how they turn: (turn, member, member, block).
     by_turn = np.stack(
         [
             np.einsum(
-                "vbk,wbk->vwb", weights[:, :, which == m], weights[:, :, which == m].conj(), optimize=True
+                "vbk,wbk->vwb", weights[:, :, turn == m], weights[:, :, turn == m].conj(), optimize=True
             )
             for m in range(distinct.shape[1])
         ]
     )
     own = np.einsum("mvvb->vb", by_turn).real[None]
 
-    def residuals(order: Ints) -> Floats:
-        turned = distinct[order]  # (draw, member, turn)
-        relative = turned[:, :, None, :] * turned[:, None, :, :].conj()
-        inner = np.einsum("dvwm,mvwb->dvwb", relative, by_turn, optimize=True).real
-        total = inner.sum(2)  # of each member with the sum of all
-        whole = inner.sum((1, 2))[:, None]  # of that sum with itself
-        with_others = total - own
-        of_others = whole - 2 * total + own
-        shares = 1 / (n - 1 + np.array(_PENALTIES))[:, None, None]
-        return np.asarray(
-            energy[None, None] - 2 * shares * with_others[:, None] + shares**2 * of_others[:, None]
-        )
-
-    null = residuals(draws) if len(draws) else np.zeros(0)
-    return _finish(residuals(np.arange(n)[None])[0], energy, null)
+    turned = distinct[orders]  # (order, member, turn)
+    relative = turned[:, :, None, :] * turned[:, None, :, :].conj()
+    inner = np.einsum("dvwm,mvwb->dvwb", relative, by_turn, optimize=True).real
+    total = inner.sum(2)  # of each member with the sum of all
+    whole = inner.sum((1, 2))[:, None]  # of that sum with itself
+    with_others = total - own
+    of_others = whole - 2 * total + own
+    shares = 1 / (n - 1 + np.array(_PENALTIES))[:, None, None]
+    residual = energy - 2 * shares * with_others[:, None] + shares**2 * of_others[:, None]
+    return _finish(residual, energy, which)
 
 
 def tie_equivariant(
@@ -192,12 +211,11 @@ def tie_equivariant(
     energy = (np.abs(weights) ** 2).sum((1, 2))
     if is_allowed is None:
         is_allowed = np.ones((weights.shape[2], inputs.shape[1]), bool)
-    orders = np.concatenate([np.arange(n_out)[None], draws])
+    orders, which = _distinct(draws)
     explained = np.zeros((len(orders), len(_PENALTIES), n_out))
-    patterns, which = np.unique(is_allowed, axis=0, return_inverse=True)
-    for index, pattern in enumerate(patterns):
+    for pattern in _patterns(is_allowed):
         if pattern.any():
-            functions = which == index
+            functions = (is_allowed == pattern).all(1)
             explained += _explained_energy(
                 weights[:, :, functions],
                 phases[:, functions],
@@ -205,9 +223,12 @@ def tie_equivariant(
                 outputs[:, pattern],
                 orders,
             )
-    residual = (energy - explained)[..., None]
-    null = residual[1:] if len(draws) else np.zeros(0)
-    return _finish(residual[0], energy[:, None], null)
+    return _finish((energy - explained)[..., None], energy[:, None], which)
+
+
+def _patterns(is_allowed: Bools) -> list[Bools]:
+    """Distinct rows: functions that go with the same characters are fitted together."""
+    return list({row.tobytes(): row for row in is_allowed}.values())
 
 
 def _explained_energy(
@@ -216,8 +237,8 @@ def _explained_energy(
     """Energy of each output member that the template of the others explains, (order, penalty, output member)."""
     n_out, n_in, _ = weights.shape
     summed = np.einsum("uc,vuk->vck", inputs.conj(), weights, optimize=True)
-    # What member v would contribute if it had the pose of member p: (member, pose, character, function).
-    table = outputs[None, :, :, None] * phases[None, :, None, :] * summed[:, None]
+    # What member v would contribute if it had the pose of member p: (pose, character, member, function).
+    table = outputs[:, :, None, None] * phases[:, None, None, :] * summed.swapaxes(0, 1)[None]
     gram = outputs[:, :, None] * outputs.conj()[:, None, :] * (inputs.conj().T @ inputs)[None]
     rest = gram.sum(0) - gram
     identity = np.eye(inputs.shape[1])
@@ -226,22 +247,22 @@ def _explained_energy(
     # With the sum o of the others and a of its own, the template is A o and explains Re <o, 2 A a - A G A o>.
     both = np.concatenate([2 * inverse, -(inverse @ gram @ inverse)], axis=3)
     # Single precision from here: thousands of permutations, and shares of energy need no more. Everything is laid out
-    # by pose, of which each has one matrix, with all draws side by side.
-    member_at = np.argsort(orders, axis=1)
-    own = table.astype(np.complex64)[member_at, np.arange(n_out)[None]]  # (order, pose, character, function)
-    n_orders, _, n_characters, n_functions = own.shape
-    at_pose = np.ascontiguousarray(own.transpose(1, 2, 0, 3)).reshape(n_out, n_characters, -1)
-    total = at_pose.sum(0)
-    by_pose = both.astype(np.complex64).transpose(1, 0, 2, 3).reshape(n_out, -1, 2 * n_characters)
-    found = np.empty((n_orders, len(_PENALTIES), n_out))
-    for pose in range(n_out):
-        others = total - at_pose[pose]
-        product = (by_pose[pose] @ np.concatenate([at_pose[pose], others])).reshape(
-            len(_PENALTIES), n_characters, -1
+    # by pose, of which each has one matrix, with all orders side by side.
+    single = table.astype(np.complex64)
+    at_pose = [
+        single[pose].take(members, axis=1) for pose, members in enumerate(np.argsort(orders, axis=1).T)
+    ]  # each (character, order, function)
+    total = np.sum(at_pose, axis=0)
+    by_pose = both.astype(np.complex64).transpose(1, 0, 2, 3).reshape(n_out, -1, 2 * inputs.shape[1])
+    found = np.empty((len(orders), len(_PENALTIES), n_out))
+    for pose, own in enumerate(at_pose):
+        others = total - own
+        product = by_pose[pose] @ np.concatenate([own, others]).reshape(2 * len(own), -1)
+        # Real and imaginary parts side by side: Re <a, b> is the sum of their products.
+        parts = others.view(np.float32)
+        found[:, :, pose] = np.einsum(
+            "pcdf,cdf->dp", product.view(np.float32).reshape(len(_PENALTIES), *parts.shape), parts
         )
-        explained = np.einsum("pcx,cx->px", product.real, others.real)
-        explained += np.einsum("pcx,cx->px", product.imag, others.imag)
-        found[:, :, pose] = explained.reshape(len(_PENALTIES), n_orders, n_functions).sum(2).T
     return np.take_along_axis(found, orders[:, None], axis=2)
 
 
@@ -267,7 +288,7 @@ def predict(
     template = np.zeros_like(target)
     if is_allowed is None:
         is_allowed = np.ones((weights.shape[2], inputs.shape[1]), bool)
-    for pattern in np.unique(is_allowed, axis=0):
+    for pattern in _patterns(is_allowed):
         functions = (is_allowed == pattern).all(1)
         template[np.ix_(pattern, functions)] = np.linalg.solve(
             gram[np.ix_(pattern, pattern)], target[np.ix_(pattern, functions)]

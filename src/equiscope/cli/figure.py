@@ -21,19 +21,21 @@ class Subject(StrEnum):
     circuit = "circuit"
     layer = "layer"
     overview = "overview"
+    budget = "budget"
 
 
 def figure(
     run: RunArgument,
     subject: Annotated[Subject, typer.Argument(help="What the figure is of.")],
     name: Annotated[
-        str, typer.Argument(help="Id of the family or circuit, name of the layer; nothing for the overview.")
+        str, typer.Argument(help="Id of the family or circuit, name of the layer; otherwise nothing.")
     ] = "",
     kind: Annotated[
         str | None,
         typer.Option(
             help="family: dial, chart or pair, strip, tuning, joint, synthetic; circuit: matrices, raw, reordered, "
-            "template; layer and overview: shares. Default: the first that there is."
+            "template; layer and overview: shares; budget: savings, or one transformation. Default: the first that "
+            "there is."
         ),
     ] = None,
     out: Annotated[

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from equiscope.equivariant.basis import KernelBasis, kernel_basis
 from equiscope.equivariant.constants import DerivedConstants
 from equiscope.equivariant.fields import Colours, Fields
+from equiscope.equivariant.precision import full_precision
 from equiscope.errors import EquiscopeError, unknown_name
 from equiscope.transforms.colour import LUMA
 
@@ -95,12 +96,8 @@ class _TiedConvolution(DerivedConstants):
 
     def expand(self) -> tuple[Tensor, Tensor | None]:
         """Write kernel and bias of the plain convolution out, differentiable in the free parameters."""
-        kind = next(self.parameters()).device.type
-        if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
-            # The product is small, and half precision would be spent on the symmetry.
-            with torch.autocast(kind, enabled=False):
-                return self.expand()
-        return self.expand_weight(), None if self.bias is None else self.bias.index_select(0, self._unit)
+        with full_precision(next(self.parameters()).device):
+            return self.expand_weight(), None if self.bias is None else self.bias.index_select(0, self._unit)
 
     def forward(self, features: Tensor) -> Tensor:
         """Convolve features of ``in_fields`` to features of ``out_fields``, shape (image, channel, y, x)."""
@@ -213,7 +210,8 @@ class Conv2d(_TiedConvolution):
     invariant_to_invariant: nn.Parameter | None
     to_plain: nn.Parameter | None
     plain_to_tied: nn.Parameter | None
-    _relative_place: Tensor
+    _into_field: Tensor
+    _into_invariant: Tensor
 
     def __init__(
         self,
@@ -261,16 +259,61 @@ class Conv2d(_TiedConvolution):
         self._register(shapes)
 
     def derive(self) -> dict[str, Tensor]:
-        """Derive the turned basis, and where each channel's kernel stands in it."""
-        basis = self.basis
-        relative = self.in_fields.action.relative[:, :, None] * basis.turned[0].numel() + basis.place[:, None]
+        """Derive the turned basis, and where in the sources of a unit each of its weights is read."""
+        # Weights from plain units that are no parameters read a zero: it ends each row.
+        n_zeros = 1 if self.in_fields.plain and self.plain_to == "plain" else 0
+        turned, fixed = (
+            F.pad(rows, (0, n_zeros)) for rows in (self.basis.turned.flatten(1), self.basis.fixed)
+        )
         return {
             "_unit": self.out_fields.unit_of_channel,
-            "_turned": basis.turned.flatten(1),
-            "_fixed": basis.fixed,
-            "_place": basis.place.flatten(),
-            "_relative_place": relative.flatten(),
+            "_turned": turned,
+            "_fixed": fixed,
+            "_into_field": self._read_into_field(turned.shape[1]).flatten(),
+            "_into_invariant": self._read_into_invariant(turned.shape[1], fixed.shape[1]).flatten(),
         }
+
+    def _read_into_field(self, width: int) -> Tensor:
+        """Where an output field reads its kernels, shape (element, in channel, pixel).
+
+        Its sources are rows of kernels, ``width`` numbers each: from every input field under each relative element,
+        then from every invariant unit; and then its free kernels from plain units.
+        """
+        a, order = self.in_fields, self.in_fields.order
+        fields = torch.arange(a.equivariant)[:, None] * order + a.action.relative[:, None]
+        others = a.equivariant * order + torch.arange(a.invariant)
+        rows = torch.cat([fields.flatten(1), others.expand(order, -1)], dim=1)
+        tied = rows[:, :, None] * width + self.basis.place[:, None]
+        end = (a.equivariant * order + a.invariant) * width
+        return torch.cat([tied, self._read_from_plain(end, order)], dim=1)
+
+    def _read_into_invariant(self, turned_width: int, fixed_width: int) -> Tensor:
+        """Where an invariant output reads its kernels, shape (1, in channel, pixel).
+
+        Its sources are a row of kernels from every input field, one from every invariant unit, and then its free
+        kernels from plain units.
+        """
+        a = self.in_fields
+        fields = torch.arange(a.equivariant)[:, None, None] * turned_width + self.basis.place
+        start = a.equivariant * turned_width
+        others = start + torch.arange(a.invariant)[:, None] * fixed_width + torch.arange(self.kernel_size**2)
+        tied = torch.cat([fields.flatten(0, 1), others])[None]
+        return torch.cat([tied, self._read_from_plain(start + a.invariant * fixed_width, 1)], dim=1)
+
+    def _read_from_plain(self, start: int, n_channels: int) -> Tensor:
+        """Where channels of a unit read their kernels from plain units, shape (out channel, plain, pixel).
+
+        Parameters
+        ----------
+        start
+            Where the free ones start; before it is a zero if there are none.
+        n_channels
+            Channels of the unit.
+        """
+        shape = n_channels, self.in_fields.plain, self.kernel_size**2
+        if self.plain_to == "plain":
+            return torch.full(shape, start - 1)
+        return start + torch.arange(math.prod(shape)).reshape(shape)
 
     def reset_parameters(self) -> None:
         """Draw parameters so that each output has the variance of He's initialisation before a ReLU."""
@@ -297,44 +340,29 @@ class Conv2d(_TiedConvolution):
 
     def expand_weight(self) -> Tensor:
         """Write the kernel of the plain convolution out, shape (out channel, in channel, y, x)."""
-        a, b, order, n_pixels = self.in_fields, self.out_fields, self.in_fields.order, self.kernel_size**2
-        like = next(self.parameters())
-        rows = []
-        if b.equivariant:
-            row = []
-            if self.fields_to_fields is not None:
-                turned = (self.fields_to_fields @ self._turned).flatten(2).flatten(0, 1)
-                kernels = turned.index_select(1, self._relative_place)
-                kernels = kernels.reshape(b.equivariant, a.equivariant, order, order, n_pixels)
-                row.append(kernels.transpose(1, 2).reshape(b.n_field_channels, a.n_field_channels, n_pixels))
-            if self.invariant_to_fields is not None:
-                turned = (self.invariant_to_fields @ self._turned).flatten(0, 1)
-                kernels = turned.index_select(1, self._place)
-                kernels = kernels.reshape(b.equivariant, a.invariant, order, n_pixels)
-                row.append(kernels.transpose(1, 2).reshape(b.n_field_channels, a.invariant, n_pixels))
-            rows.append(self._with_plain(row, like, slice(None, b.n_field_channels)))
-        if b.invariant:
-            row = []
-            if self.fields_to_invariant is not None:
-                turned = (self.fields_to_invariant @ self._turned).flatten(0, 1)
-                kernels = turned.index_select(1, self._place)
-                row.append(kernels.reshape(b.invariant, a.n_field_channels, n_pixels))
-            if self.invariant_to_invariant is not None:
-                row.append(self.invariant_to_invariant @ self._fixed)
-            rows.append(self._with_plain(row, like, slice(b.n_field_channels, b.n_tied_channels)))
-        if self.to_plain is not None:
-            rows.append(self.to_plain.flatten(2))
-        size = self.kernel_size
-        return torch.cat(rows).reshape(b.n_channels, a.n_channels, size, size)
-
-    def _with_plain(self, row: list[Tensor], like: Tensor, channels: slice) -> Tensor:
-        """Complete the kernels of some outputs with those from plain inputs."""
-        n_plain = self.in_fields.plain
+        b, size = self.out_fields, self.kernel_size
+        free = {}
         if self.plain_to_tied is not None:
-            row = [*row, self.plain_to_tied[channels].flatten(2)]
-        elif n_plain:
-            row = [*row, like.new_zeros(row[0].shape[0], n_plain, self.kernel_size**2)]
-        return torch.cat(row, dim=1)
+            parts = torch.split(self.plain_to_tied, [b.n_field_channels, b.invariant])
+            free = dict(zip(("field", "invariant"), parts, strict=True))
+        written = []
+        if b.equivariant:
+            relative = None if self.fields_to_fields is None else self.fields_to_fields.flatten(1, 2)
+            coefficients = _present(relative, self.invariant_to_fields)
+            sources = [_join(coefficients) @ self._turned] if coefficients else []
+            sources += [free["field"]] if free else []
+            joined = _join([source.reshape(b.equivariant, -1) for source in sources])
+            written.append(joined.index_select(1, self._into_field))
+        if b.invariant:
+            turned = None if self.fields_to_invariant is None else self.fields_to_invariant @ self._turned
+            fixed = None if self.invariant_to_invariant is None else self.invariant_to_invariant @ self._fixed
+            sources = _present(turned, fixed, free.get("invariant"))
+            joined = _join([source.flatten(1) for source in sources])
+            written.append(joined.index_select(1, self._into_invariant))
+        if self.to_plain is not None:
+            written.append(self.to_plain)
+        kernels = [part.reshape(-1, self.in_fields.n_channels, size, size) for part in written]
+        return _join(kernels, dim=0)
 
     def extra_repr(self) -> str:
         """Say what ``print(module)`` shows."""
@@ -462,6 +490,16 @@ def check_grid(features: Tensor, kernel_size: int, stride: int, padding: int) ->
                 f"padding {padding}, so a quarter turn would read other pixels: use a side of {length - left_over} px "
                 f"or {length - left_over + stride} px, or stride 1 and an antialiased pooling, which takes any side"
             )
+
+
+def _present(*parts: Tensor | None) -> list[Tensor]:
+    """Give the parts that there are."""
+    return [part for part in parts if part is not None]
+
+
+def _join(parts: list[Tensor], dim: int = 1) -> Tensor:
+    """Put tensors beside each other; one alone is not copied."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim)
 
 
 def _positive(name: str, value: int) -> int:

@@ -117,7 +117,8 @@ def _plain_convolution(module: Conv2d | HueStem, _sizes: dict[int, Size]) -> nn.
         bias=bias is not None,
         device="meta",
     )
-    plain.weight = nn.Parameter(weight)
+    # Where all units are plain, the kernel is the parameter itself.
+    plain.weight = nn.Parameter(weight.clone())
     if bias is not None:
         plain.bias = nn.Parameter(bias)
     return plain

@@ -313,10 +313,15 @@ class Fields:
     @staticmethod
     def concatenate(features: Sequence[Tensor], spaces: Sequence[Fields]) -> Tensor:
         """Join features of several spaces to features of their sum: fields, then invariant, then plain units."""
-        parts = [space.split(part) for space, part in zip(spaces, features, strict=True)]
-        counts = [(space.equivariant, space.invariant, space.plain) for space in spaces]
-        ordered = [part[kind] for kind in range(3) for part, n in zip(parts, counts, strict=True) if n[kind]]
-        return torch.cat(ordered, dim=1)
+        ordered: list[list[Tensor]] = [[], [], []]
+        for part, space in zip(features, spaces, strict=True):
+            counts = space.n_field_channels, space.invariant, space.plain
+            # Not parts without channels, whose gradients would be written in another layout and slow the rest down.
+            present = [kind for kind in range(3) if counts[kind]]
+            pieces = torch.split(part, [counts[kind] for kind in present], dim=1)
+            for place, kind in enumerate(present):
+                ordered[kind].append(pieces[place])
+        return torch.cat([part for kind in ordered for part in kind], dim=1)
 
     def __str__(self) -> str:
         parts = [f"{self.equivariant} fields of {self.group}" if self.equivariant else ""]

@@ -212,11 +212,13 @@ class GroupPool(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Pool, shape (image, channel, y, x)."""
         n, order = self.in_fields.n_field_channels, self.in_fields.order
+        n_others = self.in_fields.n_channels - n
         if not n:
             return features
-        fields = torch.unflatten(features[:, :n], 1, (self.in_fields.equivariant, order))
+        pieces = torch.split(features, [n, n_others] if n_others else [n], dim=1)
+        fields = torch.unflatten(pieces[0], 1, (self.in_fields.equivariant, order))
         pooled = fields.amax(2) if self.over == "max" else fields.mean(2)
-        return torch.cat([pooled, features[:, n:]], dim=1)
+        return torch.cat([pooled, pieces[1]], dim=1) if n_others else pooled
 
     def extra_repr(self) -> str:
         """Say what ``print(module)`` shows."""

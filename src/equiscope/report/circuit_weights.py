@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from equiscope.circuits import Circuits
@@ -31,14 +32,15 @@ class StoredWeights:
     """
 
     def __init__(self, folder: Path | None, circuits: Circuits) -> None:
-        self._places: dict[str, tuple[Path, int]] = {}
+        self._places: dict[str, tuple[NpzFile, int]] = {}
         if folder is None:
             return
         paths = [weights_path(folder, pair.source, pair.target) for pair in circuits.pairs]
         for path in [*paths, across_path(folder)]:
             if path.exists():
-                with np.load(path, allow_pickle=False) as arrays:
-                    self._places |= {str(name): (path, i) for i, name in enumerate(arrays["ids"].tolist())}
+                # Stays open: finding its thousands of arrays takes longer than reading some.
+                archive = np.load(path, allow_pickle=False)
+                self._places |= {str(name): (archive, i) for i, name in enumerate(archive["ids"].tolist())}
 
     def __contains__(self, circuit: str) -> bool:
         return circuit in self._places
@@ -55,6 +57,5 @@ class StoredWeights:
         """Read the arrays of `equiscope.circuits.tied.Tied` of one circuit; None where they were not kept."""
         if circuit not in self._places:
             return None
-        path, index = self._places[circuit]
-        with np.load(path, allow_pickle=False) as arrays:
-            return {part: arrays[f"{index}:{part}"] for part in _PARTS}
+        archive, index = self._places[circuit]
+        return {part: archive[f"{index}:{part}"] for part in _PARTS}

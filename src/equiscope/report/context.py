@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from equiscope.budget import Budget, load_budget
 from equiscope.circuits import Circuits
 from equiscope.report.optimised import Optimised
 from equiscope.report.schema import FamilyEntry, LayerEntry, ReportDocument, UnitEntry
@@ -59,6 +60,11 @@ class SiteContext:
     def optimised(self) -> Optimised:
         """Images optimised for units and families, as far as the run's folder holds any."""
         return Optimised(self.folder)
+
+    @cached_property
+    def budget(self) -> Budget | None:
+        """What tying would save; None where it was not counted."""
+        return None if self.folder is None else load_budget(self.folder)
 
     @cached_property
     def families_of(self) -> Mapping[tuple[str, int], Sequence[FamilyEntry]]:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from equiscope.circuits import load_circuits
 from equiscope.errors import EquiscopeError, MissingExtraError, unknown_name
+from equiscope.report.budget_drawings import draw_saving, draw_savings, drawn_transformations
 from equiscope.report.circuit_drawings import Matrices, arrange, draw_board, draw_template
 from equiscope.report.circuit_ends import Ends
 from equiscope.report.circuit_weights import StoredWeights
@@ -31,7 +32,7 @@ from equiscope.store import Run, read_json, write_atomically
 
 __all__ = ["SUBJECTS", "draw_figure", "figure_kinds", "save_figure"]
 
-SUBJECTS = ("family", "circuit", "layer", "overview")
+SUBJECTS = ("family", "circuit", "layer", "overview", "budget")
 # A page of a journal is some 900 units of a drawing wide: 3 pixels a unit are 400 dots an inch there.
 _PIXELS_A_UNIT = 3.0
 
@@ -46,14 +47,14 @@ def draw_figure(run: Run | str | Path, subject: str, name: str = "", *, kind: st
     run
         The run, or its folder.
     subject
-        ``family``, ``circuit``, ``layer`` or ``overview``.
+        ``family``, ``circuit``, ``layer``, ``overview`` or ``budget``.
     name
-        Id of the family or circuit, name of the layer; nothing for the overview.
+        Id of the family or circuit, name of the layer; nothing for the overview and the budget.
     kind
         Which chart; by default the first that there is. Families: ``dial``, ``chart`` or ``pair`` (members at their
         poses), ``strip`` (one stimulus turned, over the members' answers), ``tuning``, ``joint`` (hue and
         orientation), ``synthetic`` (poses on drawings). Circuits: ``matrices`` (both), ``raw``, ``reordered``,
-        ``template``. Layers and the overview: ``shares``.
+        ``template``. Layers and the overview: ``shares``. The budget: ``savings``, or one transformation.
 
     Returns
     -------
@@ -151,6 +152,8 @@ def figure_kinds(context: SiteContext, subject: str, name: str) -> _Kinds:
             return {"shares": lambda: draw_layer_shares(context.layers[name])}
         case "overview":
             return {"shares": lambda: draw_shares(context.document["layers"])}
+        case "budget":
+            return _budget_kinds(context)
         case _:
             raise unknown_name("subject of a figure", subject, SUBJECTS)
 
@@ -187,6 +190,21 @@ def _circuit_kinds(context: SiteContext, name: str) -> _Kinds:
         "raw": lambda: raw,
         "reordered": lambda: reordered,
         "template": lambda: _template(matrices),
+    }
+
+
+def _budget_kinds(context: SiteContext) -> _Kinds:
+    budget = context.budget
+    if budget is None:
+        raise EquiscopeError(
+            f"{context.folder} has no budget yet: run `equiscope budget {context.folder}` first"
+        )
+    names = drawn_transformations(budget)
+    if not names:
+        return {}
+    return {
+        "savings": lambda: draw_savings(budget),
+        **{name: (lambda name=name: draw_saving(budget, name)) for name in names},  # type: ignore[misc]
     }
 
 

@@ -25,6 +25,7 @@ __all__ = [
     "load_document",
     "publish_site",
     "save_report",
+    "show_budget",
     "show_circuits",
     "show_comparison",
     "show_verification",
@@ -173,6 +174,20 @@ def show_circuits(folder: Path) -> bool:
         build_site(folder)
     else:
         save_report(folder, with_circuits(document, circuits.confirmations))
+    return True
+
+
+def show_budget(folder: Path) -> bool:
+    """Build a run's site again with what tying would save.
+
+    Returns
+    -------
+    bool
+        False where the run has no site yet.
+    """
+    if not (folder / PAGE).exists():
+        return False
+    build_site(folder)
     return True
 
 

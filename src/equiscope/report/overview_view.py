@@ -36,6 +36,7 @@ def render_overview(context: SiteContext) -> Fragment:
         facts=_facts(document),
         kinds=KINDS,
         has_circuits=context.circuits is not None,
+        has_budget=context.budget is not None,
         finished=document.get("is_finished", True),
         verified=any(family["verification"] for family in document["families"]),
         source=SOURCE if any(row["claim"] for entry in layers for row in entry["rows"]) else "",

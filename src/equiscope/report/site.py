@@ -70,6 +70,7 @@ def write_site(folder: Path, context: SiteContext) -> None:
         styles=styles,
         has_circuits=context.circuits is not None,
         has_comparisons=len(index["compare"]) > 1,
+        has_budget=context.budget is not None,
     )
     write_atomically(folder / PAGE, lambda stream: stream.write(page.encode()))
     for path in stale:

@@ -38,6 +38,7 @@ _OWN = "own"
 STYLES: dict[str, dict[str, str]] = {
     "disk": {"fill": WELL},
     "well": {"fill": WELL},
+    "ground": {"fill": "#ffffff"},
     "paper": {"fill": "#ffffff", "stroke": RULE, "stroke-width": "1"},
     "rim": {"fill": "none", "stroke": RIM, "stroke-width": "1"},
     "hue": {"fill": "none", "stroke-width": "5"},

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
+from equiscope.report.budget_view import render_budget
 from equiscope.report.circuit_view import render_circuits
 from equiscope.report.circuits_view import render_all_circuits, render_lists
 from equiscope.report.compare_view import render_comparisons
@@ -32,4 +33,5 @@ RENDERERS: Mapping[str, Renderer] = {
     "circuits": render_all_circuits,
     "list": render_lists,
     "compare": render_comparisons,
+    "budget": render_budget,
 }

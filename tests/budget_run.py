@@ -1,0 +1,80 @@
+"""Runs whose units are what a test says, under any transformations."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from equiscope.families import Family, Member, Symmetry, Unit
+from equiscope.models import Model
+from equiscope.models.geometry import find_geometry
+from equiscope.store import Run, families_document, units_document, write_json
+
+# What a unit is under each transformation: the name of its family, "invariant", or nothing.
+Kinds = Mapping[str, str]
+
+
+def make_unit(layer: str, channel: int, kinds: Kinds, transformations: Sequence[str]) -> Unit:
+    symmetries = []
+    for name in transformations:
+        own = kinds.get(name, "neither")
+        is_family = own not in ("neither", "invariant", "not measurable")
+        symmetries.append(Symmetry(name, "equivariant" if is_family else own, own if is_family else None))
+    return Unit(layer, channel, math.nan, math.nan, tuple(symmetries))
+
+
+def make_scale_family(name: str, members: Sequence[tuple[str, int, float]]) -> Family:
+    """Make a family of (layer, channel, octaves)."""
+    blank: dict[str, Any] = {
+        part.name: math.nan for part in dataclasses.fields(Family) if part.default is dataclasses.MISSING
+    }
+    parts = [
+        Member(layer, channel, math.nan, 1.0, 1.0, 1.0, octaves=size) for layer, channel, size in members
+    ]
+    layers = "+".join(dict.fromkeys(layer for layer, _, _ in members))
+    return Family(
+        **blank
+        | {
+            "id": name,
+            "layer": layers,
+            "transformation": "scale",
+            "members": tuple(parts),
+            "stabiliser_order": 1,
+            "holes_deg": (),
+            "duplicates": (),
+        }
+    )
+
+
+def planted_run(
+    folder: Path,
+    layers: Mapping[str, Sequence[Kinds]],
+    transformations: Sequence[str],
+    families: Sequence[Family] = (),
+    model: Model | None = None,
+) -> Run:
+    """Make a run of units that are what is said of them; with a network it has that one's weights and geometry."""
+    units = [
+        make_unit(layer, channel, kinds, transformations)
+        for layer, own in layers.items()
+        for channel, kinds in enumerate(own)
+    ]
+    manifest: dict[str, Any] = {
+        "settings": {"layers": list(layers), "transformations": list(transformations)},
+        "model": {"name": "planted", "weights_sha256": ""},
+    }
+    if model is not None:
+        geometry = [dataclasses.asdict(own) for own in find_geometry(model, list(layers)).values()]
+        own = {"name": model.name, "weights_sha256": model.weights_sha256()}
+        manifest |= {"geometry": geometry, "model": own}
+    return Run(folder, manifest, tuple(units), tuple(families))
+
+
+def save_planted(run: Run) -> None:
+    """Write a planted run as far as it can be opened again."""
+    write_json(run.folder / "run.json", {"schema_version": 2, "is_complete": True, **run.manifest})
+    write_json(run.folder / "units.json", units_document(run.units))
+    write_json(run.folder / "families.json", families_document(run.families))
