@@ -456,6 +456,7 @@ def test_what_cannot_be_evaluated_is_told(tmp_path: Path) -> None:
         "2 classes are named, the network has 3": opened(["00.png,a"], classes=["a", "b"]),
         "unknown class 'd'": opened(["00.png,d"], classes=["a", "b", "c"]),
         "unknown column of": opened(["00.png,1"], header="file,labels"),
+        "unknown image of .*''": opened(["0"], header="label,file"),
         "no line of .* has a label": opened(["00.png,"]),
         "so none is left to recalibrate with": opened([f"{i:02d}.png,{i % 3}" for i in range(12)]),
     }

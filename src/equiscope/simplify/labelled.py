@@ -143,7 +143,7 @@ def _read_labels(path: Path, column: str) -> dict[str, str]:
     if column not in columns:
         raise unknown_name(f"column of {str(path)!r}", column, columns)
     file_column = next((name for name in _FILE_COLUMNS if name in columns), columns[0])
-    found = {line[file_column]: line[column].strip() for line in lines if (line[column] or "").strip()}
+    found = {line[file_column] or "": line[column].strip() for line in lines if (line[column] or "").strip()}
     if not found:
         raise EquiscopeError(
             f"no line of {str(path)!r} has a {column}: name the column of labels with --label-column"
