@@ -51,6 +51,7 @@ from equiscope.examples import Examples
 from equiscope.featurevis import visualise_run
 from equiscope.rotation_scale import FamilyLink
 from equiscope.scales import ScaleEdge
+from equiscope.simplify import Accuracy, Convolution, Point, Simplification
 from equiscope.verification import verify_run
 
 ROOT = Path(__file__).parents[1]
@@ -288,8 +289,8 @@ def test_contract_of_a_run_is_complete(run: equiscope.Run) -> None:
             written |= {name.rpartition(":")[2] for name in arrays.files}
     # Lists that are empty in this run.
     written |= {part.name for kind in (ScaleEdge, FamilyLink) for part in dataclasses.fields(kind)}
-    # The run has one layer, and so no circuits, nor is it compared; tests/test_recover.py and tests/test_compare.py see
-    # what is written of those.
+    # The run has one layer, and so no circuits, nor is it compared; tests/test_recover.py, tests/test_compare.py and
+    # tests/test_simplify.py see what is written of those.
     kinds = (
         Circuits,
         Circuit,
@@ -315,6 +316,10 @@ def test_contract_of_a_run_is_complete(run: equiscope.Run) -> None:
         ComparedTransformation,
         LayerShare,
         Match,
+        Simplification,
+        Convolution,
+        Point,
+        Accuracy,
     )
     written |= {part.name for kind in kinds for part in dataclasses.fields(kind)} | {"circuit_class"}
     written -= {f"{name}_{end}" for name in ("zeroed", "template", "wrong_pose") for end in ("low", "high")}
@@ -328,7 +333,16 @@ def test_contract_of_a_run_is_complete(run: equiscope.Run) -> None:
 def test_files_of_a_run_are_those_of_the_contract(run: equiscope.Run) -> None:
     page = read("docs/run.md")
     there = {path.name for path in run.folder.iterdir()}
-    later = {"circuits.json", "circuits", "budget.json", "budget.svg", "design.json", "compare"}
+    later = {
+        "circuits.json",
+        "circuits",
+        "budget.json",
+        "budget.svg",
+        "design.json",
+        "simplify.json",
+        "simplify.svg",
+        "compare",
+    }
     assert there | later == set(re.findall(r"^[├└]── ([\w.]+)", page, re.MULTILINE))
     assert f"schema version {run.manifest['schema_version']}" in page
 

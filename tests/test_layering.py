@@ -43,6 +43,7 @@ ORDER = (
     "training",
     "budget",
     "design",
+    "simplify",
     "report",
     "testing",
     "survey",

@@ -28,6 +28,7 @@ from equiscope.cli import (
     figure,
     layers,
     report,
+    simplify,
     survey,
     train,
     verify,
@@ -49,6 +50,7 @@ app.command()(verify.verify)
 app.command()(circuits.circuits)
 app.command()(featurevis.featurevis)
 app.command()(budget.budget)
+app.command()(simplify.simplify)
 app.command()(design.design)
 app.command()(compare.compare)
 app.command()(report.report)

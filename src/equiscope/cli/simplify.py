@@ -1,0 +1,179 @@
+"""``equiscope simplify``: put tied templates back into the network and see what it still can do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from equiscope.cli.console import show_progress, wide_console
+from equiscope.cli.options import (
+    PrecisionOption,
+    RunArgument,
+    SurveyedModelArgument,
+    WeightsOption,
+    split_names,
+)
+from equiscope.cli.tables import new_table
+
+if TYPE_CHECKING:
+    from equiscope.simplify import Accuracy, Simplification
+
+__all__ = ["simplify"]
+
+
+def simplify(
+    run: RunArgument,
+    images: Annotated[
+        str,
+        typer.Option(
+            help="Labelled images: class folders, CIFAR's folder, an .npz; with --labels any images."
+        ),
+    ],
+    model: SurveyedModelArgument = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="CSV file with a line an image: its file and its label.")
+    ] = None,
+    label_column: Annotated[str, typer.Option(help="Column of --labels with the label.")] = "label",
+    classes: Annotated[
+        Path | None,
+        typer.Option(
+            help="Names of the classes, one a line, in the order of the logits; default: alphabetical."
+        ),
+    ] = None,
+    weights: WeightsOption = None,
+    transformation: Annotated[str, typer.Option(help="rotation or hue.")] = "rotation",
+    blocks: Annotated[str, typer.Option(help="all, or the symmetric circuits among them.")] = "all",
+    points: Annotated[int, typer.Option(help="Points of the curve.")] = 6,
+    methods: Annotated[
+        str | None,
+        typer.Option(
+            help="Some of tied, wrong poses, magnitude in blocks, magnitude, low rank, with commas; default: all."
+        ),
+    ] = None,
+    evaluated: Annotated[int | None, typer.Option(help="Labelled images to evaluate; default: all.")] = None,
+    calibration: Annotated[
+        int, typer.Option(help="Images to recalibrate with; their labels are not used.")
+    ] = 128,
+    crop: Annotated[
+        int | None, typer.Option(help="Square that the network sees, px; default: as trained.")
+    ] = None,
+    resize: Annotated[
+        int | None, typer.Option(help="Shorter side of images before, px; default: 8/7 of the square.")
+    ] = None,
+    precision: PrecisionOption = "auto",
+    seed: Annotated[int, typer.Option(help="Seed of the wrong poses and the bootstrap.")] = 0,
+    save: Annotated[
+        Path | None,
+        typer.Option(help="Also write the recalibrated network of the last point, as .safetensors."),
+    ] = None,
+) -> None:
+    """Tie the weights between a run's families, layer by layer, and see how accurate the network still is.
+
+    Beside it the same number of parameters removed by pruning and low rank, and templates at wrong poses.
+    Writes simplify.json and simplify.svg into the run.
+    """
+    from equiscope.models import load_model
+    from equiscope.simplify import METHODS, count_logits, open_evaluation, simplify_run
+    from equiscope.store import load_run
+
+    opened = load_run(run)
+    borrowed = load_model(model or opened.manifest["model"]["name"], weights)
+    seen = crop or borrowed.input_size_px or 224
+    names = (
+        None
+        if classes is None
+        else [n for line in classes.read_text("utf-8").splitlines() if (n := line.strip())]
+    )
+    data = open_evaluation(
+        images,
+        n_logits=count_logits(borrowed, seen),
+        side_px=resize or round(seen * 8 / 7),
+        labels=labels,
+        label_column=label_column,
+        classes=names,
+    )
+    found = simplify_run(
+        opened,
+        borrowed,
+        data,
+        transformation=transformation,
+        blocks=blocks,
+        n_points=points,
+        n_images=evaluated,
+        n_calibration=calibration,
+        crop_px=seen,
+        methods=split_names(methods) or METHODS,
+        precision=precision,
+        seed=seed,
+        save=save,
+        progress=show_progress,
+    )
+    console = wide_console()
+    console.print(_convolutions_table(found))
+    console.print()
+    console.print(_points_table(found))
+    console.print(
+        f"{found.n_images} images, original {_share(found.original)}; {found.n_parameters} parameters; "
+        f"recalibrated on {found.n_calibration} other images, without labels",
+        highlight=False,
+    )
+    typer.echo(f"simplify: {run / 'simplify.json'}\npicture: {run / 'simplify.svg'}")
+    if save is not None:
+        typer.echo(f"network: {save}")
+
+
+def _share(accuracy: Accuracy) -> str:
+    return f"{accuracy.top1:.1%} ({accuracy.low:.1%}-{accuracy.high:.1%})"
+
+
+def _difference(accuracy: Accuracy) -> str:
+    points = (100 * v for v in (accuracy.difference, accuracy.difference_low, accuracy.difference_high))
+    return "{:+.1f} ({:+.1f} to {:+.1f})".format(*points)
+
+
+def _convolutions_table(found: Simplification) -> Table:
+    """Tabulate what templates explain in each convolution, beside wrong poses."""
+    headings = (
+        "convolution", "from", "to", "weights", "in blocks", "tied", "blocks", "explained", "at wrong poses",
+    )  # fmt: skip
+    table = new_table(headings, text=("convolution", "from", "to"))
+    for own in found.convolutions:
+        table.add_row(
+            own.name,
+            own.source,
+            own.target,
+            str(own.n_weights),
+            str(own.n_tied),
+            str(own.n_free),
+            str(own.n_blocks),
+            f"{own.explained:.0%}",
+            f"{own.explained_wrong:.0%}" if own.explained_wrong == own.explained_wrong else "–",
+        )
+    return table
+
+
+def _points_table(found: Simplification) -> Table:
+    """Tabulate the curve."""
+    headings = (
+        "method", "removed", "of all", "of these", "blocks", "energy lost", "top 1", "less original, points",
+        "recalibrated", "less original, points", "same class",
+    )  # fmt: skip
+    table = new_table(headings, text=("method",))
+    for point in found.points:
+        table.add_row(
+            point.method,
+            str(point.n_removed),
+            f"{point.n_removed / found.n_parameters:.1%}",
+            f"{point.n_removed / (point.n_free + point.n_removed):.1%}",
+            str(point.n_blocks or "–"),
+            f"{point.error:.1%}",
+            f"{point.plain.top1:.1%}",
+            _difference(point.plain),
+            f"{point.recalibrated.top1:.1%}",
+            _difference(point.recalibrated),
+            f"{point.recalibrated.agreement:.1%}",
+        )
+    return table

@@ -1,0 +1,19 @@
+"""Tied templates put back into a trained network, and what it can still do, beside other ways to remove parameters."""
+
+from equiscope.simplify.evaluation import Accuracy, count_logits
+from equiscope.simplify.labelled import EvaluationImages, open_evaluation
+from equiscope.simplify.result import METHODS, Convolution, Point, Simplification, load_simplification
+from equiscope.simplify.simplification import simplify_run
+
+__all__ = [
+    "METHODS",
+    "Accuracy",
+    "Convolution",
+    "EvaluationImages",
+    "Point",
+    "Simplification",
+    "count_logits",
+    "load_simplification",
+    "open_evaluation",
+    "simplify_run",
+]

@@ -1,0 +1,153 @@
+"""What simplifying a network left: how much templates explain, and the curve; as a file of the run and a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from math import nan
+from pathlib import Path
+from typing import Any
+
+from equiscope.simplify.evaluation import Accuracy
+from equiscope.simplify.picture import draw_simplification
+from equiscope.store import SCHEMA_VERSION, read_json, write_atomically, write_json
+
+__all__ = ["METHODS", "Convolution", "Point", "Simplification", "load_simplification", "save_simplification"]
+
+_FILE, _PICTURE = "simplify.json", "simplify.svg"
+METHODS = ("tied", "wrong poses", "magnitude in blocks", "magnitude", "low rank")
+TIED, WRONG, PRUNED_BLOCKS, PRUNED, LOW_RANK = METHODS
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """One convolution whose weights have templates, with all its blocks tied.
+
+    Attributes
+    ----------
+    name, source, target
+        The module, and the layers whose units it joins; the source may be ``image``.
+    n_weights
+        Its weights, biases aside.
+    n_tied, n_free
+        Those in blocks, and the free parameters of their templates.
+    n_blocks
+        Blocks between two families, or a family and a unit.
+    explained
+        Share of the blocks' weight energy that is left after tying, with each weight's part in the variance of its
+        output; `n_free / n_tied` is what random directions would leave.
+    explained_wrong
+        The same with wrong poses.
+    """
+
+    name: str
+    source: str
+    target: str
+    n_weights: int
+    n_tied: int
+    n_free: int
+    n_blocks: int
+    explained: float
+    explained_wrong: float
+
+
+@dataclass(frozen=True)
+class Point:
+    """One simplified network.
+
+    Attributes
+    ----------
+    method
+        One of ``METHODS``.
+    n_removed
+        Parameters fewer than in the original network.
+    n_free
+        Parameters left in the convolutions that have blocks, biases aside.
+    n_blocks
+        Blocks that are tied; 0 for the other methods.
+    error
+        Lost share of those convolutions' weight energy, each weight with its part in the variance of its output.
+    plain, recalibrated
+        Accuracy as it is, and after recalibration.
+    """
+
+    method: str
+    n_removed: int
+    n_free: int
+    n_blocks: int
+    error: float
+    plain: Accuracy
+    recalibrated: Accuracy
+
+
+@dataclass(frozen=True)
+class Simplification:
+    """What a network still can do with its families' weights tied.
+
+    Attributes
+    ----------
+    network, images
+        Names.
+    transformation
+        Under which the families are copies.
+    blocks
+        ``all`` blocks of families, or those that are ``circuits``.
+    n_images, n_calibration
+        Images evaluated, and images for moments and recalibration.
+    crop_px, resized_px
+        Side of the square that the network sees, and of the image before, px.
+    precision
+        In which it was evaluated.
+    n_parameters
+        Of the original network, all of them.
+    original
+        Its accuracy.
+    convolutions
+        Those with blocks.
+    points
+        By method, with rising ``n_removed``.
+    """
+
+    network: str
+    images: str
+    transformation: str
+    blocks: str
+    n_images: int
+    n_calibration: int
+    crop_px: int
+    resized_px: int
+    precision: str
+    n_parameters: int
+    original: Accuracy
+    convolutions: tuple[Convolution, ...]
+    points: tuple[Point, ...]
+
+
+def save_simplification(folder: Path, result: Simplification) -> None:
+    """Write ``simplify.json`` and ``simplify.svg`` into a run's folder."""
+    write_json(folder / _FILE, {"schema_version": SCHEMA_VERSION} | asdict(result))
+    picture = draw_simplification(result).encode()
+    write_atomically(folder / _PICTURE, lambda stream: stream.write(picture))
+
+
+def load_simplification(folder: str | Path) -> Simplification | None:
+    """Read what `simplify_run` wrote into a run's folder; None where it was not run."""
+    path = Path(folder) / _FILE
+    if not path.exists():
+        return None
+    document = read_json(path)
+    kinds: dict[str, Any] = {"convolutions": Convolution, "points": Point}
+    for name, kind in kinds.items():
+        document[name] = tuple(_read(kind, entry) for entry in document[name])
+    return Simplification(
+        **{f.name: document[f.name] for f in fields(Simplification) if f.name != "original"},
+        original=_read(Accuracy, document["original"]),
+    )
+
+
+def _read(kind: type[Any], entry: Mapping[str, Any]) -> Any:
+    own: dict[str, Any] = {f.name: nan if entry[f.name] is None else entry[f.name] for f in fields(kind)}
+    for name in ("plain", "recalibrated"):
+        if name in own:
+            own[name] = _read(Accuracy, own[name])
+    return kind(**own)
