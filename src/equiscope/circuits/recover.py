@@ -13,6 +13,7 @@ import networkx
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from equiscope.allocator import keep_large_buffers
 from equiscope.circuits.causal import CausalCheck, check_circuits
@@ -196,6 +197,22 @@ def recover_circuits(
         raise EquiscopeError(
             f"{run.folder} is a run of one layer ({layers[0]}): circuits join two, so survey more with --layers"
         )
+    # Matrices are many and small: threads would wait for each other longer than they compute.
+    with threadpool_limits(limits=1, user_api="blas"):
+        return _recover(run, model, images, geometries, n_draws, false_discovery_rate, seed, progress)
+
+
+def _recover(
+    run: Run,
+    model: Model,
+    images: ImageSet | None,
+    geometries: Mapping[str, LayerGeometry],
+    n_draws: int,
+    false_discovery_rate: float,
+    seed: int,
+    progress: Progress,
+) -> Circuits:
+    layers = list(geometries)
     examples = load_examples(run.folder / "examples.npz")[0]
     with progress("measuring normalisations", 1) as on_step:
         gains = None if images is None else measure_gains(model, _sample(images), layers[-1])
