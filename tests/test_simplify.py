@@ -357,6 +357,10 @@ def test_pruning_and_low_rank_keep_to_the_budget() -> None:
         for k, w in less.items()
     )
     assert spent == n
+    # One price buys ranks 0 or all of a matrix without structure; what is left over is spent.
+    noise = {"c": rng.normal(size=(24, 12, 3, 3))}
+    _, n = low_rank(noise, {"c": np.ones((24, 12))}, 2550)
+    assert n == 19 * (24 + 108)
     every, n = prune(weights, importance, 10**6)
     assert n == 1928
     assert all((every[k] == weights[k]).all() for k in weights)
