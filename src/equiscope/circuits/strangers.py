@@ -13,6 +13,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import nan
 from typing import Any
 
@@ -46,6 +47,10 @@ _SAME_OCTAVES = 0.375
 # Strangers in a layer, below which a null cannot be had.
 _FEWEST_STRANGERS = 4
 _N_RESAMPLES = 300
+# Length of a sum of unit vectors below which they cancel, but for rounding in single precision.
+_CANCELLED = 1e-4
+# Share of a unit's kernels' energy in one cell above which they have no form to speak of.
+_ONE_CELL = 0.95
 # Columns of a drawn circuit, octaves.
 _SLOT_OCTAVES = 0.5
 # Points along one side of the common grid, at most.
@@ -86,6 +91,12 @@ class KeptWeights:
     basis: KernelBasis
     cells_px: Floats
     stride_px: float
+
+    @cached_property
+    def is_wide(self) -> NDArray[np.bool_]:
+        """Whether the kernels onto a unit have more than one cell, shape (target,)."""
+        squares = self.kernels.astype(float) ** 2
+        return np.asarray(squares.max(2).sum(1) < _ONE_CELL * squares.sum((1, 2)))
 
     def stretched(self, octaves: float, points_px: Floats) -> Floats:
         """Give what takes kernels, made smaller by ``octaves``, to ``points_px``, shape (point, cell)."""
@@ -278,7 +289,11 @@ def _with_units(
     for family in families:
         for kind in ("invariant→equivariant", "equivariant→invariant"):
             is_into = kind == "invariant→equivariant"
-            for (layer, channel), places in _places_with_units(kept, family, still, is_into).items():
+            for (layer, channel), every in _places_with_units(kept, family, still, is_into).items():
+                # Of a kernel of one cell, as behind a 1x1 convolution, the others could tell the sign alone.
+                places = [place for place in every if place.weights.is_wide[place.target]]
+                if not places:
+                    continue
                 # Weaker ones are not tested.
                 if np.mean([place.energy for place in places]) < LEAST_STRENGTH**2:
                     continue
@@ -410,6 +425,8 @@ def _test(
                 instead[key] = np.full(n_draws, key[1])
             elif key not in instead:
                 others = strangers.alike(*key, (block.source, block.target))
+                if layer == weights.target and block.transformation == "hue":
+                    others = [c for c in others if weights.is_wide[np.searchsorted(channels, c)]]
                 if len(others) < _FEWEST_STRANGERS:
                     return None
                 instead[key] = rng.choice(others, n_draws)
@@ -453,6 +470,8 @@ def _told(vectors: Floats, tells: NDArray[np.bool_], told: Ints) -> tuple[Floats
     """Tell kernels from the others: signed squared cosines, and the kernels' energies, shapes (told place, draw)."""
     unit = _unit_length(vectors)
     said = np.einsum("ef,fdp->edp", tells[told].astype(float), unit, optimize=True)
+    # Kernels that cancel leave rounding, which says nothing.
+    said[np.sqrt((said**2).sum(2)) < _CANCELLED] = 0.0
     cosine = (unit[told] * _unit_length(said)).sum(2)
     return np.sign(cosine) * cosine**2, np.maximum((vectors[told] ** 2).sum(2), 1e-30)
 
