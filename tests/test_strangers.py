@@ -16,7 +16,13 @@ from numpy.typing import NDArray
 from equiscope.circuits.circuit import Circuit
 from equiscope.circuits.layer_pair import LayerPair
 from equiscope.circuits.paths import ExpandedWeights, expanded_weights
-from equiscope.circuits.strangers import KeptWeights, find_stranger_circuits, keep_weights, tie_stretched
+from equiscope.circuits.strangers import (
+    KeptWeights,
+    _told,
+    find_stranger_circuits,
+    keep_weights,
+    tie_stretched,
+)
 from equiscope.errors import EquiscopeError
 from equiscope.families import Family, Member, Symmetry, Unit
 from equiscope.models.geometry import find_geometry
@@ -319,3 +325,15 @@ def test_hues_that_are_wired_each_on_its_own_are_no_circuit() -> None:
 def test_noise_beyond_its_bounds_is_refused() -> None:
     with pytest.raises(EquiscopeError, match=r"noise 1\.5: it is a share"):
         planted_scales(0, noise=1.5)
+
+
+def test_kernels_that_cancel_tell_nothing() -> None:
+    one = np.array([0.3, -0.7, 0.2])
+    # The second is the first turned round, but for rounding: together they say nothing of the third.
+    vectors = np.stack([one, -one * (1 + 1e-9) + 1e-12, one])[:, None]
+    tells = ~np.eye(3, dtype=bool)
+    shares, _ = _told(vectors, tells, np.array([2]))
+    assert shares[0, 0] == 0.0
+    vectors[1] = one
+    shares, _ = _told(vectors, tells, np.array([2]))
+    assert shares[0, 0] == pytest.approx(1.0)
