@@ -22,6 +22,7 @@ from equiscope.cli import app
 from equiscope.errors import EquiscopeError
 from equiscope.families import Family, Member, Symmetry, Unit
 from equiscope.models import Model, load_model
+from equiscope.models.connections import IMAGE
 from equiscope.models.geometry import find_geometry
 from equiscope.simplify import (
     EvaluationImages,
@@ -34,7 +35,7 @@ from equiscope.simplify import (
 from equiscope.simplify.baselines import low_rank, prune
 from equiscope.simplify.evaluation import compare_predictions, load_batch, measure_moments, recalibrate
 from equiscope.simplify.templates import ends_of, join_ends, kernel_functions, tie_weights
-from equiscope.simplify.wiring import IMAGE, Wire, find_wires
+from equiscope.simplify.wiring import Wire, find_wires
 from equiscope.store import Run, families_document, units_document, write_json
 from equiscope.testing import planted_circuits
 
@@ -235,7 +236,7 @@ def test_layer_by_layer_each_point_has_one_layer_more(
 def test_noise_is_lost_as_far_as_it_is_outside_the_template(tmp_path: Path, noise: float) -> None:
     model, exact = tied_network(noise=noise), tied_network()
     run = run_of(tmp_path, model)
-    wire = find_wires(model, list(find_geometry(model, ["early", "late"]).values()))[1]
+    wire = find_wires(model, ["early", "late"])[1]
     ends = {layer: ends_of(run.families, run.units, layer, "rotation") for layer in ("early", "late")}
     joints = join_ends(wire, ends["early"], ends["late"], kernel_functions(3, 3))
     weights = model.module.late.weight.detach().double().numpy()
@@ -251,8 +252,7 @@ def test_noise_is_lost_as_far_as_it_is_outside_the_template(tmp_path: Path, nois
 def test_irregular_poses_are_tied_as_circuits_plant_them() -> None:
     planted = planted_circuits(seed=2)
     model = planted.model
-    geometries = list(find_geometry(model, ["early", "late"]).values())
-    (wire,) = (w for w in find_wires(model, geometries) if w.target == "late")
+    (wire,) = (w for w in find_wires(model, ["early", "late"]) if w.target == "late")
     ends = {layer: ends_of(planted.families, planted.units, layer, "rotation") for layer in ("early", "late")}
     weights = model.module.late.weight.detach().double().numpy()  # type: ignore[union-attr,operator]
     joints = join_ends(wire, ends["early"], ends["late"], kernel_functions(9, 9))
@@ -340,8 +340,7 @@ class Branches(nn.Module):
 def test_wires_are_found_whatever_lies_between() -> None:
     torch.manual_seed(0)
     model = Model(Branches().eval(), "branches", input_size_px=40)
-    geometries = list(find_geometry(model, ["norm", "joined", "last"]).values())
-    wires = {wire.name: wire for wire in find_wires(model, geometries)}
+    wires = {wire.name: wire for wire in find_wires(model, ["norm", "joined", "last"])}
     assert set(wires) == {"a", "left", "right", "last"}
     assert (wires["a"].source, wires["a"].target) == (IMAGE, "norm")
     assert wires["right"].source_units.tolist() == [5, 4, 3, 2, 1, 0]
@@ -350,6 +349,86 @@ def test_wires_are_found_whatever_lies_between() -> None:
     assert wires["left"].target_units.tolist() == [3, 4, 5, 6]
     assert (wires["last"].source, wires["last"].target) == ("joined", "last")
     assert wires["last"].source_units.tolist() == list(range(9))
+
+
+class Residual(nn.Module):
+    """Two stems on the image, a shortcut with two layers added to it, a depthwise and a computed kernel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(3, 2, 1)
+        self.stem = nn.Identity()
+        self.narrow, self.wide = nn.Conv2d(6, 3, 1), nn.Conv2d(3, 6, 3, padding=1)
+        self.side, self.after = nn.Conv2d(6, 6, 1), nn.Conv2d(12, 5, 1)
+        self.depthwise, self.behind = nn.Conv2d(5, 5, 3, groups=5), nn.Conv2d(5, 4, 1)
+        self.computed = nn.utils.parametrizations.weight_norm(nn.Conv2d(4, 4, 1))
+        self.last = nn.Conv2d(4, 3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        stem = self.stem(torch.cat([self.two(x.flip(1)), self.one(x)], 1))
+        total = torch.relu(stem) + self.wide(torch.relu(self.narrow(torch.relu(stem)))).flip(1)
+        after = torch.relu(self.after(torch.cat([total, self.side(total)], 1)))
+        out: Tensor = self.last(self.computed(self.behind(self.depthwise(after))))
+        return out
+
+
+ALL = ("stem", "narrow", "wide", "side", "after", "depthwise", "behind", "computed", "last")
+
+
+def wires_of(*without: str) -> dict[str, tuple[str, str, list[int], list[int]]]:
+    wires = find_wires(Model(Residual()), [layer for layer in ALL if layer not in without])
+    return {w.name: (w.source, w.target, w.source_units.tolist(), w.target_units.tolist()) for w in wires}
+
+
+def test_of_several_layers_the_last_counts() -> None:
+    found = wires_of()
+    assert list(found) == ["one", "two", "narrow", "wide", "side", "after", "behind", "last"]
+    assert found["one"] == (IMAGE, "stem", [0, 1, 2], [2, 3, 4, 5])
+    assert found["two"] == (IMAGE, "stem", [2, 1, 0], [0, 1])
+    # The sum of the stem and of what is added to it.
+    assert found["side"] == ("wide", "side", [5, 4, 3, 2, 1, 0], list(range(6)))
+    assert found["after"] == ("side", "after", [-1] * 6 + list(range(6)), list(range(5)))
+    assert found["behind"] == ("depthwise", "behind", list(range(5)), list(range(4)))
+    assert found["last"] == ("computed", "last", list(range(4)), list(range(3)))
+
+
+def test_what_was_not_surveyed_is_no_unit() -> None:
+    found = wires_of("wide", "side", "depthwise")
+    # Sums with an unsurveyed branch, and what is behind a kernel that would turn with its unit.
+    assert list(found) == ["one", "two", "narrow", "last"]
+    assert wires_of("wide")["after"][0] == "side"
+    assert list(wires_of("narrow")) == ["one", "two", "side", "after", "behind", "last"]
+
+
+def test_several_places_to_go() -> None:
+    class Split(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.left, self.right = nn.Conv2d(3, 7, 1), nn.Identity(), nn.Identity()
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.stem(x)
+            right: Tensor = self.right(x[:, 3:])
+            return self.left(x[:, :4]).sum() + right
+
+    (wire,) = find_wires(Model(Split()), ["left", "right"])
+    # The first in the forward pass, whatever the order of the survey.
+    assert (wire.target, wire.target_units.tolist()) == ("right", [-1] * 3 + [0, 1, 2, 3])
+
+
+def test_a_mixture_of_units_is_none() -> None:
+    class Mixing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.last = nn.Conv2d(3, 4, 1), nn.Conv2d(6, 2, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.stem(x)
+            out: Tensor = self.last(torch.cat([torch.softmax(x, 1), x[:, [3, 1]]], 1))
+            return out
+
+    wire = find_wires(Model(Mixing()), ["stem", "last"])[1]
+    assert wire.source_units.tolist() == [-1] * 4 + [3, 1]
 
 
 # --- other ways, accuracy, recalibration ---------------------------------------------------------------------
@@ -595,7 +674,7 @@ def test_the_command_shows_layers(tmp_path: Path, folders: Path) -> None:
 def test_the_embedded_network_can_be_simplified() -> None:
     model = load_model("mini")
     layers = ["conv2d0", "conv2d1", "mixed3a", "mixed3b"]
-    wires = find_wires(model, list(find_geometry(model, layers).values()))
+    wires = find_wires(model, layers)
     assert {(w.name, w.source, w.target) for w in wires} == {
         ("conv2d0", "image", "conv2d0"),
         ("conv2d1", "conv2d0", "conv2d1"),

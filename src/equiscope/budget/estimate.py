@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiscope.budget.blocks import FIXED, Block, Convolution, Units, full_block
-from equiscope.budget.connections import find_convolutions
 from equiscope.budget.forcing import Forced, count_forced, force
 from equiscope.budget.kinds import TOGETHER
+from equiscope.budget.parameters import find_convolutions
 from equiscope.budget.results import (
     Budget,
     ConvolutionBudget,
@@ -26,15 +26,13 @@ from equiscope.budget.results import (
 from equiscope.budget.views import SCALE, View, view_across, view_within, with_interval
 from equiscope.families import Unit
 from equiscope.models import Model
-from equiscope.store import Run, check_network, read_geometries
+from equiscope.store import Run, check_network
 
 __all__ = ["FORCED_SHARES", "estimate_budget"]
 
 Floats = NDArray[np.float64]
 
 FORCED_SHARES = (0.5, 1.0)
-# Side of what a network is shown whose input size nobody told, px.
-_USUAL_PX = 224
 
 
 def estimate_budget(
@@ -73,7 +71,7 @@ def estimate_budget(
         pairs = [full_block((a, n_units[a]), (b, n_units[b])) for a, b in pairwise(layers)]
     else:
         check_network(run, model)
-        convolutions = find_convolutions(model, n_units, _size_px(run, model))
+        convolutions = find_convolutions(model, layers)
         pairs = _joined_pairs(convolutions, layers)
     surveyed = run.manifest["settings"]["transformations"]
     within = [name for name in surveyed if name != SCALE]
@@ -99,15 +97,6 @@ def estimate_budget(
     )
     save_budget(run.folder, budget)
     return budget
-
-
-def _size_px(run: Run, model: Model) -> int:
-    """Side of an image on which every surveyed layer has a position."""
-    geometries = read_geometries(run.manifest).values()
-    sizes = [geometry.patch_px for geometry in geometries if not geometry.is_global]
-    if len(sizes) < len(geometries):
-        sizes.append(model.input_size_px or _USUAL_PX)
-    return max(sizes)
 
 
 def _joined_pairs(convolutions: Sequence[Convolution], layers: Sequence[str]) -> list[Block]:

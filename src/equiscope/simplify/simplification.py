@@ -43,7 +43,7 @@ from equiscope.simplify.result import (
 from equiscope.simplify.templates import Block, ends_of, join_ends, kernel_functions, tie_weights
 from equiscope.simplify.wiring import Wire, find_wires
 from equiscope.stages import choose_precision
-from equiscope.store import Run, check_network, read_geometries, write_atomically
+from equiscope.store import Run, check_network, write_atomically
 
 __all__ = ["simplify_run"]
 
@@ -131,9 +131,10 @@ def simplify_run(
     circuits = _symmetric_circuits(run) if blocks == "circuits" else None
     crop = _check_crop(model, images, crop_px)
     dtype = choose_precision(precision, model.device)
-    geometries = list(read_geometries(run.manifest).values())
-    with progress("finding convolutions", len(geometries)) as on_step:
-        wires = find_wires(model, geometries, on_step)
+    layers: list[str] = run.manifest["settings"]["layers"]
+    with progress("finding convolutions", 1) as on_step:
+        wires = find_wires(model, layers)
+        on_step(1)
     batch = load_batch(images.calibration, n_calibration, crop)
     with progress("measuring moments", 1) as on_step:
         moments = measure_moments(model, batch)
@@ -154,7 +155,7 @@ def simplify_run(
     goals = (
         _goals_by_error(tied, wrong, n_points)
         if order == _BY_ERROR
-        else _goals_by_layer(tied, wrong, wires, [g.layer for g in geometries])
+        else _goals_by_layer(tied, wrong, wires, layers)
     )
     plans = _plan(tied, wrong, goals, [m for m in METHODS if m in methods or m == TIED])
     if not plans:

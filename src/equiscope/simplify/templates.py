@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from equiscope.circuits.ends import End, character_values, characters, family_end, invariant_units
 from equiscope.circuits.harmonics import KernelBasis, rotating_basis
 from equiscope.families import Family, Unit
-from equiscope.simplify.wiring import IMAGE, Wire
+from equiscope.models.connections import IMAGE
+from equiscope.simplify.wiring import Wire
 
 __all__ = ["Block", "Joint", "Tie", "ends_of", "join_ends", "kernel_functions", "tie_weights"]
 
