@@ -194,11 +194,11 @@ def test_layers_that_the_site_has_are_links(document: tuple[Path, ReportDocument
         ((0.5, 0.51, 0.49), None, None),
         ((0.4, 0.3, 0.2), "1,000", "the first point that was evaluated"),
         # A later point without a loss, behind one that has it, tells nothing.
-        ((0.49, 0.45, 0.5), "1,000", "the furthest point up to which these images show no loss"),
+        ((0.49, 0.45, 0.5), "1,000", "the furthest point up to which the interval of the change reaches 0"),
         ((0.3,), None, None),
     ],
 )
-def test_the_lede_names_the_furthest_point_up_to_which_no_loss_shows(
+def test_the_lede_names_the_furthest_point_up_to_which_no_loss_is_certain(
     tmp_path: Path, tied: Sequence[float], first: str | None, said: str | None
 ) -> None:
     save_simplification(tmp_path, planted_simplification(tied))

@@ -106,15 +106,15 @@ def _removed(point: Point, found: Simplification) -> dict[str, Any]:
 
 
 def _lede(found: Simplification) -> dict[str, Any]:
-    """Give the furthest point up to which no loss shows, or else the first, and that at which everything is tied."""
+    """Give the furthest point up to which no interval lies below 0, or the first; and that with all tied."""
     tied = [point for point in found.points if point.method == _TIED]
-    n_lossless = next(
+    n_reaching = next(
         (i for i, point in enumerate(tied) if point.recalibrated.difference_high < 0), len(tied)
     )
-    some, every = tied[max(n_lossless, 1) - 1], tied[-1]
+    some, every = tied[max(n_reaching, 1) - 1], tied[-1]
     return {
         "n_parameters": f"{found.n_parameters:,}",
-        "is_lossless": n_lossless > 0,
+        "reaches_zero": n_reaching > 0,
         "some": None if some is every else _removed(some, found),
         "every": _removed(every, found),
     }
