@@ -115,7 +115,8 @@ class Description:
     Raises
     ------
     EquiscopeError
-        If there is no first convolution, names repeat, or units need an antialiased network that is none.
+        If there is no first convolution, names repeat, a stride is below 1, or units need an antialiased network that
+        is none.
     """
 
     name: str
@@ -135,6 +136,8 @@ class Description:
                 "letters, digits and _, and none of them classifier"
             )
         for layer in self.units:
+            if isinstance(layer, Convolution) and layer.stride < 1:
+                raise EquiscopeError(f"the stride of {layer.name} is {layer.stride}, expected 1 or more")
             if isinstance(layer, Inception):
                 sides = [side for _, _, side in layer.reduced]
                 if len({*sides, 1}) <= len(sides):
