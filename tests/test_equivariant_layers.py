@@ -755,6 +755,11 @@ REFUSED: list[tuple[Callable[[], object], str]] = [
     (lambda: MaxPool2d(C8, 2), "expected an odd window"),
     (lambda: MaxPool2d(C8, 3, 0), "stride is 0, expected"),
     (lambda: GroupPool(C8, "sum"), "unknown pooling 'sum'"),  # type: ignore[arg-type]
+    # As many channels again would else be taken for larger pictures of the same fields.
+    (lambda: BatchNorm2d(C16)(torch.zeros(1, 32, 4, 4)), r"\(1, 32, 4, 4\) are not of 16 channels"),
+    (lambda: BatchNorm2d(C16).eval()(torch.zeros(1, 32, 4, 4)), "are not of 16 channels"),
+    # One channel would else become as many as there are units.
+    (lambda: Dropout2d(C8)(torch.zeros(1, 1, 4, 4)), "are not of 10 channels"),
     (lambda: Dropout2d(C8, 1.0), "p is 1.0, expected a probability"),
     (lambda: InceptionBlock(C8), "without a branch"),
 ]

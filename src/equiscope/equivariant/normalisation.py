@@ -84,7 +84,14 @@ class BatchNorm2d(DerivedConstants):
         }
 
     def forward(self, features: Tensor) -> Tensor:
-        """Normalise, shape (image, channel, y, x)."""
+        """Normalise, shape (image, channel, y, x).
+
+        Raises
+        ------
+        EquiscopeError
+            If they have other channels than this space.
+        """
+        self.in_fields.check(features)
         if not self.training:
             parts = self.expand()
             return F.batch_norm(
@@ -307,7 +314,14 @@ class Dropout2d(DerivedConstants):
         return {"_unit": self.in_fields.unit_of_channel}
 
     def forward(self, features: Tensor) -> Tensor:
-        """Drop and scale what is left, shape (image, channel, y, x)."""
+        """Drop and scale what is left, shape (image, channel, y, x).
+
+        Raises
+        ------
+        EquiscopeError
+            If they have other channels than this space.
+        """
+        self.in_fields.check(features)
         if not self.training or self.p == 0:
             return features
         ones = features.new_ones(len(features), self.in_fields.n_units)
