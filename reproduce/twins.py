@@ -46,7 +46,8 @@ class Entry:
     cost: float = 1.0  # about, in multiply-adds of `plain`: the dearest begin first
 
 
-# DESIGN and FREE stand for the files of the two designs, NARROW for `half` at the compute of `plain`.
+# DESIGN and FREE stand for the files of the two designs, NARROW and FORCED for those of `half` and `equivariant` at the
+# compute of `plain`.
 ENTRIES = (
     Entry("widths", "plain", "plain", cost=1),
     Entry("widths", "plain, kernels and grids of half", "twin:half", cost=2.7),
@@ -61,6 +62,10 @@ ENTRIES = (
     Entry("30 k parameters", "plain", "plain", "NARROW", "parameters", cost=0.1),
     Entry("30 k parameters", "half", "half", "plain", "compute", cost=1),
     Entry("30 k parameters", "designed", "DESIGN", "NARROW", "parameters", cost=0.2),
+    Entry("12 k parameters", "plain", "plain", "FORCED", "parameters", cost=0.1),
+    Entry("12 k parameters", "half", "half", "FORCED", "parameters", cost=0.4),
+    Entry("12 k parameters", "equivariant", "equivariant", "plain", "compute", cost=1),
+    Entry("12 k parameters", "designed", "DESIGN", "FORCED", "parameters", cost=0.1),
     Entry("393 k parameters", "plain", "plain", cost=1),
     Entry("393 k parameters", "half", "half", "plain", "parameters", cost=16),
     Entry("393 k parameters", "equivariant", "equivariant", "plain", "parameters", cost=31),
@@ -74,6 +79,9 @@ ENTRIES = (
     Entry("InceptionV1", "plain, kernels and grids of half", "twin:inceptionv1-half", cost=3.5),
     Entry("InceptionV1", "half", "inceptionv1-half", cost=3.5),
 )
+
+# Networks at the compute of `plain` whose numbers of parameters others get.
+RESIZED = {"NARROW": "half", "FORCED": "equivariant"}
 
 
 def folder_of(entry: Entry, seed: int) -> str:
@@ -98,7 +106,8 @@ def command(entry: Entry, seed: int, args: argparse.Namespace) -> list[str]:
         "--workers": 2,
     }
     if entry.reference:
-        reference = str(args.out / "narrow.json") if entry.reference == "NARROW" else entry.reference
+        is_file = entry.reference in RESIZED
+        reference = str(args.out / f"{entry.reference.lower()}.json") if is_file else entry.reference
         options |= {"--reference": reference, "--match": entry.match}
     words = [str(word) for option in options.items() for word in option]
     graphs = [] if args.graphs else ["--no-graphs"]
@@ -224,10 +233,10 @@ def main() -> None:
     parser.add_argument("--report", action="store_true", help="train nothing")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    narrow = match_budget(
-        describe_network("half"), describe_network("plain"), "compute", args.crop, N_CLASSES
-    )
-    (args.out / "narrow.json").write_text(json.dumps(narrow.document()))
+    plain = describe_network("plain")
+    for reference, network in RESIZED.items():
+        resized = match_budget(describe_network(network), plain, "compute", args.crop, N_CLASSES)
+        (args.out / f"{reference.lower()}.json").write_text(json.dumps(resized.document()))
     entries = [
         entry
         for entry in ENTRIES

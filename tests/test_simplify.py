@@ -28,6 +28,7 @@ from equiscope.simplify import (
     Simplification,
     load_simplification,
     open_evaluation,
+    simplification,
     simplify_run,
 )
 from equiscope.simplify.baselines import low_rank, prune
@@ -208,6 +209,26 @@ def test_wrong_poses_and_less_symmetric_ways_lose_much(tmp_path: Path, images: E
         "early": (IMAGE, "early", 12 * 27),
         "late": ("early", "late", 11 * 12 * 9),
     }
+
+
+def test_layer_by_layer_each_point_has_one_layer_more(
+    tmp_path: Path, images: EvaluationImages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = []
+    change = simplification._changed
+    monkeypatch.setattr(simplification, "_changed", lambda *given: changes.append(given[1]) or change(*given))
+    model = tied_network(noise=0.1)
+    result = simplified(tmp_path, model, images, order="layers", methods=("tied", "wrong poses"))
+    early = 2 * (108 - 27) - 8
+    assert [(p.layer, p.n_removed) for p in of(result, "tied")] == [("early", early), ("late", REMOVED)]
+    assert [p.layer for p in of(result, "wrong poses")] == ["early", "late"]
+    assert of(result, "wrong poses")[0].n_removed >= early
+    assert len(changes) == 4
+    for index, weights in enumerate(changes):
+        late = model.module.late.weight.detach().double().numpy()
+        assert np.array_equal(weights["late"], late) == (index % 2 == 0)
+        assert not np.array_equal(weights["early"], model.module.early.weight.detach().double().numpy())
+    assert load_simplification(tmp_path) == result
 
 
 @pytest.mark.parametrize("noise", [0.05, 0.2])
@@ -485,6 +506,8 @@ def test_what_cannot_be_simplified_is_told(tmp_path: Path, images: EvaluationIma
         simplified(tmp_path, model, images, transformation="reflection")
     with pytest.raises(EquiscopeError, match="unknown choice of blocks"):
         simplified(tmp_path, model, images, blocks="some")
+    with pytest.raises(EquiscopeError, match="unknown order of blocks"):
+        simplified(tmp_path, model, images, order="late")
     with pytest.raises(EquiscopeError, match="unknown method"):
         simplified(tmp_path, model, images, methods=("tide",))
     with pytest.raises(EquiscopeError, match="give a larger --resize"):
@@ -498,22 +521,41 @@ def test_what_cannot_be_simplified_is_told(tmp_path: Path, images: EvaluationIma
         simplify_run(run, model, images, n_points=0)
     with pytest.raises(EquiscopeError, match="does not say on what size of image"):
         simplify_run(run, dataclasses.replace(model, input_size_px=None), images)
+    # A family of four on one unit, with kernels of one cell: three weights less, and four factors.
+    model.module.late = nn.Conv2d(12, 11, 1)
+    run = run_of(tmp_path, model)
+    run = dataclasses.replace(
+        run,
+        families=tuple(f for f in run.families if f.id == "late-rotation-0"),
+        units=tuple(
+            u
+            for u in run.units
+            if (u.layer, u.channel) in {("early", 4), *(("late", c) for c in (2, 6, 0, 4))}
+        ),
+    )
+    with pytest.raises(EquiscopeError, match="would save no parameter"):
+        simplify_run(run, model, images)
 
 
 # --- what is left --------------------------------------------------------------------------------------------
+
+
+def write_factory(folder: Path) -> str:
+    """Write the network down as the command line takes it."""
+    (folder / "net.py").write_text(
+        "import sys\n"
+        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from test_simplify import tied_network\n\n\ndef factory():\n    return tied_network()\n"
+    )
+    return f"{folder / 'net.py'}:factory"
 
 
 def test_the_command_leaves_table_picture_and_network(
     tmp_path: Path, folders: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_of(tmp_path, tied_network())
-    (tmp_path / "net.py").write_text(
-        "import sys\n"
-        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "from test_simplify import tied_network\n\n\ndef factory():\n    return tied_network()\n"
-    )
     command = [
-        "simplify", str(tmp_path), f"{tmp_path / 'net.py'}:factory", "--images", str(folders), "--points", "2",
+        "simplify", str(tmp_path), write_factory(tmp_path), "--images", str(folders), "--points", "2",
         "--calibration", "20", "--evaluated", "6", "--save", str(tmp_path / "small.safetensors"),
     ]  # fmt: skip
     result = CliRunner().invoke(app, command)
@@ -531,6 +573,23 @@ def test_the_command_leaves_table_picture_and_network(
     document = json.loads((tmp_path / "simplify.json").read_text())
     assert document["points"][0]["plain"]["top1"] == found.points[0].plain.top1
     assert load_simplification(tmp_path / "none") is None
+    # Files from before there were two orders.
+    for entry in (document, *document["points"]):
+        del entry["layer" if "method" in entry else "order"]
+    write_json(tmp_path / "simplify.json", document)
+    assert load_simplification(tmp_path) == found
+
+
+def test_the_command_shows_layers(tmp_path: Path, folders: Path) -> None:
+    run_of(tmp_path, tied_network())
+    command = [
+        "simplify", str(tmp_path), write_factory(tmp_path), "--images", str(folders), "--order", "layers",
+        "--calibration", "20", "--evaluated", "6", "--methods", "tied",
+    ]  # fmt: skip
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    rows = [line.split() for line in result.output.splitlines() if line.startswith("tied ")]
+    assert [row[1] for row in rows] == ["early", "late"]
 
 
 def test_the_embedded_network_can_be_simplified() -> None:

@@ -46,7 +46,10 @@ def simplify(
     weights: WeightsOption = None,
     transformation: Annotated[str, typer.Option(help="rotation or hue.")] = "rotation",
     blocks: Annotated[str, typer.Option(help="all, or the symmetric circuits among them.")] = "all",
-    points: Annotated[int, typer.Option(help="Points of the curve.")] = 6,
+    order: Annotated[
+        str, typer.Option(help="error: what costs least first; layers: layer by layer from the image on.")
+    ] = "error",
+    points: Annotated[int, typer.Option(help="Points of the curve; with --order layers one a layer.")] = 6,
     methods: Annotated[
         str | None,
         typer.Option(
@@ -70,7 +73,7 @@ def simplify(
         typer.Option(help="Also write the recalibrated network of the last point, as .safetensors."),
     ] = None,
 ) -> None:
-    """Tie the weights between a run's families, layer by layer, and see how accurate the network still is.
+    """Tie the weights between a run's families, step by step, and see how accurate the network still is.
 
     Beside it the same number of parameters removed by pruning and low rank, and templates at wrong poses.
     Writes simplify.json and simplify.svg into the run.
@@ -101,6 +104,7 @@ def simplify(
         data,
         transformation=transformation,
         blocks=blocks,
+        order=order,
         n_points=points,
         n_images=evaluated,
         n_calibration=calibration,
@@ -157,14 +161,18 @@ def _convolutions_table(found: Simplification) -> Table:
 
 def _points_table(found: Simplification) -> Table:
     """Tabulate the curve."""
-    headings = (
-        "method", "removed", "of all", "of these", "blocks", "energy lost", "top 1", "less original, points",
+    is_by_layer = found.order == "layers"
+    headings = [
+        "method", "up to", "removed", "of all", "of these", "blocks", "energy lost", "top 1", "less original, points",
         "recalibrated", "less original, points", "same class",
-    )  # fmt: skip
-    table = new_table(headings, text=("method",))
+    ]  # fmt: skip
+    if not is_by_layer:
+        headings.remove("up to")
+    table = new_table(headings, text=("method", "up to"))
     for point in found.points:
         table.add_row(
             point.method,
+            *([str(point.layer)] if is_by_layer else []),
             str(point.n_removed),
             f"{point.n_removed / found.n_parameters:.1%}",
             f"{point.n_removed / (point.n_free + point.n_removed):.1%}",

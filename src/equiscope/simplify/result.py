@@ -69,6 +69,8 @@ class Point:
         Lost share of those convolutions' weight energy, each weight with its part in the variance of its output.
     plain, recalibrated
         Accuracy as it is, and after recalibration.
+    layer
+        Surveyed layer up to which all blocks are tied; None where the order is that of their error.
     """
 
     method: str
@@ -78,6 +80,7 @@ class Point:
     error: float
     plain: Accuracy
     recalibrated: Accuracy
+    layer: str | None = None
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,8 @@ class Simplification:
         Those with blocks.
     points
         By method, with rising ``n_removed``.
+    order
+        In which blocks are tied: by ``error`` per parameter saved, or by ``layers``.
     """
 
     network: str
@@ -121,6 +126,7 @@ class Simplification:
     original: Accuracy
     convolutions: tuple[Convolution, ...]
     points: tuple[Point, ...]
+    order: str = "error"
 
 
 def save_simplification(folder: Path, result: Simplification) -> None:
@@ -140,13 +146,18 @@ def load_simplification(folder: str | Path) -> Simplification | None:
     for name, kind in kinds.items():
         document[name] = tuple(_read(kind, entry) for entry in document[name])
     return Simplification(
-        **{f.name: document[f.name] for f in fields(Simplification) if f.name != "original"},
+        **{
+            f.name: document[f.name]
+            for f in fields(Simplification)
+            if f.name in document.keys() - {"original"}
+        },
         original=_read(Accuracy, document["original"]),
     )
 
 
 def _read(kind: type[Any], entry: Mapping[str, Any]) -> Any:
-    own: dict[str, Any] = {f.name: nan if entry[f.name] is None else entry[f.name] for f in fields(kind)}
+    own: dict[str, Any] = {f.name: entry[f.name] for f in fields(kind) if f.name in entry}
+    own |= {name: nan for name, value in own.items() if value is None and name != "layer"}
     for name in ("plain", "recalibrated"):
         if name in own:
             own[name] = _read(Accuracy, own[name])

@@ -51,6 +51,7 @@ Floats = NDArray[np.float64]
 
 _TRANSFORMATIONS = ("rotation", "hue")
 _CHOICES = ("all", "circuits")
+_BY_ERROR, _BY_LAYER = _ORDERS = ("error", "layers")
 
 
 def simplify_run(
@@ -60,6 +61,7 @@ def simplify_run(
     *,
     transformation: str = "rotation",
     blocks: str = "all",
+    order: str = _BY_ERROR,
     n_points: int = 6,
     n_images: int | None = None,
     n_calibration: int = 128,
@@ -85,8 +87,12 @@ def simplify_run(
     blocks
         ``all`` blocks between families, and between families and units that the transformation leaves as they are; or
         the symmetric ``circuits`` among them.
+    order
+        ``error``: the blocks of least error per parameter that they save come first, wherever they are. ``layers``:
+        layer by layer from the image on, each point with all blocks into one more surveyed layer.
     n_points
-        Points of the curve: each ties as many more blocks as remove one ``n_points``-th of what all would remove.
+        Points of the curve in the order of error: each ties as many more blocks as remove one ``n_points``-th of what
+        all would remove.
     n_images
         How many labelled images are evaluated, from all over the set; by default all.
     n_calibration
@@ -117,12 +123,11 @@ def simplify_run(
 
     Notes
     -----
-    Blocks are tied in the order of their error per parameter that they save. Members of a family keep a factor each,
-    which counts as a parameter. Wrong poses permute the poses within every family; they are tied and ordered in the
-    same way. Biases stay.
+    Members of a family keep a factor each, which counts as a parameter. Wrong poses permute the poses within every
+    family; they are tied and ordered in the same way. Biases stay.
     """
     check_network(run, model)
-    _check_options(transformation, blocks, methods, n_points, n_calibration)
+    _check_options(transformation, blocks, order, methods, n_points, n_calibration)
     circuits = _symmetric_circuits(run) if blocks == "circuits" else None
     crop = _check_crop(model, images, crop_px)
     dtype = choose_precision(precision, model.device)
@@ -146,7 +151,16 @@ def simplify_run(
     chosen = np.arange(len(images.evaluated))
     if n_images is not None:
         chosen = np.unique(np.linspace(0, len(chosen) - 1, min(n_images, len(chosen))).astype(np.int64))
-    plans = _plan(tied, wrong, n_points, [m for m in METHODS if m in methods or m == TIED])
+    goals = (
+        _goals_by_error(tied, wrong, n_points)
+        if order == _BY_ERROR
+        else _goals_by_layer(tied, wrong, wires, [g.layer for g in geometries])
+    )
+    plans = _plan(tied, wrong, goals, [m for m in METHODS if m in methods or m == TIED])
+    if not plans:
+        raise EquiscopeError(
+            f"tying the {len(tied.blocks)} blocks of {model.name} under {transformation} would save no parameter"
+        )
     with progress("evaluating", 1 + 2 * len(plans)) as on_step:
         before = predict(model, images.evaluated, chosen, crop, dtype)
         on_step(1)
@@ -169,8 +183,10 @@ def simplify_run(
             on_step(1)
             n_removed = tied.n_weights - plan.n_free
             points.append(
-                Point(plan.method, n_removed, plan.n_free, plan.n_blocks, plan.error, plain, recalibrated)
-            )
+                Point(
+                    plan.method, n_removed, plan.n_free, plan.n_blocks, plan.error, plain, recalibrated, plan.layer
+                )
+            )  # fmt: skip
             if save is not None and plan is last:
                 state = changed.module.state_dict()
                 _write(save, to_safetensors({k: v.detach().cpu().contiguous() for k, v in state.items()}))
@@ -179,19 +195,21 @@ def simplify_run(
         images.evaluated.side_px, str(dtype).removeprefix("torch."),
         sum(p.numel() for p in model.module.parameters()), original,
         tuple(_summary(wire, tied, wrong) for wire in wires if any(n == wire.name for n, _ in tied.blocks)),
-        tuple(points),
+        tuple(points), order,
     )  # fmt: skip
     save_simplification(run.folder, result)
     return result
 
 
 def _check_options(
-    transformation: str, blocks: str, methods: Sequence[str], n_points: int, n_calibration: int
+    transformation: str, blocks: str, order: str, methods: Sequence[str], n_points: int, n_calibration: int
 ) -> None:
     if transformation not in _TRANSFORMATIONS:
         raise unknown_name("transformation to tie", transformation, _TRANSFORMATIONS)
     if blocks not in _CHOICES:
         raise unknown_name("choice of blocks", blocks, _CHOICES)
+    if order not in _ORDERS:
+        raise unknown_name("order of blocks", order, _ORDERS)
     for method in methods:
         if method not in METHODS:
             raise unknown_name("method", method, METHODS)
@@ -294,42 +312,77 @@ def _with_wrong_poses(end: End, rng: np.random.Generator) -> End:
 
 
 @dataclass(frozen=True)
+class _Goal:
+    """The blocks that are tied at one point, and those at wrong poses among which as many parameters are saved."""
+
+    layer: str | None
+    blocks: Sequence[tuple[str, Block]]
+    wrong: Sequence[tuple[str, Block]]
+
+
+def _goals_by_error(tied: _Ties, wrong: _Ties, n_points: int) -> list[_Goal]:
+    """Let each point remove as many parameters more, wherever that costs least."""
+    own, other = _orders(tied, wrong)
+    most = _removed(own)
+    return [_Goal(None, _take(own, most * step / n_points), other) for step in range(1, n_points + 1)]
+
+
+def _goals_by_layer(tied: _Ties, wrong: _Ties, wires: Sequence[Wire], layers: Sequence[str]) -> list[_Goal]:
+    """Let each point have all blocks into the units of one more layer."""
+    own, other = _orders(tied, wrong)
+    place = {wire.name: layers.index(wire.target) for wire in wires}
+    return [
+        _Goal(layer, *([entry for entry in order if place[entry[0]] <= last] for order in (own, other)))
+        for last, layer in enumerate(layers)
+    ]
+
+
+def _orders(tied: _Ties, wrong: _Ties) -> tuple[list[tuple[str, Block]], list[tuple[str, Block]]]:
+    """All blocks, and all at wrong poses, in the order of their error."""
+    # With other poses within a convolution it may be another one in which nothing can be saved.
+    return (
+        _in_order(tied.blocks),
+        _in_order([(name, block) for name, block in wrong.blocks if name in tied.weights]),
+    )
+
+
+@dataclass(frozen=True)
 class _Plan:
     """One network to evaluate."""
 
     method: str
+    layer: str | None
     weights: Mapping[str, Floats]
     n_free: int
     n_blocks: int
     error: float
 
 
-def _plan(tied: _Ties, wrong: _Ties, n_points: int, methods: Sequence[str]) -> list[_Plan]:
+def _plan(tied: _Ties, wrong: _Ties, goals: Sequence[_Goal], methods: Sequence[str]) -> list[_Plan]:
     """Choose the weights of every point; the other methods keep as many parameters as the tied network has."""
-    most = _removed(tied.blocks)
-    order = _in_order(tied.blocks)
-    # With other poses within a convolution it may be another one in which nothing can be saved.
-    other = _in_order([(name, block) for name, block in wrong.blocks if name in tied.weights])
     plans: dict[str, list[_Plan]] = {method: [] for method in methods}
-    for step in range(1, n_points + 1):
-        chosen = _take(order, most * step / n_points)
-        n_free = tied.n_weights - _removed(chosen)
-        if plans[TIED] and n_free == plans[TIED][-1].n_free:
+    for goal in goals:
+        n_free = tied.n_weights - _removed(goal.blocks)
+        if n_free >= (plans[TIED][-1].n_free if plans[TIED] else tied.n_weights):
             continue
         for method in methods:
             n_blocks = 0
             if method == TIED:
-                weights, own_free, n_blocks = _apply(tied.weights, tied.tied, chosen), n_free, len(chosen)
+                weights, own_free, n_blocks = (
+                    _apply(tied.weights, tied.tied, goal.blocks),
+                    n_free,
+                    len(goal.blocks),
+                )
             elif method == WRONG:
-                some = _take(other, tied.n_weights - n_free)
+                some = _take(goal.wrong, tied.n_weights - n_free)
                 weights, n_blocks = _apply(tied.weights, wrong.tied, some), len(some)
                 own_free = tied.n_weights - _removed(some)
             elif method == LOW_RANK:
                 weights, own_free = low_rank(tied.weights, tied.importance, n_free)
             else:
-                within = _is_within(tied, chosen) if method == PRUNED_BLOCKS else None
+                within = _is_within(tied, goal.blocks) if method == PRUNED_BLOCKS else None
                 weights, own_free = prune(tied.weights, tied.importance, n_free, within)
-            plans[method].append(_Plan(method, weights, own_free, n_blocks, tied.error(weights)))
+            plans[method].append(_Plan(method, goal.layer, weights, own_free, n_blocks, tied.error(weights)))
     return [plan for own in plans.values() for plan in own]
 
 
