@@ -162,6 +162,20 @@ def test_a_layer_behind_plain_ones_stays_plain(tmp_path: Path) -> None:
     DesignedNetwork(free.description, 10)
 
 
+def test_a_block_without_larger_kernels_gets_no_fields_of_invariant_units(tmp_path: Path) -> None:
+    """Kernels of 1 px cannot make them, and others it has none."""
+    layers = [
+        {"name": "conv2d0", "kernel_px": 7, "plain": 48},
+        {"name": "mixed3a", "direct": {"plain": 64}, "reduced": [], "pooled": {"plain": 64}},
+    ]
+    (tmp_path / "own.json").write_text(json.dumps({"name": "own", "layers": layers}))
+    run = made_run(tmp_path, FAMILIES | {"conv2d0": []}, INVARIANT | {"conv2d0": 48})
+    _, block = design_network(run, like=tmp_path / "own.json").description.units
+    assert block.fields.equivariant == 0
+    assert block.fields.invariant == 16
+    DesignedNetwork(design_network(run, like=tmp_path / "own.json").description, 10)
+
+
 def test_the_transformation_that_ties_most_is_taken(tmp_path: Path) -> None:
     run = made_run(tmp_path)
     hue = made_run(tmp_path, {"conv2d0": [(3, 360)]}, {"conv2d0": 0}, "hue")

@@ -476,6 +476,33 @@ def test_normalisation_is_the_same_in_every_layout(
     assert answers.is_contiguous(memory_format=LAYOUTS[layout])
 
 
+def test_constant_channels_hurt_no_unit(n_calls: str) -> None:
+    torch.manual_seed(0)
+    norm = BatchNorm2d(Fields("C4", 2, 3)).double().train()
+    features = noise(3, 11, 4, 5)
+    features[:, :4] = 0  # a field that never fires,
+    features[:, 5] = 2.0  # a channel of another,
+    features[:, 9] = 1.0  # and an invariant unit
+    features.requires_grad_()
+    weights = noise(3, 11, 4, 5)
+    answers, expected = norm(features), normalised_by_units(norm, features)
+    torch.testing.assert_close(answers, expected, rtol=0, atol=1e-10)
+    ours, theirs = (torch.autograd.grad((one * weights).sum(), features)[0] for one in (answers, expected))
+    torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-10)
+    assert norm.running_var[0].item() == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize("sides_px", [(4, 4), (4, 40), (40, 4), (40, 40)])
+def test_passes_may_wait_for_their_gradients(sides_px: tuple[int, int]) -> None:
+    norm = BatchNorm2d(Fields("C4", 2, 3)).double().train()  # sides of 40 px are worth many calls
+    both = [noise(4, 11, side_px, side_px).requires_grad_() for side_px in sides_px]
+    sum(norm(features).square().mul(features).sum() for features in both).backward()
+    for features in both:
+        expected = normalised_by_units(norm, features).square().mul(features).sum()
+        (theirs,) = torch.autograd.grad(expected, features)
+        torch.testing.assert_close(features.grad, theirs, rtol=1e-9, atol=1e-10)
+
+
 def test_moments_are_not_rounded_to_half_precision(n_calls: str) -> None:
     torch.manual_seed(0)
     fields = Fields("C8", 2, 3)
@@ -748,6 +775,11 @@ REFUSED: list[tuple[Callable[[], object], str]] = [
     (lambda: MaxPool2d(C8, 2), "expected an odd window"),
     (lambda: MaxPool2d(C8, 3, 0), "stride is 0, expected"),
     (lambda: GroupPool(C8, "sum"), "unknown pooling 'sum'"),  # type: ignore[arg-type]
+    # As many channels again would else be taken for larger pictures of the same fields.
+    (lambda: BatchNorm2d(C16)(torch.zeros(1, 32, 4, 4)), r"\(1, 32, 4, 4\) are not of 16 channels"),
+    (lambda: BatchNorm2d(C16).eval()(torch.zeros(1, 32, 4, 4)), "are not of 16 channels"),
+    # One channel would else become as many as there are units.
+    (lambda: Dropout2d(C8)(torch.zeros(1, 1, 4, 4)), "are not of 10 channels"),
     (lambda: Dropout2d(C8, 1.0), "p is 1.0, expected a probability"),
     (lambda: InceptionBlock(C8), "without a branch"),
 ]

@@ -56,7 +56,7 @@ from equiscope.training.curves import draw_curves
 from equiscope.training.descriptions import divide
 from equiscope.training.network import Restriction
 from equiscope.training.processes import Processes
-from equiscope.training.recipe import whiten_stem
+from equiscope.training.recipe import make_optimiser, whiten_stem
 
 ROOT = Path(__file__).parents[1]
 TINY = {
@@ -190,6 +190,7 @@ def test_toml_is_read(tmp_path: Path) -> None:
         ({"layers": [{"kernel_px": 3, "plain": 3}]}, "layer 0 has no name"),
         ({"layers": [{"name": "a b", "kernel_px": 3, "plain": 3}]}, "expected different names"),
         ({"layers": [{"name": "a", "kernel_px": 3, "plain": 3}] * 2}, "expected different names"),
+        ({"layers": [{"name": "a", "kernel_px": 3, "stride": 0, "plain": 3}]}, "the stride of a is 0"),
         ({"antialiased": False}, "is not antialiased"),
         ({"plain_to": "none"}, "unknown value of plain_to"),
         ({"kind": 3}, "unknown key of the network 'kind'"),
@@ -198,6 +199,13 @@ def test_toml_is_read(tmp_path: Path) -> None:
 def test_wrong_descriptions_are_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(EquiscopeError, match=re.escape(message)):
         parse_description(TINY | change)
+
+
+@pytest.mark.parametrize("name", ["pool1", "steps", "train", "keys", "training"])
+def test_names_that_parts_of_the_network_have_are_refused(name: str) -> None:
+    layers = [{"name": n, "kernel_px": 3, "plain": 4} for n in ("a", name)]
+    with pytest.raises(EquiscopeError, match=f"a layer of 'n' is called '{name}'"):
+        parse_description({"name": "n", "layers": [layers[0], {"pool": "max"}, layers[1]]})
 
 
 def test_kernels_of_one_size_are_refused() -> None:
@@ -378,6 +386,14 @@ def test_widths_of_other_layers_are_refused() -> None:
         match_budget(describe_network("plain"), describe_network("inceptionv1"), "widths", 56, 3)
     with pytest.raises(EquiscopeError, match="unknown match 'size'"):
         match_budget(describe_network("plain"), describe_network("half"), "size", 56, 3)
+
+
+@pytest.mark.parametrize("by", ["parameters", "compute"])
+def test_budgets_out_of_reach_are_refused(by: str) -> None:
+    small = parse_description({"name": "small", "layers": [{"name": "a", "kernel_px": 3, "plain": 2}]})
+    for one, other in ((describe_network("inceptionv1"), small), (small, describe_network("inceptionv1"))):
+        with pytest.raises(EquiscopeError, match=f"'{one.name}' cannot have the .* of '{other.name}'"):
+            match_budget(one, other, by, 56, 10)
 
 
 def test_designed_keeps_other_units_plain() -> None:
@@ -904,6 +920,7 @@ def test_damaged_and_foreign_checkpoints_are_refused(data: Path, tmp_path: Path)
         ({"recipe": dataclasses.replace(TINY_RECIPE, batch=500)}, "a batch of 500 is larger than the 72"),
         ({"recipe": dataclasses.replace(TINY_RECIPE, side_px=20)}, "are smaller than crops of 25 px"),
         ({"checkpoint_every": 0}, "expected 1 or more of each"),
+        ({"seed": -1}, "seed is -1, expected 0 or more"),
         ({"device": "cudo"}, "cannot be used here"),
         ({"precision": "int8"}, "unknown precision"),
     ],
@@ -923,6 +940,8 @@ def test_options_out_of_range_are_refused(
         ({"momentum": 1.5}, "momentum of the recipe is 1.5"),
         ({"learning_rate": float("nan")}, "learning_rate of the recipe is nan"),
         ({"crop_schedule": ((0.5, 1.0),)}, "the last one up to 1"),
+        ({"mean": (0.5, 0.5, 0.5)}, "give both, or neither"),
+        ({"mean": (0.5, 0.5, 0.5), "sd": (0.2, 0.0, 0.2)}, "the latter above 0"),
     ],
 )
 def test_recipes_out_of_range_are_refused(change: dict[str, Any], message: str) -> None:
@@ -948,6 +967,28 @@ def test_the_stem_is_learned_in_whitened_coordinates(finished: TrainingRun) -> N
         assert torch.equal(getattr(stem, name).flatten(1), original @ whitening)
     # Seven numbers of three colours: fewer directions than components, all are kept.
     assert stem.parametrizations["invariant_to_invariant"].original.shape[1] == 3 * stem.basis.n_fixed
+
+
+def test_only_whitened_coordinates_have_their_weight_decay(data: Path) -> None:
+    """A stem that turns hue is learned as it is, and decays as other kernels do."""
+    recipe = dataclasses.replace(TINY_RECIPE, mean=(0.5, 0.5, 0.5), sd=(0.2, 0.2, 0.2))
+    layers = [{"name": "stem", "kernel_px": 5, "equivariant": 2, "plain": 3}]
+    decays = {}
+    for group in ("C4", "H4"):
+        network = DesignedNetwork(parse_description({"name": "n", "group": group, "layers": layers}), 4)
+        whiten_stem(network, open_labelled(data, 32).train, recipe, 0)
+        names = {id(parameter): name for name, parameter in network.named_parameters()}
+        for own in make_optimiser(network, recipe).param_groups:
+            decays |= {(group, names[id(p)]): own["weight_decay"] for p in own["params"] if p.ndim > 1}
+    stem = "layers.stem.convolution"
+    assert decays == {
+        ("C4", f"{stem}.parametrizations.invariant_to_fields.original"): 5e-3,
+        ("C4", f"{stem}.parametrizations.to_plain.original"): 5e-3,
+        ("H4", f"{stem}.to_fields"): 5e-4,
+        ("H4", f"{stem}.to_plain"): 5e-4,
+        ("C4", "classifier.weight"): 5e-4,
+        ("H4", "classifier.weight"): 5e-4,
+    }
 
 
 def test_whitened_coordinates_see_patches_with_one_variance(data: Path) -> None:

@@ -335,8 +335,8 @@ def _block(
     if _can_mix(before, plain_to):
         direct, *outs, pooled = divide(widths, equivariant, invariant, group)
     else:
-        # Only the larger kernels can lift: they get the fields of the whole block.
-        within = min(1.0, equivariant * sum(widths) / sum(widths[1:-1]))
+        # Only the larger kernels can lift: they get the fields of the whole block, where it has such kernels.
+        within = min(1.0, equivariant * sum(widths) / max(1, sum(widths[1:-1])))
         direct, pooled = divide([widths[0], widths[-1]], 0.0, invariant, group)
         outs = divide(widths[1:-1], within, min(invariant, 1 - within), group)
     growth = grown_by(group, [side for _, _, side in layer.reduced])

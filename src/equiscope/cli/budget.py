@@ -32,7 +32,7 @@ def budget(
     ] = None,
     weights: WeightsOption = None,
     resamples: Annotated[int, typer.Option(help="Bootstrap resamples of families and single units.")] = 1000,
-    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.", min=0)] = 0,
 ) -> None:
     """Predict how much would stay free if the families of a run were tied, and what forcing more units would cost.
 

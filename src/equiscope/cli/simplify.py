@@ -67,7 +67,7 @@ def simplify(
         int | None, typer.Option(help="Shorter side of images before, px; default: 8/7 of the square.")
     ] = None,
     precision: PrecisionOption = "auto",
-    seed: Annotated[int, typer.Option(help="Seed of the wrong poses and the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the wrong poses and the bootstrap.", min=0)] = 0,
     save: Annotated[
         Path | None,
         typer.Option(help="Also write the recalibrated network of the last point, as .safetensors."),

@@ -61,7 +61,7 @@ def train(
     learning_rate: Annotated[float, typer.Option(help="At its highest.")] = 0.15,
     weight_decay: Annotated[float, typer.Option(help="Of the weights behind the first layer.")] = 5e-4,
     crop: Annotated[int, typer.Option(help="Side of the images that the network sees, px.")] = 56,
-    seed: Annotated[int, typer.Option(help="Seed of start, order and augmentation.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of start, order and augmentation.", min=0)] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda; under torchrun a GPU a process.")] = "auto",
     precision: Annotated[
         str, typer.Option(help="auto, float32 or bfloat16, for passes in training.")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from torch import nn
 
 from equiscope.equivariant import Fields
 from equiscope.errors import EquiscopeError, unknown_name
@@ -29,6 +32,9 @@ __all__ = [
 ]
 
 _KINDS = ("equivariant", "invariant", "plain")
+# What layers would be confused with where the network is built, or written out as a plain one.
+_TAKEN = frozenset((*dir(nn.ModuleDict()), "steps", "_rectified"))
+_POOL = re.compile(r"pool\d+")
 
 
 @dataclass(frozen=True)
@@ -118,7 +124,8 @@ class Description:
     Raises
     ------
     EquiscopeError
-        If there is no first convolution, names repeat, or units need an antialiased network that is none.
+        If there is no first convolution, names repeat or are taken, a stride is below 1, or units need an antialiased
+        network that is none.
     """
 
     name: str
@@ -138,7 +145,15 @@ class Description:
                 f"the layers of {self.name!r} are called {', '.join(map(repr, names))}: expected different names of "
                 "letters, digits and _, and none of them classifier"
             )
+        for name in names:
+            if name in _TAKEN or _POOL.fullmatch(name):
+                raise EquiscopeError(
+                    f"a layer of {self.name!r} is called {name!r}, which is the name of another part of the network: "
+                    "call it something else"
+                )
         for layer in self.units:
+            if isinstance(layer, Convolution) and layer.stride < 1:
+                raise EquiscopeError(f"the stride of {layer.name} is {layer.stride}, expected 1 or more")
             if isinstance(layer, Inception):
                 sides = [side for _, _, side in layer.reduced]
                 if len({*sides, 1}) <= len(sides):

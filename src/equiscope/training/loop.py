@@ -128,6 +128,8 @@ def train(
         raise EquiscopeError(
             f"checkpoint_every is {checkpoint_every} and n_workers {n_workers}: expected 1 or more of each"
         )
+    if seed < 0:
+        raise EquiscopeError(f"seed is {seed}, expected 0 or more")
     description = describe_network(network)
     against = None if reference is None else describe_network(reference)
     with join_processes(device) as processes:
@@ -136,7 +138,7 @@ def train(
         n_classes = len(images.classes)
         if against is not None:
             description = match_budget(description, against, match, recipe.crop_px, n_classes)
-        if recipe.mean is None or recipe.sd is None:
+        if recipe.mean is None:
             mean, sd = images.moments()
             recipe = replace(recipe, mean=mean, sd=sd, side_px=side_px)
         dtype = choose_precision(precision, processes.device)

@@ -26,6 +26,9 @@ MATCHES = ("widths", "parameters", "compute")
 # Factors on all widths that are looked through, and how finely around the best of them.
 _SMALLEST, _LARGEST = 1 / 16, 16.0
 _N_HALVINGS, _N_NEAR, _NEAR = 12, 12, 0.04
+# By this factor at least a budget is missed that no widths reach; whole fields of small networks may miss by less.
+_OUT_OF_REACH = 2.0
+_AMOUNTS = {"parameters": "free parameters", "compute": "multiply-adds"}
 
 
 @dataclass(frozen=True)
@@ -154,7 +157,7 @@ def match_budget(
     Raises
     ------
     EquiscopeError
-        If ``by`` is unknown, or widths are to be matched and layers have other names.
+        If ``by`` is unknown, widths are to be matched and layers have other names, or the budget is out of reach.
     """
     if by not in MATCHES:
         raise unknown_name("match", by, MATCHES)
@@ -181,7 +184,14 @@ def match_budget(
             high = middle
     # Whole fields make the amount jump, not always upwards: the nearest of several factors about the crossing.
     near = [low + _NEAR * step / _N_NEAR for step in range(-_N_NEAR, _N_NEAR + 1)]
-    return min((at(math.exp(f)) for f in near), key=lambda d: abs(math.log(amount(d) / wanted)))
+    best = min((at(math.exp(f)) for f in near), key=lambda d: abs(math.log(amount(d) / wanted)))
+    if abs(math.log(amount(best) / wanted)) > math.log(_OUT_OF_REACH):
+        raise EquiscopeError(
+            f"{description.name!r} cannot have the {wanted:,} {_AMOUNTS[by]} of {reference.name!r}: with all widths "
+            f"times one factor from {_SMALLEST:g} to {_LARGEST:g} the nearest is {amount(best):,}; give a reference "
+            "nearer to it in size"
+        )
+    return best
 
 
 def _with_widths(description: Description, reference: Description) -> Description:

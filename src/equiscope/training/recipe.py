@@ -52,7 +52,7 @@ class Recipe:
     momentum
         Nesterov's.
     weight_decay
-        Of all weights but the stem's, norms' and biases'.
+        Of all weights but a whitened stem's, norms' and biases'.
     stem_weight_decay
         Of the stem's whitened coordinates.
     label_smoothing
@@ -69,7 +69,7 @@ class Recipe:
     side_px
         Images are resized so that their shorter side is this long, px; None for 8/7 of ``crop_px``.
     mean, sd
-        Of the channels, RGB in [0, 1]; None to measure them on training images.
+        Of the channels, RGB in [0, 1]; None for both to measure them on training images.
 
     Raises
     ------
@@ -111,6 +111,11 @@ class Recipe:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise EquiscopeError(f"{name} of the recipe is {value}, expected {low:g} to {high:g}")
+        if (self.mean is None) != (self.sd is None) or not all(sd > 0 for sd in self.sd or ()):
+            raise EquiscopeError(
+                f"mean and sd of the recipe are {self.mean} and {self.sd}, expected three numbers each, the latter "
+                "above 0: give both, or neither to have them measured"
+            )
         ends = [until for until, _ in self.crop_schedule]
         if (
             not ends
@@ -142,13 +147,11 @@ MINI_RECIPE = Recipe(mean=(0.48, 0.45, 0.40), sd=(0.27, 0.26, 0.28))
 
 def make_optimiser(network: DesignedNetwork, recipe: Recipe) -> torch.optim.SGD:
     """Make the optimiser, with weight decay on kernels and none on norms and biases."""
-    stem_name = f"layers.{network.description.stem.name}.convolution."
-    is_whitened = recipe.components > 0
     groups: dict[str, list[nn.Parameter]] = {"kernels": [], "stem": [], "norms": []}
     for name, parameter in network.named_parameters():
         if parameter.ndim <= 1:
             groups["norms"].append(parameter)
-        elif is_whitened and name.startswith(stem_name):
+        elif ".parametrizations." in name:  # whitened coordinates
             groups["stem"].append(parameter)
         else:
             groups["kernels"].append(parameter)
