@@ -101,7 +101,8 @@ def measure_equivariance(network: DesignedNetwork, images: Tensor) -> tuple[Laye
         LayerEquivariance(
             layer.name,
             layer.fields.group,
-            *(_relative(errors[layer.name][is_exact], spread[layer.name]) for is_exact in (True, False)),
+            _relative(errors[layer.name][True], spread[layer.name]),
+            _relative(errors[layer.name][False], spread[layer.name]),
             len(images),
         )
         for layer in layers
