@@ -118,6 +118,9 @@ def test_shortcuts_normalisations_and_gates() -> None:
     # What a gate scales is still the unit.
     gated = find(network, ["first.before", "first"])["first.after"].blocks[0]
     assert (ends(gated)[:2], gated.is_surveyed) == (("first.before", list(range(12))), True)
+    # A sum of two surveyed layers is a unit of neither.
+    total = find(network, ["stem", "first.after", "second"])["second.before"].blocks[0]
+    assert (ends(total)[0], total.source.is_surveyed) == ("second", False)
 
 
 class Mixture(nn.Module):
