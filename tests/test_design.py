@@ -91,6 +91,8 @@ def test_shares_and_steps_become_fields_and_groups(tmp_path: Path) -> None:
     # may not follow C8, and the later layer has more equivariant units, so the first gets the finer group as well.
     assert [layer.step_deg for layer in design.layers[:4]] == pytest.approx([45, 22.5, 90, 90])
     assert [layer.group for layer in design.layers] == ["C16", "C16", "C4", "C4", "C4"]
+    # Rotations finer than quarter turns hold only where every ReLU is blurred.
+    assert design.description.is_blurred
     assert (first.fields, first.invariant, first.plain) == (1, 16, 16)
     assert (second.fields, second.invariant, second.plain) == (2, 24, 40)
     assert (third.fields, third.invariant, third.plain) == (8, 16, 80)

@@ -17,6 +17,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from equiscope.equivariant import (
     AvgPool2d,
     BatchNorm2d,
+    Blur,
+    BlurredReLU,
     Conv2d,
     Dropout2d,
     Fields,
@@ -114,6 +116,9 @@ def layers(group: str) -> dict[str, nn.Module]:
         "inception": InceptionBlock(a, direct=b, reduced=[(b, b, 5), (b, a, 5)], pooled=b),
         "residual": ResidualBlock(a, b, 5),
         "residual, strided": ResidualBlock(a, a, 5, stride=2),
+        "blurred ReLU": BlurredReLU(a),
+        "inception, blurred": InceptionBlock(a, direct=b, reduced=[(b, b, 5)], pooled=b, blurred=True),
+        "residual, blurred": ResidualBlock(a, b, 5, blurred=True),
         "body": body(group),
         "network": network(group),
     }
@@ -150,6 +155,21 @@ def test_error_between_quarter_turns_is_small_on_smooth_input(group: str) -> Non
             ).interpolated
             assert len(errors) == Fields(group, 1).order - len(exact_elements(group))
             assert min(errors.values()) > 1e-4, "an interpolated angle cannot be exact"
+
+
+def test_a_blurred_rectifier_is_a_rectifier_and_a_blur() -> None:
+    features = noise(2, 5, 6, 7)
+    taps = torch.tensor([1.0, 2.0, 1.0], dtype=features.dtype) / 4
+    rectified = F.pad(features.clamp(min=0), (1, 1, 1, 1), mode="replicate")
+    expected = F.conv2d(rectified, torch.outer(taps, taps).expand(5, 1, 3, 3), groups=5)
+    torch.testing.assert_close(
+        BlurredReLU(Fields("C8", invariant=5)).double()(features.double()), expected.double()
+    )
+    wide = Blur(5, 1, 2)(features)
+    assert wide.shape == features.shape
+    taps = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0], dtype=features.dtype) / 16
+    padded = F.pad(features, (2, 2, 2, 2), mode="replicate")
+    torch.testing.assert_close(wide, F.conv2d(padded, torch.outer(taps, taps).expand(5, 1, 5, 5), groups=5))
 
 
 def exact_elements(group: str) -> list[int]:

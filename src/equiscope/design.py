@@ -307,8 +307,9 @@ def _describe(run: Run, base: Description, transformation: str, plain_to: str, n
         )
         layers.append(made)
         before = made.fields
-    is_tied = any(fields.n_tied_channels for layer in layers for fields in fields_of(layer))
-    return Description(name, tuple(layers), is_tied, plain_to)
+    tied = [fields.action for layer in layers for fields in fields_of(layer) if fields.n_tied_channels]
+    is_fine = any(not action.is_exact(g) for action in tied for g in range(action.order))
+    return Description(name, tuple(layers), bool(tied), plain_to, is_fine)
 
 
 def _can_mix(before: Fields | None, plain_to: str) -> bool:

@@ -117,6 +117,9 @@ class Description:
         that a quarter turn of the image reads the same pixels. Needed by equivariant and invariant units.
     plain_to
         What plain units may feed: ``"plain"`` units only, or ``"all"`` (`equiscope.equivariant.Conv2d`).
+    is_blurred
+        Strided convolutions read blurred features and a blur follows every ReLU, so that rotations finer than quarter
+        turns survive several layers (`equiscope.equivariant.BlurredReLU`).
 
     Raises
     ------
@@ -129,6 +132,7 @@ class Description:
     layers: tuple[Layer, ...]
     is_antialiased: bool = False
     plain_to: str = "plain"
+    is_blurred: bool = False
 
     def __post_init__(self) -> None:
         if not self.layers or not isinstance(self.layers[0], Convolution):
@@ -195,9 +199,11 @@ class Description:
 
     def document(self) -> dict[str, Any]:
         """Word it as the JSON that `parse_description` reads."""
+        blurred = {"blurred": True} if self.is_blurred else {}
         return {
             "name": self.name,
             "antialiased": self.is_antialiased,
+            **blurred,
             "plain_to": self.plain_to,
             "layers": [_layer_document(layer) for layer in self.layers],
         }
@@ -261,8 +267,8 @@ def parse_description(document: Mapping[str, Any]) -> Description:
     Parameters
     ----------
     document
-        ``name``, ``group`` (that of layers which name none), ``antialiased``, ``plain_to`` and ``layers``; see
-        docs/training.md.
+        ``name``, ``group`` (that of layers which name none), ``antialiased``, ``blurred``, ``plain_to`` and
+        ``layers``; see docs/training.md.
 
     Raises
     ------
@@ -270,7 +276,7 @@ def parse_description(document: Mapping[str, Any]) -> Description:
         If a key is missing, unknown or of the wrong kind, or the network could not be built.
     """
     table = _Table(document, "the network")
-    table.check(("name", "group", "antialiased", "plain_to", "layers"))
+    table.check(("name", "group", "antialiased", "blurred", "plain_to", "layers"))
     group = table.take("group", str, "C8")
     layers = [
         _parse_layer(_Table(entry, f"layer {index}"), group)
@@ -281,7 +287,8 @@ def parse_description(document: Mapping[str, Any]) -> Description:
         raise unknown_name("value of plain_to", plain_to, ("plain", "all"))
     has_tied = any(fields.n_tied_channels for layer in layers for fields in fields_of(layer))
     is_antialiased = table.take("antialiased", bool, has_tied)
-    return Description(table.take("name", str), tuple(layers), is_antialiased, plain_to)
+    is_blurred = table.take("blurred", bool, False)
+    return Description(table.take("name", str), tuple(layers), is_antialiased, plain_to, is_blurred)
 
 
 def _parse_layer(table: _Table, group: str) -> Layer:

@@ -15,6 +15,7 @@ from equiscope.training.descriptions import (
     Inception,
     Pool,
     branch_names,
+    fields_of,
     resized,
 )
 from equiscope.training.network import blur_taps, space_before
@@ -80,6 +81,9 @@ def count(description: Description, side_px: int, n_classes: int) -> Counts:
             continue
         entry = space_before(layer, before)
         if isinstance(layer, Convolution):
+            if description.is_blurred and layer.stride > 1:
+                n_channels = 3 if before is None else before.n_channels
+                tally.n_multiply_adds += n_channels * ((2 * layer.stride + 1) * side) ** 2
             side = math.ceil(side / layer.stride)
             tally.add(entry, layer.fields, layer.kernel_px, side)
         else:
@@ -88,6 +92,9 @@ def count(description: Description, side_px: int, n_classes: int) -> Counts:
             for bottleneck, out, kernel_px in layer.reduced:
                 tally.add(entry, bottleneck, 1, side)
                 tally.add(bottleneck, out, kernel_px, side)
+        if description.is_blurred:
+            n_rectified = sum(fields.n_channels for fields in fields_of(layer))
+            tally.n_multiply_adds += n_rectified * (3 * side) ** 2
         before = layer.fields
     if before is None:  # the description begins with a convolution
         raise TypeError(f"{description.name!r} has no layer with units")

@@ -211,7 +211,8 @@ def whiten_stem(network: DesignedNetwork, split: Split, recipe: Recipe, seed: in
         "invariant_to_invariant": basis.fixed,
         "to_plain": pixels,
     }
-    covariance = _patch_covariance(split, stem.kernel_size, recipe, seed)
+    blur = dict(network.layers[network.description.stem.name].named_children()).get("blur")
+    covariance = _patch_covariance(split, stem.kernel_size, recipe, seed, blur)
     generator = torch.Generator().manual_seed(seed)
     for name, row in rows.items():
         parameter = getattr(stem, name)
@@ -245,8 +246,10 @@ def whiten_like(network: DesignedNetwork, weights: Mapping[str, Tensor]) -> None
             _parametrize(stem, name, weights[f"{prefix}{name}.original"].clone(), whitening.clone())
 
 
-def _patch_covariance(split: Split, size_px: int, recipe: Recipe, seed: int) -> Tensor:
-    """Covariance of standardised patches, shape (3 · pixel, 3 · pixel), float64."""
+def _patch_covariance(
+    split: Split, size_px: int, recipe: Recipe, seed: int, blur: nn.Module | None
+) -> Tensor:
+    """Covariance of standardised patches as the stem sees them, shape (3 · pixel, 3 · pixel), float64."""
     if recipe.mean is None or recipe.sd is None:
         raise TypeError("the recipe's moments were not filled in")
     every = np.arange(len(split))
@@ -259,6 +262,7 @@ def _patch_covariance(split: Split, size_px: int, recipe: Recipe, seed: int) -> 
         if image is None:
             continue
         picture = prepare(torch.from_numpy(image.astype(np.float32) / 255)[None])
+        picture = picture if blur is None else blur(picture)
         patches = F.unfold(picture, size_px, stride=_PATCH_STRIDE_PX)[0].T
         total += patches.double().sum(0)
         product += (patches.T @ patches).double()
