@@ -201,7 +201,7 @@ def test_wrong_descriptions_are_refused(change: dict[str, Any], message: str) ->
         parse_description(TINY | change)
 
 
-@pytest.mark.parametrize("name", ["pool1", "steps", "train", "keys", "training"])
+@pytest.mark.parametrize("name", ["pool1", "blur2", "steps", "rectifiers", "train", "keys", "training"])
 def test_names_that_parts_of_the_network_have_are_refused(name: str) -> None:
     layers = [{"name": n, "kernel_px": 3, "plain": 4} for n in ("a", name)]
     with pytest.raises(EquiscopeError, match=f"a layer of 'n' is called '{name}'"):
