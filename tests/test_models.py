@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from equiscope.circuits.paths import run_to
 from equiscope.errors import EquiscopeError, MissingExtraError
 from equiscope.models import BUILT_IN, Model, googlenet, load_model, squeezenet
 from equiscope.models.googlenet import GoogLeNet, LocalResponseNorm
@@ -250,6 +251,34 @@ def test_wrapped_networks_are_taken_out_of_their_wrappers(wrap: Callable[[nn.Mod
     model = Model(wrap(module))
     assert model.module is module
     assert model.resolve_layers() == ["norm"]
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_a_network_that_normalises_in_place_leaves_the_images(
+    images: Tensor, memory_format: torch.memory_format
+) -> None:
+    class Normalising(nn.Sequential):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x.sub_(0.5).div_(0.25))
+
+    held = images.contiguous(memory_format=memory_format)
+    before = held.clone()
+    outside = Model(nn.Sequential(nn.Conv2d(3, 4, 3)), preprocess=lambda x: x.sub_(0.5).div_(0.25))
+    for model in (Model(Normalising(nn.Conv2d(3, 4, 3))), outside):
+        model.record(held, ["0"])
+        run_to(model, held, "0", {})
+        assert torch.equal(held, before)
+
+
+def test_a_network_that_flattens_by_view_runs(images: Tensor) -> None:
+    class Flattening(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.view(len(x), -1)
+
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), Flattening())
+    assert torch.allclose(Model(module).run(images), module(images), atol=1e-5)
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        Model(nn.Sequential(module, nn.Linear(3, 2))).run(images)
 
 
 def test_networks_that_cannot_be_studied_are_refused_at_once() -> None:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -143,7 +144,7 @@ class Model:
         handles = [module.register_forward_hook(keep) for module in asked]
         try:
             with self.evaluating(), torch.no_grad():
-                self.module(self.preprocess(torch.zeros(1, 3, size_px, size_px, device=self.device)))
+                self.run(torch.zeros(1, 3, size_px, size_px))
         except Exception:  # what is wrong with the network is told, with what to do, when it is measured
             return []
         finally:
@@ -171,6 +172,24 @@ class Model:
         finally:
             for module, flag in flags:
                 module.training = flag
+
+    def run(self, images: Tensor) -> Any:
+        """Run images of shape (image, 3, y, x), RGB in [0, 1], through the network; give what it returns.
+
+        The images stay as they are, even where the network or ``preprocess`` normalises in place. They are given
+        channels last, which is fastest, or channels first to a network that flattens by ``view`` and takes no other.
+        """
+
+        def in_order(memory_format: torch.memory_format) -> Any:
+            prepared = self.preprocess(images.to(self.device).clone())
+            return self.module(prepared.contiguous(memory_format=memory_format))
+
+        try:
+            return in_order(torch.channels_last)
+        except RuntimeError as error:
+            if "view size is not compatible" not in str(error):
+                raise
+        return in_order(torch.contiguous_format)
 
     def record(
         self, images: Tensor, layers: Sequence[str], read: Callable[[str, Tensor], Tensor] | None = None
@@ -228,8 +247,7 @@ class Model:
                     raise unknown_name(f"layer of {self.name}", layer, modules)
                 handles.append(modules[layer].register_forward_hook(hook_for(layer)))
             with self.evaluating(), torch.no_grad():
-                prepared = self.preprocess(images.to(self.device))
-                self.module(prepared.contiguous(memory_format=torch.channels_last))
+                self.run(images)
         except _AllRecorded:
             pass
         finally:
