@@ -4,7 +4,7 @@ r"""The figures of docs/equivariant.md: errors between quarter turns, and the va
 
 Errors are those of `equiscope.testing.assert_fields_equivariant`, the largest over the elements that interpolate, on
 white noise, on noise blurred by Gaussians of 1 and 2 px, and on two photographs; of one convolution, and of networks
-of three with ReLU between, at random weights.
+of three with ReLU between, plain or blurred, at random weights.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from scipy.ndimage import gaussian_filter
 from sklearn.datasets import load_sample_images
 from torch import Tensor, nn
 
-from equiscope.equivariant import Conv2d, Fields
+from equiscope.equivariant import BlurredReLU, Conv2d, Fields
 from equiscope.testing import assert_fields_equivariant
 
 SIDE = 64
@@ -38,12 +38,13 @@ def inputs(kind: str) -> Tensor:
     return torch.from_numpy((pictures - pictures.mean()) / pictures.std())
 
 
-def network(group: str, size_px: int, n_layers: int) -> nn.Sequential:
+def network(group: str, size_px: int, n_layers: int, *, is_blurred: bool = False) -> nn.Sequential:
     """Convolutions with ReLU between them, from RGB to mixed fields."""
     layers: list[nn.Module] = []
     before, fields = Fields(group, invariant=3), Fields(group, 4, 4)
     for depth in range(n_layers):
-        layers += [nn.ReLU()] if depth else []
+        if depth:
+            layers.append(BlurredReLU(fields) if is_blurred else nn.ReLU())
         layers.append(Conv2d(before, fields, size_px, padding="same"))
         before = fields
     return nn.Sequential(*layers)
@@ -52,10 +53,12 @@ def network(group: str, size_px: int, n_layers: int) -> nn.Sequential:
 def print_errors() -> None:
     """One row for each group, size of kernel and depth: medians of three networks."""
     kinds = ("blur 0", "blur 1", "blur 2", "photographs")
-    print("| group | kernel | layers | quarter turns |", " | ".join(kinds), "|")
-    for group, size_px, depth in (
-        ("C8", 3, 1), ("C8", 5, 1), ("C8", 7, 1), ("C16", 5, 1), ("C16", 7, 1), ("D8", 5, 1),
-        ("C8", 5, 3), ("C8", 7, 3), ("C16", 7, 3),
+    print("| group | kernel | layers | ReLU | quarter turns |", " | ".join(kinds), "|")
+    for group, size_px, depth, relu in (
+        ("C8", 3, 1, "–"), ("C8", 5, 1, "–"), ("C8", 7, 1, "–"), ("C16", 5, 1, "–"), ("C16", 7, 1, "–"),
+        ("D8", 5, 1, "–"),
+        ("C8", 5, 3, "sharp"), ("C8", 7, 3, "sharp"), ("C16", 7, 3, "sharp"),
+        ("C8", 5, 3, "blurred"), ("C8", 7, 3, "blurred"), ("C16", 7, 3, "blurred"),
     ):  # fmt: skip
         cells, exact = [], 0.0
         for kind in kinds:
@@ -64,12 +67,14 @@ def print_errors() -> None:
                 torch.manual_seed(seed)
                 margin_px = depth * size_px
                 found = assert_fields_equivariant(
-                    network(group, size_px, depth), inputs(kind), margin_px=margin_px
+                    network(group, size_px, depth, is_blurred=relu == "blurred"),
+                    inputs(kind),
+                    margin_px=margin_px,
                 )
                 errors.append(found.largest_interpolated)
                 exact = max(exact, found.largest_exact)
             cells.append(f"{np.median(errors):.3f}")
-        print(f"| {group} | {size_px} | {depth} | {exact:.0e} |", " | ".join(cells), "|", flush=True)
+        print(f"| {group} | {size_px} | {depth} | {relu} | {exact:.0e} |", " | ".join(cells), "|", flush=True)
 
 
 def print_variances() -> None:

@@ -22,7 +22,7 @@ from equiscope.report import ReportDocument, build_site, draw_figure
 from equiscope.report.budget_drawings import draw_saving, draw_savings, save_savings
 from equiscope.report.budget_view import render_budget
 from equiscope.report.context import SiteContext
-from equiscope.report.files import show_budget
+from equiscope.report.files import show_again
 from equiscope.report.sprites import Pictures
 from equiscope.report.svg import write_for_print
 from site_browser import CHROMIUM, OPTIONS, go_to, watched_page
@@ -64,7 +64,7 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ReportDocu
     own = site_document(folder, layers=tuple(N_UNITS.items()))
     save_run(folder, own)
     planted_budget(folder)
-    assert show_budget(folder)
+    assert show_again(folder)
     return folder, own
 
 
@@ -83,7 +83,7 @@ def test_without_a_budget_the_view_says_which_command_makes_one(tmp_path: Path) 
     assert f"equiscope budget {tmp_path}" in html
     assert f"equiscope budget {tmp_path} drawn" in html
     assert "<table" not in html
-    assert not show_budget(tmp_path / "nothing")
+    assert not show_again(tmp_path / "nothing")
     with pytest.raises(EquiscopeError, match="has no budget yet"):
         draw_figure(tmp_path, "budget")
 

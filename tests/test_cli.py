@@ -271,3 +271,13 @@ def test_a_full_disk_is_said_in_words_and_keeps_what_is_done(place: Path) -> Non
         cwd=place,
     )
     assert again.returncode == 0, again.stderr
+
+
+@pytest.mark.parametrize(
+    "command", ["survey NET", "circuits RUN", "featurevis RUN", "budget RUN", "simplify RUN", "compare A B",
+                "train plain --data DATA"],
+)  # fmt: skip
+def test_negative_seeds_are_refused_at_once(command: str, tmp_path: Path) -> None:
+    result = equiscope(*command.split(), "--seed", "-1", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "Invalid value for '--seed'" in result.stderr

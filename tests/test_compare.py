@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 import equiscope
+import equiscope.compare as compare_module
 from equiscope import EquiscopeError, ImageSet, Model, Run
 from equiscope.cli import app
 from equiscope.compare import compare_runs
@@ -23,6 +24,7 @@ from equiscope.examples import collect_examples, split_halves
 from equiscope.families import Family, Member, Symmetry, Unit
 from equiscope.groups import CyclicGroup, Involution
 from equiscope.models.geometry import find_geometry
+from equiscope.progress import silent
 from equiscope.significance import circular_difference_deg
 from equiscope.store import (
     SCHEMA_VERSION,
@@ -231,6 +233,25 @@ def test_only_images_that_found_neither_run_are_shown(
     assert found.transformations[0].n_photographs <= both.sum() < len(images) / 2
 
 
+def test_all_families_of_both_runs_are_shown_their_own_where_not_everything_can_be(
+    runs: dict[str, tuple[Run, Planted]], images: ImageSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sides = [
+        compare_module._open_side(run, planted.model, images, ["rotation"], [], silent)
+        for run, planted in (runs["curved"], runs["straight"])
+    ]
+    monkeypatch.setattr(compare_module, "_MOST_STIMULI", 12)
+    bank = compare_module._shared_bank(sides, images, "rotation")
+    assert len(bank) == 12
+    shown = set(zip(bank.image.tolist(), *bank.centre_px.T.tolist(), strict=True))
+    for side in sides:
+        for family in side.run.families:
+            of_one = dataclasses.replace(side, run=dataclasses.replace(side.run, families=(family,)))
+            strongest = set(compare_module._stimuli_of_rank(of_one, "rotation", 0))
+            assert len(strongest) > 3
+            assert strongest & shown
+
+
 def test_a_model_is_left_as_it_was(runs: dict[str, tuple[Run, Planted]], images: ImageSet) -> None:
     model = runs["first"][1].model
     before = model.weights_sha256(), model.module.training
@@ -393,6 +414,23 @@ def test_scores_are_held_out() -> None:
     found = find_counterparts(sides[0], sides[1], CyclicGroup(N_ANGLES), np.arange(N_STIMULI), n_draws=2)
     assert abs(found.scores.mean()) < 0.01
     assert np.abs(found.scores).max() < 0.2
+
+
+def test_offsets_are_told_up_to_the_stabiliser_of_either_family() -> None:
+    """Lines, in the other network what nearly is one: half a turn more or less is the same offset."""
+    generator = np.random.default_rng(4)
+    lines = generator.gamma(0.3, size=(N_STIMULI, N_ANGLES // 2, 3))
+    nearly = np.concatenate([lines, lines * generator.uniform(0.8, 1.2, lines.shape)], axis=1)
+    features = [nearly, np.roll(nearly, -2, axis=1)]
+    sides = [
+        drawn_side(generator, own, generator.gamma(0.3, size=(N_STIMULI, N_ANGLES, 4))) for own in features
+    ]
+    half = dataclasses.replace(sides[0], stabiliser_orders=(2,) * 3)
+    found = find_counterparts(half, sides[1], CyclicGroup(N_ANGLES), np.arange(N_STIMULI), n_draws=2)
+    assert {(pair.a, pair.b) for pair in found.pairs} == {(i, i) for i in range(3)}
+    for pair in found.pairs:
+        assert abs(pair.offset - 2) < 0.2
+        assert pair.offset_difference < 0.2
 
 
 def test_pairs_under_a_reflection_are_matched_by_exchange() -> None:

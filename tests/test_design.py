@@ -91,6 +91,8 @@ def test_shares_and_steps_become_fields_and_groups(tmp_path: Path) -> None:
     # may not follow C8, and the later layer has more equivariant units, so the first gets the finer group as well.
     assert [layer.step_deg for layer in design.layers[:4]] == pytest.approx([45, 22.5, 90, 90])
     assert [layer.group for layer in design.layers] == ["C16", "C16", "C4", "C4", "C4"]
+    # Rotations finer than quarter turns hold only where every ReLU is blurred.
+    assert design.description.is_blurred
     assert (first.fields, first.invariant, first.plain) == (1, 16, 16)
     assert (second.fields, second.invariant, second.plain) == (2, 24, 40)
     assert (third.fields, third.invariant, third.plain) == (8, 16, 80)
@@ -158,6 +160,20 @@ def test_a_layer_behind_plain_ones_stays_plain(tmp_path: Path) -> None:
     free = design_network(run, plain_to="all", out=tmp_path / "all.json")
     assert [layer.fields for layer in free.layers][2:] == [8, 4, 0]
     DesignedNetwork(free.description, 10)
+
+
+def test_a_block_without_larger_kernels_gets_no_fields_of_invariant_units(tmp_path: Path) -> None:
+    """Kernels of 1 px cannot make them, and others it has none."""
+    layers = [
+        {"name": "conv2d0", "kernel_px": 7, "plain": 48},
+        {"name": "mixed3a", "direct": {"plain": 64}, "reduced": [], "pooled": {"plain": 64}},
+    ]
+    (tmp_path / "own.json").write_text(json.dumps({"name": "own", "layers": layers}))
+    run = made_run(tmp_path, FAMILIES | {"conv2d0": []}, INVARIANT | {"conv2d0": 48})
+    _, block = design_network(run, like=tmp_path / "own.json").description.units
+    assert block.fields.equivariant == 0
+    assert block.fields.invariant == 16
+    DesignedNetwork(design_network(run, like=tmp_path / "own.json").description, 10)
 
 
 def test_the_transformation_that_ties_most_is_taken(tmp_path: Path) -> None:

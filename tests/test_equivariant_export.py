@@ -16,9 +16,11 @@ import equiscope
 from equiscope.equivariant import (
     AvgPool2d,
     BatchNorm2d,
+    BlurredReLU,
     Conv2d,
     Fields,
     HueStem,
+    InceptionBlock,
     MaxPool2d,
     ResidualBlock,
     export,
@@ -48,6 +50,23 @@ def test_the_export_is_the_same_map_of_plain_modules(group: str) -> None:
     other = torch.rand(1, 3, 27, 34)
     with torch.no_grad():
         torch.testing.assert_close(plain(other), net(other), rtol=0, atol=1e-5)
+
+
+def test_blurred_blocks_leave_as_plain_modules_without_an_example() -> None:
+    torch.manual_seed(0)
+    a, b = Fields("C8", 1, 1, 1), Fields("C8", 1, 2, 0)
+    net = nn.Sequential(
+        Conv2d(Fields("C8", invariant=3), a, 5, padding="same"),
+        BlurredReLU(a),
+        InceptionBlock(a, direct=b, reduced=[(b, b, 5)], pooled=b, blurred=True),
+    )
+    net.append(ResidualBlock(net[2].out_fields, b, 5, blurred=True))
+    with_history(net)
+    plain = export(net)
+    assert {type(part).__module__.split(".")[0] for part in plain.modules()} == {"torch"}
+    images = torch.rand(2, 3, *SHAPE)
+    with torch.no_grad():
+        torch.testing.assert_close(plain(images), net(images), rtol=0, atol=1e-5)
 
 
 def test_the_export_shares_nothing_and_is_free() -> None:

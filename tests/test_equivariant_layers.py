@@ -17,6 +17,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from equiscope.equivariant import (
     AvgPool2d,
     BatchNorm2d,
+    Blur,
+    BlurredReLU,
     Conv2d,
     Dropout2d,
     Fields,
@@ -114,6 +116,9 @@ def layers(group: str) -> dict[str, nn.Module]:
         "inception": InceptionBlock(a, direct=b, reduced=[(b, b, 5), (b, a, 5)], pooled=b),
         "residual": ResidualBlock(a, b, 5),
         "residual, strided": ResidualBlock(a, a, 5, stride=2),
+        "blurred ReLU": BlurredReLU(a),
+        "inception, blurred": InceptionBlock(a, direct=b, reduced=[(b, b, 5)], pooled=b, blurred=True),
+        "residual, blurred": ResidualBlock(a, b, 5, blurred=True),
         "body": body(group),
         "network": network(group),
     }
@@ -150,6 +155,21 @@ def test_error_between_quarter_turns_is_small_on_smooth_input(group: str) -> Non
             ).interpolated
             assert len(errors) == Fields(group, 1).order - len(exact_elements(group))
             assert min(errors.values()) > 1e-4, "an interpolated angle cannot be exact"
+
+
+def test_a_blurred_rectifier_is_a_rectifier_and_a_blur() -> None:
+    features = noise(2, 5, 6, 7)
+    taps = torch.tensor([1.0, 2.0, 1.0], dtype=features.dtype) / 4
+    rectified = F.pad(features.clamp(min=0), (1, 1, 1, 1), mode="replicate")
+    expected = F.conv2d(rectified, torch.outer(taps, taps).expand(5, 1, 3, 3), groups=5)
+    torch.testing.assert_close(
+        BlurredReLU(Fields("C8", invariant=5)).double()(features.double()), expected.double()
+    )
+    wide = Blur(5, 1, 2)(features)
+    assert wide.shape == features.shape
+    taps = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0], dtype=features.dtype) / 16
+    padded = F.pad(features, (2, 2, 2, 2), mode="replicate")
+    torch.testing.assert_close(wide, F.conv2d(padded, torch.outer(taps, taps).expand(5, 1, 5, 5), groups=5))
 
 
 def exact_elements(group: str) -> list[int]:
@@ -456,6 +476,33 @@ def test_normalisation_is_the_same_in_every_layout(
     assert answers.is_contiguous(memory_format=LAYOUTS[layout])
 
 
+def test_constant_channels_hurt_no_unit(n_calls: str) -> None:
+    torch.manual_seed(0)
+    norm = BatchNorm2d(Fields("C4", 2, 3)).double().train()
+    features = noise(3, 11, 4, 5)
+    features[:, :4] = 0  # a field that never fires,
+    features[:, 5] = 2.0  # a channel of another,
+    features[:, 9] = 1.0  # and an invariant unit
+    features.requires_grad_()
+    weights = noise(3, 11, 4, 5)
+    answers, expected = norm(features), normalised_by_units(norm, features)
+    torch.testing.assert_close(answers, expected, rtol=0, atol=1e-10)
+    ours, theirs = (torch.autograd.grad((one * weights).sum(), features)[0] for one in (answers, expected))
+    torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-10)
+    assert norm.running_var[0].item() == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize("sides_px", [(4, 4), (4, 40), (40, 4), (40, 40)])
+def test_passes_may_wait_for_their_gradients(sides_px: tuple[int, int]) -> None:
+    norm = BatchNorm2d(Fields("C4", 2, 3)).double().train()  # sides of 40 px are worth many calls
+    both = [noise(4, 11, side_px, side_px).requires_grad_() for side_px in sides_px]
+    sum(norm(features).square().mul(features).sum() for features in both).backward()
+    for features in both:
+        expected = normalised_by_units(norm, features).square().mul(features).sum()
+        (theirs,) = torch.autograd.grad(expected, features)
+        torch.testing.assert_close(features.grad, theirs, rtol=1e-9, atol=1e-10)
+
+
 def test_moments_are_not_rounded_to_half_precision(n_calls: str) -> None:
     torch.manual_seed(0)
     fields = Fields("C8", 2, 3)
@@ -728,6 +775,11 @@ REFUSED: list[tuple[Callable[[], object], str]] = [
     (lambda: MaxPool2d(C8, 2), "expected an odd window"),
     (lambda: MaxPool2d(C8, 3, 0), "stride is 0, expected"),
     (lambda: GroupPool(C8, "sum"), "unknown pooling 'sum'"),  # type: ignore[arg-type]
+    # As many channels again would else be taken for larger pictures of the same fields.
+    (lambda: BatchNorm2d(C16)(torch.zeros(1, 32, 4, 4)), r"\(1, 32, 4, 4\) are not of 16 channels"),
+    (lambda: BatchNorm2d(C16).eval()(torch.zeros(1, 32, 4, 4)), "are not of 16 channels"),
+    # One channel would else become as many as there are units.
+    (lambda: Dropout2d(C8)(torch.zeros(1, 1, 4, 4)), "are not of 10 channels"),
     (lambda: Dropout2d(C8, 1.0), "p is 1.0, expected a probability"),
     (lambda: InceptionBlock(C8), "without a branch"),
 ]

@@ -23,6 +23,7 @@ from equiscope.errors import EquiscopeError
 from equiscope.families import Family, Member, Symmetry, Unit
 from equiscope.models import Model, load_model
 from equiscope.models.geometry import find_geometry
+from equiscope.report import save_report
 from equiscope.simplify import (
     EvaluationImages,
     Simplification,
@@ -37,6 +38,7 @@ from equiscope.simplify.templates import ends_of, join_ends, kernel_functions, t
 from equiscope.simplify.wiring import IMAGE, Wire, find_wires
 from equiscope.store import Run, families_document, units_document, write_json
 from equiscope.testing import planted_circuits
+from site_document import site_document
 
 N_CLASSES = 5
 POSES = (0, 90, 180, 270)
@@ -554,6 +556,8 @@ def test_the_command_leaves_table_picture_and_network(
     tmp_path: Path, folders: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_of(tmp_path, tied_network())
+    save_report(tmp_path, site_document(tmp_path))
+    assert 'href="#/simplify"' not in (tmp_path / "index.html").read_text()
     command = [
         "simplify", str(tmp_path), write_factory(tmp_path), "--images", str(folders), "--points", "2",
         "--calibration", "20", "--evaluated", "6", "--save", str(tmp_path / "small.safetensors"),
@@ -567,8 +571,11 @@ def test_the_command_leaves_table_picture_and_network(
     assert found.n_images == 6
     assert (found.crop_px, found.resized_px) == (24, 27)
     picture = (tmp_path / "simplify.svg").read_text()
-    assert picture.count("<circle") == 2 * len(found.points)
+    # A title a point in both panels, and that of the whole.
+    assert picture.count("<title>") == 2 * len(found.points) + 1
     assert "nan" not in picture.lower()
+    assert f"report: {tmp_path / 'index.html'}" in result.output
+    assert 'href="#/simplify"' in (tmp_path / "index.html").read_text()
     assert set(load_file(tmp_path / "small.safetensors")) == set(tied_network().module.state_dict())
     document = json.loads((tmp_path / "simplify.json").read_text())
     assert document["points"][0]["plain"]["top1"] == found.points[0].plain.top1

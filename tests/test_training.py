@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import math
 import os
 import pickle
 import re
@@ -21,6 +22,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 from torch import nn
 
 import equiscope
@@ -31,6 +33,7 @@ from equiscope.models.trained import standardise
 from equiscope.training import (
     MATCHES,
     MINI_RECIPE,
+    Description,
     DesignedNetwork,
     Recipe,
     TrainingRun,
@@ -41,6 +44,7 @@ from equiscope.training import (
     load_training,
     loop,
     match_budget,
+    measure_equivariance,
     open_labelled,
     parse_description,
     summarise,
@@ -52,7 +56,7 @@ from equiscope.training.curves import draw_curves
 from equiscope.training.descriptions import divide
 from equiscope.training.network import Restriction
 from equiscope.training.processes import Processes
-from equiscope.training.recipe import whiten_stem
+from equiscope.training.recipe import make_optimiser, whiten_stem
 
 ROOT = Path(__file__).parents[1]
 TINY = {
@@ -132,7 +136,9 @@ def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainingRu
 # --- descriptions --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("spec", ["plain", "half", "twin:half", "inceptionv1", "inceptionv1-half"])
+@pytest.mark.parametrize(
+    "spec", ["plain", "half", "half-blurred", "twin:half-blurred", "inceptionv1", "inceptionv1-half"]
+)
 def test_descriptions_survive_json(spec: str) -> None:
     description = describe_network(spec)
     assert parse_description(json.loads(json.dumps(description.document()))) == description
@@ -184,6 +190,7 @@ def test_toml_is_read(tmp_path: Path) -> None:
         ({"layers": [{"kernel_px": 3, "plain": 3}]}, "layer 0 has no name"),
         ({"layers": [{"name": "a b", "kernel_px": 3, "plain": 3}]}, "expected different names"),
         ({"layers": [{"name": "a", "kernel_px": 3, "plain": 3}] * 2}, "expected different names"),
+        ({"layers": [{"name": "a", "kernel_px": 3, "stride": 0, "plain": 3}]}, "the stride of a is 0"),
         ({"antialiased": False}, "is not antialiased"),
         ({"plain_to": "none"}, "unknown value of plain_to"),
         ({"kind": 3}, "unknown key of the network 'kind'"),
@@ -192,6 +199,13 @@ def test_toml_is_read(tmp_path: Path) -> None:
 def test_wrong_descriptions_are_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(EquiscopeError, match=re.escape(message)):
         parse_description(TINY | change)
+
+
+@pytest.mark.parametrize("name", ["pool1", "steps", "train", "keys", "training"])
+def test_names_that_parts_of_the_network_have_are_refused(name: str) -> None:
+    layers = [{"name": n, "kernel_px": 3, "plain": 4} for n in ("a", name)]
+    with pytest.raises(EquiscopeError, match=f"a layer of 'n' is called '{name}'"):
+        parse_description({"name": "n", "layers": [layers[0], {"pool": "max"}, layers[1]]})
 
 
 def test_kernels_of_one_size_are_refused() -> None:
@@ -278,8 +292,15 @@ HUE = {
 
 # Behind a block, whose channels a plain network has in another order.
 DEEP = TINY | {"layers": [*TINY["layers"], {"name": "last", "kernel_px": 3, "equivariant": 1, "plain": 2}]}
+# Strided and behind an even side as well as at the stem.
+BLURRED = DEEP | {
+    "blurred": True,
+    "layers": [*DEEP["layers"], {"name": "end", "kernel_px": 3, "stride": 2, "equivariant": 1}],
+}
 DOCUMENTS = pytest.mark.parametrize(
-    "document", [TINY, TINY | {"plain_to": "all"}, HUE, DEEP], ids=["tiny", "all", "hue", "deep"]
+    "document",
+    [TINY, TINY | {"plain_to": "all"}, HUE, DEEP, BLURRED, HUE | {"blurred": True}],
+    ids=["tiny", "all", "hue", "deep", "blurred", "hue blurred"],
 )
 
 
@@ -295,6 +316,7 @@ def test_the_exported_network_is_the_same_function(document: dict[str, Any]) -> 
     assert {type(m) for m in plain.modules() if not list(m.children())} <= {
         nn.Conv2d,
         nn.MaxPool2d,
+        nn.ReLU,
         nn.Linear,
     }
     assert blueprint.layer_names == tuple(layer.name for layer in description.units)
@@ -364,6 +386,14 @@ def test_widths_of_other_layers_are_refused() -> None:
         match_budget(describe_network("plain"), describe_network("inceptionv1"), "widths", 56, 3)
     with pytest.raises(EquiscopeError, match="unknown match 'size'"):
         match_budget(describe_network("plain"), describe_network("half"), "size", 56, 3)
+
+
+@pytest.mark.parametrize("by", ["parameters", "compute"])
+def test_budgets_out_of_reach_are_refused(by: str) -> None:
+    small = parse_description({"name": "small", "layers": [{"name": "a", "kernel_px": 3, "plain": 2}]})
+    for one, other in ((describe_network("inceptionv1"), small), (small, describe_network("inceptionv1"))):
+        with pytest.raises(EquiscopeError, match=f"'{one.name}' cannot have the .* of '{other.name}'"):
+            match_budget(one, other, by, 56, 10)
 
 
 def test_designed_keeps_other_units_plain() -> None:
@@ -890,6 +920,7 @@ def test_damaged_and_foreign_checkpoints_are_refused(data: Path, tmp_path: Path)
         ({"recipe": dataclasses.replace(TINY_RECIPE, batch=500)}, "a batch of 500 is larger than the 72"),
         ({"recipe": dataclasses.replace(TINY_RECIPE, side_px=20)}, "are smaller than crops of 25 px"),
         ({"checkpoint_every": 0}, "expected 1 or more of each"),
+        ({"seed": -1}, "seed is -1, expected 0 or more"),
         ({"device": "cudo"}, "cannot be used here"),
         ({"precision": "int8"}, "unknown precision"),
     ],
@@ -909,6 +940,8 @@ def test_options_out_of_range_are_refused(
         ({"momentum": 1.5}, "momentum of the recipe is 1.5"),
         ({"learning_rate": float("nan")}, "learning_rate of the recipe is nan"),
         ({"crop_schedule": ((0.5, 1.0),)}, "the last one up to 1"),
+        ({"mean": (0.5, 0.5, 0.5)}, "give both, or neither"),
+        ({"mean": (0.5, 0.5, 0.5), "sd": (0.2, 0.0, 0.2)}, "the latter above 0"),
     ],
 )
 def test_recipes_out_of_range_are_refused(change: dict[str, Any], message: str) -> None:
@@ -934,6 +967,28 @@ def test_the_stem_is_learned_in_whitened_coordinates(finished: TrainingRun) -> N
         assert torch.equal(getattr(stem, name).flatten(1), original @ whitening)
     # Seven numbers of three colours: fewer directions than components, all are kept.
     assert stem.parametrizations["invariant_to_invariant"].original.shape[1] == 3 * stem.basis.n_fixed
+
+
+def test_only_whitened_coordinates_have_their_weight_decay(data: Path) -> None:
+    """A stem that turns hue is learned as it is, and decays as other kernels do."""
+    recipe = dataclasses.replace(TINY_RECIPE, mean=(0.5, 0.5, 0.5), sd=(0.2, 0.2, 0.2))
+    layers = [{"name": "stem", "kernel_px": 5, "equivariant": 2, "plain": 3}]
+    decays = {}
+    for group in ("C4", "H4"):
+        network = DesignedNetwork(parse_description({"name": "n", "group": group, "layers": layers}), 4)
+        whiten_stem(network, open_labelled(data, 32).train, recipe, 0)
+        names = {id(parameter): name for name, parameter in network.named_parameters()}
+        for own in make_optimiser(network, recipe).param_groups:
+            decays |= {(group, names[id(p)]): own["weight_decay"] for p in own["params"] if p.ndim > 1}
+    stem = "layers.stem.convolution"
+    assert decays == {
+        ("C4", f"{stem}.parametrizations.invariant_to_fields.original"): 5e-3,
+        ("C4", f"{stem}.parametrizations.to_plain.original"): 5e-3,
+        ("H4", f"{stem}.to_fields"): 5e-4,
+        ("H4", f"{stem}.to_plain"): 5e-4,
+        ("C4", "classifier.weight"): 5e-4,
+        ("H4", "classifier.weight"): 5e-4,
+    }
 
 
 def test_whitened_coordinates_see_patches_with_one_variance(data: Path) -> None:
@@ -1040,3 +1095,92 @@ def test_files_that_are_no_trained_network_are_refused(finished: TrainingRun, tm
     changed.write_bytes(stored.replace(rb"\"pooled\": 4", rb"\"pooled\": 5"))
     with pytest.raises(EquiscopeError, match="do not fit their own description"):
         equiscope.load_model(str(changed))
+
+
+# --- equivariance of trained networks ------------------------------------------------------------------------
+
+
+def pictures(n: int, height: int = 40, width: int = 44) -> torch.Tensor:
+    """Smooth random pictures, standardised."""
+    drawn = np.random.default_rng(0).standard_normal((n, 3, height, width))
+    smooth = gaussian_filter(drawn, (0, 0, 1.5, 1.5))
+    return torch.from_numpy(smooth / smooth.std()).float()
+
+
+def settled(description: Description, images: torch.Tensor) -> DesignedNetwork:
+    """A network with random weights and the moments of its own features."""
+    torch.manual_seed(0)
+    network = DesignedNetwork(description, 3)
+    side = description.fit_side(max(images.shape[2:]))
+    square = torch.nn.functional.interpolate(images, (side, side))
+    with torch.no_grad():
+        for _ in range(40):
+            network(square)
+    return network
+
+
+def test_blurs_keep_what_fine_rotations_promise() -> None:
+    images = pictures(12)
+    document = json.loads(json.dumps(DEEP).replace("C4", "C8").replace('"kernel_px": 3', '"kernel_px": 5'))
+    errors = {}
+    for blurred in (False, True):
+        description = parse_description(document | {"blurred": blurred})
+        network = settled(description, images)
+        found = measure_equivariance(network, images)
+        assert network.training
+        assert [entry.layer for entry in found] == ["conv2d0", "mixed3a", "last"]
+        assert all(entry.group == "C8" and entry.n_images == 12 for entry in found)
+        assert all(entry.exact < 2e-6 for entry in found)
+        errors[blurred] = [entry.between for entry in found]
+    # What the stem does to smooth pictures is as exact as its kernels; detail that its ReLU makes is what follows sees.
+    assert max(errors[False][1:]) > 0.25
+    assert 0 < max(errors[True]) < 0.12
+
+
+def test_a_unit_that_breaks_its_promise_is_measured() -> None:
+    images = pictures(6)
+    description = parse_description(TINY)
+    network = settled(description, images).eval()
+    before = measure_equivariance(network, images)
+    assert all(math.isnan(entry.between) for entry in before)
+    seen: list[torch.Tensor] = []
+
+    def add(_module: nn.Module, _inputs: object, output: torch.Tensor) -> torch.Tensor:
+        changed = output.clone()
+        changed[:, 5] += 0.5  # the second element of the second field
+        return changed
+
+    network.layers["conv2d0"].register_forward_hook(add)
+    network.layers["conv2d0"].register_forward_hook(lambda _m, _i, output: seen.append(output))
+    entry = measure_equivariance(network, images)[0]
+    # Each element but the identity puts the half where it is not, and leaves it out where it is.
+    upright = seen[0][:, :11, seen[0].shape[2] // 2, seen[0].shape[3] // 2]
+    fields = upright[:, :8].unflatten(1, (2, 4))
+    deviations = [fields - fields.mean((0, 2), keepdim=True), upright[:, 8:] - upright[:, 8:].mean(0)]
+    spread = torch.cat([part.flatten() for part in deviations]).square().mean().item()
+    assert entry.exact == pytest.approx(math.sqrt(2 * 0.25 / 11 / spread), rel=1e-3)
+
+
+def test_plain_networks_promise_nothing() -> None:
+    document = {"name": "free", "layers": [{"name": "a", "kernel_px": 3, "plain": 4}]}
+    assert measure_equivariance(DesignedNetwork(parse_description(document), 3), pictures(2)) == ()
+
+
+def test_trainings_record_what_is_kept(finished: TrainingRun) -> None:
+    kept = finished.manifest["equivariance"]
+    assert [(entry["layer"], entry["group"]) for entry in kept] == [("conv2d0", "C4"), ("mixed3a", "C4")]
+    assert all(entry["exact"] < 1e-5 and entry["between"] is None for entry in kept)
+
+
+def test_a_blurred_stem_is_whitened_as_it_sees(data: Path) -> None:
+    images = open_labelled(data, 32)
+    recipe = dataclasses.replace(TINY_RECIPE, mean=(0.5, 0.5, 0.5), sd=(0.3, 0.3, 0.3))
+    scales = []
+    for blurred in (False, True):
+        torch.manual_seed(0)
+        network = DesignedNetwork(parse_description(TINY | {"blurred": blurred}), 4)
+        whiten_stem(network, images.train, recipe, 0)
+        stem = network.layers["conv2d0"].get_submodule("convolution")
+        scales.append(stem.parametrizations["to_plain"][0].whitening.norm(dim=1))
+    # Directions that a blur weakens are made louder.
+    assert (scales[1] > 1.1 * scales[0]).all()

@@ -246,11 +246,14 @@ def _shared_bank(sides: Sequence[_Side], images: ImageSet, name: str) -> Bank:
     is_held_out = sides[0].is_held_out & sides[1].is_held_out
     rows: dict[tuple[int, float, float], None] = {}
     for rank in range(_PER_MEMBER):
-        for side in sides:
-            for row in _stimuli_of_rank(side, name, rank):
-                if is_held_out[row[0]]:
-                    rows.setdefault(row)
-    chosen = sorted(list(rows)[:_MOST_STIMULI])
+        found = [row for side in sides for row in _stimuli_of_rank(side, name, rank) if is_held_out[row[0]]]
+        own = [row for row in dict.fromkeys(found) if row not in rows]
+        room = _MOST_STIMULI - len(rows)
+        if len(own) > room:
+            # All over both runs: the last families of the second would otherwise be shown nothing of theirs.
+            own = [own[i] for i in np.linspace(0, len(own) - 1, room).astype(int)]
+        rows |= dict.fromkeys(own)
+    chosen = sorted(rows)
     image = np.array([row[0] for row in chosen], np.int64)
     return Bank(
         layer="+".join(side.model.name for side in sides),

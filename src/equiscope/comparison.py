@@ -104,8 +104,9 @@ class Match:
     pose_q_value
         Estimated share of pairs whose poses agree by chance among those that score as high.
     offset, offset_difference
-        What to add to poses of b to compare them with poses of a, and by how much the two halves of the photographs
-        differ on it; degrees, or 0 and 1 (exchanged) for reflection and contrast.
+        What to add to poses of b to compare them with poses of a, up to what the stabiliser of either family leaves as
+        it is, and by how much the two halves of the photographs differ on it; degrees, or 0 and 1 (exchanged) for
+        reflection and contrast.
     """
 
     transformation: str

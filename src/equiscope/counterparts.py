@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from math import gcd, nan
+from math import lcm, nan
 from typing import Any
 
 import numpy as np
@@ -214,7 +214,8 @@ def find_counterparts(
     offsets_of = _best_offsets((series[0] + series[1]) / 2, group)[0]
     found = []
     for (i, j), q_value, pose_q_value in zip(pairs, q_values.tolist(), pose_q_values.tolist(), strict=True):
-        period = group.order / gcd(a.stabiliser_orders[i], b.stabiliser_orders[j])
+        # What either family's stabiliser leaves as it is makes no other offset.
+        period = group.order / lcm(a.stabiliser_orders[i], b.stabiliser_orders[j])
         away = abs(chosen[0][0][i, j] - chosen[1][0][i, j]) % period
         low, high = _interval(
             templates,

@@ -307,8 +307,9 @@ def _describe(run: Run, base: Description, transformation: str, plain_to: str, n
         )
         layers.append(made)
         before = made.fields
-    is_tied = any(fields.n_tied_channels for layer in layers for fields in fields_of(layer))
-    return Description(name, tuple(layers), is_tied, plain_to)
+    tied = [fields.action for layer in layers for fields in fields_of(layer) if fields.n_tied_channels]
+    is_fine = any(not action.is_exact(g) for action in tied for g in range(action.order))
+    return Description(name, tuple(layers), bool(tied), plain_to, is_fine)
 
 
 def _can_mix(before: Fields | None, plain_to: str) -> bool:
@@ -334,8 +335,8 @@ def _block(
     if _can_mix(before, plain_to):
         direct, *outs, pooled = divide(widths, equivariant, invariant, group)
     else:
-        # Only the larger kernels can lift: they get the fields of the whole block.
-        within = min(1.0, equivariant * sum(widths) / sum(widths[1:-1]))
+        # Only the larger kernels can lift: they get the fields of the whole block, where it has such kernels.
+        within = min(1.0, equivariant * sum(widths) / max(1, sum(widths[1:-1])))
         direct, pooled = divide([widths[0], widths[-1]], 0.0, invariant, group)
         outs = divide(widths[1:-1], within, min(invariant, 1 - within), group)
     growth = grown_by(group, [side for _, _, side in layer.reduced])

@@ -32,7 +32,7 @@ def budget(
     ] = None,
     weights: WeightsOption = None,
     resamples: Annotated[int, typer.Option(help="Bootstrap resamples of families and single units.")] = 1000,
-    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.", min=0)] = 0,
 ) -> None:
     """Predict how much would stay free if the families of a run were tied, and what forcing more units would cost.
 
@@ -41,7 +41,7 @@ def budget(
     from equiscope.budget import estimate_budget
     from equiscope.models import load_model
     from equiscope.report.budget_drawings import save_savings
-    from equiscope.report.files import show_budget
+    from equiscope.report.files import show_again
     from equiscope.store import load_run
 
     opened = load_run(run)
@@ -67,7 +67,7 @@ def budget(
     drawn = save_savings(run, found)
     if drawn is not None:
         typer.echo(f"figure: {drawn}")
-    if show_budget(run):
+    if show_again(run):
         typer.echo(f"report: {opened.report}")
 
 

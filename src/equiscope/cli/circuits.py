@@ -33,7 +33,7 @@ def circuits(
         ),
     ] = None,
     draws: Annotated[int, typer.Option(help="Null draws a block.")] = 200,
-    seed: Annotated[int, typer.Option(help="Seed of the null.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the null.", min=0)] = 0,
     false_discovery_rate: FalseDiscoveryRateOption = 0.05,
     graphml: Annotated[Path | None, typer.Option(help="Also write the graph to this GraphML file.")] = None,
 ) -> None:

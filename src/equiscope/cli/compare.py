@@ -43,7 +43,7 @@ def compare(
         ),
     ] = None,
     draws: Annotated[int, typer.Option(help="Null draws a transformation.")] = 200,
-    seed: Annotated[int, typer.Option(help="Seed of the halves, the null and the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the halves, the null and the bootstrap.", min=0)] = 0,
     false_discovery_rate: FalseDiscoveryRateOption = 0.05,
     precision: PrecisionOption = "auto",
 ) -> None:

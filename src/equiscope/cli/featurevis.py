@@ -31,7 +31,7 @@ def featurevis(
     families: Annotated[bool, typer.Option(help="Also one template for each family.")] = True,
     steps: Annotated[int, typer.Option(help="Steps of the optimiser.")] = 128,
     null_draws: Annotated[int, typer.Option(help="Templates for wrong poses, a family.")] = 1,
-    seed: Annotated[int, typer.Option(help="Seed of noise, shifts and wrong poses.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of noise, shifts and wrong poses.", min=0)] = 0,
 ) -> None:
     """Optimise an image for every unit of a run's layers, and one template for every family.
 

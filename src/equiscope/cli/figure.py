@@ -22,6 +22,7 @@ class Subject(StrEnum):
     layer = "layer"
     overview = "overview"
     budget = "budget"
+    simplify = "simplify"
 
 
 def figure(
@@ -34,8 +35,8 @@ def figure(
         str | None,
         typer.Option(
             help="family: dial, chart or pair, strip, tuning, joint, synthetic; circuit: matrices, raw, reordered, "
-            "template; layer and overview: shares; budget: savings, or one transformation. Default: the first that "
-            "there is."
+            "template; layer and overview: shares; budget: savings, or one transformation; simplify: curves, plain, "
+            "recalibrated. Default: the first that there is."
         ),
     ] = None,
     out: Annotated[

@@ -67,7 +67,7 @@ def simplify(
         int | None, typer.Option(help="Shorter side of images before, px; default: 8/7 of the square.")
     ] = None,
     precision: PrecisionOption = "auto",
-    seed: Annotated[int, typer.Option(help="Seed of the wrong poses and the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the wrong poses and the bootstrap.", min=0)] = 0,
     save: Annotated[
         Path | None,
         typer.Option(help="Also write the recalibrated network of the last point, as .safetensors."),
@@ -76,9 +76,11 @@ def simplify(
     """Tie the weights between a run's families, step by step, and see how accurate the network still is.
 
     Beside it the same number of parameters removed by pruning and low rank, and templates at wrong poses.
-    Writes simplify.json and simplify.svg into the run.
+    Writes simplify.json and simplify.svg into the run, and draws its report again with them.
     """
     from equiscope.models import load_model
+    from equiscope.report.files import show_again
+    from equiscope.report.simplify_drawings import save_curves
     from equiscope.simplify import METHODS, count_logits, open_evaluation, simplify_run
     from equiscope.store import load_run
 
@@ -124,9 +126,12 @@ def simplify(
         f"recalibrated on {found.n_calibration} other images, without labels",
         highlight=False,
     )
-    typer.echo(f"simplify: {run / 'simplify.json'}\npicture: {run / 'simplify.svg'}")
+    typer.echo(f"simplify: {run / 'simplify.json'}")
+    typer.echo(f"figure: {save_curves(run, found)}")
     if save is not None:
         typer.echo(f"network: {save}")
+    if show_again(run):
+        typer.echo(f"report: {opened.report}")
 
 
 def _share(accuracy: Accuracy) -> str:

@@ -49,7 +49,7 @@ def survey(
     precision: Annotated[
         str, typer.Option(help="auto, float32 or bfloat16, for the passes that show transformed stimuli.")
     ] = "auto",
-    seed: Annotated[int, typer.Option(help="Seed of halves, null and bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of halves, null and bootstrap.", min=0)] = 0,
     false_discovery_rate: FalseDiscoveryRateOption = 0.05,
 ) -> None:
     """Find the families of transformed copies in a network and write a report.

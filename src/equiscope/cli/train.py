@@ -61,7 +61,7 @@ def train(
     learning_rate: Annotated[float, typer.Option(help="At its highest.")] = 0.15,
     weight_decay: Annotated[float, typer.Option(help="Of the weights behind the first layer.")] = 5e-4,
     crop: Annotated[int, typer.Option(help="Side of the images that the network sees, px.")] = 56,
-    seed: Annotated[int, typer.Option(help="Seed of start, order and augmentation.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of start, order and augmentation.", min=0)] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda; under torchrun a GPU a process.")] = "auto",
     precision: Annotated[
         str, typer.Option(help="auto, float32 or bfloat16, for passes in training.")
@@ -103,6 +103,10 @@ def train(
         )
     out_console = wide_console()
     out_console.print(_costs_table(run))
+    if run.manifest.get("equivariance"):
+        out_console.print()
+        out_console.print(_equivariance_table(run))
+        out_console.print()
     result = run.manifest["result"]
     out_console.print(
         f"top 1: {result['top1']:.1%} ({result['low']:.1%} to {result['high']:.1%}) of {result['n_images']} images, "
@@ -121,4 +125,17 @@ def _costs_table(run: TrainingRun) -> Table:
     for name, own in costs.items():
         keys = ("free_parameters", "expanded_parameters", "multiply_adds")
         table.add_row(name, *(f"{own[key]:,}" for key in keys), f"{own['side_px']} px")
+    return table
+
+
+def _equivariance_table(run: TrainingRun) -> Table:
+    """Tabulate how far each layer keeps what its group promises."""
+    columns = ("layer", "group", "error at exact turns", "between")
+    table = new_table(columns, text=("layer", "group"))
+    for entry in run.manifest["equivariance"]:
+        cells = (
+            "–" if entry[key] is None else f"{entry[key]:.{digits}}"
+            for key, digits in (("exact", "0e"), ("between", "3f"))
+        )
+        table.add_row(entry["layer"], entry["group"], *cells)
     return table

@@ -5,12 +5,14 @@ from equiscope.equivariant.convolution import Conv2d, HueStem
 from equiscope.equivariant.export import export
 from equiscope.equivariant.fields import Action, Colours, Fields
 from equiscope.equivariant.normalisation import BatchNorm2d, Dropout2d
-from equiscope.equivariant.pooling import AvgPool2d, GroupPool, MaxPool2d
+from equiscope.equivariant.pooling import AvgPool2d, Blur, BlurredReLU, GroupPool, MaxPool2d
 
 __all__ = [
     "Action",
     "AvgPool2d",
     "BatchNorm2d",
+    "Blur",
+    "BlurredReLU",
     "Colours",
     "Conv2d",
     "Dropout2d",

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from equiscope.equivariant.convolution import Conv2d, PlainTo
 from equiscope.equivariant.fields import Fields
 from equiscope.equivariant.normalisation import BatchNorm2d
-from equiscope.equivariant.pooling import AvgPool2d, MaxPool2d
+from equiscope.equivariant.pooling import AvgPool2d, BlurredReLU, MaxPool2d
 from equiscope.errors import EquiscopeError
 
 __all__ = ["InceptionBlock", "ResidualBlock"]
@@ -20,6 +19,10 @@ def _normalised(a: Fields, b: Fields, kernel_size: int, plain_to: PlainTo) -> li
     """Make a convolution that keeps the grid, and its normalisation."""
     convolution = Conv2d(a, b, kernel_size, padding="same", bias=False, plain_to=plain_to)
     return [convolution, BatchNorm2d(b)]
+
+
+def _rectifier(fields: Fields, is_blurred: bool) -> nn.Module:
+    return BlurredReLU(fields) if is_blurred else nn.ReLU()
 
 
 class InceptionBlock(nn.Module):
@@ -37,6 +40,8 @@ class InceptionBlock(nn.Module):
         What a 1 x 1 convolution of the 3 x 3 maxima of the input gives; None for none.
     plain_to
         As in `Conv2d`.
+    blurred
+        Every ReLU is a `BlurredReLU`.
 
     Raises
     ------
@@ -57,22 +62,26 @@ class InceptionBlock(nn.Module):
         reduced: Sequence[tuple[Fields, Fields, int]] = (),
         pooled: Fields | None = None,
         plain_to: PlainTo = "plain",
+        blurred: bool = False,
     ) -> None:
         super().__init__()
         self.in_fields = in_fields
         branches: list[nn.Module] = []
         spaces: list[Fields] = []
         if direct is not None:
-            branches.append(nn.Sequential(*_normalised(in_fields, direct, 1, plain_to), nn.ReLU()))
+            convolution = _normalised(in_fields, direct, 1, plain_to)
+            branches.append(nn.Sequential(*convolution, _rectifier(direct, blurred)))
             spaces.append(direct)
         for reduction, out, kernel_size in reduced:
             first = _normalised(in_fields, reduction, 1, plain_to)
             second = _normalised(reduction, out, kernel_size, plain_to)
-            branches.append(nn.Sequential(*first, nn.ReLU(), *second, nn.ReLU()))
+            between, after = _rectifier(reduction, blurred), _rectifier(out, blurred)
+            branches.append(nn.Sequential(*first, between, *second, after))
             spaces.append(out)
         if pooled is not None:
             pool = MaxPool2d(in_fields, 3, 1)
-            branches.append(nn.Sequential(pool, *_normalised(in_fields, pooled, 1, plain_to), nn.ReLU()))
+            convolution = _normalised(in_fields, pooled, 1, plain_to)
+            branches.append(nn.Sequential(pool, *convolution, _rectifier(pooled, blurred)))
             spaces.append(pooled)
         if not spaces:
             raise EquiscopeError("an inception block without a branch: give direct, reduced or pooled")
@@ -99,6 +108,8 @@ class ResidualBlock(nn.Module):
         keeps quarter turns exact.
     plain_to
         As in `Conv2d`.
+    blurred
+        Every ReLU is a `BlurredReLU`.
     """
 
     def __init__(
@@ -109,10 +120,11 @@ class ResidualBlock(nn.Module):
         *,
         stride: int = 1,
         plain_to: PlainTo = "plain",
+        blurred: bool = False,
     ) -> None:
         super().__init__()
         self.in_fields, self.out_fields = in_fields, out_fields
-        main = [*_normalised(in_fields, out_fields, kernel_size, plain_to), nn.ReLU()]
+        main = [*_normalised(in_fields, out_fields, kernel_size, plain_to), _rectifier(out_fields, blurred)]
         shortcut: list[nn.Module] = []
         if stride != 1:
             main.append(AvgPool2d(out_fields, stride))
@@ -121,7 +133,9 @@ class ResidualBlock(nn.Module):
         if in_fields != out_fields:
             shortcut += _normalised(in_fields, out_fields, 1, plain_to)
         self.shortcut = nn.Sequential(*shortcut)
+        self.relu = _rectifier(out_fields, blurred)
 
     def forward(self, features: Tensor) -> Tensor:
         """Add the shortcut to the convolutions, shape (image, channel, y, x)."""
-        return F.relu(self.main(features) + self.shortcut(features))
+        joined: Tensor = self.relu(self.main(features) + self.shortcut(features))
+        return joined

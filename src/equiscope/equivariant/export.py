@@ -11,7 +11,7 @@ from torch import Tensor, fx, nn
 from equiscope.equivariant.blocks import InceptionBlock, ResidualBlock
 from equiscope.equivariant.convolution import Conv2d, HueStem
 from equiscope.equivariant.normalisation import BatchNorm2d, Dropout2d
-from equiscope.equivariant.pooling import AvgPool2d, Blur, GroupPool, MaxPool2d
+from equiscope.equivariant.pooling import AvgPool2d, Blur, BlurredReLU, GroupPool, MaxPool2d
 from equiscope.errors import EquiscopeError
 
 __all__ = ["export"]
@@ -48,8 +48,11 @@ def export(module: nn.Module, example: Tensor | None = None) -> nn.Module:
 
 
 def _blurred_sizes(module: nn.Module, example: Tensor | None) -> dict[Blur, Size]:
-    """Size (y, x) of what each antialiased pooling is given."""
-    blurs = {part: name for name, part in module.named_modules() if isinstance(part, Blur)}
+    """Size (y, x) of what each blur that leaves out pixels is given."""
+    # Where a blur keeps the grid its taps are always odd.
+    blurs = {
+        part: name for name, part in module.named_modules() if isinstance(part, Blur) and part.stride > 1
+    }
     if not blurs:
         return {}
     if example is None:
@@ -138,12 +141,12 @@ def _plain_normalisation(module: BatchNorm2d, _sizes: dict[int, Size]) -> nn.Mod
 
 
 def _plain_blur(module: Blur, sizes: dict[int, Size]) -> nn.Module:
-    if id(module) not in sizes:
+    if id(module) not in sizes and module.stride > 1:
         raise EquiscopeError(
             "an antialiased pooling took no part when the example was run, so its size is unknown: give an example "
             "that reaches it, or leave it out"
         )
-    kernel, padding = module.kernel(*sizes[id(module)])
+    kernel, padding = module.kernel(*sizes.get(id(module), (1, 1)))
     plain = nn.Conv2d(
         module.n_channels,
         module.n_channels,
@@ -157,6 +160,12 @@ def _plain_blur(module: Blur, sizes: dict[int, Size]) -> nn.Module:
     )
     plain.weight = nn.Parameter(kernel.detach().clone(), requires_grad=False)
     return plain
+
+
+def _plain_rectifier(module: BlurredReLU, sizes: dict[int, Size]) -> nn.Module:
+    return nn.Sequential(
+        *(_plain_blur(part, sizes) if isinstance(part, Blur) else nn.ReLU() for part in module)
+    )
 
 
 def _plain_pool(module: MaxPool2d | AvgPool2d, sizes: dict[int, Size]) -> nn.Module:
@@ -182,6 +191,8 @@ _WRITERS: tuple[tuple[type | tuple[type, ...], Callable[..., nn.Module]], ...] =
     ((Conv2d, HueStem), _plain_convolution),
     (BatchNorm2d, _plain_normalisation),
     ((MaxPool2d, AvgPool2d), _plain_pool),
+    (BlurredReLU, _plain_rectifier),
+    (Blur, _plain_blur),
     (Dropout2d, _plain_dropout),
     (GroupPool, _plain_group_pool),
 )

@@ -84,7 +84,14 @@ class BatchNorm2d(DerivedConstants):
         }
 
     def forward(self, features: Tensor) -> Tensor:
-        """Normalise, shape (image, channel, y, x)."""
+        """Normalise, shape (image, channel, y, x).
+
+        Raises
+        ------
+        EquiscopeError
+            If they have other channels than this space.
+        """
+        self.in_fields.check(features)
         if not self.training:
             parts = self.expand()
             return F.batch_norm(
@@ -131,10 +138,11 @@ class BatchNorm2d(DerivedConstants):
             return self._normalise(features, *held)
         aligned = [None if part is None else part.clone() for part in held]
         normalised = self._normalise(features, *aligned)
+        is_compiling = torch.compiler.is_compiling()  # which counts no versions
         with torch.no_grad():
             for part, moved in zip(held[:2], aligned[:2], strict=True):
                 if part is not None and moved is not None:
-                    part.copy_(moved)
+                    (part if is_compiling else part.data).copy_(moved)  # as in _normalise_channels
         return normalised
 
     def _normalise_as_pictures(self, fields: Tensor, is_channels_last: bool, *held: Tensor | None) -> Tensor:
@@ -156,8 +164,9 @@ class BatchNorm2d(DerivedConstants):
             features, weight, bias, self._unit, self._average, self._n_channels, self.eps
         )
         n_values = features.numel() // features.shape[1] * self._n_channels
-        self.running_mean.lerp_(mean, self.momentum)
-        self.running_var.lerp_(variance * (n_values / (n_values - 1)), self.momentum)
+        # Passes before this one may wait for their gradients, which torch thinks need the running moments.
+        self.running_mean.data.lerp_(mean, self.momentum)
+        self.running_var.data.lerp_(variance * (n_values / (n_values - 1)), self.momentum)
         return normalised
 
     def _normalise(
@@ -225,9 +234,11 @@ class _TiedNormalisation(torch.autograd.Function):
         with full_precision(features.device):
             unit_mean = average @ means
             mean = unit_mean.index_select(0, unit)
+            # Torch gives 0 as the inverse of a constant channel's standard deviation, too.
+            variances = torch.where(inverse_sd == 0, 0.0, inverse_sd.pow(-2))
             # A field's variance is the mean of its channels', and how far their means lie apart.
             apart = means - mean
-            unit_variance = average @ torch.addcmul(inverse_sd.pow(-2), apart, apart)
+            unit_variance = average @ torch.addcmul(variances, apart, apart)
         variance = unit_variance.index_select(0, unit)
         normalised = F.batch_norm(features, mean, variance, scale, shift, eps=eps)
         return normalised, unit_mean, unit_variance, mean, variance
@@ -303,7 +314,14 @@ class Dropout2d(DerivedConstants):
         return {"_unit": self.in_fields.unit_of_channel}
 
     def forward(self, features: Tensor) -> Tensor:
-        """Drop and scale what is left, shape (image, channel, y, x)."""
+        """Drop and scale what is left, shape (image, channel, y, x).
+
+        Raises
+        ------
+        EquiscopeError
+            If they have other channels than this space.
+        """
+        self.in_fields.check(features)
         if not self.training or self.p == 0:
             return features
         ones = features.new_ones(len(features), self.in_fields.n_units)

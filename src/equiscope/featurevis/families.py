@@ -159,8 +159,8 @@ def visualise_family(
         Of rotation, hue, reflection, contrast, dihedral, hue × rotation, scale or rotation × scale.
     natural
         For each layer the response to the strongest natural stimulus of each unit: `natural_responses`. A member's
-        response is divided by it, so that each counts alike; where it is not known, by the standard deviation of its
-        responses to noise.
+        response is divided by it, so that each counts alike; where that of a member is not known or not above 0, those
+        of all members by the standard deviations of their responses to noise.
     geometries
         Of the layers, where they are known; otherwise they are measured.
     steps

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from safetensors import safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
@@ -43,6 +42,8 @@ class Blueprint:
         Of the training images' channels, RGB in [0, 1].
     input_size_px
         Side of the training images, px.
+    is_blurred
+        A binomial blur of 2 · stride + 1 taps stands before strided convolutions, one of 3 taps behind every ReLU.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Blueprint:
     mean: tuple[float, ...]
     sd: tuple[float, ...]
     input_size_px: int
+    is_blurred: bool = False
 
     @property
     def layer_names(self) -> tuple[str, ...]:
@@ -65,11 +67,14 @@ class InceptionBranches(nn.ModuleDict):
     ``3x3_bottleneck``, ``3x3``, … ``pool_reduce``.
     """
 
-    def __init__(self, n_in: int, direct: int, reduced: Sequence[Sequence[int]], pooled: int) -> None:
+    def __init__(
+        self, n_in: int, direct: int, reduced: Sequence[Sequence[int]], pooled: int, is_blurred: bool = False
+    ) -> None:
         super().__init__({"1x1": nn.Conv2d(n_in, direct, 1)})
         self.sides_px = tuple(side for _, _, side in reduced)
         for n_bottleneck, n_out, side in reduced:
             self[f"{side}x{side}_bottleneck"] = nn.Conv2d(n_in, n_bottleneck, 1)
+            self[f"{side}x{side}_relu"] = _rectifier(n_bottleneck, is_blurred)
             self[f"{side}x{side}"] = nn.Conv2d(n_bottleneck, n_out, side, padding=side // 2)
         self["pool"] = nn.MaxPool2d(3, stride=1, padding=1)
         self["pool_reduce"] = nn.Conv2d(n_in, pooled, 1)
@@ -78,7 +83,8 @@ class InceptionBranches(nn.ModuleDict):
     def forward(self, x: Tensor) -> Tensor:
         """Run the block on ``x``, shape (image, channel, y, x), non-negative."""
         reduced = [
-            self[f"{side}x{side}"](F.relu(self[f"{side}x{side}_bottleneck"](x))) for side in self.sides_px
+            self[f"{side}x{side}"](self[f"{side}x{side}_relu"](self[f"{side}x{side}_bottleneck"](x)))
+            for side in self.sides_px
         ]
         return torch.cat([self["1x1"](x), *reduced, self["pool_reduce"](self["pool"](x))], dim=1)
 
@@ -96,28 +102,35 @@ class PlainNetwork(nn.Module):
         super().__init__()
         n_channels = 3
         self.steps: list[str] = []
+        self.rectifiers = nn.ModuleDict()
         for index, layer in enumerate(blueprint.layers):
             if "pool_taps" in layer:
                 name, module = f"pool{index}", _pool(n_channels, layer["pool_taps"])
             elif "kernel_px" in layer:
                 name, side = layer["name"], layer["kernel_px"]
+                if blueprint.is_blurred and layer["stride"] > 1:
+                    self.steps.append(f"blur{index}")
+                    self.add_module(self.steps[-1], _blur(n_channels, 2 * layer["stride"] + 1))
                 module = nn.Conv2d(n_channels, layer["n_channels"], side, layer["stride"], side // 2)
                 n_channels = layer["n_channels"]
             else:
                 name = layer["name"]
-                module = InceptionBranches(n_channels, layer["direct"], layer["reduced"], layer["pooled"])
+                module = InceptionBranches(
+                    n_channels, layer["direct"], layer["reduced"], layer["pooled"], blueprint.is_blurred
+                )
                 n_channels = module.n_out
             self.add_module(name, module)
             self.steps.append(name)
-        self._rectified = frozenset(blueprint.layer_names)
+            if "name" in layer:
+                self.rectifiers[name] = _rectifier(n_channels, blueprint.is_blurred)
         self.classifier = nn.Linear(n_channels, len(blueprint.classes))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (image, 3, y, x), standardised, to logits, shape (image, class)."""
         for name in self.steps:
             x = getattr(self, name)(x)
-            if name in self._rectified:
-                x = F.relu(x)
+            if name in self.rectifiers:
+                x = self.rectifiers[name](x)
         logits: Tensor = self.classifier(x.mean(dim=(2, 3)))
         return logits
 
@@ -126,12 +139,21 @@ def _pool(n_channels: int, n_taps: int) -> nn.Module:
     """Make the pooling of one layer; its taps do not depend on the image, so that a layer is one convolution."""
     if not n_taps:
         return nn.MaxPool2d(3, stride=2, padding=1)
+    return nn.Sequential(nn.MaxPool2d(3, stride=1, padding=1), _blur(n_channels, n_taps, stride=2))
+
+
+def _rectifier(n_channels: int, is_blurred: bool) -> nn.Module:
+    return nn.Sequential(nn.ReLU(), _blur(n_channels, 3)) if is_blurred else nn.ReLU()
+
+
+def _blur(n_channels: int, n_taps: int, stride: int = 1) -> nn.Conv2d:
+    """Make a binomial blur of every channel by itself; beyond the border the border is repeated."""
     taps = torch.tensor([float(math.comb(n_taps - 1, k)) for k in range(n_taps)])
     blur = nn.Conv2d(
         n_channels,
         n_channels,
         n_taps,
-        stride=2,
+        stride=stride,
         padding=(n_taps - 1) // 2,
         groups=n_channels,
         bias=False,
@@ -139,7 +161,7 @@ def _pool(n_channels: int, n_taps: int) -> nn.Module:
     )
     kernel = torch.outer(taps, taps) / taps.sum() ** 2
     blur.weight = nn.Parameter(kernel.expand(n_channels, 1, -1, -1).clone(), requires_grad=False)
-    return nn.Sequential(nn.MaxPool2d(3, stride=1, padding=1), blur)
+    return blur
 
 
 def standardise(mean: Sequence[float], sd: Sequence[float]) -> Callable[[Tensor], Tensor]:

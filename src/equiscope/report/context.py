@@ -13,6 +13,7 @@ from equiscope.circuits import Circuits
 from equiscope.report.optimised import Optimised
 from equiscope.report.schema import FamilyEntry, LayerEntry, ReportDocument, UnitEntry
 from equiscope.report.sprites import Pictures
+from equiscope.simplify import Simplification, load_simplification
 
 __all__ = ["SiteContext"]
 
@@ -65,6 +66,11 @@ class SiteContext:
     def budget(self) -> Budget | None:
         """What tying would save; None where it was not counted."""
         return None if self.folder is None else load_budget(self.folder)
+
+    @cached_property
+    def simplification(self) -> Simplification | None:
+        """What the network can do with its families tied; None where none were."""
+        return None if self.folder is None else load_simplification(self.folder)
 
     @cached_property
     def families_of(self) -> Mapping[tuple[str, int], Sequence[FamilyEntry]]:

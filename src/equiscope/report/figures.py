@@ -24,6 +24,7 @@ from equiscope.report.pose_drawings import draw_poses, poses_kind
 from equiscope.report.poses import members_in_order
 from equiscope.report.schema import FamilyEntry
 from equiscope.report.share_drawings import draw_layer_shares, draw_shares
+from equiscope.report.simplify_drawings import draw_curve, draw_curves
 from equiscope.report.sprites import Pictures
 from equiscope.report.svg import Drawing, Node, below, beside, write_for_print
 from equiscope.report.tuning_drawings import draw_joint_tuning, draw_tuning
@@ -32,7 +33,7 @@ from equiscope.store import Run, read_json, write_atomically
 
 __all__ = ["SUBJECTS", "draw_figure", "figure_kinds", "save_figure"]
 
-SUBJECTS = ("family", "circuit", "layer", "overview", "budget")
+SUBJECTS = ("family", "circuit", "layer", "overview", "budget", "simplify")
 # A page of a journal is some 900 units of a drawing wide: 3 pixels a unit are 400 dots an inch there.
 _PIXELS_A_UNIT = 3.0
 
@@ -47,14 +48,15 @@ def draw_figure(run: Run | str | Path, subject: str, name: str = "", *, kind: st
     run
         The run, or its folder.
     subject
-        ``family``, ``circuit``, ``layer``, ``overview`` or ``budget``.
+        ``family``, ``circuit``, ``layer``, ``overview``, ``budget`` or ``simplify``.
     name
-        Id of the family or circuit, name of the layer; nothing for the overview and the budget.
+        Id of the family or circuit, name of the layer; otherwise nothing.
     kind
         Which chart; by default the first that there is. Families: ``dial``, ``chart`` or ``pair`` (members at their
         poses), ``strip`` (one stimulus turned, over the members' answers), ``tuning``, ``joint`` (hue and
         orientation), ``synthetic`` (poses on drawings). Circuits: ``matrices`` (both), ``raw``, ``reordered``,
         ``template``. Layers and the overview: ``shares``. The budget: ``savings``, or one transformation.
+        The simplified network: ``curves`` (both), ``plain``, ``recalibrated``.
 
     Returns
     -------
@@ -154,6 +156,8 @@ def figure_kinds(context: SiteContext, subject: str, name: str) -> _Kinds:
             return {"shares": lambda: draw_shares(context.document["layers"])}
         case "budget":
             return _budget_kinds(context)
+        case "simplify":
+            return _simplify_kinds(context)
         case _:
             raise unknown_name("subject of a figure", subject, SUBJECTS)
 
@@ -205,6 +209,20 @@ def _budget_kinds(context: SiteContext) -> _Kinds:
     return {
         "savings": lambda: draw_savings(budget),
         **{name: (lambda name=name: draw_saving(budget, name)) for name in names},  # type: ignore[misc]
+    }
+
+
+def _simplify_kinds(context: SiteContext) -> _Kinds:
+    found = context.simplification
+    if found is None:
+        raise EquiscopeError(
+            f"{context.folder} was not simplified yet: run `equiscope simplify {context.folder}` with labelled images "
+            "first"
+        )
+    return {
+        "curves": lambda: draw_curves(found),
+        "plain": lambda: draw_curve(found, is_recalibrated=False),
+        "recalibrated": lambda: draw_curve(found, is_recalibrated=True),
     }
 
 

@@ -25,7 +25,7 @@ __all__ = [
     "load_document",
     "publish_site",
     "save_report",
-    "show_budget",
+    "show_again",
     "show_circuits",
     "show_comparison",
     "show_verification",
@@ -177,8 +177,8 @@ def show_circuits(folder: Path) -> bool:
     return True
 
 
-def show_budget(folder: Path) -> bool:
-    """Build a run's site again with what tying would save.
+def show_again(folder: Path) -> bool:
+    """Build a run's site again with what a command has written into the folder since.
 
     Returns
     -------

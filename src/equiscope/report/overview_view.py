@@ -11,6 +11,7 @@ from equiscope.report.html import render_template, view_address
 from equiscope.report.overview import KINDS, depth_view, overview_rows
 from equiscope.report.schema import FamilyEntry, LayerEntry, MemberEntry, ReportDocument
 from equiscope.report.wording import MISSING, counted, measured, number, title_text
+from equiscope.simplify import TRANSFORMATIONS
 
 __all__ = ["layer_measure", "render_overview", "transformations_of"]
 
@@ -37,6 +38,8 @@ def render_overview(context: SiteContext) -> Fragment:
         kinds=KINDS,
         has_circuits=context.circuits is not None,
         has_budget=context.budget is not None,
+        has_simplification=context.simplification is not None,
+        can_be_tied=any(family["transformation"] in TRANSFORMATIONS for family in document["families"]),
         finished=document.get("is_finished", True),
         verified=any(family["verification"] for family in document["families"]),
         source=SOURCE if any(row["claim"] for entry in layers for row in entry["rows"]) else "",

@@ -71,6 +71,7 @@ def write_site(folder: Path, context: SiteContext) -> None:
         has_circuits=context.circuits is not None,
         has_comparisons=len(index["compare"]) > 1,
         has_budget=context.budget is not None,
+        has_simplification=context.simplification is not None,
     )
     write_atomically(folder / PAGE, lambda stream: stream.write(page.encode()))
     for path in stale:

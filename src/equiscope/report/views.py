@@ -19,6 +19,7 @@ from equiscope.report.context import SiteContext
 from equiscope.report.family_view import render_families
 from equiscope.report.fragment import Fragment
 from equiscope.report.layer_view import render_layers
+from equiscope.report.simplify_view import render_simplification
 from equiscope.report.unit_view import render_units
 
 __all__ = ["RENDERERS", "Renderer"]
@@ -34,4 +35,5 @@ RENDERERS: Mapping[str, Renderer] = {
     "list": render_lists,
     "compare": render_comparisons,
     "budget": render_budget,
+    "simplify": render_simplification,
 }

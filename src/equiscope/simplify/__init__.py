@@ -2,11 +2,19 @@
 
 from equiscope.simplify.evaluation import Accuracy, count_logits
 from equiscope.simplify.labelled import EvaluationImages, open_evaluation
-from equiscope.simplify.result import METHODS, Convolution, Point, Simplification, load_simplification
+from equiscope.simplify.result import (
+    METHODS,
+    TRANSFORMATIONS,
+    Convolution,
+    Point,
+    Simplification,
+    load_simplification,
+)
 from equiscope.simplify.simplification import simplify_run
 
 __all__ = [
     "METHODS",
+    "TRANSFORMATIONS",
     "Accuracy",
     "Convolution",
     "EvaluationImages",

@@ -1,4 +1,4 @@
-"""What simplifying a network left: how much templates explain, and the curve; as a file of the run and a picture."""
+"""What simplifying a network left: how much templates explain, and the curve; as a file of the run."""
 
 from __future__ import annotations
 
@@ -9,12 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from equiscope.simplify.evaluation import Accuracy
-from equiscope.simplify.picture import draw_simplification
-from equiscope.store import SCHEMA_VERSION, read_json, write_atomically, write_json
+from equiscope.store import SCHEMA_VERSION, read_json, write_json
 
-__all__ = ["METHODS", "Convolution", "Point", "Simplification", "load_simplification", "save_simplification"]
+__all__ = [
+    "METHODS",
+    "TRANSFORMATIONS",
+    "Convolution",
+    "Point",
+    "Simplification",
+    "load_simplification",
+    "save_simplification",
+]
 
-_FILE, _PICTURE = "simplify.json", "simplify.svg"
+_FILE = "simplify.json"
+TRANSFORMATIONS = ("rotation", "hue")
 METHODS = ("tied", "wrong poses", "magnitude in blocks", "magnitude", "low rank")
 TIED, WRONG, PRUNED_BLOCKS, PRUNED, LOW_RANK = METHODS
 
@@ -130,10 +138,8 @@ class Simplification:
 
 
 def save_simplification(folder: Path, result: Simplification) -> None:
-    """Write ``simplify.json`` and ``simplify.svg`` into a run's folder."""
+    """Write ``simplify.json`` into a run's folder."""
     write_json(folder / _FILE, {"schema_version": SCHEMA_VERSION} | asdict(result))
-    picture = draw_simplification(result).encode()
-    write_atomically(folder / _PICTURE, lambda stream: stream.write(picture))
 
 
 def load_simplification(folder: str | Path) -> Simplification | None:

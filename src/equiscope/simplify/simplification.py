@@ -34,6 +34,7 @@ from equiscope.simplify.result import (
     METHODS,
     PRUNED_BLOCKS,
     TIED,
+    TRANSFORMATIONS,
     WRONG,
     Convolution,
     Point,
@@ -49,7 +50,6 @@ __all__ = ["simplify_run"]
 
 Floats = NDArray[np.float64]
 
-_TRANSFORMATIONS = ("rotation", "hue")
 _CHOICES = ("all", "circuits")
 _BY_ERROR, _BY_LAYER = _ORDERS = ("error", "layers")
 
@@ -113,7 +113,7 @@ def simplify_run(
     Returns
     -------
     Simplification
-        Also in ``simplify.json`` and ``simplify.svg`` of the run.
+        Also in ``simplify.json`` of the run.
 
     Raises
     ------
@@ -204,8 +204,8 @@ def simplify_run(
 def _check_options(
     transformation: str, blocks: str, order: str, methods: Sequence[str], n_points: int, n_calibration: int
 ) -> None:
-    if transformation not in _TRANSFORMATIONS:
-        raise unknown_name("transformation to tie", transformation, _TRANSFORMATIONS)
+    if transformation not in TRANSFORMATIONS:
+        raise unknown_name("transformation to tie", transformation, TRANSFORMATIONS)
     if blocks not in _CHOICES:
         raise unknown_name("choice of blocks", blocks, _CHOICES)
     if order not in _ORDERS:

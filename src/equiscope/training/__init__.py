@@ -10,6 +10,7 @@ from equiscope.training.descriptions import (
     load_description,
     parse_description,
 )
+from equiscope.training.equivariance import LayerEquivariance, measure_equivariance
 from equiscope.training.loop import train
 from equiscope.training.matching import MATCHES, Counts, count, match_budget
 from equiscope.training.network import DesignedNetwork, to_plain
@@ -27,6 +28,7 @@ __all__ = [
     "DesignedNetwork",
     "Inception",
     "LabelledImages",
+    "LayerEquivariance",
     "Pool",
     "Recipe",
     "Summary",
@@ -37,6 +39,7 @@ __all__ = [
     "load_description",
     "load_training",
     "match_budget",
+    "measure_equivariance",
     "open_labelled",
     "parse_description",
     "plain_twin",

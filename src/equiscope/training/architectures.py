@@ -171,6 +171,7 @@ def plain_twin(description: Description) -> Description:
 ARCHITECTURES: dict[str, Callable[[], Description]] = {
     "plain": _mini,
     "half": lambda: designed(_mini(), "C16", name="half"),
+    "half-blurred": lambda: replace(designed(_mini(), "C16", name="half-blurred"), is_blurred=True),
     "equivariant": lambda: designed(_mini(), "C16", equivariant=1.0, invariant=0.0, name="equivariant"),
     "inceptionv1": _inceptionv1,
     "inceptionv1-half": lambda: designed(_inceptionv1(), "C16", name="inceptionv1-half"),

@@ -29,7 +29,7 @@ _TRAIN_NAMES = ("train", "training")
 _VALIDATION_NAMES = ("val", "valid", "validation", "test")
 # Decoded pixels that are kept; 40,000 images of 64 px take a quarter of it.
 _CACHE_BYTES = 2 << 30
-_END_BYTES = 4096
+_FIRST_BYTES = 4096
 Moments = tuple[float, float, float]
 _EXPECTED = (
     "Expected a folder of class folders (or train and val with class folders in each), CIFAR's folder of python "
@@ -118,7 +118,10 @@ class LabelledImages:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256, in hex, of classes, labels, and names, sizes and ends of up to 1,000 images of each part."""
+        """SHA-256, in hex, of classes, labels, ``side_px``, and names, sizes and first bytes of some images.
+
+        Up to 1,000 of each part, evenly spaced, 4,096 bytes of each.
+        """
         digest = hashlib.sha256("\0".join(self.classes).encode())
         for split in (self.train, self.val):
             digest.update(f"{len(split)} {split.side_px}".encode())
@@ -127,7 +130,7 @@ class LabelledImages:
                 place = int(split.indices[index])
                 n_bytes = split.source.n_bytes(place)
                 digest.update(f"{split.source.names[place]} {n_bytes}".encode("utf-8", "surrogateescape"))
-                digest.update(split.source.read(place, 0, _END_BYTES))
+                digest.update(split.source.read(place, 0, _FIRST_BYTES))
         return digest.hexdigest()
 
     def moments(self, n_images: int = 500) -> tuple[Moments, Moments]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from torch import nn
 
 from equiscope.equivariant import Fields
 from equiscope.errors import EquiscopeError, unknown_name
@@ -29,6 +32,9 @@ __all__ = [
 ]
 
 _KINDS = ("equivariant", "invariant", "plain")
+# What layers would be confused with where the network is built, or written out as a plain one.
+_TAKEN = frozenset((*dir(nn.ModuleDict()), "steps", "_rectified"))
+_POOL = re.compile(r"pool\d+")
 
 
 @dataclass(frozen=True)
@@ -111,17 +117,22 @@ class Description:
         that a quarter turn of the image reads the same pixels. Needed by equivariant and invariant units.
     plain_to
         What plain units may feed: ``"plain"`` units only, or ``"all"`` (`equiscope.equivariant.Conv2d`).
+    is_blurred
+        Strided convolutions read blurred features and a blur follows every ReLU, so that rotations finer than quarter
+        turns survive several layers (`equiscope.equivariant.BlurredReLU`).
 
     Raises
     ------
     EquiscopeError
-        If there is no first convolution, names repeat, or units need an antialiased network that is none.
+        If there is no first convolution, names repeat or are taken, a stride is below 1, or units need an antialiased
+        network that is none.
     """
 
     name: str
     layers: tuple[Layer, ...]
     is_antialiased: bool = False
     plain_to: str = "plain"
+    is_blurred: bool = False
 
     def __post_init__(self) -> None:
         if not self.layers or not isinstance(self.layers[0], Convolution):
@@ -134,7 +145,15 @@ class Description:
                 f"the layers of {self.name!r} are called {', '.join(map(repr, names))}: expected different names of "
                 "letters, digits and _, and none of them classifier"
             )
+        for name in names:
+            if name in _TAKEN or _POOL.fullmatch(name):
+                raise EquiscopeError(
+                    f"a layer of {self.name!r} is called {name!r}, which is the name of another part of the network: "
+                    "call it something else"
+                )
         for layer in self.units:
+            if isinstance(layer, Convolution) and layer.stride < 1:
+                raise EquiscopeError(f"the stride of {layer.name} is {layer.stride}, expected 1 or more")
             if isinstance(layer, Inception):
                 sides = [side for _, _, side in layer.reduced]
                 if len({*sides, 1}) <= len(sides):
@@ -180,9 +199,11 @@ class Description:
 
     def document(self) -> dict[str, Any]:
         """Word it as the JSON that `parse_description` reads."""
+        blurred = {"blurred": True} if self.is_blurred else {}
         return {
             "name": self.name,
             "antialiased": self.is_antialiased,
+            **blurred,
             "plain_to": self.plain_to,
             "layers": [_layer_document(layer) for layer in self.layers],
         }
@@ -246,8 +267,8 @@ def parse_description(document: Mapping[str, Any]) -> Description:
     Parameters
     ----------
     document
-        ``name``, ``group`` (that of layers which name none), ``antialiased``, ``plain_to`` and ``layers``; see
-        docs/training.md.
+        ``name``, ``group`` (that of layers which name none), ``antialiased``, ``blurred``, ``plain_to`` and
+        ``layers``; see docs/training.md.
 
     Raises
     ------
@@ -255,7 +276,7 @@ def parse_description(document: Mapping[str, Any]) -> Description:
         If a key is missing, unknown or of the wrong kind, or the network could not be built.
     """
     table = _Table(document, "the network")
-    table.check(("name", "group", "antialiased", "plain_to", "layers"))
+    table.check(("name", "group", "antialiased", "blurred", "plain_to", "layers"))
     group = table.take("group", str, "C8")
     layers = [
         _parse_layer(_Table(entry, f"layer {index}"), group)
@@ -266,7 +287,8 @@ def parse_description(document: Mapping[str, Any]) -> Description:
         raise unknown_name("value of plain_to", plain_to, ("plain", "all"))
     has_tied = any(fields.n_tied_channels for layer in layers for fields in fields_of(layer))
     is_antialiased = table.take("antialiased", bool, has_tied)
-    return Description(table.take("name", str), tuple(layers), is_antialiased, plain_to)
+    is_blurred = table.take("blurred", bool, False)
+    return Description(table.take("name", str), tuple(layers), is_antialiased, plain_to, is_blurred)
 
 
 def _parse_layer(table: _Table, group: str) -> Layer:

@@ -33,6 +33,7 @@ from equiscope.training.checkpoint import State, load_checkpoint, save_checkpoin
 from equiscope.training.curves import save_curves
 from equiscope.training.datasets import LabelledImages, Split, open_labelled
 from equiscope.training.descriptions import Description
+from equiscope.training.equivariance import measure_equivariance
 from equiscope.training.graphs import RecordedPasses
 from equiscope.training.matching import count, match_budget
 from equiscope.training.network import DesignedNetwork, to_plain
@@ -45,6 +46,8 @@ __all__ = ["train"]
 # Lines of the learning curve an epoch, and images that are evaluated at once.
 _ROWS_PER_EPOCH = 10
 _EVALUATED = 250
+# Validation images that are turned to measure equivariance.
+_TURNED = 32
 # Steps whose losses are looked at together on a GPU, where looking at each would wait for it.
 _CHECKED_ON_GPU = 20
 # A few damaged files are left out; more than this share of a part means that something else is wrong.
@@ -125,6 +128,8 @@ def train(
         raise EquiscopeError(
             f"checkpoint_every is {checkpoint_every} and n_workers {n_workers}: expected 1 or more of each"
         )
+    if seed < 0:
+        raise EquiscopeError(f"seed is {seed}, expected 0 or more")
     description = describe_network(network)
     against = None if reference is None else describe_network(reference)
     with join_processes(device) as processes:
@@ -133,7 +138,7 @@ def train(
         n_classes = len(images.classes)
         if against is not None:
             description = match_budget(description, against, match, recipe.crop_px, n_classes)
-        if recipe.mean is None or recipe.sd is None:
+        if recipe.mean is None:
             mean, sd = images.moments()
             recipe = replace(recipe, mean=mean, sd=sd, side_px=side_px)
         dtype = choose_precision(precision, processes.device)
@@ -485,6 +490,12 @@ class _Training:
         low, high = share_interval(int(n_right), int(n))
         return {"loss": loss_sum / n, "top1": n_right / n, "low": low, "high": high, "n_images": int(n)}
 
+    def _some_images(self) -> Tensor:
+        """Give validation images from all over the set, standardised, to measure equivariance on."""
+        split = self.images.val
+        chosen = np.unique(np.linspace(0, len(split) - 1, min(_TURNED, len(split))).astype(np.int64))
+        return self._prepare(centre_batch(split, chosen, self.crop_px))[0]
+
     def _save(self) -> None:
         """Write a checkpoint, the curves and the record."""
         self.state.failures = self.processes.join(self.images.train.failures)
@@ -519,6 +530,7 @@ class _Training:
         if self.processes.is_first:
             stored = serialise(plain, blueprint)
             write_atomically(self.folder / "model.safetensors", lambda stream: stream.write(stored))
-            self._record(result=result, is_complete=True)
+            kept = [asdict(layer) for layer in measure_equivariance(self.network, self._some_images())]
+            self._record(result=result, equivariance=kept, is_complete=True)
         self.processes.wait()
         return load_training(self.folder)

@@ -15,6 +15,7 @@ from equiscope.training.descriptions import (
     Inception,
     Pool,
     branch_names,
+    fields_of,
     resized,
 )
 from equiscope.training.network import blur_taps, space_before
@@ -25,6 +26,9 @@ MATCHES = ("widths", "parameters", "compute")
 # Factors on all widths that are looked through, and how finely around the best of them.
 _SMALLEST, _LARGEST = 1 / 16, 16.0
 _N_HALVINGS, _N_NEAR, _NEAR = 12, 12, 0.04
+# By this factor at least a budget is missed that no widths reach; whole fields of small networks may miss by less.
+_OUT_OF_REACH = 2.0
+_AMOUNTS = {"parameters": "free parameters", "compute": "multiply-adds"}
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,9 @@ def count(description: Description, side_px: int, n_classes: int) -> Counts:
             continue
         entry = space_before(layer, before)
         if isinstance(layer, Convolution):
+            if description.is_blurred and layer.stride > 1:
+                n_channels = 3 if before is None else before.n_channels
+                tally.n_multiply_adds += n_channels * ((2 * layer.stride + 1) * side) ** 2
             side = math.ceil(side / layer.stride)
             tally.add(entry, layer.fields, layer.kernel_px, side)
         else:
@@ -85,6 +92,9 @@ def count(description: Description, side_px: int, n_classes: int) -> Counts:
             for bottleneck, out, kernel_px in layer.reduced:
                 tally.add(entry, bottleneck, 1, side)
                 tally.add(bottleneck, out, kernel_px, side)
+        if description.is_blurred:
+            n_rectified = sum(fields.n_channels for fields in fields_of(layer))
+            tally.n_multiply_adds += n_rectified * (3 * side) ** 2
         before = layer.fields
     if before is None:  # the description begins with a convolution
         raise TypeError(f"{description.name!r} has no layer with units")
@@ -147,7 +157,7 @@ def match_budget(
     Raises
     ------
     EquiscopeError
-        If ``by`` is unknown, or widths are to be matched and layers have other names.
+        If ``by`` is unknown, widths are to be matched and layers have other names, or the budget is out of reach.
     """
     if by not in MATCHES:
         raise unknown_name("match", by, MATCHES)
@@ -174,7 +184,14 @@ def match_budget(
             high = middle
     # Whole fields make the amount jump, not always upwards: the nearest of several factors about the crossing.
     near = [low + _NEAR * step / _N_NEAR for step in range(-_N_NEAR, _N_NEAR + 1)]
-    return min((at(math.exp(f)) for f in near), key=lambda d: abs(math.log(amount(d) / wanted)))
+    best = min((at(math.exp(f)) for f in near), key=lambda d: abs(math.log(amount(d) / wanted)))
+    if abs(math.log(amount(best) / wanted)) > math.log(_OUT_OF_REACH):
+        raise EquiscopeError(
+            f"{description.name!r} cannot have the {wanted:,} {_AMOUNTS[by]} of {reference.name!r}: with all widths "
+            f"times one factor from {_SMALLEST:g} to {_LARGEST:g} the nearest is {amount(best):,}; give a reference "
+            "nearer to it in size"
+        )
+    return best
 
 
 def _with_widths(description: Description, reference: Description) -> Description:

@@ -9,7 +9,17 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from equiscope.equivariant import BatchNorm2d, Colours, Conv2d, Fields, HueStem, InceptionBlock, MaxPool2d
+from equiscope.equivariant import (
+    BatchNorm2d,
+    Blur,
+    BlurredReLU,
+    Colours,
+    Conv2d,
+    Fields,
+    HueStem,
+    InceptionBlock,
+    MaxPool2d,
+)
 from equiscope.equivariant.convolution import PlainTo
 from equiscope.equivariant.fields import action_of
 from equiscope.errors import EquiscopeError
@@ -160,6 +170,8 @@ def _layer(
     plain_to = cast("PlainTo", description.plain_to)
     space = space_before(layer, before)
     parts: OrderedDict[str, nn.Module] = OrderedDict()
+    if description.is_blurred and isinstance(layer, Convolution) and layer.stride > 1:
+        parts["blur"] = Blur(3 if before is None else before.n_channels, 1, layer.stride)
     if isinstance(space, Colours):
         if not isinstance(layer, Convolution):  # the description begins with a convolution
             raise TypeError(f"{layer.name} is a {type(layer).__name__}")
@@ -171,7 +183,12 @@ def _layer(
             parts["restriction"] = Restriction(before, space.group)
         if isinstance(layer, Inception):
             parts["block"] = block = InceptionBlock(
-                space, direct=layer.direct, reduced=layer.reduced, pooled=layer.pooled, plain_to=plain_to
+                space,
+                direct=layer.direct,
+                reduced=layer.reduced,
+                pooled=layer.pooled,
+                plain_to=plain_to,
+                blurred=description.is_blurred,
             )
             return nn.Sequential(parts), block.out_fields
         parts["convolution"] = Conv2d(
@@ -184,7 +201,7 @@ def _layer(
             plain_to=plain_to,
         )
     parts["normalisation"] = BatchNorm2d(layer.fields)
-    parts["relu"] = nn.ReLU()
+    parts["relu"] = BlurredReLU(layer.fields) if description.is_blurred else nn.ReLU()
     return nn.Sequential(parts), layer.fields
 
 
@@ -216,7 +233,7 @@ def to_plain(
     """
     layers = _blueprint_layers(network.description, side_px)
     name = network.description.name
-    blueprint = Blueprint(name, tuple(layers), classes, mean, sd, side_px)
+    blueprint = Blueprint(name, tuple(layers), classes, mean, sd, side_px, network.description.is_blurred)
     plain = PlainNetwork(blueprint)
     state: dict[str, Tensor] = {}
     # For each channel of the designed network where the plain one has it.

@@ -52,7 +52,7 @@ class Recipe:
     momentum
         Nesterov's.
     weight_decay
-        Of all weights but the stem's, norms' and biases'.
+        Of all weights but a whitened stem's, norms' and biases'.
     stem_weight_decay
         Of the stem's whitened coordinates.
     label_smoothing
@@ -69,7 +69,7 @@ class Recipe:
     side_px
         Images are resized so that their shorter side is this long, px; None for 8/7 of ``crop_px``.
     mean, sd
-        Of the channels, RGB in [0, 1]; None to measure them on training images.
+        Of the channels, RGB in [0, 1]; None for both to measure them on training images.
 
     Raises
     ------
@@ -111,6 +111,11 @@ class Recipe:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise EquiscopeError(f"{name} of the recipe is {value}, expected {low:g} to {high:g}")
+        if (self.mean is None) != (self.sd is None) or not all(sd > 0 for sd in self.sd or ()):
+            raise EquiscopeError(
+                f"mean and sd of the recipe are {self.mean} and {self.sd}, expected three numbers each, the latter "
+                "above 0: give both, or neither to have them measured"
+            )
         ends = [until for until, _ in self.crop_schedule]
         if (
             not ends
@@ -142,13 +147,11 @@ MINI_RECIPE = Recipe(mean=(0.48, 0.45, 0.40), sd=(0.27, 0.26, 0.28))
 
 def make_optimiser(network: DesignedNetwork, recipe: Recipe) -> torch.optim.SGD:
     """Make the optimiser, with weight decay on kernels and none on norms and biases."""
-    stem_name = f"layers.{network.description.stem.name}.convolution."
-    is_whitened = recipe.components > 0
     groups: dict[str, list[nn.Parameter]] = {"kernels": [], "stem": [], "norms": []}
     for name, parameter in network.named_parameters():
         if parameter.ndim <= 1:
             groups["norms"].append(parameter)
-        elif is_whitened and name.startswith(stem_name):
+        elif ".parametrizations." in name:  # whitened coordinates
             groups["stem"].append(parameter)
         else:
             groups["kernels"].append(parameter)
@@ -208,7 +211,8 @@ def whiten_stem(network: DesignedNetwork, split: Split, recipe: Recipe, seed: in
         "invariant_to_invariant": basis.fixed,
         "to_plain": pixels,
     }
-    covariance = _patch_covariance(split, stem.kernel_size, recipe, seed)
+    blur = dict(network.layers[network.description.stem.name].named_children()).get("blur")
+    covariance = _patch_covariance(split, stem.kernel_size, recipe, seed, blur)
     generator = torch.Generator().manual_seed(seed)
     for name, row in rows.items():
         parameter = getattr(stem, name)
@@ -242,8 +246,10 @@ def whiten_like(network: DesignedNetwork, weights: Mapping[str, Tensor]) -> None
             _parametrize(stem, name, weights[f"{prefix}{name}.original"].clone(), whitening.clone())
 
 
-def _patch_covariance(split: Split, size_px: int, recipe: Recipe, seed: int) -> Tensor:
-    """Covariance of standardised patches, shape (3 · pixel, 3 · pixel), float64."""
+def _patch_covariance(
+    split: Split, size_px: int, recipe: Recipe, seed: int, blur: nn.Module | None
+) -> Tensor:
+    """Covariance of standardised patches as the stem sees them, shape (3 · pixel, 3 · pixel), float64."""
     if recipe.mean is None or recipe.sd is None:
         raise TypeError("the recipe's moments were not filled in")
     every = np.arange(len(split))
@@ -256,6 +262,7 @@ def _patch_covariance(split: Split, size_px: int, recipe: Recipe, seed: int) -> 
         if image is None:
             continue
         picture = prepare(torch.from_numpy(image.astype(np.float32) / 255)[None])
+        picture = picture if blur is None else blur(picture)
         patches = F.unfold(picture, size_px, stride=_PATCH_STRIDE_PX)[0].T
         total += patches.double().sum(0)
         product += (patches.T @ patches).double()
