@@ -127,19 +127,18 @@ class Model:
         size_px = self.input_size_px or 224
         names = {module: name for name, module in self.module.named_modules()}
         asked = [module for module in names if isinstance(module, nn.Conv2d | _BatchNorm)]
-        made_by: dict[
-            int, tuple[str, Tensor]
-        ] = {}  # the tensor is held, so that its id is not given away again
+        # The tensor is held, so that its id is not given away again; its version tells whether a ReLU changed it since.
+        made_by: dict[int, tuple[str, Tensor, int]] = {}
         chosen: dict[str, str] = {}
 
         def keep(module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
-            if isinstance(module, _BatchNorm):
-                source, _ = made_by.get(id(inputs[0]), ("", None)) if inputs else ("", None)
-                if source:
-                    chosen[source] = names[module]
-            elif isinstance(output, Tensor):
+            if isinstance(module, nn.Conv2d) and isinstance(output, Tensor):
                 chosen.setdefault(names[module], names[module])
-                made_by[id(output)] = (names[module], output)
+                made_by[id(output)] = (names[module], output, output._version)
+            elif isinstance(module, _BatchNorm) and inputs and id(inputs[0]) in made_by:
+                source, made, version = made_by[id(inputs[0])]
+                if made._version == version:
+                    chosen[source] = names[module]
 
         handles = [module.register_forward_hook(keep) for module in asked]
         try:
