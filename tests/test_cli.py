@@ -172,6 +172,8 @@ def test_layers(place: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert [line.split()[:2] for line in result.stdout.splitlines()[1:]] == [["0", "12"], ["2", "8"]]
     assert "9 px" in result.stdout.splitlines()[2]
+    named = equiscope("layers", "mine.py:network", "--layers", "1", cwd=place)
+    assert [line.split()[:2] for line in named.stdout.splitlines()[1:]] == [["1", "12"]]
 
 
 @pytest.mark.parametrize(

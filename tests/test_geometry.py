@@ -253,6 +253,42 @@ def test_a_network_of_unknown_size_is_refused_with_what_to_do(error: type[Except
         find_geometry(Model(nn.Sequential(OnlyOfSize(60, error)), "picky"), ["0"])
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_network_of_another_precision_is_told_to_be_float(dtype: torch.dtype) -> None:
+    kind = str(dtype).removeprefix("torch.")
+    with pytest.raises(EquiscopeError, match=rf"fine has parameters in {kind} and .*module\.float\(\)"):
+        find_geometry(Model(nn.Sequential(conv(3, 4, 3)).to(dtype), "fine"), ["0"])
+
+
+def test_a_network_of_one_channel_is_told_its_preprocessing() -> None:
+    module = nn.Sequential(conv(1, 4, 3))
+    with pytest.raises(
+        EquiscopeError, match=r"grey does not take images of 3 channels.*makes the 1 of 0.0 .*mean\(1, keep"
+    ):
+        find_geometry(Model(module, "grey"), ["0"])
+    asked = Model(module, "grey", lambda images: images.mean(1, keepdim=True))
+    assert find_geometry(asked, ["0"])["0"].receptive_field_px == (3, 3)
+
+
+def test_the_cause_of_a_refusal_is_one_line() -> None:
+    class Wordy(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            raise NotImplementedError("no such operator\nCPU: registered\nMeta: registered")
+
+    with pytest.raises(EquiscopeError, match=r"strips .no such operator. nor 224") as caught:
+        find_geometry(Model(nn.Sequential(Wordy()), "wordy"), ["0"])
+    assert "registered" not in str(caught.value)
+
+
+def test_a_layer_whose_channels_stand_last_is_refused() -> None:
+    class Last(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.permute(0, 2, 3, 1)
+
+    with pytest.raises(EquiscopeError, match=r"layer '1' of net has .* its channels stand last"):
+        find_geometry(Model(nn.Sequential(conv(3, 4, 3), Last()), "net"), ["1"])
+
+
 def test_what_is_wrong_with_a_layer_is_not_mistaken_for_a_wrong_size() -> None:
     model = Model(nn.Sequential(conv(3, 4, 3), nn.Flatten()), "flat")
     with pytest.raises(EquiscopeError, match=r"'1' of flat gives \(8, \d+\)"):

@@ -167,7 +167,7 @@ def test_a_layer_without_positions_is_refused(images: Tensor) -> None:
         Model(nn.Sequential(Pair())).record(images, ["0"])
 
 
-def test_default_layers_are_all_convolutions_unless_the_model_has_its_own_choice() -> None:
+def test_default_layers_are_found_unless_the_model_has_its_own_choice() -> None:
     assert Model(network()).resolve_layers() == ["0", "4"]
     assert Model(network()).resolve_layers([]) == ["0", "4"]
     assert Model(network(), default_layers=("5",)).resolve_layers() == ["5"]

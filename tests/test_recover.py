@@ -13,10 +13,11 @@ import networkx
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 import equiscope
-from equiscope.circuits import Circuits, load_circuits, recover_circuits, write_graph
+from equiscope.circuits import Circuits, load_circuits, recover, recover_circuits, write_graph
 from equiscope.circuits.ends import End, family_end
 from equiscope.circuits.factors import find_factors
 from equiscope.circuits.gradients import gradient_weights
@@ -231,6 +232,15 @@ def test_a_layer_pair_without_a_linear_path_is_skipped_and_the_rest_computed(tmp
     (skipped,) = result.skipped
     assert (skipped.source, skipped.target) == ("second", "third")
     assert "Softmax" in skipped.reason
+
+
+def test_small_images_do_not_shrink_those_on_which_normalisations_are_measured(tmp_path: Path) -> None:
+    for name, height, width in (("a", 90, 70), ("b", 6, 8), ("c", 60, 80)):
+        pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    images = equiscope.open_images(tmp_path)
+    assert recover._sample(images, 20).shape == (2, 3, 60, 60)
+    assert recover._sample(images, 100).shape == (1, 3, 70, 70)  # the largest there is
 
 
 def test_gradients_of_a_linear_network_are_its_weights(tmp_path: Path) -> None:

@@ -201,7 +201,7 @@ def test_wrong_descriptions_are_refused(change: dict[str, Any], message: str) ->
         parse_description(TINY | change)
 
 
-@pytest.mark.parametrize("name", ["pool1", "steps", "train", "keys", "training"])
+@pytest.mark.parametrize("name", ["pool1", "blur2", "steps", "rectifiers", "train", "keys", "training"])
 def test_names_that_parts_of_the_network_have_are_refused(name: str) -> None:
     layers = [{"name": n, "kernel_px": 3, "plain": 4} for n in ("a", name)]
     with pytest.raises(EquiscopeError, match=f"a layer of 'n' is called '{name}'"):
@@ -871,6 +871,22 @@ def test_corrupt_images_are_left_out_and_counted(data: Path, tmp_path: Path) -> 
         EquiscopeError, match=r"of 72 images of data cannot be decoded, the first: class0/003.png"
     ):
         train_tiny(folder, tmp_path / "other")
+
+
+def test_failures_of_all_processes_are_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of training and of validation images, of which each process decodes its share."""
+    folder = write_classes(tmp_path / "data", 20, np.random.default_rng(5))
+    names = ["class0/003.png", "class2/009.png"]
+    for name in names:
+        (folder / name).write_bytes(b"")
+
+    def join(_self: Processes, own: dict[str, str]) -> dict[str, str]:
+        return own | {f"{name} elsewhere": reason for name, reason in own.items() if name in names}
+
+    monkeypatch.setattr(Processes, "join", join)
+    run = train_tiny(folder, tmp_path / "run", recipe=dataclasses.replace(TINY_RECIPE, epochs=1))
+    recorded = [failure["name"] for failure in run.manifest["data"]["failures"]]
+    assert recorded == [name + where for name in names for where in ("", " elsewhere")]
 
 
 def test_data_without_any_image_that_decodes_is_refused(tmp_path: Path) -> None:

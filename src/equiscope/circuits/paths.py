@@ -223,7 +223,7 @@ def run_to(model: Model, images: Tensor, target: str, hooks: dict[str, Callable[
             stack.callback(modules[name].register_forward_hook(hook).remove)
         stack.callback(modules[target].register_forward_hook(stop).remove)
         try:
-            model.module(model.preprocess(images.to(model.device)))
+            model.module(model.preprocess(images.to(model.device).clone()))  # some normalise in place
         except _Done:
             return seen[0]
     raise EquiscopeError(f"{model.name} did not run {target} in its forward pass: name another layer")

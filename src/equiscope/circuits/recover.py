@@ -214,8 +214,9 @@ def _recover(
 ) -> Circuits:
     layers = list(geometries)
     examples = load_examples(run.folder / "examples.npz")[0]
+    needed_px = max((g.patch_px for g in geometries.values() if not g.is_global), default=1)
     with progress("measuring normalisations", 1) as on_step:
-        gains = None if images is None else measure_gains(model, _sample(images), layers[-1])
+        gains = None if images is None else measure_gains(model, _sample(images, needed_px), layers[-1])
         on_step(1)
     found: list[Circuit] = []
     factors: list[Factors] = []
@@ -340,12 +341,16 @@ def _draws(path: str, n_draws: int) -> int:
     return n_draws if path == "expanded" else -(-n_draws // 2)
 
 
-def _sample(images: ImageSet) -> torch.Tensor:
-    """Return a dozen images of one size, from all over the set."""
+def _sample(images: ImageSet, needed_px: int) -> torch.Tensor:
+    """Return a dozen images of one size, from all over the set, no smaller than is needed where there are such."""
     step = max(1, len(images) // _N_GAIN_IMAGES)
     loaded = [image for i in range(0, len(images), step) if (image := images.load(i)) is not None]
-    side = min(min(image.shape[1:]) for image in loaded)
-    return torch.stack([image[:, :side, :side] for image in loaded[:_N_GAIN_IMAGES]])
+    sides = [min(image.shape[1:]) for image in loaded]
+    # All are cut to the smallest, into which layers may not fit.
+    least_px = min(needed_px, max(sides))
+    large = [image for image, side in zip(loaded, sides, strict=True) if side >= least_px]
+    side = min(min(image.shape[1:]) for image in large)
+    return torch.stack([image[:, :side, :side] for image in large[:_N_GAIN_IMAGES]])
 
 
 def _is_checked(circuit: Circuit) -> bool:

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from equiscope.cli.console import show_progress, wide_console
-from equiscope.cli.options import ModelArgument, WeightsOption
+from equiscope.cli.options import ModelArgument, WeightsOption, split_names
 from equiscope.cli.tables import new_table
 
 __all__ = ["layers"]
 
 
-def layers(model: ModelArgument = "mini", weights: WeightsOption = None) -> None:
+def layers(
+    model: ModelArgument = "mini",
+    weights: WeightsOption = None,
+    layers: Annotated[
+        str | None,
+        typer.Option(
+            help="Module names, separated by commas; default: those that a survey takes without --layers."
+        ),
+    ] = None,
+) -> None:
     """List the layers of a network: channels, stride, receptive field and stimulus size."""
     from equiscope.models import load_model
     from equiscope.models.geometry import find_geometry
 
     borrowed = load_model(model, weights)
-    names = borrowed.resolve_layers()
+    names = borrowed.resolve_layers(split_names(layers))
     with show_progress("Finding receptive fields", 1) as on_step:
         geometries = find_geometry(borrowed, names)
         on_step(1)

@@ -15,7 +15,7 @@ __all__ = ["BUILT_IN", "Model", "load_model"]
 BUILT_IN = ("googlenet", "inception5h", "mini", "squeezenet")
 
 _OTHER_FORMS = (
-    "or give package.module:factory, path/file.py:factory, timm:NAME, torchvision:NAME, "
+    "Or give package.module:factory, path/file.py:factory, timm:NAME, torchvision:NAME, "
     "or a file ending in .onnx or .safetensors"
 )
 
@@ -53,6 +53,11 @@ def load_model(spec: str, weights: str | Path | None = None) -> Model:
             raise TypeError(f"equiscope.models.{spec}.build returned a {type(built).__name__}")
         return built
     is_onnx, is_trained = spec.endswith(".onnx"), spec.endswith(".safetensors")
+    if spec.endswith(".py"):
+        raise EquiscopeError(
+            f"{spec!r} names a file and no factory: give {spec}:FACTORY, the name of a function in it that returns the "
+            "network"
+        )
     if not is_onnx and not is_trained and ":" not in spec:
         raise EquiscopeError(f"{unknown_name('model', spec, BUILT_IN)} {_OTHER_FORMS}")
     if weights is not None:

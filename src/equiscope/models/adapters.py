@@ -216,6 +216,7 @@ def from_onnx(path: Path) -> Model:
     except Exception as error:
         raise EquiscopeError(
             f"could not convert {path} from ONNX: {type(error).__name__}: {error}. "
-            "Give the network as file.py:factory instead"
+            "Give the network as file.py:factory instead, or export it again in opset 17: "
+            "torch.onnx.export(..., opset_version=17, dynamo=False)"
         ) from error
     return Model(module.eval(), path.stem)

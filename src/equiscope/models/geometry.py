@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from equiscope.errors import EquiscopeError
 from equiscope.models.model import Model
@@ -194,10 +195,37 @@ def _probe(
     except EquiscopeError:
         raise
     except Exception as error:
-        raise EquiscopeError(
-            f"{model.name} takes neither {_ATTEMPTS[0][0]} x {_STRIP_PX} px strips ({problem}) nor {own_px} px "
-            f"squares ({error}): wrap it in an equiscope.Model with input_size_px set to the size it takes"
-        ) from error
+        raise _refusal(model, own_px, problem, error) from error
+
+
+def _refusal(model: Model, own_px: int, problem: Exception, error: Exception) -> EquiscopeError:
+    """Word the error of a network that runs on no image, with what most probably would mend it."""
+    kinds = {value.dtype for value in model.module.parameters() if value.is_floating_point()} - {
+        torch.float32
+    }
+    first = next(((n, m) for n, m in model.module.named_modules() if isinstance(m, nn.Conv2d)), None)
+    if kinds:
+        kind = str(kinds.pop()).removeprefix("torch.")
+        return EquiscopeError(
+            f"{model.name} has parameters in {kind} and does not take images in float32 ({_first_line(error)}): "
+            "give it in float32, as module.float() makes it"
+        )
+    if first is not None and first[1].in_channels != 3 and "channels" in str(error):
+        return EquiscopeError(
+            f"{model.name} does not take images of 3 channels ({_first_line(error)}): wrap it in an equiscope.Model "
+            f"whose preprocess makes the {first[1].in_channels} of {first[0] or 'its convolution'} from RGB, for grey "
+            "lambda images: images.mean(1, keepdim=True)"
+        )
+    return EquiscopeError(
+        f"{model.name} takes neither {_ATTEMPTS[0][0]} x {_STRIP_PX} px strips ({_first_line(problem)}) nor "
+        f"{own_px} px squares ({_first_line(error)}): wrap it in an equiscope.Model with input_size_px set "
+        "to the size it takes, or a preprocess that makes what it takes from RGB in [0, 1]"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    """Give the first line of an error's message: PyTorch appends whole tables of operators to some."""
+    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__
 
 
 def _probe_once(
@@ -213,7 +241,12 @@ def _probe_once(
     parts: dict[str, list[NDArray[np.bool_]]] = {layer: [] for layer in layers}
 
     def reach(layer: str, output: torch.Tensor) -> torch.Tensor:
-        n_channels[layer] = output.shape[1]
+        before = n_channels.setdefault(layer, output.shape[1])
+        if before != output.shape[1]:
+            raise EquiscopeError(
+                f"layer {layer!r} of {model.name} has {before} channels for one size of image and {output.shape[1]} "
+                "for another, so its channels stand last: name one whose output is (image, channel, y, x)"
+            )
         return torch.isnan(output).any(dim=1).any(dim=2 - axis)
 
     for start in range(0, n_probes, 8):

@@ -6,9 +6,12 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parallel import DistributedDataParallel
 
 from equiscope.errors import EquiscopeError, unknown_name
 
@@ -23,6 +26,17 @@ def _identity(images: Tensor) -> Tensor:
     return images
 
 
+def _unwrapped(module: nn.Module) -> nn.Module:
+    """Give the network inside `torch.compile`, `torch.nn.DataParallel` and its distributed kin, or as it is."""
+    while True:
+        inner = getattr(module, "_orig_mod", None)
+        if isinstance(module, nn.DataParallel | DistributedDataParallel):
+            inner = module.module
+        if not isinstance(inner, nn.Module):
+            return module
+        module = inner
+
+
 @dataclass
 class Model:
     """A network under study: the module, how its input is prepared, and which layers it is asked about.
@@ -31,14 +45,17 @@ class Model:
     ----------
     module
         Any network that takes one batch of images. It is borrowed: its parameters, buffers, hooks and
-        each submodule's train/eval flag are the same after every use.
+        each submodule's train/eval flag are the same after every use. What `torch.compile` and
+        `torch.nn.DataParallel` wrap is taken out of the wrapper: hooks and ever new sizes would have it compiled again
+        and again, and layers keep the names that they have without.
     name
         Short name for files and reports.
     preprocess
         Maps images, shape (image, 3, y, x), RGB in [0, 1], to what ``module`` expects. The default passes
         them on unchanged.
     default_layers
-        Layers that are studied when the user names none. Empty: every convolution.
+        Layers that are studied when the user names none. Empty: every convolution that the forward pass runs, or
+        the batch normalisation that its output goes into.
     input_size_px
         Side of the images on which the network was trained, px, where it is known.
     """
@@ -48,6 +65,19 @@ class Model:
     preprocess: Callable[[Tensor], Tensor] = _identity
     default_layers: Sequence[str] = field(default_factory=tuple)
     input_size_px: int | None = None
+
+    def __post_init__(self) -> None:
+        self.module = _unwrapped(self.module)
+        if isinstance(self.module, torch.jit.ScriptModule):
+            raise EquiscopeError(
+                f"{self.name} is a TorchScript module, whose layers cannot be recorded: give the torch.nn.Module that "
+                "it was made from"
+            )
+        hollow = [name for name, value in self.module.named_parameters() if value.is_meta]
+        if hollow:
+            raise EquiscopeError(
+                f"{self.name} has no weights yet ({hollow[0]} is on the meta device): load them before it is studied"
+            )
 
     @property
     def device(self) -> torch.device:
@@ -61,7 +91,11 @@ class Model:
         return [name for name, _ in self.module.named_modules() if name]
 
     def resolve_layers(self, layers: Sequence[str] | None = None) -> list[str]:
-        """Check the asked layers; without any, the model's defaults, or else all its convolutions.
+        """Check the asked layers; without any, the model's defaults, or else all convolutions that it runs.
+
+        A convolution whose output goes into a batch normalisation is represented by that: only behind it do a unit's
+        sign and threshold stand. Finding both takes one forward pass; of a network that refuses an empty image all
+        convolutions are given.
 
         Raises
         ------
@@ -83,7 +117,39 @@ class Model:
                 "name some with --layers, for example "
                 f"{', '.join(known[:5]) or 'after wrapping it in a torch.nn.Sequential'}"
             )
-        return convolutions
+        return self._run_convolutions() or convolutions
+
+    def _run_convolutions(self) -> list[str]:
+        """Convolutions that the forward pass runs, or what normalises their output; in order of registration.
+
+        Empty if the network cannot be run on an empty image.
+        """
+        size_px = self.input_size_px or 224
+        names = {module: name for name, module in self.module.named_modules()}
+        asked = [module for module in names if isinstance(module, nn.Conv2d | _BatchNorm)]
+        # The tensor is held, so that its id is not given away again; its version tells whether a ReLU changed it since.
+        made_by: dict[int, tuple[str, Tensor, int]] = {}
+        chosen: dict[str, str] = {}
+
+        def keep(module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
+            if isinstance(module, nn.Conv2d) and isinstance(output, Tensor):
+                chosen.setdefault(names[module], names[module])
+                made_by[id(output)] = (names[module], output, output._version)
+            elif isinstance(module, _BatchNorm) and inputs and id(inputs[0]) in made_by:
+                source, made, version = made_by[id(inputs[0])]
+                if made._version == version:
+                    chosen[source] = names[module]
+
+        handles = [module.register_forward_hook(keep) for module in asked]
+        try:
+            with self.evaluating(), torch.no_grad():
+                self.run(torch.zeros(1, 3, size_px, size_px))
+        except Exception:  # what is wrong with the network is told, with what to do, when it is measured
+            return []
+        finally:
+            for handle in handles:
+                handle.remove()
+        return list(dict.fromkeys(chosen[name] for name in names.values() if name in chosen))
 
     def weights_sha256(self) -> str:
         """SHA-256 over names, shapes and values of all parameters and buffers, in their order."""
@@ -105,6 +171,24 @@ class Model:
         finally:
             for module, flag in flags:
                 module.training = flag
+
+    def run(self, images: Tensor) -> Any:
+        """Run images of shape (image, 3, y, x), RGB in [0, 1], through the network; give what it returns.
+
+        The images stay as they are, even where the network or ``preprocess`` normalises in place. They are given
+        channels last, which is fastest, or channels first to a network that flattens by ``view`` and takes no other.
+        """
+
+        def in_order(memory_format: torch.memory_format) -> Any:
+            prepared = self.preprocess(images.to(self.device).clone())
+            return self.module(prepared.contiguous(memory_format=memory_format))
+
+        try:
+            return in_order(torch.channels_last)
+        except RuntimeError as error:
+            if "view size is not compatible" not in str(error):
+                raise
+        return in_order(torch.contiguous_format)
 
     def record(
         self, images: Tensor, layers: Sequence[str], read: Callable[[str, Tensor], Tensor] | None = None
@@ -162,8 +246,7 @@ class Model:
                     raise unknown_name(f"layer of {self.name}", layer, modules)
                 handles.append(modules[layer].register_forward_hook(hook_for(layer)))
             with self.evaluating(), torch.no_grad():
-                prepared = self.preprocess(images.to(self.device))
-                self.module(prepared.contiguous(memory_format=torch.channels_last))
+                self.run(images)
         except _AllRecorded:
             pass
         finally:

@@ -70,7 +70,7 @@ def count_logits(model: Model, crop_px: int) -> int:
         If its output is not one row of logits an image.
     """
     with torch.inference_mode(), model.evaluating():
-        output = model.module(_prepared(model, torch.zeros(1, 3, crop_px, crop_px)))
+        output = model.run(torch.zeros(1, 3, crop_px, crop_px))
     if not isinstance(output, Tensor) or output.ndim != 2:
         shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise EquiscopeError(
@@ -100,7 +100,7 @@ def predict(
             model.evaluating(),
             torch.autocast(model.device.type, precision, enabled=precision != torch.float32),
         ):
-            logits = model.module(_prepared(model, images))
+            logits = model.run(images)
         found[start : start + per_pass][is_there] = logits.float().argmax(1).cpu().numpy()
     return found
 
@@ -112,10 +112,6 @@ def load_batch(split: Split, n_images: int, crop_px: int) -> Tensor:
     if not len(batch.pixels):
         raise EquiscopeError("none of the images to recalibrate with can be decoded: give others")
     return torch.from_numpy(batch.pixels).float() / 255
-
-
-def _prepared(model: Model, images: Tensor) -> Tensor:
-    return model.preprocess(images.to(model.device)).contiguous(memory_format=torch.channels_last)
 
 
 def compare_predictions(predicted: Ints, original: Ints, labels: Ints, seed: int = 0) -> Accuracy:
@@ -176,7 +172,7 @@ def _run_hooked(model: Model, images: Tensor, hook_for: Callable[[str], Callable
     with ExitStack() as stack, torch.no_grad(), model.evaluating():
         for name, module in _convolutions(model).items():
             stack.callback(module.register_forward_hook(hook_for(name)).remove)
-        model.module(_prepared(model, images))
+        model.run(images)
 
 
 def recalibrate(model: Model, images: Tensor, wanted: Mapping[str, Moments]) -> None:

@@ -33,8 +33,8 @@ __all__ = [
 
 _KINDS = ("equivariant", "invariant", "plain")
 # What layers would be confused with where the network is built, or written out as a plain one.
-_TAKEN = frozenset((*dir(nn.ModuleDict()), "steps", "_rectified"))
-_POOL = re.compile(r"pool\d+")
+_TAKEN = frozenset((*dir(nn.ModuleDict()), "steps", "rectifiers"))
+_NUMBERED = re.compile(r"(pool|blur)\d+")
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ class Description:
                 "letters, digits and _, and none of them classifier"
             )
         for name in names:
-            if name in _TAKEN or _POOL.fullmatch(name):
+            if name in _TAKEN or _NUMBERED.fullmatch(name):
                 raise EquiscopeError(
                     f"a layer of {self.name!r} is called {name!r}, which is the name of another part of the network: "
                     "call it something else"

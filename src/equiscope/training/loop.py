@@ -486,6 +486,7 @@ class _Training:
             n_right = (logits.argmax(1) == labels).sum()
             loss = F.cross_entropy(logits, labels, reduction="sum")
             sums += torch.tensor([float(loss), float(n_right), len(labels)], dtype=torch.float64)
+        split.failures.update(self.processes.join(split.failures))
         loss_sum, n_right, n = self.processes.total(sums.to(self.processes.device)).tolist()
         low, high = share_interval(int(n_right), int(n))
         return {"loss": loss_sum / n, "top1": n_right / n, "low": low, "high": high, "n_images": int(n)}
