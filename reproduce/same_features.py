@@ -1,12 +1,12 @@
 r"""What a survey finds of a designed network, and how near its families are to those of a plain network.
 
-    for name in plain-0 plain-1 designed-0 half-compute-of-plain-0; do
+    for name in plain-0 plain-1 designed-0 half-compute-of-plain-0 half-blurred-compute-of-plain-0; do
         equiscope survey twins/$name/model.safetensors --images photos.tar --transformations rotation \
             --layers conv2d0,conv2d1,mixed3a,mixed3b --out runs/$name
     done
     equiscope survey reproduce/compare_mini.py:random --images photos.tar --transformations rotation \
         --layers net.conv2d0,net.conv2d1,net.mixed3a,net.mixed3b --out runs/random
-    for name in plain-1 designed-0 half-compute-of-plain-0; do
+    for name in plain-1 designed-0 half-compute-of-plain-0 half-blurred-compute-of-plain-0; do
         equiscope compare runs/plain-0 runs/$name --model-a twins/plain-0/model.safetensors \
             --model-b twins/$name/model.safetensors --images photos.tar
     done
@@ -32,8 +32,9 @@ import numpy as np
 from equiscope.store import Run, load_run
 from equiscope.training import Convolution, load_training
 
-FIRST, OTHERS = "plain-0", ("plain-1", "designed-0", "half-compute-of-plain-0", "random")
-DESIGNED = ("designed-0", "half-compute-of-plain-0")
+FIRST = "plain-0"
+OTHERS = ("plain-1", "designed-0", "half-compute-of-plain-0", "half-blurred-compute-of-plain-0", "random")
+DESIGNED = ("designed-0", "half-compute-of-plain-0", "half-blurred-compute-of-plain-0")
 KINDS = ("field", "invariant", "plain")
 
 

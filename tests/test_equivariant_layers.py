@@ -162,10 +162,8 @@ def test_a_blurred_rectifier_is_a_rectifier_and_a_blur() -> None:
     taps = torch.tensor([1.0, 2.0, 1.0], dtype=features.dtype) / 4
     rectified = F.pad(features.clamp(min=0), (1, 1, 1, 1), mode="replicate")
     expected = F.conv2d(rectified, torch.outer(taps, taps).expand(5, 1, 3, 3), groups=5)
-    torch.testing.assert_close(
-        BlurredReLU(Fields("C8", invariant=5)).double()(features.double()), expected.double()
-    )
-    wide = Blur(5, 1, 2)(features)
+    torch.testing.assert_close(BlurredReLU(Fields("C8", invariant=5)).double()(features), expected)
+    wide = Blur(5, 1, 2).double()(features)
     assert wide.shape == features.shape
     taps = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0], dtype=features.dtype) / 16
     padded = F.pad(features, (2, 2, 2, 2), mode="replicate")

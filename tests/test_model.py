@@ -201,5 +201,7 @@ def test_weights_sha256_knows_every_value_name_and_shape() -> None:
 
 
 def test_device_is_that_of_the_parameters() -> None:
-    assert Model(nn.Conv2d(3, 1, 1, device="meta")).device == torch.device("meta")
+    model = Model(nn.Conv2d(3, 1, 1))
+    model.module.to("meta")
+    assert model.device == torch.device("meta")
     assert Model(nn.ReLU()).device == torch.device("cpu")
