@@ -27,6 +27,7 @@ from equiscope.synchronisation import (
     is_consistent,
     phase_coherence,
     pose_spread_deg,
+    resolve_stabiliser,
     synchronise,
 )
 
@@ -112,6 +113,17 @@ def sharing_a_direction(phases: np.ndarray, poses_deg: np.ndarray) -> np.ndarray
     return 2.5 + np.cos(angle) + higher
 
 
+def nearly_repeating(poses_deg: list[float], shares: dict[int, float], noise: float = 0.0) -> np.ndarray:
+    """Copies of a unit with one amplitude for each angular frequency, each with its own noise."""
+    rng = np.random.default_rng(0)
+    starts = (np.arange(160) % 4 * (360 / ORDER / 4))[:, None, None]
+    angle = np.radians(
+        rng.uniform(0, 360, (160, 1, 1)) + starts + CyclicGroup(ORDER).angles_deg[None, :, None] - poses_deg
+    )
+    values = 3 + sum(share * np.cos(frequency * angle - frequency) for frequency, share in shares.items())
+    return noisy(values, noise)
+
+
 class TestSynchronise:
     def test_recovers_irregular_poses_from_noisy_pairs(self) -> None:
         correlations = correlate_orbits(as_responses(noisy(tuned(IRREGULAR), 0.3)), 0)
@@ -133,6 +145,25 @@ class TestSynchronise:
         assert candidate.stabiliser_order == period
         assert (candidate.poses_deg < 360 / period).all()
         assert pose_errors(candidate.poses_deg, poses, 360 / period).max() < 2
+
+    @pytest.mark.parametrize(
+        ("shares", "looks", "order"), [({3: 1.0, 1: 0.45}, 3, 1), ({4: 1.0, 2: 0.5}, 4, 2), ({3: 1.0}, 3, 3)]
+    )
+    def test_exact_copies_tell_a_near_repeat_from_a_repeat(
+        self, shares: dict[int, float], looks: int, order: int
+    ) -> None:
+        correlations = correlate_orbits(as_responses(nearly_repeating(IRREGULAR, shares)), 0)
+        assert find_stabiliser_order(correlations.autocorrelation(GRID_DEG).mean(1)) == looks
+        candidate = resolve_stabiliser(correlations, synchronise(correlations, np.arange(7)))
+        assert candidate.stabiliser_order == order
+        assert pose_errors(candidate.poses_deg, np.array(IRREGULAR), 360 / order).max() < 0.5
+
+    def test_loose_copies_do_not_tell_a_near_repeat_from_a_repeat(self) -> None:
+        values = nearly_repeating(IRREGULAR, {3: 1.0, 1: 0.3}, noise=0.4)
+        correlations = correlate_orbits(as_responses(values), 0)
+        candidate = resolve_stabiliser(correlations, synchronise(correlations, np.arange(7)))
+        assert candidate.stabiliser_order == 3
+        assert pose_errors(candidate.poses_deg, np.array(IRREGULAR), 120).max() < 3
 
     def test_narrow_tuning_is_not_drawn_to_the_sampled_angles(self) -> None:
         poses = np.array([0.0, 28.0, 50.0, 117.0, 230.0])

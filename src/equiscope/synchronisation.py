@@ -32,6 +32,7 @@ __all__ = [
     "keep_company",
     "phase_coherence",
     "pose_spread_deg",
+    "resolve_stabiliser",
     "search",
     "synchronise",
 ]
@@ -134,7 +135,7 @@ def find_stabiliser_order(autocorrelation: Floats) -> int:
     return found
 
 
-def synchronise(correlations: OrbitCorrelations, members: Ints) -> Candidate:
+def synchronise(correlations: OrbitCorrelations, members: Ints, order: int | None = None) -> Candidate:
     """Find the poses that best agree with all pairwise relative poses of some units.
 
     Parameters
@@ -143,6 +144,8 @@ def synchronise(correlations: OrbitCorrelations, members: Ints) -> Candidate:
         Orbit correlations of the layer.
     members
         Channels, shape (member,), at least two.
+    order
+        Order of their stabiliser; by default that of their mean autocorrelation.
 
     Notes
     -----
@@ -156,7 +159,8 @@ def synchronise(correlations: OrbitCorrelations, members: Ints) -> Candidate:
     Singer, *Angular synchronization by eigenvectors and semidefinite programming*, ACHA 30 (2011) 20, section 2.
     The coordinate ascent is ours.
     """
-    order = find_stabiliser_order(correlations.curves(members, members, GRID_DEG).mean(1))
+    if order is None:
+        order = find_stabiliser_order(correlations.curves(members, members, GRID_DEG).mean(1))
     height, angle_deg = correlations.peaks(members, _GRID)
     weight = np.clip(height.astype(float), 0, 1) ** 4
     np.fill_diagonal(weight, 0)
@@ -289,7 +293,7 @@ class _CircleSearch:
         return self.correlations.peaks(units, _GRID)[0]
 
     def synchronise(self, members: Ints) -> Candidate:
-        return synchronise(self.correlations, members)
+        return resolve_stabiliser(self.correlations, synchronise(self.correlations, members))
 
     def consensus(self, candidate: Candidate) -> Floats:
         return consensus(self.correlations, candidate)
@@ -300,6 +304,23 @@ class _CircleSearch:
     def fit(self, candidate: Candidate, pool: Ints) -> Floats:
         pairs = self.correlations.coefficients[:, candidate.channels[:, None], pool[None, :]]
         return np.asarray(_summed_curve(pairs, candidate.poses_deg).max(0))
+
+
+def resolve_stabiliser(correlations: OrbitCorrelations, candidate: Candidate) -> Candidate:
+    """Give a family the poses of a subgroup of its stabiliser, where its members tell near repeats from repeats.
+
+    A unit that nearly repeats itself may have copies exact enough for the difference to show. If poses up to the
+    stabiliser leave the members three times as far from each other as poses up to a subgroup do, the subgroup is
+    their stabiliser.
+    """
+    for lower in range(candidate.stabiliser_order - 1, 0, -1):
+        if candidate.stabiliser_order % lower:
+            continue
+        finer = synchronise(correlations, candidate.channels, lower)
+        far, near = (1 - float(consensus(correlations, c).mean()) for c in (candidate, finer))
+        if far > max(_OUTLIER_RATIO * near, _OUTLIER_FLOOR):
+            candidate = finer
+    return candidate
 
 
 def find_candidates(
