@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from equiscope.errors import EquiscopeError
 from equiscope.models import Model
-from equiscope.models.geometry import LayerGeometry, find_geometry
+from equiscope.models.geometry import MAX_OFFSET, LayerGeometry, find_geometry, joint_patch_px
 from equiscope.models.googlenet import GoogLeNet
 from equiscope.models.squeezenet import SqueezeNet
 
@@ -229,6 +229,42 @@ def test_layers_that_see_everything_to_one_side_are_global(backwards: bool) -> N
             return x.flip(2).cumsum(2).flip(2) if backwards else x.cumsum(2)
 
     assert find_geometry(Model(nn.Sequential(conv(3, 4, 3), Running())), ["1"])["1"].is_global
+
+
+def test_layers_behind_pools_of_two_share_a_patch_in_which_each_answers_as_in_the_full_image() -> None:
+    torch.manual_seed(0)
+    stages = [
+        part
+        for stage in range(6)
+        for part in (nn.Conv2d(3 if stage == 0 else 2, 2, 3, 1, 1), nn.MaxPool2d(2))
+    ]
+    model = Model(nn.Sequential(*stages), "pooled")
+    geometries = find_geometry(model, [str(2 * stage) for stage in range(6)])
+    every = list(geometries.values())
+    assert joint_patch_px(every) is None
+    size = joint_patch_px(every, max_offset=MAX_OFFSET)
+    assert size is not None
+    offsets = [geometry.offset_strides(size) for geometry in every]
+    assert 0 < max(offsets) <= 0.25
+    assert joint_patch_px(every, max_offset=0.9 * max(offsets)) is None
+    image = torch.rand(3, size + 64, size + 96)
+    for layer, geometry in geometries.items():
+        row, column = geometry.nearest_position(size)
+        wanted = response_at(model, layer, image, (row + 32 // geometry.stride_px[0], column))
+        assert wanted is not None
+        assert (
+            difference(response_at(model, layer, image[:, 32 : 32 + size, :size], (row, column)), wanted)
+            < 1e-5
+        )
+
+
+def test_a_joint_patch_is_centred_exactly_where_it_can_be() -> None:
+    module = nn.Sequential(conv(3, 2, 7, 2, 3), nn.MaxPool2d(3, 2, 1), conv(2, 2, 3, 2, 1))
+    every = list(find_geometry(Model(module), ["0", "1", "2"]).values())
+    size = joint_patch_px(every, max_offset=MAX_OFFSET)
+    assert size is not None
+    assert size == joint_patch_px(every)
+    assert [geometry.offset_strides(size) for geometry in every] == [0.0] * 3
 
 
 @pytest.mark.parametrize("use", [lambda g: g.patch_px, lambda g: g.position_in_patch()])

@@ -68,6 +68,29 @@ def bars() -> nn.Module:
     return nn.Sequential(layer, nn.ReLU(inplace=True), nn.AvgPool2d(2), nn.Conv2d(8, 4, 3))
 
 
+class TwoSizes(nn.Module):
+    """Ten random smooth features, and the same ones twice as large behind a pool of 2 x 2."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        side = 9
+        y, x = np.mgrid[:side, :side] - side // 2
+        window = torch.from_numpy(np.exp(-(x**2 + y**2) / 8)).float()
+        smooth = nn.AvgPool2d(3, 1, 1)
+        kernels = smooth(smooth(torch.randn(10, 3, side, side, generator=torch.Generator().manual_seed(0))))
+        kernels = kernels * window
+        kernels -= kernels.sum((2, 3), keepdim=True) / window.sum() * window
+        kernels /= kernels.flatten(1).norm(dim=1)[:, None, None, None]
+        self.early, self.pool, self.late = nn.Conv2d(3, 10, side), nn.AvgPool2d(2), nn.Conv2d(3, 10, side)
+        with torch.no_grad():
+            for layer in (self.early, self.late):
+                layer.weight.copy_(kernels)
+                layer.bias.fill_(-0.05)
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.early(images).relu(), self.late(self.pool(images)).relu()
+
+
 class TestPlantedTruth:
     @pytest.mark.parametrize("kind", ["grey", "strided"])
     def test_membership_is_exact_and_poses_are_right(self, kind: str, crops: Path, tmp_path: Path) -> None:
@@ -307,6 +330,19 @@ class TestTransformationsThatCannotBeDone:
         assert result["notes"][0].startswith("2 took no part in scale")
         assert {unit.under("scale").kind for unit in run.units if unit.layer == "2"} == {"not measurable"}
         assert {unit.under("scale").kind for unit in run.units if unit.layer == "0"} != {"not measurable"}
+
+    def test_layers_behind_a_pool_of_two_take_part_in_scale(self, crops: Path, tmp_path: Path) -> None:
+        run = equiscope.survey(
+            TwoSizes(), crops, ["early", "late"], transformations=["scale"], out=tmp_path / "run"
+        )
+        (result,) = run.manifest["results"]
+        assert "up to 0.25 of a stride" in result["notes"][0]
+        assert len(run.families) >= 2
+        for family in run.families:
+            small, large = family.members
+            assert (small.layer, large.layer, small.channel) == ("early", "late", large.channel)
+            assert large.octaves - small.octaves == pytest.approx(1, abs=0.25)
+            assert family.score > 0.9
 
     def test_images_too_small_for_any_layer_leave_scale_unmeasured(self, crops: Path, tmp_path: Path) -> None:
         torch.manual_seed(0)

@@ -166,8 +166,8 @@ def measure_responses(
     responses
         Where the numbers go; chunks that are already there are not measured again.
     size_px
-        Side of the stimuli; by default just as large as the receptive field needs. Several layers need a size in
-        which all are centred (``joint_patch_px``).
+        Side of the stimuli; by default just as large as the receptive field needs. Several layers need one that has
+        room for all (``joint_patch_px``), and are read at the positions nearest to its middle.
     whole_px
         Side of the stimuli for a layer whose receptive field is the whole image, px.
     precision
@@ -196,8 +196,10 @@ def measure_responses(
     def read_centre(layer: str, output: Tensor) -> Tensor:
         if layers[layer].is_global:
             row, column = output.shape[2] // 2, output.shape[3] // 2
-        else:
+        elif len(layers) == 1:
             row, column = layers[layer].position_in_patch(size_px)
+        else:
+            row, column = layers[layer].nearest_position(size_px)
         return output[:, :, row, column].float()
 
     per_pass = patches_per_pass(size_px, group.order)

@@ -19,7 +19,7 @@ from equiscope.explain import Comparison, simplest
 from equiscope.families import Family, LayerFamilies, NullSummary, Symmetry
 from equiscope.groups import CyclicGroup, DihedralGroup, Involution, Scales, TorusGroup
 from equiscope.models import Model
-from equiscope.models.geometry import LayerGeometry, joint_patch_px
+from equiscope.models.geometry import MAX_OFFSET, LayerGeometry, joint_patch_px
 from equiscope.pairs import find_pairs, joint_pair_tuning
 from equiscope.progress import Progress
 from equiscope.responses import Responses, measure_responses, open_responses
@@ -386,7 +386,7 @@ class Stage:
                 self.images,
                 geometries,
                 responses,
-                size_px=joint_patch_px(geometries),
+                size_px=joint_patch_px(geometries, max_offset=MAX_OFFSET),
                 precision=self.precision,
                 on_stimuli=on_stimuli,
             )
@@ -403,7 +403,6 @@ class Stage:
         for family in found.result.families:
             octaves, values = joint_scale_tuning(responses, examples, self.geometries, family)
             tunings[family.id] = Tuning({"octaves": octaves.tolist()}, values)
-        left_out = [layer for layer in self.geometries if layer not in layers]
         symmetries = tuple(
             line
             for layer, own in self.examples.items()
@@ -417,23 +416,32 @@ class Stage:
             found.result,
             layer="+".join(self.geometries),
             symmetries=symmetries,
-            notes=(note,) if left_out else (),
+            notes=(note,) if note else (),
         )
         return StageResult(result, tunings, found.edges, tuple(layers))
 
     def _aligned(self) -> tuple[list[str], str]:
-        """Layers that have positions centred at one place in one patch that the images can hold, and what is not."""
+        """Layers that have positions at one place in one patch that the images can hold, and what is to be said."""
         usable = [n for n, g in self.geometries.items() if not g.is_global and g.largest_px is None]
         left = [n for n in self.geometries if n not in usable]
-        while usable and joint_patch_px([self.geometries[n] for n in usable]) is None:
-            left.append(usable.pop())
-        if not left:
-            return usable, ""
-        reason = (
-            f"{', '.join(left)} took no part in scale: no patch that the images can hold is centred on one of its "
-            "positions together with those of the other layers"
+        size_px = None
+        while usable and size_px is None:
+            geometries = [self.geometries[n] for n in usable]
+            size_px = joint_patch_px(geometries, max_offset=MAX_OFFSET)
+            if size_px is None:
+                left.append(usable.pop())
+        if left:
+            return usable, (
+                f"{', '.join(left)} took no part in scale: no patch that the images can hold has one of its "
+                "positions in its middle together with those of the other layers"
+            )
+        away = [geometry.offset_strides(size_px) for geometry in geometries] if size_px else [0.0]
+        return usable, (
+            f"scale: the layers' grids do not meet, so positions up to {max(away):.2g} of a stride beside the "
+            "middle of the stimuli were read"
+            if max(away) > 0
+            else ""
         )
-        return usable, reason
 
     def _nothing(self, transformation: str, layer: str, note: str) -> LayerFamilies:
         """No family, because nothing could be measured, and why."""

@@ -21,7 +21,7 @@ from torch import Tensor
 from equiscope.errors import EquiscopeError
 from equiscope.families import Family
 from equiscope.models import Model
-from equiscope.models.geometry import LayerGeometry, joint_patch_px
+from equiscope.models.geometry import MAX_OFFSET, LayerGeometry, joint_patch_px
 from equiscope.progress import Progress, silent
 from equiscope.significance import (
     circular_difference_deg,
@@ -214,7 +214,9 @@ def _record(
     by_layer = {geometry.layer: geometry for geometry in geometries}
 
     def read(layer: str, output: Tensor) -> Tensor:
-        row, column = by_layer[layer].position_in_patch(size_px)
+        geometry = by_layer[layer]
+        is_alone = len(by_layer) == 1
+        row, column = (geometry.position_in_patch if is_alone else geometry.nearest_position)(size_px)
         return output[:, :, row, column].float()
 
     per_pass = max(16, _PIXELS_PER_PASS // size_px**2)
@@ -507,7 +509,7 @@ def _verify_scales(
     """Compare the sizes that members prefer, among drawings that are magnified as a whole."""
     layers = list(dict.fromkeys(m.layer for f in families for m in f.members))
     used = [g for name, g in geometries.items() if name in layers]
-    size_px = joint_patch_px(used)
+    size_px = joint_patch_px(used, max_offset=MAX_OFFSET)
     if size_px is None:
         return []
     start_of, n_units = {}, 0

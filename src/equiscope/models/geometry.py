@@ -14,12 +14,15 @@ from torch import nn
 from equiscope.errors import EquiscopeError
 from equiscope.models.model import Model
 
-__all__ = ["LayerGeometry", "find_geometry", "joint_patch_px"]
+__all__ = ["MAX_OFFSET", "LayerGeometry", "find_geometry", "joint_patch_px"]
 
 # Length of the strips, px, and probed rows of each attempt: short ones settle early layers in a fraction of a
 # second, long ones the rest. Twice the stride must fit into the probes, so strides above 36 count as global.
 _ATTEMPTS = ((256, 40), (896, 72))
 _STRIP_PX = 32
+# How far from a stimulus' middle positions of several layers may be read where no patch is centred on one of each, in
+# strides: a quarter is enough behind any number of pools of 2 x 2, where grids lie half a stride beside each other.
+MAX_OFFSET = 0.25
 
 
 @dataclass(frozen=True)
@@ -108,26 +111,63 @@ class LayerGeometry:
         )
         return row, column
 
+    def nearest_position(self, size_px: int) -> tuple[int, int]:
+        """Index (y, x) of the position that is nearest to the middle of a square patch of this size."""
+        row, column = (
+            max(0, round(((size_px - 1) / 2 - centre) / stride))
+            for centre, stride in zip(self.centre_px, self.stride_px, strict=True)
+        )
+        return row, column
+
+    def offset_strides(self, size_px: int) -> float:
+        """How far the position nearest to the middle of a square patch of this size is from it.
+
+        Returns
+        -------
+        float
+            In strides, along the axis where it is further.
+        """
+        axes = zip(self.nearest_position(size_px), self.centre_px, self.stride_px, strict=True)
+        middle = (size_px - 1) / 2
+        return max(abs(centre + stride * index - middle) / stride for index, centre, stride in axes)
+
     def _is_centred(self, size_px: int, axis: int) -> bool:
         """Whether the middle of a patch of this size is the centre of a position along one axis."""
         offset = size_px - 1 - 2 * self.centre_px[axis]
         return offset >= 0 and offset % (2 * self.stride_px[axis]) == 0
 
 
-def joint_patch_px(geometries: Sequence[LayerGeometry]) -> int | None:
-    """Side of the smallest square patch in which every layer has a centred position and its whole receptive field.
+def joint_patch_px(geometries: Sequence[LayerGeometry], *, max_offset: float = 0.0) -> int | None:
+    """Side of a square patch with a position of every layer in its middle, and all that these positions see.
+
+    Parameters
+    ----------
+    geometries
+        The layers.
+    max_offset
+        How far a position may be from the patch's middle, in strides of its layer. Pools with even windows put the
+        grids of the layers behind them halfway between those of the layers before, so that no patch is centred on
+        a position of each.
 
     Returns
     -------
     int or None
-        None if there is none: a layer that is global, or grids that meet nowhere.
+        The smallest such patch that is centred on a position of every layer; if none is, the one whose positions
+        are, in strides, nearest to its middle. None if those are further away than ``max_offset``, or a layer is
+        global.
     """
     if any(geometry.is_global for geometry in geometries):
         return None
     smallest = max(geometry.patch_px for geometry in geometries)
     period = 2 * math.lcm(*(stride for geometry in geometries for stride in geometry.stride_px))
-    sizes = range(smallest, smallest + period)
-    return next((size for size in sizes if all(g.is_centred(size) for g in geometries)), None)
+    # A position half a stride or less beside the middle sees nothing beyond the rim, because the smallest patch is
+    # centred on the layer's first position that fits, or on a later one.
+    offsets = {
+        size: max(geometry.offset_strides(size) for geometry in geometries)
+        for size in range(smallest, smallest + period)
+    }
+    best = min(offsets, key=lambda size: (offsets[size], size))
+    return best if offsets[best] <= max_offset else None
 
 
 def find_geometry(model: Model, layers: Sequence[str]) -> dict[str, LayerGeometry]:
