@@ -219,6 +219,8 @@ def test_search_finds_units_layers_and_families(page: Any) -> None:
         page.fill("#search", text)
         return [" ".join(line.split()) for line in page.locator("#found li").all_inner_texts()]
 
+    # What the empty box suggests is a unit of this network.
+    assert page.get_attribute("#search", "placeholder").startswith("mixed3a:39,")
     assert found("mixed3b:7") == ["unit mixed3b:7"]
     assert found("3b 7")[0] == "unit mixed3b:7"
     assert found("7")[:3] == ["unit conv2d0:7", "unit mixed3a:7", "unit mixed3b:7"]

@@ -7,6 +7,10 @@
   const list = document.getElementById("found");
   const MOST = 12;
   let chosen = -1;
+  if (layers.length) {
+    const [layer, n] = layers[layers.length >> 1];
+    box.placeholder = `${layer}:${n - 1}, rotation family, layer …`;
+  }
 
   function find(text) {
     const words = text.toLowerCase().split(/\s+/).filter(Boolean);
