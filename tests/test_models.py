@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from equiscope.circuits.paths import run_to
 from equiscope.errors import EquiscopeError, MissingExtraError
 from equiscope.models import BUILT_IN, Model, googlenet, load_model, squeezenet
+from equiscope.models.controls import random_weights
 from equiscope.models.googlenet import GoogLeNet, LocalResponseNorm
 from equiscope.models.squeezenet import SqueezeNet
 
@@ -345,6 +346,21 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     yield tmp_path
     for name in ("neighbour", "planted_package", "planted_package.zoo", "_equiscope_factory_nets"):
         sys.modules.pop(name, None)
+
+
+def test_a_control_is_named_by_the_end_of_its_name(folder: Path, images: Tensor) -> None:
+    trained, fresh = load_model("mini"), load_model("mini-random")
+    assert (fresh.name, fresh.default_layers) == ("mini-random", trained.default_layers)
+    wanted = random_weights(trained).module.state_dict()
+    assert all(torch.equal(value, wanted[name]) for name, value in fresh.module.state_dict().items())
+    shuffled = load_model("mini-shuffled")
+    before, after = (model.module.state_dict()["conv2d0.weight"] for model in (trained, shuffled))
+    assert not torch.equal(before, after)
+    assert torch.equal(before.flatten(2).sort().values, after.flatten(2).sort().values)
+    own = load_model("nets.py:plain-random")
+    assert (own.name, own.module(images).shape) == ("plain-random", (2, 5, 88, 59))
+    with pytest.raises(EquiscopeError, match="did you mean 'mini'"):
+        load_model("mnii-random")
 
 
 @pytest.mark.parametrize("place", ["nets.py", "planted_package.zoo"])

@@ -22,7 +22,8 @@ ModelArgument = Annotated[
     str,
     typer.Argument(
         help="Network: mini, googlenet, inception5h, squeezenet, package.module:factory, file.py:factory, "
-        "timm:NAME, torchvision:NAME, a file.onnx or a trained model.safetensors."
+        "timm:NAME, torchvision:NAME, a file.onnx or a trained model.safetensors. With -random at its end, the same "
+        "with fresh weights; with -shuffled, with shuffled kernels."
     ),
 ]
 SurveyedModelArgument = Annotated[

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from equiscope.errors import EquiscopeError, unknown_name
 from equiscope.models import adapters, trained
+from equiscope.models.controls import random_weights, shuffled_kernels
 from equiscope.models.model import Model
 from equiscope.models.weights import require_file
 
@@ -16,8 +17,10 @@ BUILT_IN = ("googlenet", "inception5h", "mini", "squeezenet")
 
 _OTHER_FORMS = (
     "Or give package.module:factory, path/file.py:factory, timm:NAME, torchvision:NAME, "
-    "or a file ending in .onnx or .safetensors"
+    "or a file ending in .onnx or .safetensors; with -random or -shuffled at its end for a control"
 )
+# How the names of controls end, as those of the models that they return do.
+_CONTROLS = {"-random": random_weights, "-shuffled": shuffled_kernels}
 
 
 def load_model(spec: str, weights: str | Path | None = None) -> Model:
@@ -28,7 +31,8 @@ def load_model(spec: str, weights: str | Path | None = None) -> Model:
     spec
         A built-in name (`BUILT_IN`), ``package.module:factory``, ``path/file.py:factory``, ``timm:NAME``,
         ``torchvision:NAME``, or the path of an ``.onnx`` file or of a ``model.safetensors`` that ``equiscope train``
-        wrote.
+        wrote. With ``-random`` at its end, the same network with fresh weights, and with ``-shuffled`` with the cells
+        of each kernel in random order: what a survey finds in them was not learnt.
     weights
         File of weights for a built-in network, instead of the cache or a download.
 
@@ -43,6 +47,9 @@ def load_model(spec: str, weights: str | Path | None = None) -> Model:
         If there is no such network, its weights cannot be had or do not fit, or ``weights`` is given to a
         network that brings its own; `MissingExtraError` if an optional dependency is missing.
     """
+    for end, control in _CONTROLS.items():
+        if spec.endswith(end):
+            return control(load_model(spec.removesuffix(end), weights))
     if spec in BUILT_IN:
         if weights is not None:
             require_file(Path(weights))

@@ -1,7 +1,7 @@
 """Networks whose answers are known by hand, and checks of equivariance: for testing one's own tools."""
 
+from equiscope.models.controls import random_weights, shuffled_kernels
 from equiscope.testing.checks import assert_equivariant
-from equiscope.testing.controls import random_weights, shuffled_kernels
 from equiscope.testing.fields import EquivarianceErrors, assert_fields_equivariant
 from equiscope.testing.planted import LayerTruth, Planted, PlantedFamily, planted_network
 from equiscope.testing.planted_circuits import PlantedCircuits, planted_circuits
