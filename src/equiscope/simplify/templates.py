@@ -193,11 +193,10 @@ def _tied_basis(source: End, target: End, functions: KernelBasis) -> Floats:
         phase = np.broadcast_to(relative[:, :, character] * turn[:, :, function], shape)
         complex_kernels = phase[..., None] * functions.synthesise[:, function]
         design += [complex_kernels.real.reshape(-1), complex_kernels.imag.reshape(-1)]
-    columns = (
-        np.stack(design, axis=1) if design else np.zeros((np.prod(shape) * functions.synthesise.shape[0], 0))
-    )
+    n_cells = len(functions.synthesise)
+    columns = np.stack(design, axis=1) if design else np.zeros((np.prod(shape) * n_cells, 0))
     basis = _orthonormal(columns)
-    return basis.reshape(len(basis), *shape, -1)
+    return basis.reshape(len(basis), *shape, n_cells)
 
 
 def _orthonormal(columns: Floats) -> Floats:
