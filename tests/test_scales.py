@@ -6,13 +6,14 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 
 from equiscope.bank import Bank
 from equiscope.examples import Examples, empty_examples
 from equiscope.groups import Scales
 from equiscope.models.geometry import LayerGeometry
 from equiscope.responses import Responses, scramble_responses
-from equiscope.scales import _refined, find_scale_families, joint_scale_tuning
+from equiscope.scales import _Lags, _refined, find_scale_families, joint_scale_tuning
 
 SCALES = Scales.between(-1.0, 1.5, 0.25)
 N = 240
@@ -84,6 +85,24 @@ def test_pairs_say_which_is_larger() -> None:
     sizes = dict(enumerate((*EARLY, *LATE)))
     for edge in found.edges:
         assert edge.octaves == pytest.approx(sizes[edge.v] - sizes[edge.u], abs=0.15)
+
+
+@pytest.mark.parametrize("scramble", [None, 3])
+def test_pairs_one_by_one_correlate_as_all_pairs_together(scramble: int | None) -> None:
+    values = torch.from_numpy(tuned())
+    rng = None if scramble is None else np.random.default_rng(scramble)
+    lags = _Lags(values.float(), 0.25, rng)
+    n = values.shape[2]
+    u, v = (index.ravel() for index in np.mgrid[:n, :n])
+    together = lags.curves(slice(0, n), slice(0, n))
+    assert lags.pair_curves(u, v) == pytest.approx(together.reshape(len(together), -1), abs=1e-5, nan_ok=True)
+    # v is u magnified by two steps: u as it was on the smaller scales, v on the larger ones.
+    if scramble is None:
+        small, large = (values[:, part].flatten(0, 1).numpy() for part in (slice(0, -2), slice(2, None)))
+        wanted = np.corrcoef(small[:, 0], large[:, 1])[0, 1]
+        assert lags.of_pairs([(0, 1, 0.5)]) == [pytest.approx(wanted, abs=1e-5)]
+        assert lags.of_pairs([(1, 0, -0.5)]) == [pytest.approx(wanted, abs=1e-5)]
+        assert np.isnan(lags.of_pairs([(0, 1, 2.5)]))
 
 
 def test_units_of_one_size_are_no_scale_family() -> None:

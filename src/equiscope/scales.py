@@ -54,6 +54,8 @@ _MAX_DISAGREEMENT_OCTAVES = 0.5
 _MANY_UNITS = 500
 _N_NULL_OF_MANY = 5
 _N_RESAMPLES = 200
+# Pairs whose responses are in memory at a time.
+_PAIRS_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -88,53 +90,71 @@ class ScaleFamilies:
 
 
 class _Lags:
-    """Correlation of all pairs at every relative scale, for one half: ``v`` is ``u`` magnified by the lag.
+    """Correlation of pairs at every relative scale, for one half: ``v`` is ``u`` magnified by the lag.
 
     With ``scramble`` v's sizes are shifted at random for every stimulus and u's are as they were measured. Were both
     shifted, null pairs would be blurred twice and correlate less than real units that share a feature and no scale.
+    Nothing is kept but the responses: all pairs of a large network at all lags do not fit into memory.
     """
 
     def __init__(
         self, values: torch.Tensor, step_octaves: float, scramble: np.random.Generator | None = None
     ) -> None:
-        n_scales = values.shape[1]
-        shown = values
+        self.values, self.step = values, step_octaves
+        self.n_scales = values.shape[1]
+        self.n_lags = self.n_scales - _MIN_OVERLAP
+        self.shift: torch.Tensor | None = None
         if scramble is not None:
-            # Wrapped here, and only here: the null keeps each unit's values and destroys only where they stand.
-            shift = torch.from_numpy(scramble.integers(0, n_scales, (len(values), 1, values.shape[2])))
-            place = (torch.arange(n_scales).view(1, -1, 1) - shift) % n_scales
-            shown = torch.gather(values, 1, place)
-        self.step = step_octaves
-        self.n_lags = n_scales - _MIN_OVERLAP
-        # Of u with v by that many steps larger, and smaller, shape (u, v).
-        self.larger: list[torch.Tensor] = []
-        self.smaller: list[torch.Tensor] = []
-        for lag in range(self.n_lags + 1):
-            early, late = slice(0, n_scales - lag), slice(lag, n_scales)
-            larger = _correlation(values[:, early].flatten(0, 1), shown[:, late].flatten(0, 1))
-            self.larger.append(larger)
-            if scramble is None:
-                self.smaller.append(larger.T)
-            else:
-                self.smaller.append(
-                    _correlation(values[:, late].flatten(0, 1), shown[:, early].flatten(0, 1))
-                )
+            self.shift = torch.from_numpy(
+                scramble.integers(0, self.n_scales, (len(values), 1, values.shape[2]))
+            )
 
-    def curves(self, u: slice | Ints, v: slice | Ints) -> Floats:
-        """Correlations over lags from the most negative on, shape (lag, u, v)."""
-        backward = [self.smaller[lag][u][:, v] for lag in range(self.n_lags, 0, -1)]
-        forward = [self.larger[lag][u][:, v] for lag in range(self.n_lags + 1)]
-        return torch.stack(backward + forward).numpy().astype(np.float64)
+    def _shown(self, v: slice | Ints) -> torch.Tensor:
+        """Responses of v, shape (stimulus, scale, v), each stimulus shifted by its own number of steps in the null."""
+        values = self.values[:, :, v]
+        if self.shift is None:
+            return values
+        # Wrapped here, and only here: the null keeps each unit's values and destroys only where they stand.
+        place = (torch.arange(self.n_scales).view(1, -1, 1) - self.shift[:, :, v]) % self.n_scales
+        return torch.gather(values, 1, place)
 
-    def between(self, u: int, v: int, octaves: float) -> float:
-        """Correlation of one pair at a relative scale, interpolated between lags; NaN beyond them."""
-        lag = abs(octaves) / self.step
-        low = int(np.floor(lag))
-        if low > self.n_lags:
+    def _overlaps(self, u: torch.Tensor, v: torch.Tensor, lag: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Where both were measured if v is larger by so many steps, shape (sample, unit) each."""
+        n = self.n_scales - abs(lag)
+        starts = (0, lag) if lag >= 0 else (-lag, 0)
+        first, second = (x[:, at : at + n].flatten(0, 1) for x, at in zip((u, v), starts, strict=True))
+        return first, second
+
+    def curves(self, u: slice, v: slice) -> Floats:
+        """Correlations of all u with all v over lags from the most negative on, shape (lag, u, v)."""
+        x, y = self.values[:, :, u], self._shown(v)
+        lags = range(-self.n_lags, self.n_lags + 1)
+        return np.stack([_correlation(*self._overlaps(x, y, lag)).numpy() for lag in lags]).astype(np.float64)
+
+    def pair_curves(self, u: Ints, v: Ints) -> Floats:
+        """Correlations of each u with its v over lags from the most negative on, shape (lag, pair)."""
+        found = np.empty((2 * self.n_lags + 1, len(u)))
+        for start in range(0, len(u), _PAIRS_AT_ONCE):
+            some = slice(start, start + _PAIRS_AT_ONCE)
+            x, y = self.values[:, :, u[some]], self._shown(v[some])
+            for lag in range(-self.n_lags, self.n_lags + 1):
+                found[lag + self.n_lags, some] = _paired_correlation(*self._overlaps(x, y, lag)).numpy()
+        return found
+
+    def at(self, curve: Floats, octaves: float) -> float:
+        """Correlation of one pair at a relative scale, interpolated between the lags of its curve; NaN beyond them."""
+        lag = octaves / self.step + self.n_lags
+        if not 0 <= lag <= 2 * self.n_lags:
             return nan
-        high = min(low + 1, self.n_lags)
-        at = self.larger if octaves >= 0 else self.smaller
-        return float((1 - (lag - low)) * at[low][u, v] + (lag - low) * at[high][u, v])
+        low = int(np.floor(lag))
+        high = min(low + 1, 2 * self.n_lags)
+        return float((1 - (lag - low)) * curve[low] + (lag - low) * curve[high])
+
+    def of_pairs(self, pairs: Sequence[tuple[int, int, float]]) -> list[float]:
+        """Correlation of pairs (u, v), each at its own relative scale, octaves; NaN beyond the lags."""
+        u, v = (np.array([pair[i] for pair in pairs], dtype=np.int64) for i in (0, 1))
+        curves = self.pair_curves(u, v)
+        return [self.at(curve, pair[2]) for curve, pair in zip(curves.T, pairs, strict=True)]
 
 
 def _own_correlations(values: torch.Tensor) -> Floats:
@@ -162,6 +182,15 @@ def _correlation(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     return covariance / torch.outer(sd_x, sd_y)
 
 
+def _paired_correlation(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Correlation of every column of x with the same column of y; NaN for columns that do not vary."""
+    mean_x, mean_y = x.mean(0), y.mean(0)
+    sd_x, sd_y = x.std(0, correction=0), y.std(0, correction=0)
+    covariance = (x * y).mean(0) - mean_x * mean_y
+    is_varying = (sd_x > 1e-3 * mean_x + 1e-12) & (sd_y > 1e-3 * mean_y + 1e-12)
+    return torch.where(is_varying, covariance / (sd_x * sd_y), torch.nan)
+
+
 def _propose(lags: _Lags, layers: Sequence[slice], min_score: float) -> list[tuple[int, int, float]]:
     """Pairs (u, v, octaves) of which each is the other's best match at another scale, for every pair of layers."""
     found = []
@@ -169,7 +198,7 @@ def _propose(lags: _Lags, layers: Sequence[slice], min_score: float) -> list[tup
         units_a, units_b = (np.arange(layers[i].start, layers[i].stop) for i in (a, b))
         if not len(units_a) or not len(units_b):
             continue
-        curves = lags.curves(units_a, units_b)
+        curves = lags.curves(layers[a], layers[b])
         n_lags = lags.n_lags
         if a == b:
             curves[:, np.arange(len(units_a)), np.arange(len(units_a))] = -np.inf
@@ -188,13 +217,14 @@ def _propose(lags: _Lags, layers: Sequence[slice], min_score: float) -> list[tup
 
 def _verify(lags: _Lags, pairs: Sequence[tuple[int, int, float]]) -> list[ScaleEdge]:
     """Pairs that correlate better at the relative scale found than at none on the given half, too."""
+    curves = lags.pair_curves(*(np.array([pair[i] for pair in pairs], dtype=np.int64) for i in (0, 1)))
     edges = []
-    for u, v, octaves in pairs:
-        score = lags.between(u, v, octaves)
-        margin = score - lags.between(u, v, 0.0)
+    for (u, v, octaves), curve in zip(pairs, curves.T, strict=True):
+        score = lags.at(curve, octaves)
+        margin = score - lags.at(curve, 0.0)
         if margin >= MIN_SCALE_MARGIN:
-            curve = np.nan_to_num(lags.curves(np.array([u]), np.array([v]))[:, 0, 0], nan=-1.0)
-            own = _refined(curve, int(curve.argmax()), lags.n_lags) * lags.step
+            known = np.nan_to_num(curve, nan=-1.0)
+            own = _refined(known, int(known.argmax()), lags.n_lags) * lags.step
             edges.append(ScaleEdge(u, v, octaves, score, margin, held_out_octaves=own))
     return edges
 
@@ -250,19 +280,19 @@ def find_scale_families(
     bounds = np.cumsum([0] + [e.n_units for e in examples])
     all_layers = [slice(int(a), int(b)) for a, b in itertools.pairwise(bounds)]
     is_inactive = np.concatenate([e.is_inactive for e in examples])
-    halves = [torch.from_numpy(responses.read(*responses.of_half(half))) for half in (0, 1)]
     step_octaves = responses.group.step_octaves
     n_near = 1 + round(_INVARIANCE_OCTAVES / step_octaves)
-    finding_own, lowest = (_own_correlations(values)[:n_near].min(0) for values in halves)
+    values = [torch.from_numpy(responses.read(*responses.of_half(half))) for half in (0, 1)]
+    finding_own, lowest = (_own_correlations(half)[:n_near].min(0) for half in values)
     with np.errstate(invalid="ignore"):
         units = np.flatnonzero((finding_own <= INVARIANCE_CUT) & ~is_inactive)
-    # From here on units are counted among those that may take part.
+    # From here on units are counted among those that may take part, and nothing is kept of the others.
     layers = [slice(*np.searchsorted(units, [part.start, part.stop]).tolist()) for part in all_layers]
-    halves = [values[:, :, units].contiguous() for values in halves]
-    finding, verifying = (_Lags(values, step_octaves) for values in halves)
+    halves = [values.pop(0)[:, :, units].contiguous() for _ in range(2)]
+    finding, verifying = (_Lags(half, step_octaves) for half in halves)
     pairs = _propose(finding, layers, min_score)
     n_proposed = len(pairs)
-    company = keep_company([finding.between(*pair) for pair in pairs])
+    company = keep_company(finding.of_pairs(pairs))
     pairs = [pair for pair, kept in zip(pairs, company, strict=True) if kept]
     step()
     null_gains: list[list[float]] = []
@@ -323,13 +353,8 @@ def _join(edges: Sequence[ScaleEdge], finding: _Lags) -> list[dict[int, float]]:
         if a is b:
             continue
         shift = a[edge.u] + edge.octaves - b[edge.v]
-        across = [
-            finding.between(u, v, b[v] + shift - a[u])
-            for u in a
-            for v in b
-            if (u, v) != (edge.u, edge.v) and abs(b[v] + shift - a[u]) <= finding.n_lags * finding.step
-        ]
-        across = [value for value in across if np.isfinite(value)]
+        pairs = [(u, v, b[v] + shift - a[u]) for u in a for v in b if (u, v) != (edge.u, edge.v)]
+        across = [value for value in finding.of_pairs(pairs) if np.isfinite(value)]
         if across and np.mean(across) < MIN_SCALE_SCORE / 2:
             continue
         for unit, pose in b.items():
