@@ -1089,30 +1089,58 @@ def test_planted_circuits_hold_what_they_say() -> None:
         planted_circuits(noise=1.5)
 
 
+def between_still_units(kernels: np.ndarray, n_still: tuple[int, int]) -> list[Circuit]:
+    """Find the circuits of two layers without families, the first units of which rotation leaves as they are."""
+    size = int(np.sqrt(kernels.shape[2]))
+    units = [
+        Unit(
+            layer,
+            c,
+            0.0,
+            1.0,
+            (Symmetry("rotation", "invariant" if c < still else "neither", invariance=0.9),),
+        )
+        for layer, n, still in zip(("early", "late"), kernels.shape[1::-1], n_still, strict=True)
+        for c in range(n)
+    ]
+    places = np.arange(float(size)) - size // 2
+    weights = kernels.reshape(*kernels.shape[:2], size, size).astype(np.float32)
+    pair = LayerPair(ExpandedWeights("early", "late", weights, places, places, 1.0, ()), [], units)
+    return [*find_circuits(pair, n_draws=100)]
+
+
 def test_weights_between_units_that_do_not_turn_are_the_same_in_all_directions() -> None:
     cells = grid(7, 7)
     radius = np.hypot(*cells.T)
     rng = np.random.default_rng(0)
-    kernels = np.zeros((4, 5, 49))
-    # Rings for unit 0 to 2 of the target, one lobe for unit 3; the last source is wired by single cells.
-    for v, u in itertools.product(range(4), range(4)):
-        ring = np.exp(-((radius - 0.5 * u) ** 2) / 2) * rng.uniform(0.5, 1)
-        kernels[v, u] = ring if v < 3 else np.exp(-((cells - [1.5, 0.0]) ** 2).sum(1))
-    kernels[:, 4, 24] = 1.0
-    still = (Symmetry("rotation", "invariant", invariance=0.9),)
-    units = [Unit(layer, c, 0.0, 1.0, still) for layer, n in (("early", 5), ("late", 4)) for c in range(n)]
-    weights = ExpandedWeights(
-        "early",
-        "late",
-        kernels.reshape(4, 5, 7, 7).astype(np.float32),
-        np.arange(7.0) - 3,
-        np.arange(7.0) - 3,
-        1.0,
-        (),
-    )
-    found = find_circuits(LayerPair(weights, [], units), n_draws=100)
-    assert found
+    kernels = np.zeros((12, 12, 49))
+    for v, u in itertools.product(range(12), range(12)):
+        # Lobes everywhere ...
+        aside = rng.normal(size=2)
+        kernels[v, u] = np.exp(-((cells - 2 * aside / np.hypot(*aside)) ** 2).sum(1) / 2)
+        # ... but rings onto units 0 to 2 of the target from those that do not turn.
+        if v < 3 and u < 5:
+            kernels[v, u] = np.exp(-((radius - 0.5 * u) ** 2) / 2)
+        kernels[v, u] *= rng.uniform(0.8, 1.2) / np.linalg.norm(kernels[v, u])
+    # The last of those is wired by single cells.
+    kernels[:4, 4] = 0
+    kernels[:4, 4, 24] = 2.0
+    found = between_still_units(kernels, (5, 4))
     assert {c.circuit_class for c in found} == {"invariant→invariant"}
-    assert {c.target for c in found} <= {"late:0", "late:1", "late:2"}
-    assert not {c.source for c in found} & {"early:4"}
+    assert {c.target for c in found} == {"late:0", "late:1", "late:2"}
+    assert {c.source for c in found} <= {f"early:{u}" for u in range(4)}
     assert all(c.r2 > max(0.9, c.r2_null_99) and np.isnan(c.r2_low) for c in found)
+
+
+def test_weights_that_are_round_between_all_units_say_nothing_of_those_that_do_not_turn() -> None:
+    # What comes through pools, or through several layers, is a blob, whatever units it joins.
+    cells = grid(7, 7)
+    rng = np.random.default_rng(0)
+    middle = rng.normal(scale=0.4, size=(12, 12, 1, 2))
+    kernels = rng.uniform(0.8, 1, (12, 12, 1)) * np.exp(-((cells - middle) ** 2).sum(3) / 4)
+    assert between_still_units(kernels, (5, 4)) == []
+
+
+def test_without_other_units_nothing_tells_how_round_weights_are_anyway() -> None:
+    radius = np.hypot(*grid(7, 7).T)
+    assert between_still_units(np.tile(np.exp(-(radius**2) / 4), (4, 5, 1)), (5, 4)) == []

@@ -57,7 +57,8 @@ class Circuit:
         bootstrap interval over members. For pairs the share of a member's weights along its partner's transformed
         ones, between two units that do not turn the share that is the same in all directions, both without interval.
     r2_null_95, r2_null_99
-        Percentiles of the same with permuted poses; for pairs, with members of other pairs.
+        Percentiles of the same with permuted poses; for pairs, with members of other pairs; between two units that do
+        not turn, of kernels between other units.
     p_value, q_value
         Share of null draws that explain as much (one added), and the estimated share of false ones among all circuits
         of this kind between these layers that stand out as much.

@@ -24,6 +24,8 @@ Ints = NDArray[np.int64]
 _WORTH_HAVING = 0.01
 # Share of a kernel's energy in one cell above which it has no direction to speak of.
 _ONE_CELL = 0.95
+# Kernels between other units that show how round kernels of two layers are anyway, and how few of them show nothing.
+_MOST_STRANGERS, _FEWEST_STRANGERS = 2000, 20
 
 
 def find_circuits(
@@ -208,10 +210,12 @@ def _candidates(
     return found
 
 
+def _unit_end(layer: str, channel: int) -> End:
+    return End(f"{layer}:{channel}", layer, np.array([channel]), None, None, rotation="invariant")
+
+
 def _unit_ends(layer: str, channels: Ints) -> list[End]:
-    return [
-        End(f"{layer}:{c}", layer, np.array([c]), None, None, rotation="invariant") for c in channels.tolist()
-    ]
+    return [_unit_end(layer, channel) for channel in channels.tolist()]
 
 
 def _from_units(pair: LayerPair, target: End, n_draws: int, rng: np.random.Generator) -> list[Candidate]:
@@ -247,38 +251,39 @@ def _to_units(pair: LayerPair, source: End, n_draws: int, rng: np.random.Generat
 def _between_units(pair: LayerPair, n_draws: int, rng: np.random.Generator) -> list[Candidate]:
     """Units that rotation leaves as they are at both ends: their weights should be the same in all directions.
 
-    R² is the share of the weight energy in the functions that do not turn, the null the same with the kernel's cells in
-    random order.
+    R² is the share of the weight energy in the functions that do not turn, the null the same of kernels between other
+    units of the layers: whatever comes through a pool, or through several layers, is round to some degree.
     """
     sources, targets = (
         invariant_units(pair.units, layer, "rotation") for layer in (pair.weights.source, pair.weights.target)
     )
-    n_cells = pair.kernels.shape[2]
-    if not len(sources) or not len(targets) or n_cells == 1:
+    if not len(sources) or not len(targets) or pair.kernels.shape[2] == 1:
         return []
-    is_strong = pair.energy[np.ix_(targets, sources)] >= LEAST_STRENGTH**2 * pair.mean_energy
-    rows, columns = np.nonzero(is_strong)
-    kernels = pair.kernels[targets[rows], sources[columns]]
-    # A kernel of one cell, as behind a 1x1 convolution, is the same in all directions whatever was learned.
-    is_wide = (kernels**2).max(1) < _ONE_CELL * (kernels**2).sum(1)
-    rows, columns, kernels = rows[is_wide], columns[is_wide], kernels[is_wide]
-    if not len(rows):
+    is_between = np.zeros(pair.energy.shape, dtype=bool)
+    is_between[np.ix_(targets, sources)] = True
+    is_strong = pair.energy >= LEAST_STRENGTH**2 * pair.mean_energy
+    rows, columns = np.nonzero(is_between & is_strong)
+    strangers = rng.permutation(np.argwhere(~is_between & is_strong))[:_MOST_STRANGERS]
+    rows, columns, r2 = _roundness(pair, rows, columns)
+    *_, others = _roundness(pair, *strangers.T)
+    if not len(r2) or len(others) < _FEWEST_STRANGERS:
         return []
-    still = pair.basis.orders == 0
-
-    def share(order: Ints) -> Floats:
-        energy = np.abs(pair.basis.coefficients(kernels[:, order])) ** 2
-        return np.asarray(energy[:, still].sum(1) / np.maximum(energy.sum(1), 1e-30))
-
-    r2 = share(np.arange(n_cells))
-    # Half as many draws: thousands of blocks share them.
-    null = np.stack([share(rng.permutation(n_cells)) for _ in range(-(-n_draws // 2))])
+    null = rng.choice(others, (n_draws, len(r2)))
     # No members are left out, and none to draw for an interval.
     nothing = np.full((1, len(r2)), nan)
-    sources_of, targets_of = (
-        _unit_ends(layer, channels)
-        for layer, channels in ((pair.weights.source, sources), (pair.weights.target, targets))
-    )
-    ends = [(sources_of[u], targets_of[v]) for v, u in zip(rows.tolist(), columns.tolist(), strict=True)]
+    ends = [
+        (_unit_end(pair.weights.source, u), _unit_end(pair.weights.target, v))
+        for v, u in zip(rows.tolist(), columns.tolist(), strict=True)
+    ]
     candidates = _candidates(pair, ends, Tie(r2, null, nothing, nothing), "rotation", "invariant→invariant")
     return [replace(c, circuit=replace(c.circuit, is_small=False)) for c in candidates]
+
+
+def _roundness(pair: LayerPair, rows: Ints, columns: Ints) -> tuple[Ints, Ints, Floats]:
+    """Share of each kernel's energy in the functions that do not turn, of kernels of more than one cell; and those."""
+    kernels = pair.kernels[rows, columns]
+    # A kernel of one cell, as behind a 1x1 convolution, is the same in all directions whatever was learned.
+    is_wide = (kernels**2).max(1) < _ONE_CELL * (kernels**2).sum(1)
+    energy = np.abs(pair.basis.coefficients(kernels[is_wide])) ** 2
+    still = energy[:, pair.basis.orders == 0].sum(1)
+    return rows[is_wide], columns[is_wide], still / np.maximum(energy.sum(1), 1e-30)
