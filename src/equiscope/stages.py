@@ -424,24 +424,25 @@ class Stage:
         """Layers that have positions at one place in one patch that the images can hold, and what is to be said."""
         usable = [n for n, g in self.geometries.items() if not g.is_global and g.largest_px is None]
         left = [n for n in self.geometries if n not in usable]
-        size_px = None
+        size_px: int | None = None
+        geometries: list[LayerGeometry] = []
         while usable and size_px is None:
             geometries = [self.geometries[n] for n in usable]
             size_px = joint_patch_px(geometries, max_offset=MAX_OFFSET)
             if size_px is None:
                 left.append(usable.pop())
+        said = []
         if left:
-            return usable, (
+            said.append(
                 f"{', '.join(left)} took no part in scale: no patch that the images can hold has one of its "
                 "positions in its middle together with those of the other layers"
             )
-        away = [geometry.offset_strides(size_px) for geometry in geometries] if size_px else [0.0]
-        return usable, (
-            f"scale: the layers' grids do not meet, so positions up to {max(away):.2g} of a stride beside the "
-            "middle of the stimuli were read"
-            if max(away) > 0
-            else ""
-        )
+        if size_px is not None and (away := max(g.offset_strides(size_px) for g in geometries)) > 0:
+            said.append(
+                f"scale: the layers' grids do not meet, so positions up to {away:.2g} of a stride beside the middle of "
+                "the stimuli were read"
+            )
+        return usable, "; ".join(said)
 
     def _nothing(self, transformation: str, layer: str, note: str) -> LayerFamilies:
         """No family, because nothing could be measured, and why."""
