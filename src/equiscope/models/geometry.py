@@ -21,7 +21,7 @@ __all__ = ["MAX_OFFSET", "LayerGeometry", "find_geometry", "joint_patch_px"]
 _ATTEMPTS = ((256, 40), (896, 72))
 _STRIP_PX = 32
 # How far from a stimulus' middle positions of several layers may be read where no patch is centred on one of each, in
-# strides: a quarter is enough behind any number of pools of 2 x 2, where grids lie half a stride beside each other.
+# strides: a quarter is enough behind up to nine pools of 2 x 2, as tried, whose grids lie half a stride apart.
 MAX_OFFSET = 0.25
 
 
