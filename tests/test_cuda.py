@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +17,14 @@ import equiscope
 from equiscope.equivariant import BatchNorm2d, Conv2d, Fields, InceptionBlock, MaxPool2d
 from equiscope.models.trained import build
 from equiscope.testing import assert_fields_equivariant
-from equiscope.training import DesignedNetwork, Recipe, describe_network, parse_description, train
+from equiscope.training import (
+    DesignedNetwork,
+    Recipe,
+    describe_network,
+    load_training,
+    parse_description,
+    train,
+)
 from equiscope.training.graphs import RecordedPasses
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -186,3 +197,18 @@ def test_a_training_learns_goes_on_and_exports(gratings: Path, tmp_path: Path, p
         torch.testing.assert_close(
             plain.module(plain.preprocess(images)), designed(plain.preprocess(images)), rtol=1e-4, atol=1e-4
         )
+
+
+def test_a_process_that_torchrun_started_trains_through_nccl(gratings: Path, tmp_path: Path) -> None:
+    """One process speaks with itself: two cannot share a GPU."""
+    network = tmp_path / "tiny.json"
+    network.write_text(json.dumps(NETWORK))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "1"]
+    command += ["-m", "equiscope.cli", "train", str(network), "--data", str(gratings)]
+    command += ["--out", str(tmp_path / "run"), "--device", "cuda", "--precision", "bfloat16"]
+    command += "--epochs 3 --batch 32 --crop 24 --learning-rate 0.05".split()
+    environment = os.environ | {"NCCL_DEBUG": "INFO"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "NCCL INFO" in done.stdout + done.stderr
+    assert load_training(tmp_path / "run").top1 > 0.9

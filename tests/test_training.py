@@ -1046,33 +1046,43 @@ def test_running_moments_are_the_mean_of_all_processes(monkeypatch: pytest.Monke
     }
     moments = [value for key, value in other.state_dict().items() if key in expected]
     monkeypatch.setattr("torch.distributed.all_reduce", lambda own: own.add_(torch.cat(moments)))
-    Processes(0, 2, torch.device("cpu")).average_moments(one)
+    Processes(0, 2, torch.device("cpu"), is_group=True).average_moments(one)
     assert len(expected) == 10
     for key, value in expected.items():
         torch.testing.assert_close(one.state_dict()[key], value)
 
 
-def test_several_processes_train_one_network(data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("n", [1, 2])
+def test_several_processes_train_one_network(data: Path, tmp_path: Path, n: int) -> None:
     network = tmp_path / "tiny.json"
     network.write_text(json.dumps(TINY))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command += [
-        "-m",
-        "equiscope.cli",
-        "train",
-        str(network),
-        "--data",
-        str(data),
-        "--out",
-        str(tmp_path / "run"),
-    ]
-    command += ["--epochs", "2", "--batch", "16", "--crop", "24", "--precision", "float32", "--device", "cpu"]
+    options = (
+        f"{network} --data {data} --epochs 2 --batch 16 --crop 24 --precision float32 --device cpu".split()
+    )
+    launcher = f"-m torch.distributed.run --standalone --nproc-per-node {n}".split()
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
+    for out, start in (("run", launcher), ("alone", [])):
+        command = [
+            sys.executable,
+            *start,
+            "-m",
+            "equiscope.cli",
+            "train",
+            *options,
+            "--out",
+            str(tmp_path / out),
+        ]
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, env=environment, timeout=300
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
     run = load_training(tmp_path / "run")
-    assert run.manifest["settings"]["n_processes"] == 2
+    assert run.manifest["settings"]["n_processes"] == n
     assert run.manifest["result"]["n_images"] == 8
+    if n == 1:  # the same through torch.distributed as without it
+        ours, plain = (load_training(tmp_path / out).load_network().state_dict() for out in ("run", "alone"))
+        for key, value in plain.items():
+            torch.testing.assert_close(ours[key], value, rtol=1e-5, atol=1e-6)
     losses = [row["train_loss"] for row in run.manifest["curves"]]
     assert np.mean(losses[-2:]) < np.mean(losses[:2])
 

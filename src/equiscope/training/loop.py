@@ -176,7 +176,7 @@ def train(
             processes,
             n_workers,
             checkpoint_every,
-            use_graphs and processes.n == 1 and processes.device.type == "cuda",
+            use_graphs and not processes.is_group and processes.device.type == "cuda",
             manifest,
         )
         with _stop_requests(processes.n == 1) as stop:

@@ -30,11 +30,14 @@ class Processes:
         How many there are.
     device
         Where this one's network is.
+    is_group
+        Whether torchrun started them, so that they speak through `torch.distributed`, even one with itself.
     """
 
     rank: int
     n: int
     device: torch.device
+    is_group: bool = False
 
     @property
     def is_first(self) -> bool:
@@ -43,7 +46,7 @@ class Processes:
 
     def wrap(self, network: nn.Module) -> nn.Module:
         """Let gradients be averaged over all processes after every backward pass."""
-        if self.n == 1:
+        if not self.is_group:
             return network
         ids = [self.device.index] if self.device.type == "cuda" else None
         with warnings.catch_warnings():
@@ -53,13 +56,13 @@ class Processes:
 
     def total(self, values: Tensor) -> Tensor:
         """Sum over all processes."""
-        if self.n > 1:
+        if self.is_group:
             dist.all_reduce(values)
         return values
 
     def average_moments(self, network: nn.Module) -> None:
         """Give normalisations the mean of all processes' running moments, so that these do not drift apart."""
-        if self.n == 1:
+        if not self.is_group:
             return
         moments = [m for name, m in network.named_buffers() if name.endswith(("running_mean", "running_var"))]
         joined = self.total(torch.cat([moment.flatten() for moment in moments])) / self.n
@@ -69,7 +72,7 @@ class Processes:
 
     def join(self, own: dict[str, str]) -> dict[str, str]:
         """Collect entries of all processes."""
-        if self.n == 1:
+        if not self.is_group:
             return dict(own)
         parts: list[dict[str, str]] = [{} for _ in range(self.n)]
         dist.all_gather_object(parts, own)
@@ -77,7 +80,7 @@ class Processes:
 
     def wait(self) -> None:
         """Wait until all processes are here."""
-        if self.n > 1:
+        if self.is_group:
             dist.barrier()
 
 
@@ -96,8 +99,7 @@ def join_processes(device: str) -> Iterator[Processes]:
         If torch has no such device here.
     """
     chosen = choose_device(device)
-    n = int(os.environ.get("WORLD_SIZE", "1"))
-    if n == 1:
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 and not dist.is_torchelastic_launched():
         yield Processes(0, 1, chosen)
         return
     if chosen.type == "cuda":
@@ -105,6 +107,6 @@ def join_processes(device: str) -> Iterator[Processes]:
         torch.cuda.set_device(chosen)
     dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     try:
-        yield Processes(dist.get_rank(), n, chosen)
+        yield Processes(dist.get_rank(), dist.get_world_size(), chosen, is_group=True)
     finally:
         dist.destroy_process_group()
