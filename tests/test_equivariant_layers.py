@@ -8,9 +8,11 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy.stats import ortho_group
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -29,6 +31,7 @@ from equiscope.equivariant import (
     ResidualBlock,
     normalisation,
 )
+from equiscope.equivariant import basis as basis_module
 from equiscope.equivariant.basis import kernel_basis
 from equiscope.equivariant.convolution import PlainTo
 from equiscope.errors import EquiscopeError
@@ -82,6 +85,45 @@ def test_harmonics_that_sizes_carry() -> None:
     assert [kernel_basis("C8", size).n_fixed for size in (1, 3, 5, 7)] == [1, 2, 3, 4]
     assert [kernel_basis("C4", size).n_coefficients for size in (1, 3, 5, 7)] == [1, 9, 25, 49]
     assert [kernel_basis("D4", size).n_fixed for size in (1, 3, 5, 7)] == [1, 3, 6, 10]
+
+
+@pytest.mark.parametrize(("group", "size_px"), [("C4", 5), ("C8", 3), ("C16", 5), ("C16", 7), ("D8", 5)])
+def test_coefficients_mean_the_same_kernels_on_every_machine(
+    group: str, size_px: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LAPACK may give eigenvectors with any phase, and singular vectors of equal values in any mixture."""
+    expected = kernel_basis(group, size_px)
+    rng, eigh, svd = np.random.default_rng(0), np.linalg.eigh, torch.linalg.svd
+    n_asked = 0
+
+    def other_phases(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        values, vectors = eigh(matrix)
+        return values, vectors * np.exp(2j * np.pi * rng.uniform(size=len(values)))
+
+    def other_mixture(matrix: Tensor, **more: bool) -> tuple[Tensor, Tensor, Tensor]:
+        nonlocal n_asked
+        n_asked += 1
+        left, strength, directions = svd(matrix, **more)
+        kept = strength > 1e-6 * strength.max()
+        mixture = torch.from_numpy(ortho_group.rvs(int(kept.sum()), random_state=rng))
+        directions[kept] = mixture @ directions[kept]
+        return left, strength, directions
+
+    monkeypatch.setattr(np.linalg, "eigh", other_phases)
+    monkeypatch.setattr(torch.linalg, "svd", other_mixture)
+    basis_module._harmonics.cache_clear()
+    found = kernel_basis.__wrapped__(group, size_px)
+    basis_module._harmonics.cache_clear()
+    assert n_asked == 1
+    torch.testing.assert_close(found.turned, expected.turned, rtol=0, atol=1e-9)
+    torch.testing.assert_close(found.fixed, expected.fixed, rtol=0, atol=1e-9)
+
+
+def test_coefficients_keep_their_meaning() -> None:
+    """Sums of the kernels of a basis; others would turn stored weights into those of another network."""
+    basis = kernel_basis("C16", 7)
+    assert basis.turned[:4, 0].sum(1).tolist() == pytest.approx([1, 2.53902, 0.83676, 5.40286], abs=1e-4)
+    assert basis.fixed.sum(1).tolist() == pytest.approx([2.53902, 1, 0.83676, 5.40286], abs=1e-4)
 
 
 @pytest.mark.parametrize("group", ["C4", "C8", "D8"])

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import scipy.linalg
 import scipy.special
 import torch
 from numpy.typing import NDArray
@@ -182,13 +183,15 @@ def _harmonics(size_px: int) -> dict[int, NDArray[np.complex128]]:
 
     total = sum(covariance(order).real for order in range(-_HIGHEST_ORDER, _HIGHEST_ORDER + 1))
     whiten = np.linalg.inv(np.linalg.cholesky(total))
+    distance = np.rint(4 * radius**2)
+    rings = (distance == np.unique(distance)[:, None]).astype(np.float64)
     harmonics: dict[int, NDArray[np.complex128]] = {}
     for order in range(2 * size_px):
         share, vectors = np.linalg.eigh(whiten @ covariance(order) @ whiten.T)
         kept = 1 - share < _LARGEST_REMAINDER**2
         if not kept.any():
             break
-        kernels = np.linalg.qr(whiten.T @ vectors[:, kept])[0].T
+        kernels = _chosen(whiten.T @ vectors[:, kept], rings * np.exp(1j * order * azimuth))
         # On the grid, too, quarter turns are exactly a phase: leave out what rounding added.
         grid = kernels.reshape(-1, size_px, size_px)
         quarters = [np.rot90(grid, q, (1, 2)) * 1j ** (order * q) for q in range(4)]
@@ -196,17 +199,39 @@ def _harmonics(size_px: int) -> dict[int, NDArray[np.complex128]]:
     return harmonics
 
 
+def _chosen(space: NDArray[np.complex128], references: NDArray[np.complex128]) -> NDArray[np.complex128]:
+    """Orthonormal basis of a space that follows from the space alone.
+
+    LAPACK gives eigenvectors with any phase, and those of nearly equal values in any mixture: others from one processor
+    to the next. A network's coefficients must mean the same kernels everywhere.
+
+    Parameters
+    ----------
+    space
+        Vectors that span it, shape (pixel, kernel).
+    references
+        Pictures that tell its vectors apart, at least as many, shape (reference, pixel).
+
+    Returns
+    -------
+    array, shape (kernel, pixel)
+    """
+    spanning = np.linalg.qr(space)[0]
+    # Mirrored pictures are seen alike: of unequal length, the first comes first however numbers are rounded.
+    lengths = np.linspace(1, 0.5, len(references)) / np.linalg.norm(references, axis=1)
+    seen = spanning.conj().T @ (references.T * lengths)
+    directions, triangle, _ = scipy.linalg.qr(seen, mode="economic", pivoting=True)
+    diagonal = np.diagonal(triangle)
+    return np.asarray((spanning @ (directions * (diagonal / np.abs(diagonal)))).T)
+
+
 def _turned(harmonics: dict[int, NDArray[np.complex128]], angle_deg: float) -> Tensor:
     """Real basis turned counter-clockwise by an angle, shape (coefficient, pixel), about unit norm each."""
     parts = []
     for order, kernels in harmonics.items():
         turned = kernels * np.exp(-1j * order * np.radians(angle_deg))
-        if order == 0:
-            # Frequency 0 has real kernels; an eigenvector comes with any phase.
-            phase = np.exp(-1j * np.angle(kernels[np.arange(len(kernels)), np.abs(kernels).argmax(1)]))
-            parts.append((turned * phase[:, None]).real)
-        else:
-            parts += [np.sqrt(2) * turned.real, np.sqrt(2) * turned.imag]
+        # Frequency 0 has real kernels, as the rings are that they were chosen by.
+        parts += [turned.real] if order == 0 else [np.sqrt(2) * turned.real, np.sqrt(2) * turned.imag]
     return torch.from_numpy(np.concatenate(parts))
 
 
@@ -234,7 +259,7 @@ def _fixed(every: Tensor, action: Action, size_px: int) -> Tensor:
     """
     averages = every.mean(1)
     _, strength, directions = torch.linalg.svd(averages, full_matrices=False)
-    fixed: Tensor = directions[strength > 1e-6 * strength.max()]
+    spanning = directions[strength > 1e-6 * strength.max()]
     # Bit for bit the same at all pixels that exact elements exchange: each takes the value of the first of them.
     pixels = torch.arange(size_px**2)
     first = pixels.clone()
@@ -242,4 +267,6 @@ def _fixed(every: Tensor, action: Action, size_px: int) -> Tensor:
     for element in range(action.order):
         if action.is_exact(element):
             first = torch.minimum(first, moves[element])
+    orbits = (first.numpy() == np.unique(first)[:, None]).astype(np.float64)
+    fixed = torch.from_numpy(_chosen(spanning.T.numpy(), orbits).real)
     return fixed[:, first]

@@ -15,7 +15,7 @@ from equiscope.store import write_atomically
 
 __all__ = ["State", "load_checkpoint", "save_checkpoint"]
 
-_VERSION = 1
+_VERSION = 2  # 1 had other coordinates of kernels, which differed from one processor to another
 
 
 @dataclass
