@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from equiscope import synchronisation
 from equiscope.bank import Bank
 from equiscope.circles import find_families, joint_tuning
 from equiscope.correlations import OrbitCorrelations, correlate_orbits
@@ -403,3 +404,16 @@ class TestJointTuning:
         family = find_families(responses, examples, n_null=20).families[0]
         nothing = dataclasses.replace(examples, image=np.full_like(examples.image, -1))
         assert np.isnan(joint_tuning(responses, nothing, family)).all()
+
+
+@pytest.mark.parametrize(("within", "n_groups"), [(1.0, 2), (0.98, 3)])
+def test_halves_of_a_designed_field_are_one_family(within: float, n_groups: int) -> None:
+    """Quarter turns are exact, other turns are not; natural copies as far from each other stay apart."""
+    height = np.full((12, 12), 0.75)
+    height[:8, :8] = 0.9  # two halves of one field, and another field
+    for start in (0, 4, 8):
+        height[start : start + 4, start : start + 4] = within
+    groups = synchronisation._link(height.astype(np.float32), 0.5, 3)
+    assert len(groups) == n_groups
+    assert sorted(np.concatenate(groups).tolist()) == list(range(12))
+    assert any(set(range(8)) <= set(group.tolist()) for group in groups) == (within == 1)

@@ -17,6 +17,7 @@ from equiscope.groups import CyclicGroup
 from equiscope.responses import Responses
 from equiscope.significance import bootstrap_weights, family_q_values, percentile_interval
 from equiscope.synchronisation import (
+    CLOSE_COPIES,
     GRID_DEG,
     INVARIANCE_CUT,
     MIN_SCORE,
@@ -117,7 +118,7 @@ def search_circle(
     member_scores = [consensus(verifying, candidate) for candidate in candidates]
     scores = [float(score.mean()) for score in member_scores]
     # Tuning to hue is so plain that its harmonics tell copies from look-alikes less well than those of rotation.
-    company = keep_company([float(consensus(finding, c).mean()) for c in candidates])
+    company = keep_company([float(consensus(finding, c).mean()) for c in candidates], CLOSE_COPIES)
     consistent = [
         i for i, candidate in enumerate(candidates) if company[i] and is_consistent(verifying, candidate)
     ]

@@ -15,6 +15,7 @@ from equiscope.correlations import OrbitCorrelations
 from equiscope.significance import circular_difference_deg
 
 __all__ = [
+    "CLOSE_COPIES",
     "GRID_DEG",
     "INVARIANCE_CUT",
     "MAX_DISAGREEMENT_DEG",
@@ -68,6 +69,10 @@ INVARIANCE_CUT = 0.7
 _OUTLIER_RATIO = 3.0
 # ... but not for differences that sampling on a pixel grid makes: planted copies score 0.996 or more.
 _OUTLIER_FLOOR = 0.05
+# Copies nearer than this are exact, as no network learns them: designed, or turned by whole pixels. Quarter turns of a
+# designed field are such and its other turns are not, so its halves may be further apart: three layers deep 0.12 at
+# most, different fields 0.22 or more.
+_EXACT, CLOSE_COPIES = 0.01, 0.15
 # A new member may be this much worse than the worst of those who founded the family.
 _ADOPTION_SLACK = 0.1
 # Share of the way from a unit's lowest to its perfect autocorrelation that a stabilising rotation must keep.
@@ -411,8 +416,11 @@ def _link(height: NDArray[np.float32], level: float, min_size: int) -> list[Ints
             continue
         node = len(height) + step
         groups[node] = members[0] + members[1]
-        is_family = len(groups[node]) >= min_size
-        reach[node] = max(_OUTLIER_RATIO * merge_distance, _OUTLIER_FLOOR) if is_family else float("inf")
+        if len(groups[node]) < min_size:
+            reach[node] = float("inf")
+        else:
+            floor = CLOSE_COPIES if merge_distance < _EXACT else _OUTLIER_FLOOR
+            reach[node] = max(_OUTLIER_RATIO * merge_distance, floor)
     closed += groups.values()
     return [np.array(sorted(group)) for group in closed if len(group) >= min_size]
 
@@ -432,17 +440,17 @@ def _hold_together(poses: PoseSearch[C], members: Ints, min_score: float, min_si
     return None
 
 
-def keep_company(scores: Sequence[float]) -> NDArray[np.bool_]:
+def keep_company(scores: Sequence[float], floor: float = _OUTLIER_FLOOR) -> NDArray[np.bool_]:
     """Which of the candidates of one layer are not much worse than its candidates usually are.
 
     Exact copies leave no room for look-alikes; where copies are loose, loose ones count. A candidate may be three times
-    as far from perfect as the median one, as members may be in a family. ``scores`` are those of the finding half, so
-    that nothing is selected on the half that verifies.
+    as far from perfect as the median one, as members may be in a family, and ``floor`` away in any case. ``scores`` are
+    those of the finding half, so that nothing is selected on the half that verifies.
     """
     distance = 1 - np.asarray(scores, dtype=float)
     if not len(distance):
         return np.zeros(0, dtype=bool)
-    return np.asarray(distance <= max(_OUTLIER_RATIO * float(np.median(distance)), _OUTLIER_FLOOR))
+    return np.asarray(distance <= max(_OUTLIER_RATIO * float(np.median(distance)), floor))
 
 
 def _left_over(units: Ints, found: Sequence[HasChannels]) -> Ints:

@@ -5,6 +5,7 @@ from equiscope.testing.checks import assert_equivariant
 from equiscope.testing.fields import EquivarianceErrors, assert_fields_equivariant
 from equiscope.testing.planted import LayerTruth, Planted, PlantedFamily, planted_network
 from equiscope.testing.planted_circuits import PlantedCircuits, planted_circuits
+from equiscope.testing.planted_fields import planted_fields
 from equiscope.testing.planted_scales import planted_scales
 from equiscope.testing.planted_transformations import (
     PlantedOrbit,
@@ -27,6 +28,7 @@ __all__ = [
     "assert_fields_equivariant",
     "equivariant_network",
     "planted_circuits",
+    "planted_fields",
     "planted_network",
     "planted_scales",
     "planted_transformation",
