@@ -7,7 +7,6 @@ import dataclasses
 import numpy as np
 import pytest
 
-from equiscope import synchronisation
 from equiscope.bank import Bank
 from equiscope.circles import find_families, joint_tuning
 from equiscope.correlations import OrbitCorrelations, correlate_orbits
@@ -215,6 +214,21 @@ class TestFindCandidates:
         found = find_candidates(correlations, np.arange(10))
         assert [list(c.channels) for c in found] == [[0, 1, 2, 3, 4, 5, 6], [7, 8, 9]]
 
+    # Curves of another width fit best ten degrees earlier.
+    @pytest.mark.parametrize(("offset", "n_families"), [(55.0, 1), (45.0, 2)])
+    def test_parts_of_a_designed_field_are_joined(self, offset: float, n_families: int) -> None:
+        """Quarter turns are exact and other turns are not: at even steps they are one field, else look-alikes."""
+        exact, inexact = (
+            tuned([0.0, 90.0, 180.0, 270.0], width=2.0),
+            tuned([offset + quarter for quarter in (0.0, 90.0, 180.0, 270.0)], width=6.0),
+        )
+        correlations = correlate_orbits(as_responses(np.concatenate([exact, inexact], axis=2)), 0)
+        apart = 1 - correlations.peaks(np.arange(8))[0][:4, 4:].mean()
+        assert 0.03 < apart < 0.15
+        found = find_candidates(correlations, np.arange(8))
+        assert len(found) == n_families
+        assert sorted(np.concatenate([c.channels for c in found]).tolist()) == list(range(8))
+
     def test_one_look_alike_is_let_go(self) -> None:
         # A single unit cannot found a family of its own; it fits well enough to be taken in, and must not stay.
         values = np.concatenate([tuned(IRREGULAR, width=2.0), tuned([140.0], width=9.0)], axis=2)
@@ -404,16 +418,3 @@ class TestJointTuning:
         family = find_families(responses, examples, n_null=20).families[0]
         nothing = dataclasses.replace(examples, image=np.full_like(examples.image, -1))
         assert np.isnan(joint_tuning(responses, nothing, family)).all()
-
-
-@pytest.mark.parametrize(("within", "n_groups"), [(1.0, 2), (0.98, 3)])
-def test_halves_of_a_designed_field_are_one_family(within: float, n_groups: int) -> None:
-    """Quarter turns are exact, other turns are not; natural copies as far from each other stay apart."""
-    height = np.full((12, 12), 0.75)
-    height[:8, :8] = 0.9  # two halves of one field, and another field
-    for start in (0, 4, 8):
-        height[start : start + 4, start : start + 4] = within
-    groups = synchronisation._link(height.astype(np.float32), 0.5, 3)
-    assert len(groups) == n_groups
-    assert sorted(np.concatenate(groups).tolist()) == list(range(12))
-    assert any(set(range(8)) <= set(group.tolist()) for group in groups) == (within == 1)

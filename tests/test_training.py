@@ -630,7 +630,14 @@ def assert_same_training(a: Path, b: Path) -> None:
     assert (a / "model.safetensors").read_bytes() == (b / "model.safetensors").read_bytes()
 
 
-def test_loss_falls_and_everything_is_written(finished: TrainingRun) -> None:
+def test_loss_falls(finished: TrainingRun, data: Path, tmp_path: Path) -> None:
+    runs = [finished, *(train_tiny(data, tmp_path / f"{seed}", seed=seed) for seed in (1, 2))]
+    losses = np.array([[row["train_loss"] for row in run.manifest["curves"]] for run in runs])
+    # Single starts learn by 0.08 to 0.18 in so few steps.
+    assert losses[:, -2:].mean() < losses[:, :2].mean() - 0.1
+
+
+def test_everything_is_written(finished: TrainingRun) -> None:
     manifest = finished.manifest
     assert {path.name for path in finished.folder.iterdir()} == {
         "training.json",
@@ -640,8 +647,6 @@ def test_loss_falls_and_everything_is_written(finished: TrainingRun) -> None:
         "curves.svg",
     }
     rows = manifest["curves"]
-    losses = [row["train_loss"] for row in rows]
-    assert np.mean(losses[-2:]) < np.mean(losses[:2]) - 0.1
     assert [row["val_top1"] is not None for row in rows] == [False] * 3 + [True] + [False] * 3 + [True]
     assert manifest["counts"]["free_parameters"] == count(finished.description, 24, 4).free_parameters
     result = manifest["result"]
@@ -1133,9 +1138,9 @@ def pictures(n: int, height: int = 40, width: int = 44) -> torch.Tensor:
     return torch.from_numpy(smooth / smooth.std()).float()
 
 
-def settled(description: Description, images: torch.Tensor) -> DesignedNetwork:
+def settled(description: Description, images: torch.Tensor, seed: int = 0) -> DesignedNetwork:
     """A network with random weights and the moments of its own features."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     network = DesignedNetwork(description, 3)
     side = description.fit_side(max(images.shape[2:]))
     square = torch.nn.functional.interpolate(images, (side, side))
@@ -1148,19 +1153,21 @@ def settled(description: Description, images: torch.Tensor) -> DesignedNetwork:
 def test_blurs_keep_what_fine_rotations_promise() -> None:
     images = pictures(12)
     document = json.loads(json.dumps(DEEP).replace("C4", "C8").replace('"kernel_px": 3', '"kernel_px": 5'))
-    errors = {}
-    for blurred in (False, True):
-        description = parse_description(document | {"blurred": blurred})
-        network = settled(description, images)
-        found = measure_equivariance(network, images)
-        assert network.training
-        assert [entry.layer for entry in found] == ["conv2d0", "mixed3a", "last"]
-        assert all(entry.group == "C8" and entry.n_images == 12 for entry in found)
-        assert all(entry.exact < 2e-6 for entry in found)
-        errors[blurred] = [entry.between for entry in found]
+    errors = []
+    for seed in range(5):
+        for blurred in (False, True):
+            network = settled(parse_description(document | {"blurred": blurred}), images, seed)
+            found = measure_equivariance(network, images)
+            assert network.training
+            assert [entry.layer for entry in found] == ["conv2d0", "mixed3a", "last"]
+            assert all(entry.group == "C8" and entry.n_images == 12 for entry in found)
+            assert all(entry.exact < 2e-6 for entry in found)
+            errors.append([entry.between for entry in found])
     # What the stem does to smooth pictures is as exact as its kernels; detail that its ReLU makes is what follows sees.
-    assert max(errors[False][1:]) > 0.25
-    assert 0 < max(errors[True]) < 0.12
+    sharp, blurred = np.array(errors[::2])[:, 1:].max(1), np.array(errors[1::2]).max(1)
+    assert sharp.min() > 0.25
+    assert (blurred < sharp / 2).all()
+    assert 0 < np.median(blurred) < 0.15
 
 
 def test_a_unit_that_breaks_its_promise_is_measured() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -69,10 +70,12 @@ INVARIANCE_CUT = 0.7
 _OUTLIER_RATIO = 3.0
 # ... but not for differences that sampling on a pixel grid makes: planted copies score 0.996 or more.
 _OUTLIER_FLOOR = 0.05
-# Copies nearer than this are exact, as no network learns them: designed, or turned by whole pixels. Quarter turns of a
-# designed field are such and its other turns are not, so its halves may be further apart: three layers deep 0.12 at
-# most, different fields 0.22 or more.
+# Copies nearer than this are exact, as no network learns them. Quarter turns of a designed field are such and its other
+# turns are not, so that it may fall into parts: three layers deep these were 0.12 apart at most, different fields 0.22
+# or more.
 _EXACT, CLOSE_COPIES = 0.01, 0.15
+# Poses of a designed field lie at even steps; to this many degrees, measured on pixels.
+_EVEN_DEG = 3.0
 # A new member may be this much worse than the worst of those who founded the family.
 _ADOPTION_SLACK = 0.1
 # Share of the way from a unit's lowest to its perfect autocorrelation that a stabilising rotation must keep.
@@ -333,7 +336,39 @@ def find_candidates(
 ) -> list[Candidate]:
     """Search the families on a circle among some units of a layer: see `search`."""
     found = search(_CircleSearch(correlations), units, min_score=min_score, min_size=min_size)
-    return [_in_order(candidate) for candidate in found]
+    return [_in_order(candidate) for candidate in _join_parts(correlations, found)]
+
+
+def _join_parts(correlations: OrbitCorrelations, found: list[Candidate]) -> list[Candidate]:
+    """Join what are parts of one designed field, whose quarter turns are exact copies and whose other turns are not.
+
+    Such parts are exact copies at even steps, as many in each, and lie at even steps together; look-alikes do not.
+    """
+    parts = [c for c in found if _is_even(c) and (consensus(correlations, c) > 1 - _EXACT).all()]
+    others = [c for c in found if not any(c is part for part in parts)]
+    joined = True
+    while joined:
+        joined = False
+        for one, other in itertools.combinations(parts, 2):
+            if len(one.channels) != len(other.channels):
+                continue
+            whole = synchronise(correlations, np.concatenate([one.channels, other.channels]))
+            if _is_even(whole) and (consensus(correlations, whole) > 1 - CLOSE_COPIES).all():
+                parts = [part for part in parts if part is not one and part is not other] + [whole]
+                joined = True
+                break
+    return sorted(others + parts, key=_by_size)
+
+
+def _is_even(candidate: Candidate) -> bool:
+    """Whether the members' poses lie at even steps all around."""
+    poses, step = np.sort(candidate.poses_deg), candidate.period_deg / len(candidate.channels)
+    gaps = np.diff(np.append(poses, poses[0] + candidate.period_deg))
+    return bool((np.abs(gaps - step) < _EVEN_DEG).all())
+
+
+def _by_size(candidate: HasChannels) -> tuple[int, int]:
+    return -len(candidate.channels), int(candidate.channels.min())
 
 
 def search(poses: PoseSearch[C], units: Ints, *, min_score: float = MIN_SCORE, min_size: int = 3) -> list[C]:
@@ -373,7 +408,7 @@ def search(poses: PoseSearch[C], units: Ints, *, min_score: float = MIN_SCORE, m
             pool = _left_over(units, found)
             if not fresh:
                 break
-    return sorted(found, key=lambda c: (-len(c.channels), int(c.channels.min())))
+    return sorted(found, key=_by_size)
 
 
 def _found(poses: PoseSearch[C], pool: Ints, level: float, min_score: float, min_size: int) -> list[C]:
@@ -416,11 +451,8 @@ def _link(height: NDArray[np.float32], level: float, min_size: int) -> list[Ints
             continue
         node = len(height) + step
         groups[node] = members[0] + members[1]
-        if len(groups[node]) < min_size:
-            reach[node] = float("inf")
-        else:
-            floor = CLOSE_COPIES if merge_distance < _EXACT else _OUTLIER_FLOOR
-            reach[node] = max(_OUTLIER_RATIO * merge_distance, floor)
+        is_family = len(groups[node]) >= min_size
+        reach[node] = max(_OUTLIER_RATIO * merge_distance, _OUTLIER_FLOOR) if is_family else float("inf")
     closed += groups.values()
     return [np.array(sorted(group)) for group in closed if len(group) >= min_size]
 
