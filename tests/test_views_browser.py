@@ -411,7 +411,9 @@ def test_a_click_shows_a_kernel_large_with_both_units(page: Any, run: Any) -> No
     assert picture.bounding_box()["height"] > 100
     page.keyboard.press("Escape")
     assert not dialog.is_visible()
-    # The keyboard alone does the same: to the board, to a cell, and open.
+    # The keyboard alone does the same: to the board, to a cell, and open; away from the mouse, which points as well.
+    page.mouse.move(0, 0)
+    page.wait_for_function("!document.querySelector('.board.pointing')")
     board.focus()
     page.keyboard.press("ArrowDown")
     assert page.locator(".board.pointing").count() == 1
