@@ -18,12 +18,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn.datasets import load_sample_images
 from sklearn.metrics import adjusted_rand_score
 
 import equiscope
 from equiscope.significance import circular_difference_deg, circular_mean_deg
-from equiscope.testing import PlantedFamily, planted_fields, planted_network
+from equiscope.testing import PlantedFamily, planted_fields, planted_network, sample_crops
 
 
 def largest_pose_error_deg(found: equiscope.Family, true: PlantedFamily) -> float:
@@ -35,21 +34,9 @@ def largest_pose_error_deg(found: equiscope.Family, true: PlantedFamily) -> floa
     return float(np.abs(circular_difference_deg(error, offset, period)).max())
 
 
-def some_crops() -> np.ndarray:
-    """Forty crops of two photographs at half their size, shape (image, 72, 88, 3), uint8."""
-    rng = np.random.default_rng(0)
-    photos = load_sample_images().images
-    crops = []
-    for index in range(40):
-        photo = photos[index % 2]
-        y, x = rng.integers(0, photo.shape[0] - 144), rng.integers(0, photo.shape[1] - 176)
-        crops.append(photo[y : y + 144 : 2, x : x + 176 : 2])
-    return np.stack(crops)
-
-
 def find_fields(n_seeds: int) -> None:
     """Print one line for each seed of a designed network, and how many layers came out exactly."""
-    crops, n_exact = some_crops(), 0
+    crops, n_exact = sample_crops(), 0
     pixels = torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 255
     with tempfile.TemporaryDirectory() as folder:
         np.savez(Path(folder) / "crops.npz", images=crops)

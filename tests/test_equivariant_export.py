@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from sklearn.datasets import load_sample_images
 from torch import Tensor, nn
 
 import equiscope
@@ -25,7 +24,7 @@ from equiscope.equivariant import (
     export,
 )
 from equiscope.errors import EquiscopeError
-from equiscope.testing import assert_fields_equivariant, planted_fields
+from equiscope.testing import assert_fields_equivariant, planted_fields, sample_crops
 from equivariant_networks import GROUPS, network, noise, with_history
 
 SHAPE = (19, 26)
@@ -210,22 +209,10 @@ def test_torch_export_and_onnx_compute_the_same(tmp_path: Path) -> None:
 # --- the survey ---------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def crops() -> np.ndarray:
-    """Forty non-square crops of two photographs, 72 x 88 px."""
-    rng = np.random.default_rng(0)
-    photos = load_sample_images().images
-    parts = []
-    for index in range(40):
-        photo = photos[index % 2]
-        y, x = rng.integers(0, photo.shape[0] - 144), rng.integers(0, photo.shape[1] - 176)
-        parts.append(photo[y : y + 144 : 2, x : x + 176 : 2])
-    return np.stack(parts)
-
-
 @pytest.mark.parametrize("seed", [0, 10])  # 10: halves of a field up to 0.12 apart
-def test_the_survey_finds_designed_families(seed: int, crops: np.ndarray, tmp_path: Path) -> None:
+def test_the_survey_finds_designed_families(seed: int, tmp_path: Path) -> None:
     """Fields become families, the invariant and plain units stay alone; nothing in the exported network shows them."""
+    crops = sample_crops()
     planted = planted_fields(torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 255, seed)
     np.savez(tmp_path / "crops.npz", images=crops)
     run = equiscope.survey(

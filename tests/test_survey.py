@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from sklearn.datasets import load_sample_images
 from sklearn.metrics import adjusted_rand_score
 from torch import nn
 
@@ -23,7 +22,7 @@ from equiscope.circles import find_families
 from equiscope.errors import EquiscopeError
 from equiscope.significance import circular_difference_deg, circular_mean_deg
 from equiscope.store import load_examples, read_json
-from equiscope.testing import equivariant_network, planted_network
+from equiscope.testing import equivariant_network, planted_network, sample_crops
 
 
 def rotations(*arguments: Any, **options: Any) -> equiscope.Run:
@@ -35,14 +34,7 @@ def rotations(*arguments: Any, **options: Any) -> equiscope.Run:
 def crops(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Forty non-square crops of two photographs, 72 x 88 px."""
     folder = tmp_path_factory.mktemp("crops")
-    rng = np.random.default_rng(0)
-    photos = load_sample_images().images
-    crops = []
-    for index in range(40):
-        photo = photos[index % 2]
-        y, x = rng.integers(0, photo.shape[0] - 144), rng.integers(0, photo.shape[1] - 176)
-        crops.append(photo[y : y + 144 : 2, x : x + 176 : 2])
-    np.savez(folder / "crops.npz", images=np.stack(crops))
+    np.savez(folder / "crops.npz", images=sample_crops())
     return folder / "crops.npz"
 
 

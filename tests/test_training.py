@@ -10,6 +10,7 @@ import os
 import pickle
 import re
 import signal
+import socket
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -55,7 +56,7 @@ from equiscope.training.batches import centre_batch, draw_batch, epoch_order, it
 from equiscope.training.curves import draw_curves
 from equiscope.training.descriptions import divide
 from equiscope.training.network import Restriction
-from equiscope.training.processes import Processes
+from equiscope.training.processes import Processes, join_processes
 from equiscope.training.recipe import make_optimiser, whiten_stem
 
 ROOT = Path(__file__).parents[1]
@@ -1057,6 +1058,21 @@ def test_running_moments_are_the_mean_of_all_processes(monkeypatch: pytest.Monke
         torch.testing.assert_close(one.state_dict()[key], value)
 
 
+def test_one_process_of_torchrun_is_a_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    with join_processes("cpu") as alone:
+        assert not alone.is_group
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    started = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    for name, value in (started | {"TORCHELASTIC_RUN_ID": "test"}).items():
+        monkeypatch.setenv(name, value)
+    with join_processes("cpu") as one:
+        assert (one.rank, one.n, one.is_group) == (0, 1, True)
+        assert isinstance(one.wrap(nn.Linear(2, 2)), nn.parallel.DistributedDataParallel)
+        assert one.join({"a": "b"}) == {"a": "b"}
+
+
 @pytest.mark.parametrize("n", [1, 2])
 def test_several_processes_train_one_network(data: Path, tmp_path: Path, n: int) -> None:
     network = tmp_path / "tiny.json"
@@ -1066,7 +1082,8 @@ def test_several_processes_train_one_network(data: Path, tmp_path: Path, n: int)
     )
     launcher = f"-m torch.distributed.run --standalone --nproc-per-node {n}".split()
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    for out, start in (("run", launcher), ("alone", [])):
+    starts: dict[str, list[str]] = {"run": launcher} | ({"alone": []} if n == 1 else {})
+    for out, start in starts.items():
         command = [
             sys.executable,
             *start,

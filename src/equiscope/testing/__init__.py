@@ -5,7 +5,7 @@ from equiscope.testing.checks import assert_equivariant
 from equiscope.testing.fields import EquivarianceErrors, assert_fields_equivariant
 from equiscope.testing.planted import LayerTruth, Planted, PlantedFamily, planted_network
 from equiscope.testing.planted_circuits import PlantedCircuits, planted_circuits
-from equiscope.testing.planted_fields import planted_fields
+from equiscope.testing.planted_fields import planted_fields, sample_crops
 from equiscope.testing.planted_scales import planted_scales
 from equiscope.testing.planted_transformations import (
     PlantedOrbit,
@@ -33,5 +33,6 @@ __all__ = [
     "planted_scales",
     "planted_transformation",
     "random_weights",
+    "sample_crops",
     "shuffled_kernels",
 ]

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from sklearn.datasets import load_sample_images
 from torch import Tensor, nn
 
 from equiscope.equivariant import BatchNorm2d, Conv2d, Fields, export
 from equiscope.models.model import Model
 from equiscope.testing.planted import LayerTruth, Planted, PlantedFamily
 
-__all__ = ["planted_fields"]
+__all__ = ["planted_fields", "sample_crops"]
 
 _N_LAYERS = 3
 _KERNEL_SIZE_PX = 7
+
+
+def sample_crops() -> NDArray[np.uint8]:
+    """Cut forty crops out of scikit-learn's two photographs at half their size, shape (image, 72, 88, 3)."""
+    rng = np.random.default_rng(0)
+    photos = load_sample_images().images
+    crops = []
+    for index in range(40):
+        photo = photos[index % 2]
+        y, x = rng.integers(0, photo.shape[0] - 144), rng.integers(0, photo.shape[1] - 176)
+        crops.append(photo[y : y + 144 : 2, x : x + 176 : 2])
+    return np.stack(crops)
 
 
 def planted_fields(images: Tensor, seed: int = 0, *, group: str = "C8") -> Planted:
