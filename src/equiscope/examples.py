@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from equiscope.errors import EquiscopeError
+from equiscope.models.borrowing import borrows_model
 from equiscope.models.geometry import LayerGeometry
 from equiscope.models.model import Model
 from equiscope.stimuli import ImageSet
@@ -152,6 +153,7 @@ def split_halves(groups: Sequence[int], seed: int) -> NDArray[np.int64]:
     return half[member].astype(np.int64)
 
 
+@borrows_model
 def collect_examples(
     model: Model,
     images: ImageSet,

@@ -17,6 +17,7 @@ from zarr.codecs import Crc32cCodec
 from equiscope.bank import Bank, cut_orbits
 from equiscope.errors import EquiscopeError
 from equiscope.groups import Group, Scales
+from equiscope.models.borrowing import borrows_model
 from equiscope.models.geometry import LayerGeometry
 from equiscope.models.model import Model
 from equiscope.stimuli import ImageSet
@@ -144,6 +145,7 @@ def scramble_responses(
     return Responses(responses.bank, responses.group, values)
 
 
+@borrows_model
 def measure_responses(
     model: Model,
     images: ImageSet,

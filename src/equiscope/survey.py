@@ -182,7 +182,8 @@ def survey(
     home = model.device
     try:
         model.module.to(target)
-        _Survey(model, images, folder, manifest, progress, computes_in).run()
+        with model.evaluating():
+            _Survey(model, images, folder, manifest, progress, computes_in).run()
     finally:
         model.module.to(home)
     return load_run(folder)

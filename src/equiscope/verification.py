@@ -21,6 +21,7 @@ from torch import Tensor
 from equiscope.errors import EquiscopeError
 from equiscope.families import Family
 from equiscope.models import Model
+from equiscope.models.borrowing import borrows_model
 from equiscope.models.geometry import MAX_OFFSET, LayerGeometry, joint_patch_px
 from equiscope.progress import Progress, silent
 from equiscope.significance import (
@@ -131,6 +132,7 @@ class _Shown:
     responses: Floats
 
 
+@borrows_model
 def verify_run(
     run: Run, model: Model, *, precision: torch.dtype = torch.float32, progress: Progress = silent
 ) -> tuple[FamilyVerification, ...]:

@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 from equiscope.errors import EquiscopeError
 from equiscope.models import Model
 from equiscope.models.geometry import LayerGeometry
+from equiscope.models.leaving import EverythingSeen, no_exit
 
 __all__ = ["ExpandedWeights", "Gains", "NoPathError", "expanded_weights", "measure_gains", "run_to"]
 
@@ -85,10 +86,6 @@ class Gains:
 
 class NoPathError(EquiscopeError):
     """No weight joins two layers, along no path that goes through no other surveyed layer."""
-
-
-class _Done(Exception):  # noqa: N818 - a signal: the target has been seen
-    """Raised inside the forward pass once the target has answered."""
 
 
 class _Linearise(TorchFunctionMode):
@@ -215,7 +212,7 @@ def run_to(model: Model, images: Tensor, target: str, hooks: dict[str, Callable[
 
     def stop(_module: nn.Module, _inputs: object, output: Tensor) -> None:
         seen.append(output)
-        raise _Done
+        raise EverythingSeen
 
     with ExitStack() as stack:
         stack.enter_context(model.evaluating())
@@ -223,9 +220,15 @@ def run_to(model: Model, images: Tensor, target: str, hooks: dict[str, Callable[
             stack.callback(modules[name].register_forward_hook(hook).remove)
         stack.callback(modules[target].register_forward_hook(stop).remove)
         try:
-            model.module(model.preprocess(images.to(model.device).clone()))  # some normalise in place
-        except _Done:
-            return seen[0]
+            with no_exit(f"the forward pass of {model.name}"):
+                model.module(model.preprocess(images.to(model.device).clone()))  # some normalise in place
+        except EverythingSeen:
+            pass
+        except Exception:
+            if not seen:  # a network that caught the signal may fail further on
+                raise
+    if seen:
+        return seen[0]
     raise EquiscopeError(f"{model.name} did not run {target} in its forward pass: name another layer")
 
 

@@ -30,6 +30,7 @@ from equiscope.circuits.tied import Tied, tie_circuit
 from equiscope.circuits.transposed import Template, Transposed, find_transposed
 from equiscope.errors import EquiscopeError
 from equiscope.models import Model
+from equiscope.models.borrowing import borrows_model
 from equiscope.models.geometry import LayerGeometry
 from equiscope.progress import Progress, silent
 from equiscope.stages import choose_precision
@@ -202,6 +203,7 @@ def recover_circuits(
         return _recover(run, model, images, geometries, n_draws, false_discovery_rate, seed, progress)
 
 
+@borrows_model
 def _recover(
     run: Run,
     model: Model,

@@ -85,14 +85,10 @@ def _position(geometry: LayerGeometry, size_px: int) -> tuple[int, int]:
 @contextmanager
 def frozen(model: Model) -> Iterator[None]:
     """Let no parameter ask for a gradient for the time of the block; each one's own flag is restored after it."""
-    flags = [(parameter, parameter.requires_grad) for parameter in model.module.parameters()]
-    try:
-        for parameter, _ in flags:
+    with model.evaluating():
+        for parameter in model.module.parameters():
             parameter.requires_grad_(False)
         yield
-    finally:
-        for parameter, flag in flags:
-            parameter.requires_grad_(flag)
 
 
 class redirected_rectifiers(TorchFunctionMode):  # noqa: N801 - used like a function

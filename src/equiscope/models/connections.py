@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from equiscope.models.borrowing import borrows_model
 from equiscope.models.model import Model
 
 __all__ = ["IMAGE", "Connections", "Place", "find_connections", "number_channels", "read_channels"]
@@ -100,6 +101,7 @@ class Connections:
         return spread if spread and place.n_positions > 1 else seen
 
 
+@borrows_model
 def find_connections(model: Model, layers: Sequence[str]) -> Connections:
     """Find what each convolution, linear map and normalisation reads, and where it leads.
 

@@ -11,15 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parameter import is_lazy as is_uninitialised
 from torch.nn.parallel import DistributedDataParallel
 
 from equiscope.errors import EquiscopeError, unknown_name
+from equiscope.models.borrowing import evaluating
+from equiscope.models.leaving import EverythingSeen, no_exit
 
 __all__ = ["Model"]
-
-
-class _AllRecorded(Exception):  # noqa: N818 - a signal, not an error: every asked layer has been seen
-    """Raised inside the forward pass once every asked layer has answered."""
 
 
 def _identity(images: Tensor) -> Tensor:
@@ -44,8 +43,9 @@ class Model:
     Parameters
     ----------
     module
-        Any network that takes one batch of images. It is borrowed: its parameters, buffers, hooks and
-        each submodule's train/eval flag are the same after every use. What `torch.compile` and
+        Any network that takes one batch of images. It is borrowed: its parameters, buffers, attributes, hooks and
+        each submodule's train/eval flag are the same after every use, whatever its forward pass does to them, and so
+        is the random state. What `torch.compile` and
         `torch.nn.DataParallel` wrap is taken out of the wrapper: hooks and ever new sizes would have it compiled again
         and again, and layers keep the names that they have without.
     name
@@ -73,11 +73,13 @@ class Model:
                 f"{self.name} is a TorchScript module, whose layers cannot be recorded: give the torch.nn.Module that "
                 "it was made from"
             )
-        hollow = [name for name, value in self.module.named_parameters() if value.is_meta]
-        if hollow:
-            raise EquiscopeError(
-                f"{self.name} has no weights yet ({hollow[0]} is on the meta device): load them before it is studied"
-            )
+        for name, value in self.module.named_parameters():
+            is_lazy = is_uninitialised(value)
+            if is_lazy or value.is_meta:
+                why = "waits for the shape of its first input" if is_lazy else "is on the meta device"
+                raise EquiscopeError(
+                    f"{self.name} has no weights yet ({name} {why}): load them before it is studied"
+                )
 
     @property
     def device(self) -> torch.device:
@@ -142,7 +144,7 @@ class Model:
 
         handles = [module.register_forward_hook(keep) for module in asked]
         try:
-            with self.evaluating(), torch.no_grad():
+            with torch.no_grad():
                 self.run(torch.zeros(1, 3, size_px, size_px))
         except Exception:  # what is wrong with the network is told, with what to do, when it is measured
             return []
@@ -163,32 +165,37 @@ class Model:
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
-        """Set evaluation mode for the time of the block, each submodule's own flag restored after it."""
-        flags = [(module, module.training) for module in self.module.modules()]
-        self.module.eval()
-        try:
+        """Set evaluation mode for the time of the block; the network and the random state are then what they were.
+
+        Around many passes one block is cheaper than one for each: it copies all parameters and buffers
+        (`equiscope.models.borrowing`).
+        """
+        with evaluating(self.module):
             yield
-        finally:
-            for module, flag in flags:
-                module.training = flag
 
     def run(self, images: Tensor) -> Any:
         """Run images of shape (image, 3, y, x), RGB in [0, 1], through the network; give what it returns.
 
         The images stay as they are, even where the network or ``preprocess`` normalises in place. They are given
         channels last, which is fastest, or channels first to a network that flattens by ``view`` and takes no other.
+
+        Raises
+        ------
+        EquiscopeError
+            If the network or ``preprocess`` ends the program. Their own errors are passed on.
         """
 
         def in_order(memory_format: torch.memory_format) -> Any:
             prepared = self.preprocess(images.to(self.device).clone())
             return self.module(prepared.contiguous(memory_format=memory_format))
 
-        try:
-            return in_order(torch.channels_last)
-        except RuntimeError as error:
-            if "view size is not compatible" not in str(error):
-                raise
-        return in_order(torch.contiguous_format)
+        with self.evaluating(), no_exit(f"the forward pass of {self.name}"):
+            try:
+                return in_order(torch.channels_last)
+            except RuntimeError as error:
+                if "view size is not compatible" not in str(error):
+                    raise
+            return in_order(torch.contiguous_format)
 
     def record(
         self, images: Tensor, layers: Sequence[str], read: Callable[[str, Tensor], Tensor] | None = None
@@ -217,25 +224,25 @@ class Model:
             If a layer was never run, or its output is not a (image, channel, y, x) tensor.
         """
         recorded: dict[str, Tensor] = {}
+        # What a hook raises may be caught by the network, which is not what it is for.
+        refused: list[Exception] = []
         modules = dict(self.module.named_modules())
         waiting = set(layers)
 
         def hook_for(layer: str) -> Callable[[nn.Module, object, object], None]:
             def keep(_module: nn.Module, _inputs: object, output: object) -> None:
-                if layer not in waiting:
+                if layer not in waiting or refused:
                     # Later runs would be kept or not depending on what else was asked.
                     return
-                if not isinstance(output, Tensor) or output.ndim != 4:
-                    shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-                    raise EquiscopeError(
-                        f"layer {layer!r} of {self.name} gives {shape}, "
-                        "expected (image, channel, y, x): name a convolutional layer"
-                    )
-                kept = output if read is None else read(layer, output)
-                recorded[layer] = kept.detach().clone()
+                try:
+                    kept = self._positions(layer, output)
+                    recorded[layer] = (kept if read is None else read(layer, kept)).detach().clone()
+                except Exception as error:
+                    refused.append(error)
+                    raise EverythingSeen from error
                 waiting.discard(layer)
                 if not waiting:
-                    raise _AllRecorded
+                    raise EverythingSeen
 
             return keep
 
@@ -245,15 +252,31 @@ class Model:
                 if layer not in modules:
                     raise unknown_name(f"layer of {self.name}", layer, modules)
                 handles.append(modules[layer].register_forward_hook(hook_for(layer)))
-            with self.evaluating(), torch.no_grad():
+            with torch.no_grad():
                 self.run(images)
-        except _AllRecorded:
+        except EverythingSeen:
             pass
+        except Exception:
+            # A network that caught the signal went on; nobody asked for what it met then.
+            if waiting and not refused:
+                raise
         finally:
             for handle in handles:
                 handle.remove()
+        if refused:
+            raise refused[0]
         if waiting:
             raise EquiscopeError(
                 f"{self.name} did not run {', '.join(sorted(waiting))} in its forward pass: name other layers"
             )
         return recorded
+
+    def _positions(self, layer: str, output: object) -> Tensor:
+        """Check that the output of a layer has channels and positions."""
+        if isinstance(output, Tensor) and output.ndim == 4:
+            return output
+        shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise EquiscopeError(
+            f"layer {layer!r} of {self.name} gives {shape}, "
+            "expected (image, channel, y, x): name a convolutional layer"
+        )

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from equiscope.errors import EquiscopeError
 from equiscope.models import Model
+from equiscope.models.borrowing import borrows_model
 from equiscope.significance import percentile_interval, share_interval
 from equiscope.training.batches import centre_batch
 from equiscope.training.datasets import Split
@@ -79,6 +80,7 @@ def count_logits(model: Model, crop_px: int) -> int:
     return output.shape[1]
 
 
+@borrows_model
 def predict(
     model: Model,
     split: Split,

@@ -1,0 +1,307 @@
+"""Whatever a forward pass does to a borrowed network, the network and the random state are the same bits afterwards."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from equiscope.circuits.paths import run_to
+from equiscope.errors import EquiscopeError
+from equiscope.models import Model
+from equiscope.models.geometry import find_geometry
+
+
+class Careless(nn.Module):
+    """Does something to itself in each pass, before or after its convolution."""
+
+    def __init__(self, before: Callable[[Careless, Tensor], None], after: Callable[[Careless, Tensor], None]) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+        self.norm = nn.BatchNorm2d(4)
+        self.last = nn.Conv2d(4, 2, 1)
+        self.register_buffer("least", torch.tensor(float("inf")))
+        self.register_buffer("seen", torch.zeros(0))
+        self.scale = torch.ones(4, 1, 1)
+        self.n_runs, self.history = 0, [0.5]
+        self.before, self.after = before, after
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.before(self, x)
+        x = self.norm(self.conv(x)) * self.scale
+        self.after(self, x)
+        return self.last(x)
+
+
+def nothing(_net: Careless, _x: Tensor) -> None:
+    pass
+
+
+def lowers(net: Careless, x: Tensor) -> None:
+    net.least.copy_(torch.minimum(net.least, x.amin()))
+
+
+def resizes(net: Careless, x: Tensor) -> None:
+    net.seen.resize_(x.numel()).copy_(x.flatten())
+
+
+def replaces_a_buffer(net: Careless, x: Tensor) -> None:
+    net.seen = x.flatten()
+
+
+def drops_a_buffer(net: Careless, _x: Tensor) -> None:
+    del net._buffers["least"]
+
+
+def writes_unseen(net: Careless, x: Tensor) -> None:
+    net.norm.running_mean.data.add_(x.mean())
+
+
+def clamps_unseen(net: Careless, _x: Tensor) -> None:
+    net.conv.weight.data.clamp_(-0.05, 0.05)
+
+
+def renormalises(net: Careless, _x: Tensor) -> None:
+    net.conv.weight.data = torch.renorm(net.conv.weight.data, 2, 0, 0.1)
+
+
+def replaces_a_parameter(net: Careless, _x: Tensor) -> None:
+    net.last.weight = nn.Parameter(net.last.weight.detach() * 1.5)
+
+
+def changes_in_place(net: Careless, _x: Tensor) -> None:
+    with torch.no_grad():
+        net.last.weight.mul_(1.5)
+
+
+def changes_an_attribute(net: Careless, _x: Tensor) -> None:
+    net.scale.mul_(2)
+    net.late = torch.ones(3)
+
+
+def replaces_an_attribute(net: Careless, x: Tensor) -> None:
+    net.scale = net.scale * 2
+    net.n_runs += 1
+    net.history.append(float(x.sum()))
+
+
+def trains(net: Careless, _x: Tensor) -> None:
+    net.norm.train()
+
+
+def hooks(net: Careless, _x: Tensor) -> None:
+    net.conv.register_forward_hook(lambda _m, _i, output: output + 1)
+    net.last.register_forward_pre_hook(lambda _m, inputs: inputs)
+
+
+def freezes(net: Careless, _x: Tensor) -> None:
+    net.conv.requires_grad_(False)
+    net.last.weight.grad = torch.ones_like(net.last.weight)
+
+
+def builds(net: Careless, _x: Tensor) -> None:
+    net.extra = nn.Conv2d(4, 4, 1)
+    net.unused = nn.Identity()
+
+
+def draws(_net: Careless, _x: Tensor) -> None:
+    random.random()
+    np.random.rand(3)  # noqa: NPY002
+    torch.rand(3)
+    torch.manual_seed(3)
+
+
+CHANGES = [
+    lowers, resizes, replaces_a_buffer, drops_a_buffer, writes_unseen, clamps_unseen, renormalises,
+    replaces_a_parameter, changes_in_place, changes_an_attribute, replaces_an_attribute, trains, hooks, freezes, builds,
+    draws,
+]  # fmt: skip
+
+
+def state_of(module: nn.Module) -> dict[str, Any]:
+    """All that a pass could change: objects, bits, shapes, flags, hooks and the random state."""
+    state: dict[str, Any] = {
+        "python": random.getstate(),
+        "numpy": np.random.get_state()[1].tobytes(),  # noqa: NPY002
+        "torch": torch.get_rng_state().numpy().tobytes(),
+    }
+    for name, part in module.named_modules():
+        for key, value in part.__dict__.items():
+            inner = value.items() if isinstance(value, dict) else [(None, value)]
+            state[f"{name}.{key}"] = type(part), [key for key, _ in inner], [id(v) for _, v in inner]
+            for own, tensor in inner:
+                if isinstance(tensor, Tensor):
+                    bits = tensor.detach().clone().numpy().tobytes()
+                    place = tensor.data_ptr() if tensor.numel() else 0
+                    state[f"{name}.{key}.{own}"] = (
+                        bits, place, tensor.shape, tensor.stride(), tensor.requires_grad, tensor.grad,
+                    )  # fmt: skip
+        state[f"{name} history"] = list(getattr(part, "history", []))
+    return state
+
+
+def model_of(change: Callable[[Careless, Tensor], None], when: str) -> Model:
+    torch.manual_seed(0)
+    module = Careless(change if when == "before" else nothing, change if when == "after" else nothing)
+    module.train()
+    module.conv.eval()
+    return Model(module, "careless")
+
+
+@pytest.fixture
+def images() -> Tensor:
+    return torch.rand(2, 3, 11, 14, generator=torch.Generator().manual_seed(1))
+
+
+def use(name: str, model: Model, images: Tensor) -> object:
+    if name == "record":
+        return model.record(images, ["norm"])
+    if name == "run":
+        with torch.no_grad():
+            return model.run(images)
+    if name == "path":
+        return run_to(model, images, "last", {})
+    if name == "default layers":
+        return model.resolve_layers()
+    return find_geometry(model, ["conv"])
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("change", CHANGES)
+def test_the_network_and_the_random_state_are_the_same_bits_after_every_use(
+    change: Callable[[Careless, Tensor], None], when: str, images: Tensor
+) -> None:
+    for name in ("record", "run", "path", "default layers", "geometry"):
+        model = model_of(change, when)
+        before = state_of(model.module)
+        use(name, model, images)
+        after = state_of(model.module)
+        assert {key for key in {*before, *after} if before.get(key) != after.get(key)} == set(), name
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_each_of_these_changes_is_one(change: Callable[[Careless, Tensor], None], images: Tensor) -> None:
+    module = model_of(change, "before").module
+    before = state_of(module)
+    with torch.no_grad():
+        module(images)
+    after = state_of(module)
+    module_draws = {key for key in ("python", "numpy", "torch") if before[key] != after[key]}
+    assert {key for key in {*before, *after} if before.get(key) != after.get(key)} - {"norm.num_batches_tracked"}
+    assert (module_draws != set()) == (change in (draws, builds))
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_a_pass_leaves_behind_does_not_reach_the_next(
+    change: Callable[[Careless, Tensor], None], images: Tensor
+) -> None:
+    model = model_of(change, "after")
+    alone = model.record(images, ["norm"])["norm"]
+    with model.evaluating():
+        for _ in range(3):
+            assert torch.equal(model.record(images, ["norm"])["norm"], alone)
+            model.record(images * torch.nan, ["last"])
+        before = state_of(model.module)
+        model.record(images, ["last"])
+        assert state_of(model.module) == before
+
+
+def test_it_is_put_back_when_the_pass_raises(images: Tensor) -> None:
+    def fails(net: Careless, x: Tensor) -> None:
+        for change in CHANGES:
+            change(net, x)
+        raise ValueError("sides must be multiples of 32")
+
+    model = model_of(fails, "before")
+    before = state_of(model.module)
+    with pytest.raises(ValueError, match="multiples of 32"):
+        model.record(images, ["last"])
+    assert state_of(model.module) == before
+
+
+def test_observers_forget_the_nan_that_they_were_shown(images: Tensor) -> None:
+    from torch.ao.quantization import FakeQuantize, MinMaxObserver
+
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        nn.Conv2d(3, 4, 3), MinMaxObserver(), nn.ReLU(), nn.Conv2d(4, 4, 3), FakeQuantize(), nn.Conv2d(4, 4, 1)
+    ).eval()
+    with torch.no_grad():
+        module(images)
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    assert before["1.min_val"].isfinite() and before["4.activation_post_process.min_val"].isfinite()
+    model = Model(module)
+    recorded = model.record(images, ["5"])["5"]
+    find_geometry(model, ["0", "3"])
+    with model.evaluating():
+        model.record(images * torch.nan, ["5"])
+        assert torch.equal(model.record(images, ["5"])["5"], recorded)
+    after = module.state_dict()
+    assert after.keys() == before.keys()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+
+
+def test_a_network_that_folds_its_weights_for_evaluation_is_unfolded_again(images: Tensor) -> None:
+    class Adapted(nn.Conv2d):
+        """A convolution with an addition that evaluation folds into its weights, as adapters of low rank do."""
+
+        is_folded = False
+
+        def __init__(self) -> None:
+            super().__init__(3, 4, 3)
+            self.addition = nn.Parameter(torch.ones_like(self.weight))
+
+        def train(self, mode: bool = True) -> Adapted:
+            if not mode and not self.is_folded:
+                self.weight.data.add_(self.addition)
+            self.is_folded = not mode
+            return super().train(mode)
+
+    module = nn.Sequential(Adapted()).train()
+    before = state_of(module)
+    wanted = nn.functional.conv2d(images, module[0].weight + 1, module[0].bias)
+    model = Model(module)
+    with model.evaluating():
+        for _ in range(3):
+            torch.testing.assert_close(model.record(images, ["0"])["0"], wanted)
+    assert state_of(module) == before
+
+
+def test_nan_and_signs_of_zero_are_bits(images: Tensor) -> None:
+    def negates(net: Careless, _x: Tensor) -> None:
+        net.least.neg_()
+        net.seen.neg_()
+
+    model = model_of(negates, "after")
+    model.module.least.fill_(float("nan"))
+    model.module.seen = torch.tensor([0.0, -0.0])
+    before = state_of(model.module)
+    model.record(images, ["last"])
+    assert state_of(model.module) == before
+
+
+def test_a_network_that_has_not_seen_its_first_input_is_refused() -> None:
+    with pytest.raises(EquiscopeError, match=r"lazy has no weights yet \(0.weight waits for the shape.*load them"):
+        Model(nn.Sequential(nn.LazyConv2d(4, 3)), "lazy")
+    module = nn.Sequential(nn.LazyConv2d(4, 3))
+    module(torch.zeros(1, 3, 8, 8))
+    assert Model(module).record(torch.zeros(1, 3, 8, 8), ["0"])["0"].shape == (1, 4, 6, 6)
+
+
+def test_a_large_parameter_that_is_written_unseen_is_put_back_at_the_end(images: Tensor) -> None:
+    class Clamped(nn.Conv2d):
+        def forward(self, x: Tensor) -> Tensor:
+            self.weight.data.clamp_(-0.01, 0.01)
+            return super().forward(x)
+
+    module = nn.Sequential(nn.Conv2d(3, 128, 1), Clamped(128, 128, 3))
+    before = state_of(module)
+    model = Model(module)
+    with model.evaluating():
+        model.record(images, ["1"])
+    assert state_of(module) == before
