@@ -20,7 +20,9 @@ from equiscope.models.geometry import find_geometry
 class Careless(nn.Module):
     """Does something to itself in each pass, before or after its convolution."""
 
-    def __init__(self, before: Callable[[Careless, Tensor], None], after: Callable[[Careless, Tensor], None]) -> None:
+    def __init__(
+        self, before: Callable[[Careless, Tensor], None], after: Callable[[Careless, Tensor], None]
+    ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(3, 4, 3, padding=1)
         self.norm = nn.BatchNorm2d(4)
@@ -110,7 +112,7 @@ def builds(net: Careless, _x: Tensor) -> None:
 
 
 def draws(_net: Careless, _x: Tensor) -> None:
-    random.random()
+    random.random()  # noqa: S311
     np.random.rand(3)  # noqa: NPY002
     torch.rand(3)
     torch.manual_seed(3)
@@ -192,7 +194,9 @@ def test_each_of_these_changes_is_one(change: Callable[[Careless, Tensor], None]
         module(images)
     after = state_of(module)
     module_draws = {key for key in ("python", "numpy", "torch") if before[key] != after[key]}
-    assert {key for key in {*before, *after} if before.get(key) != after.get(key)} - {"norm.num_batches_tracked"}
+    assert {key for key in {*before, *after} if before.get(key) != after.get(key)} - {
+        "norm.num_batches_tracked"
+    }
     assert (module_draws != set()) == (change in (draws, builds))
 
 
@@ -229,12 +233,17 @@ def test_observers_forget_the_nan_that_they_were_shown(images: Tensor) -> None:
 
     torch.manual_seed(0)
     module = nn.Sequential(
-        nn.Conv2d(3, 4, 3), MinMaxObserver(), nn.ReLU(), nn.Conv2d(4, 4, 3), FakeQuantize(), nn.Conv2d(4, 4, 1)
+        nn.Conv2d(3, 4, 3),
+        MinMaxObserver(),
+        nn.ReLU(),
+        nn.Conv2d(4, 4, 3),
+        FakeQuantize(),
+        nn.Conv2d(4, 4, 1),
     ).eval()
     with torch.no_grad():
         module(images)
     before = {name: value.clone() for name, value in module.state_dict().items()}
-    assert before["1.min_val"].isfinite() and before["4.activation_post_process.min_val"].isfinite()
+    assert all(before[name].isfinite() for name in ("1.min_val", "4.activation_post_process.min_val"))
     model = Model(module)
     recorded = model.record(images, ["5"])["5"]
     find_geometry(model, ["0", "3"])
@@ -286,7 +295,9 @@ def test_nan_and_signs_of_zero_are_bits(images: Tensor) -> None:
 
 
 def test_a_network_that_has_not_seen_its_first_input_is_refused() -> None:
-    with pytest.raises(EquiscopeError, match=r"lazy has no weights yet \(0.weight waits for the shape.*load them"):
+    with pytest.raises(
+        EquiscopeError, match=r"lazy has no weights yet \(0.weight waits for the shape.*load them"
+    ):
         Model(nn.Sequential(nn.LazyConv2d(4, 3)), "lazy")
     module = nn.Sequential(nn.LazyConv2d(4, 3))
     module(torch.zeros(1, 3, 8, 8))

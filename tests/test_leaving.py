@@ -88,7 +88,9 @@ def test_a_refusal_reaches_the_user_through_what_the_network_catches(
 ) -> None:
     module = Catching(way)
     module.conv = nn.Sequential(nn.Flatten(), nn.Linear(3 * 11 * 14, 4))
-    with pytest.raises(EquiscopeError, match=r"'conv' of catching gives \(2, 4\), expected \(image, channel, y, x\)"):
+    with pytest.raises(
+        EquiscopeError, match=r"'conv' of catching gives \(2, 4\), expected \(image, channel, y, x\)"
+    ):
         Model(module, "catching").record(images, ["conv"])
 
     def refuse(_layer: str, _output: Tensor) -> Tensor:
@@ -128,8 +130,14 @@ def test_a_network_that_ends_the_program_is_an_error(ending: BaseException, imag
 
     model = Model(nn.Sequential(nn.Conv2d(3, 4, 3), Ending()), "ending")
     said = type(ending).__name__ + (f": {ending}" if str(ending) else "")
-    for use in (lambda: model.run(images), lambda: model.record(images, ["0", "1"]), lambda: run_to(model, images, "1", {})):
-        with pytest.raises(EquiscopeError, match=rf"the forward pass of ending ends the program \({said}\).*take that out"):
+    for use in (
+        lambda: model.run(images),
+        lambda: model.record(images, ["0", "1"]),
+        lambda: run_to(model, images, "1", {}),
+    ):
+        with pytest.raises(
+            EquiscopeError, match=rf"the forward pass of ending ends the program \({said}\).*take that out"
+        ):
             use()
     assert model.record(images, ["0"])["0"].shape == (2, 4, 9, 12)
 

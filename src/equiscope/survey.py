@@ -31,6 +31,7 @@ from equiscope.families import (
 )
 from equiscope.models import Model, load_model
 from equiscope.models.geometry import LayerGeometry, find_geometry
+from equiscope.models.repeatability import require_repeatable
 from equiscope.progress import Progress, silent
 from equiscope.report.document import build_document, with_circuits, with_verification
 from equiscope.report.files import save_report
@@ -163,6 +164,7 @@ def survey(
     wanted = _resolve_transformations(transformations)
     target = choose_device(device)
     computes_in = choose_precision(precision, target)
+    require_repeatable(model, chosen)
     identity = {
         "model": {"name": model.name, "weights_sha256": model.weights_sha256()},
         "images": {"name": images.name, "n_images": len(images), "fingerprint": images.fingerprint},

@@ -111,8 +111,7 @@ def _has_own_mode(module: nn.Module) -> bool:
 
 
 class _Attributes:
-    """What stands under each name of each module, in its dictionaries, lists and sets, and which parameters ask for a
-    gradient."""  # fmt: skip
+    """Which objects stand under each name of each module and in its containers, and which parameters want a gradient."""
 
     def __init__(self, module: nn.Module) -> None:
         self.modules = [(part, type(part), part.__dict__.copy()) for part in module.modules()]
@@ -196,7 +195,9 @@ class _Values:
         for kept in self.kept:
             if kept.value.numel() <= _SMALL and kept.place.is_contiguous():
                 small[_bits(kept.place).dtype, kept.place.device].append(kept)
-        self.small = [(group, torch.cat([_bits(kept.value).flatten() for kept in group])) for group in small.values()]
+        self.small = [
+            (group, torch.cat([_bits(kept.value).flatten() for kept in group])) for group in small.values()
+        ]
 
     def put_back(self, *, exactly: bool) -> None:
         """Put back the values that have changed: of all tensors, or of those that are looked at after a pass."""
@@ -214,7 +215,9 @@ def _tensors(module: nn.Module) -> Iterator[Tensor]:
     seen: set[int] = set()
     for part in module.modules():
         for value in part.__dict__.values():
-            inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else [value]
+            inner = (
+                value.values() if isinstance(value, dict) else value if isinstance(value, list) else [value]
+            )
             for tensor in inner:
                 if isinstance(tensor, Tensor) and id(tensor) not in seen and _is_plain(tensor):
                     seen.add(id(tensor))

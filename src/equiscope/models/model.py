@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.parameter import is_lazy as is_uninitialised
 from torch.nn.parallel import DistributedDataParallel
+from torch.nn.parameter import is_lazy as is_uninitialised
 
 from equiscope.errors import EquiscopeError, unknown_name
 from equiscope.models.borrowing import evaluating
