@@ -31,6 +31,7 @@ from equiscope.families import (
 )
 from equiscope.models import Model, load_model
 from equiscope.models.geometry import LayerGeometry, find_geometry
+from equiscope.models.layers import left_out
 from equiscope.models.repeatability import require_repeatable
 from equiscope.progress import Progress, silent
 from equiscope.report.document import build_document, with_circuits, with_verification
@@ -288,6 +289,7 @@ class _Survey:
         """Go through all stages."""
         with self._timed("geometry"):
             geometries, notes = self._geometries()
+            notes[next(iter(notes))] += left_out(self.model, self.settings["layers"])
         with self._timed("examples"):
             examples = self._examples(geometries)
         for layer in geometries:

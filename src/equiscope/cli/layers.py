@@ -19,17 +19,19 @@ def layers(
     layers: Annotated[
         str | None,
         typer.Option(
-            help="Module names, separated by commas; default: those that a survey takes without --layers."
+            help="Module names or patterns such as 'layer1.*', separated by commas; default: those that a survey takes "
+            "without --layers."
         ),
     ] = None,
 ) -> None:
     """List the layers of a network: channels, stride, receptive field and stimulus size."""
     from equiscope.models import load_model
     from equiscope.models.geometry import find_geometry
+    from equiscope.models.layers import left_out
 
     borrowed = load_model(model, weights)
     names = borrowed.resolve_layers(split_names(layers))
-    with show_progress("Finding receptive fields", 1) as on_step:
+    with borrowed.evaluating(), show_progress("Finding receptive fields", 1) as on_step:
         geometries = find_geometry(borrowed, names)
         on_step(1)
     headings = ("layer", "channels", "stride", "receptive field", "centre", "stimulus")
@@ -47,3 +49,5 @@ def layers(
                 f"{geometry.patch_px} px",
             )
     wide_console().print(table)
+    for note in left_out(borrowed, names):
+        typer.echo(note, err=True)

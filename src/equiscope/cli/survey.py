@@ -30,7 +30,9 @@ def survey(
     images: Annotated[
         str | None, typer.Option(help="Folder, .tar or .npz of images; default: embedded photographs.")
     ] = None,
-    layers: Annotated[str | None, typer.Option(help="Module names, separated by commas.")] = None,
+    layers: Annotated[
+        str | None, typer.Option(help="Module names or patterns such as 'layer1.*', separated by commas.")
+    ] = None,
     transformations: Annotated[
         str | None,
         typer.Option(

@@ -111,7 +111,7 @@ def _has_own_mode(module: nn.Module) -> bool:
 
 
 class _Attributes:
-    """Which objects stand under each name of each module and in its containers, and which parameters want a gradient."""
+    """Which objects stand under each module's names and in its containers; which parameters want a gradient."""
 
     def __init__(self, module: nn.Module) -> None:
         self.modules = [(part, type(part), part.__dict__.copy()) for part in module.modules()]

@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.parameter import is_lazy as is_uninitialised
 
 from equiscope.errors import EquiscopeError, unknown_name
 from equiscope.models.borrowing import evaluating
+from equiscope.models.layers import choose_layers
 from equiscope.models.leaving import EverythingSeen, no_exit
 
 __all__ = ["Model"]
@@ -95,63 +95,19 @@ class Model:
     def resolve_layers(self, layers: Sequence[str] | None = None) -> list[str]:
         """Check the asked layers; without any, the model's defaults, or else all convolutions that it runs.
 
-        A convolution whose output goes into a batch normalisation is represented by that: only behind it do a unit's
-        sign and threshold stand. Finding both takes one forward pass; of a network that refuses an empty image all
-        convolutions are given.
+        A name may be a shell pattern, such as ``layer1.*``: it means all modules of matching names that run and give
+        (image, channel, y, x). Of the default choice, a convolution whose output goes into a batch normalisation is
+        represented by that: only behind it do a unit's sign and threshold stand; convolutions that run on a single
+        position, as gates do, are left out. Finding this takes one forward pass; of a network that refuses an empty
+        image all convolutions, or all matching names, are given.
 
         Raises
         ------
         EquiscopeError
-            If a layer does not exist (the message names the nearest), or the network has no convolution.
+            If a layer does not exist (the message names the nearest), a pattern means none, or the network has no
+            convolution.
         """
-        known = self.layer_names
-        if layers:
-            for layer in layers:
-                if layer not in known:
-                    raise unknown_name(f"layer of {self.name}", layer, known)
-            return list(dict.fromkeys(layers))
-        if self.default_layers:
-            return list(self.default_layers)
-        convolutions = [n for n, m in self.module.named_modules() if n and isinstance(m, nn.Conv2d)]
-        if not convolutions:
-            raise EquiscopeError(
-                f"{self.name} has no torch.nn.Conv2d, so there is no default choice of layers: "
-                "name some with --layers, for example "
-                f"{', '.join(known[:5]) or 'after wrapping it in a torch.nn.Sequential'}"
-            )
-        return self._run_convolutions() or convolutions
-
-    def _run_convolutions(self) -> list[str]:
-        """Convolutions that the forward pass runs, or what normalises their output; in order of registration.
-
-        Empty if the network cannot be run on an empty image.
-        """
-        size_px = self.input_size_px or 224
-        names = {module: name for name, module in self.module.named_modules()}
-        asked = [module for module in names if isinstance(module, nn.Conv2d | _BatchNorm)]
-        # The tensor is held, so that its id is not given away again; its version tells whether a ReLU changed it since.
-        made_by: dict[int, tuple[str, Tensor, int]] = {}
-        chosen: dict[str, str] = {}
-
-        def keep(module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
-            if isinstance(module, nn.Conv2d) and isinstance(output, Tensor):
-                chosen.setdefault(names[module], names[module])
-                made_by[id(output)] = (names[module], output, output._version)
-            elif isinstance(module, _BatchNorm) and inputs and id(inputs[0]) in made_by:
-                source, made, version = made_by[id(inputs[0])]
-                if made._version == version:
-                    chosen[source] = names[module]
-
-        handles = [module.register_forward_hook(keep) for module in asked]
-        try:
-            with torch.no_grad():
-                self.run(torch.zeros(1, 3, size_px, size_px))
-        except Exception:  # what is wrong with the network is told, with what to do, when it is measured
-            return []
-        finally:
-            for handle in handles:
-                handle.remove()
-        return list(dict.fromkeys(chosen[name] for name in names.values() if name in chosen))
+        return choose_layers(self, layers)
 
     def weights_sha256(self) -> str:
         """SHA-256 over names, shapes and values of all parameters and buffers, in their order."""

@@ -1,7 +1,7 @@
 """Whether a network answers an image in the same way each time: what a survey takes for granted.
 
-A few images are shown twice, each time with other random numbers at hand, and then the faintest alone. All answers to it
-must be the same, up to rounding. They are not where something is drawn in evaluation mode (dropout as a function,
+A few images are shown twice, each time with other random numbers at hand, and then the faintest alone. All answers to
+it must be the same, up to rounding. They are not where something is drawn in evaluation mode (dropout as a function,
 stochastic depth), where the network remembers what it was shown, or where it normalises over the images of a batch.
 """
 
