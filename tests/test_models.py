@@ -344,7 +344,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (package / "zoo.py").write_text(FACTORIES)
     monkeypatch.chdir(tmp_path)
     yield tmp_path
-    for name in ("neighbour", "planted_package", "planted_package.zoo", "_equiscope_factory_nets"):
+    for name in ("neighbour", "planted_package", "planted_package.zoo", "deep", "sinking", "naming"):
         sys.modules.pop(name, None)
 
 
@@ -408,6 +408,105 @@ def test_refused_texts(folder: Path, spec: str, message: str) -> None:
         load_model(spec)
 
 
+def test_failing_code_is_told_with_its_place(folder: Path) -> None:
+    (folder / "deep.py").write_text(
+        "import json\n"
+        "def read(text):\n"
+        "    return json.loads(text)\n"
+        "def checkpoint():\n"
+        "    return read('{')\n"
+        "def inner():\n"
+        "    return checkpoint(1)\n"
+        "def outer(n):\n"
+        "    pass\n"
+    )
+    (folder / "sinking.py").write_text("import deep\nNET = deep.checkpoint()\n")
+    with pytest.raises(
+        EquiscopeError,
+        match=r"JSONDecodeError: .*deep\.py, line 3, in read: return json\.loads\(text\)\); mend",
+    ):
+        load_model("deep.py:checkpoint")
+    with pytest.raises(
+        EquiscopeError, match=r"importing sinking.* failed: JSONDecodeError: .*deep\.py, line 3, in read"
+    ):
+        load_model("sinking:NET")
+    # The factory works without arguments; something in it does not.
+    with pytest.raises(EquiscopeError, match=r"TypeError: .*deep\.py, line 7, in inner: .*\); mend it there"):
+        load_model("deep.py:inner")
+    with pytest.raises(
+        EquiscopeError, match=r"TypeError: outer\(\) missing .*'n'; it must work without arguments"
+    ):
+        load_model("deep.py:outer")
+
+
+@pytest.mark.parametrize(
+    "line", ["import sys; sys.exit()", "raise SystemExit(0)", "raise GeneratorExit", "exit(3)"]
+)
+def test_code_that_ends_the_program_is_an_error(folder: Path, line: str) -> None:
+    (folder / "ending.py").write_text(f"def net():\n    {line}\n")
+    (folder / "ending_at_once.py").write_text(f"{line}\n")
+    with pytest.raises(
+        EquiscopeError, match=r"the factory 'ending.py:net' ends the program \((SystemExit|GeneratorExit)"
+    ):
+        load_model("ending.py:net")
+    with pytest.raises(
+        EquiscopeError, match=r"importing ending_at_once.* ends the program \((SystemExit|GeneratorExit)"
+    ):
+        load_model("ending_at_once:net")
+    (folder / "interrupted.py").write_text("def net():\n    raise KeyboardInterrupt\n")
+    with pytest.raises(KeyboardInterrupt):
+        load_model("interrupted.py:net")
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("model.pth", "'model.pth' holds weights and not the network.*path/file.py:FACTORY"),
+        ("runs/last.ckpt", "'runs/last.ckpt' holds weights"),
+        ("NET.PT", "'NET.PT' holds weights"),
+        ("pytorch_model.bin-random", "'pytorch_model.bin' holds weights"),
+        ("keras.h5", "'keras.h5' is a file of another framework: export the network to ONNX"),
+        ("phone.tflite", "'phone.tflite' is a file of another framework"),
+        ("graph.pb", "'graph.pb' is a file of weights: give the name of the network first, as inception5h"),
+        ("planted_package", "'planted_package' is a folder: give a file in it"),
+        ("weights/net.zip", "the file 'weights/net.zip' is not there. Or give package.module:factory"),
+        ("notes.txt", "the file 'notes.txt' is no network that is known by its ending"),
+    ],
+)
+def test_files_that_are_no_network_are_told_apart(folder: Path, spec: str, message: str) -> None:
+    (folder / "notes.txt").write_text("")
+    with pytest.raises(EquiscopeError, match=message):
+        load_model(spec)
+
+
+@pytest.mark.parametrize(
+    ("factory", "name"),
+    [
+        ("factory", "Efficient"),
+        ("build_model", "Efficient"),
+        ("get_net", "Efficient"),
+        ("make", "naming"),
+        ("resnet9", "resnet9"),
+        ("build_resnet9", "build_resnet9"),
+        ("model", "Efficient"),
+        ("Efficient", "Efficient"),
+    ],
+)
+def test_a_network_has_a_telling_name(folder: Path, factory: str, name: str) -> None:
+    (folder / "naming.py").write_text(
+        "from torch import nn\n"
+        "class Efficient(nn.Conv2d):\n"
+        "    def __init__(self):\n"
+        "        super().__init__(3, 4, 3)\n"
+        "factory = build_model = get_net = resnet9 = build_resnet9 = Efficient\n"
+        "model = Efficient()\n"
+        "def make():\n"
+        "    return nn.Sequential(Efficient())\n"
+    )
+    assert load_model(f"naming.py:{factory}").name == name
+    assert load_model(f"naming:{factory}").name == name
+
+
 def test_failing_factory_keeps_its_cause(folder: Path) -> None:
     with pytest.raises(EquiscopeError) as caught:
         load_model("nets.py:broken")
@@ -457,13 +556,17 @@ def test_extra_that_breaks_on_import(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_timm_network_has_its_own_mean(monkeypatch: pytest.MonkeyPatch, images: Tensor) -> None:
-    conv = nn.Conv2d(3, 4, 1)
+    conv = nn.Conv2d(3, 4, 3)
     conv.pretrained_cfg = {"mean": (0.1, 0.2, 0.3), "std": (0.5, 0.25, 0.125), "input_size": (3, 160, 192)}
 
+    fetched: list[str] = []
+
     def create_model(name: str, pretrained: bool) -> nn.Module:
-        if name == "offline":
+        if pretrained:
+            fetched.append(name)
+        if name == "offline" and pretrained:
             raise OSError("no route")
-        assert pretrained
+        conv.reset_parameters()
         return conv
 
     fake = types.SimpleNamespace(
@@ -483,8 +586,23 @@ def test_timm_network_has_its_own_mean(monkeypatch: pytest.MonkeyPatch, images: 
         load_model("timm:tinyent")
     with pytest.raises(EquiscopeError, match="no pretrained weights for 'bare'"):
         load_model("timm:bare")
-    with pytest.raises(EquiscopeError, match="OSError: no route"):
+    with pytest.raises(EquiscopeError, match="with its weights: OSError: no route"):
         load_model("timm:offline")
+    # A control of fresh weights fetches none, and has the right preprocessing, also where there are none to fetch.
+    fetched.clear()
+    state = torch.get_rng_state()
+    for name in ("tinynet", "offline", "bare"):
+        fresh = load_model(f"timm:{name}-random")
+        assert (fresh.name, fresh.input_size_px) == (f"{name}-random", 192)
+        torch.testing.assert_close(fresh.preprocess(images), wanted)
+        assert fresh.weights_sha256() == load_model("timm:tinynet-random").weights_sha256()
+    assert not fetched
+    assert torch.equal(torch.get_rng_state(), state)
+    load_model("timm:tinynet-shuffled")
+    assert fetched == ["tinynet"]
+    del conv.pretrained_cfg["mean"]
+    with pytest.raises(EquiscopeError, match="timm could not build 'tinynet': KeyError: 'mean'"):
+        load_model("timm:tinynet-random")
 
 
 def test_torchvision_network_has_its_weights_mean(monkeypatch: pytest.MonkeyPatch, images: Tensor) -> None:
@@ -493,7 +611,13 @@ def test_torchvision_network_has_its_weights_mean(monkeypatch: pytest.MonkeyPatc
     fake = types.ModuleType("torchvision.models")
     fake.list_models = lambda module: ["resnet18"]
     fake.get_model_weights = lambda name: types.SimpleNamespace(DEFAULT=weights)
-    fake.get_model = lambda name, weights: nn.Conv2d(3, 4, 1)
+    fetched: list[object] = []
+
+    def get_model(name: str, weights: object) -> nn.Module:
+        fetched.append(weights)
+        return nn.Conv2d(3, 4, 3)
+
+    fake.get_model = get_model
     monkeypatch.setitem(sys.modules, "torchvision.models", fake)
     monkeypatch.setitem(sys.modules, "torchvision", types.ModuleType("torchvision"))
     model = load_model("torchvision:resnet18")
@@ -501,6 +625,17 @@ def test_torchvision_network_has_its_weights_mean(monkeypatch: pytest.MonkeyPatc
         (float(images[0, 2, 0, 0]) - 0.3) / 0.25, abs=1e-5
     )
     assert model.input_size_px == 176
+    assert fetched == [weights]
+    fresh = load_model("torchvision:resnet18-random")
+    assert fetched == [weights, None]
+    assert (fresh.name, fresh.input_size_px) == ("resnet18-random", 176)
+    assert torch.equal(fresh.preprocess(images), model.preprocess(images))
+    assert fresh.weights_sha256() == load_model("torchvision:resnet18-random").weights_sha256()
+    transforms.mean = None
+    with pytest.raises(
+        EquiscopeError, match="torchvision could not build 'resnet18' with its weights: TypeError"
+    ):
+        load_model("torchvision:resnet18")
     with pytest.raises(EquiscopeError, match="'resnet81': did you mean 'resnet18'"):
         load_model("torchvision:resnet81")
 

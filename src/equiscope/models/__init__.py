@@ -19,6 +19,35 @@ _OTHER_FORMS = (
     "Or give package.module:factory, path/file.py:factory, timm:NAME, torchvision:NAME, "
     "or a file ending in .onnx or .safetensors; with -random or -shuffled at its end for a control"
 )
+# Files that hold weights alone or belong to other frameworks, by their endings, and what to do with them.
+_FILES_OF_OTHERS = {
+    (
+        ".pth",
+        ".pt",
+        ".ckpt",
+        ".bin",
+        ".pkl",
+        ".pickle",
+        ".tar",
+    ): "holds weights and not the network that they belong to: "
+    "write a Python file with a factory that builds the network and loads them, and give path/file.py:FACTORY "
+    "(docs/networks.md has one)",
+    (
+        ".h5",
+        ".hdf5",
+        ".keras",
+        ".tflite",
+        ".mlmodel",
+        ".engine",
+        ".params",
+    ): "is a file of another framework: export the network to ONNX there and give the file ending in .onnx",
+    (
+        ".pb",
+        ".caffemodel",
+        ".npz",
+    ): "is a file of weights: give the name of the network first, as inception5h, googlenet "
+    "or squeezenet, and the file with --weights; other networks come through ONNX or a factory",
+}
 # How the names of controls end, as those of the models that they return do.
 _CONTROLS = {"-random": random_weights, "-shuffled": shuffled_kernels}
 
@@ -45,11 +74,18 @@ def load_model(spec: str, weights: str | Path | None = None) -> Model:
     ------
     EquiscopeError
         If there is no such network, its weights cannot be had or do not fit, or ``weights`` is given to a
-        network that brings its own; `MissingExtraError` if an optional dependency is missing.
+        network that brings its own; if a control would be none; `MissingExtraError` if an optional dependency is
+        missing.
     """
     for end, control in _CONTROLS.items():
         if spec.endswith(end):
-            return control(load_model(spec.removesuffix(end), weights))
+            # What -random replaces need not be fetched.
+            return control(_load(spec.removesuffix(end), weights, is_trained=end != "-random"))
+    return _load(spec, weights, is_trained=True)
+
+
+def _load(spec: str, weights: str | Path | None, is_trained: bool) -> Model:
+    """Give the network of a name without the end of a control."""
     if spec in BUILT_IN:
         if weights is not None:
             require_file(Path(weights))
@@ -59,14 +95,9 @@ def load_model(spec: str, weights: str | Path | None = None) -> Model:
         if not isinstance(built, Model):
             raise TypeError(f"equiscope.models.{spec}.build returned a {type(built).__name__}")
         return built
-    is_onnx, is_trained = spec.endswith(".onnx"), spec.endswith(".safetensors")
-    if spec.endswith(".py"):
-        raise EquiscopeError(
-            f"{spec!r} names a file and no factory: give {spec}:FACTORY, the name of a function in it that returns the "
-            "network"
-        )
-    if not is_onnx and not is_trained and ":" not in spec:
-        raise EquiscopeError(f"{unknown_name('model', spec, BUILT_IN)} {_OTHER_FORMS}")
+    is_onnx, is_stored = spec.endswith(".onnx"), spec.endswith(".safetensors")
+    if not is_onnx and not is_stored and ":" not in spec:
+        raise _no_network(spec)
     if weights is not None:
         raise EquiscopeError(
             f"--weights {weights} cannot be used with {spec!r}, which brings its own weights: "
@@ -74,11 +105,32 @@ def load_model(spec: str, weights: str | Path | None = None) -> Model:
         )
     if is_onnx:
         return adapters.from_onnx(Path(spec))
-    if is_trained:
+    if is_stored:
         return trained.build(Path(spec))
     library, _, name = spec.partition(":")
     if library == "timm":
-        return adapters.from_timm(name)
+        return adapters.from_timm(name, is_trained=is_trained)
     if library == "torchvision":
-        return adapters.from_torchvision(name)
+        return adapters.from_torchvision(name, is_trained=is_trained)
     return adapters.from_factory(spec)
+
+
+def _no_network(spec: str) -> EquiscopeError:
+    """Word what a text that names no network probably is, and what to give instead."""
+    end = Path(spec).suffix.lower()
+    if end == ".py":
+        return EquiscopeError(
+            f"{spec!r} names a file and no factory: give {spec}:FACTORY, the name of a function in it that returns the "
+            "network"
+        )
+    for ends, what in _FILES_OF_OTHERS.items():
+        if end in ends:
+            return EquiscopeError(f"{spec!r} {what}")
+    if spec and Path(spec).is_dir():
+        return EquiscopeError(
+            f"{spec!r} is a folder: give a file in it, as path/file.py:factory, or one ending in .onnx or .safetensors"
+        )
+    if "/" in spec or "\\" in spec or Path(spec).is_file():
+        there = "is no network that is known by its ending" if Path(spec).is_file() else "is not there"
+        return EquiscopeError(f"the file {spec!r} {there}. {_OTHER_FORMS}")
+    return EquiscopeError(f"{unknown_name('model', spec, BUILT_IN)} {_OTHER_FORMS}")

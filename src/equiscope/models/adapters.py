@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import random
+import re
 import sys
+import sysconfig
+import traceback
 import types
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from equiscope.errors import EquiscopeError, MissingExtraError, unknown_name
+from equiscope.models.borrowing import keeping_random_state
+from equiscope.models.leaving import no_exit
 from equiscope.models.model import Model
+
+# Words of factories' names that tell nothing of the network.
+_SAY_NOTHING = frozenset(
+    "a build create factory fn get init load main make model my net network new the".split()
+)
 
 __all__ = ["from_factory", "from_onnx", "from_timm", "from_torchvision"]
 
@@ -54,7 +66,7 @@ def from_factory(spec: str) -> Model:
     Raises
     ------
     EquiscopeError
-        If the file, the package or the factory does not exist, raises, or returns something else.
+        If the file, the package or the factory does not exist, raises, ends the program, or returns something else.
     """
     place, _, factory_name = spec.rpartition(":")
     path = Path(place)
@@ -63,37 +75,71 @@ def from_factory(spec: str) -> Model:
         raise EquiscopeError(f"there is no file {place}: give the model as path/file.py:factory")
     with _importable_from(path.resolve().parent if is_file else Path.cwd()):
         try:
-            module = _module_from_file(path) if is_file else importlib.import_module(place)
+            with no_exit(f"importing {place} for the model {spec!r}"):
+                module = _module_from_file(path) if is_file else importlib.import_module(place)
+        except EquiscopeError:
+            raise
         except Exception as error:
             raise EquiscopeError(
-                f"importing {place} for the model {spec!r} failed: {type(error).__name__}: {error}"
+                f"importing {place} for the model {spec!r} failed: {_told(error)}; "
+                "mend it until Python imports it by itself"
             ) from error
         if not hasattr(module, factory_name):
             known = [name for name, value in vars(module).items() if callable(value) and name[0] != "_"]
             raise unknown_name(f"factory in {place}", factory_name, known)
         factory = getattr(module, factory_name)
-        if isinstance(factory, nn.Module | Model):
-            made: object = factory
-        elif callable(factory):
-            try:
-                made = factory()
-            except Exception as error:
-                raise EquiscopeError(
-                    f"the factory {spec!r} raised {type(error).__name__}: {error}; "
-                    "it must work without arguments"
-                ) from error
-        else:
-            raise EquiscopeError(
-                f"{spec!r} is a {type(factory).__name__}, expected a function without arguments"
-            )
+        made = factory if isinstance(factory, nn.Module | Model) else _call(factory, spec)
     if isinstance(made, Model):
         return made
     if isinstance(made, nn.Module):
-        return Model(made, factory_name)
+        return Model(
+            made, _telling_name(factory_name, made, path.stem if is_file else place.rpartition(".")[2])
+        )
     raise EquiscopeError(
         f"the factory {spec!r} returned a {type(made).__name__}, "
         "expected a torch.nn.Module or an equiscope.Model"
     )
+
+
+def _call(factory: object, spec: str) -> object:
+    """Call a factory; its own errors are told with their place."""
+    if not callable(factory):
+        raise EquiscopeError(f"{spec!r} is a {type(factory).__name__}, expected a function without arguments")
+    try:
+        with no_exit(f"the factory {spec!r}"):
+            return factory()
+    except EquiscopeError:
+        raise
+    except Exception as error:
+        # A call that did not fit was refused before anything of the factory ran.
+        is_refused = isinstance(error, TypeError) and error.__traceback__ and not error.__traceback__.tb_next
+        advice = "it must work without arguments" if is_refused else "mend it there"
+        raise EquiscopeError(f"the factory {spec!r} raised {_told(error)}; {advice}") from error
+
+
+def _told(error: Exception) -> str:
+    """Word an error of other people's code: what it says, and the last place of theirs that it came through."""
+    words = f"{type(error).__name__}: {error}".removesuffix(": ")
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_library(frame.filename)]
+    if not frames:
+        return words
+    last = frames[-1]
+    return f"{words} ({last.filename}, line {last.lineno}, in {last.name}: {last.line})"
+
+
+def _is_library(file: str) -> bool:
+    """Whether a file is Python's, an installed package's or this package's own."""
+    folders = [sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")]
+    return file.startswith(("<", *folders, str(Path(__file__).parents[1])))
+
+
+def _telling_name(factory_name: str, module: nn.Module, place: str) -> str:
+    """Name a network after its factory; where that says nothing, after its class, or the file that it came from."""
+    words = set(re.findall("[a-z]+", factory_name.lower()))
+    if words - _SAY_NOTHING:
+        return factory_name
+    own = type(module)
+    return place if own.__module__.partition(".")[0] == "torch" else own.__name__
 
 
 def _import_extra(module: str, extra: str) -> Any:
@@ -119,8 +165,15 @@ def _standardise(mean: Sequence[float], sd: Sequence[float]) -> Callable[[Tensor
     return preprocess
 
 
-def from_timm(name: str) -> Model:
-    """Take a pretrained network from timm, with its own mean and standard deviation.
+def from_timm(name: str, *, is_trained: bool = True) -> Model:
+    """Take a network from timm, with the mean and standard deviation of its own weights.
+
+    Parameters
+    ----------
+    name
+        One of ``timm.list_models()``.
+    is_trained
+        Whether with its weights, which may be downloaded; or as it is initialised, always alike.
 
     Raises
     ------
@@ -131,33 +184,41 @@ def from_timm(name: str) -> Model:
     timm = _import_extra("timm", "timm")
     if not timm.is_model(name):
         raise unknown_name("timm model", name, timm.list_models())
-    if not timm.is_model_pretrained(name):
+    if is_trained and not timm.is_model_pretrained(name):
         raise EquiscopeError(
-            f"timm has no pretrained weights for {name!r}: choose from timm.list_pretrained()"
+            f"timm has no pretrained weights for {name!r}: choose from timm.list_pretrained(), or give "
+            f"timm:{name}-random"
         )
     try:
-        module = timm.create_model(name, pretrained=True)
+        with _alike():
+            module = timm.create_model(name, pretrained=is_trained)
+        given = module.pretrained_cfg
+        prepare = _standardise(given["mean"], given["std"])
+        size_px = int(given["input_size"][-1])
     except Exception as error:
         raise EquiscopeError(
             f"timm could not build {name!r} with its weights: {type(error).__name__}: {error}"
+            if is_trained
+            else f"timm could not build {name!r}: {type(error).__name__}: {error}"
         ) from error
-    given = module.pretrained_cfg
-    return Model(
-        module.eval(),
-        name,
-        _standardise(given["mean"], given["std"]),
-        input_size_px=int(given["input_size"][-1]),
-    )
+    return Model(module.eval(), name, prepare, input_size_px=size_px)
 
 
-def from_torchvision(name: str) -> Model:
-    """Take a pretrained classifier from torchvision, with its weights' own mean and standard deviation.
+def from_torchvision(name: str, *, is_trained: bool = True) -> Model:
+    """Take a classifier from torchvision, with its weights' own mean and standard deviation.
+
+    Parameters
+    ----------
+    name
+        One of ``torchvision.models.list_models()``.
+    is_trained
+        Whether with its weights, which may be downloaded; or as it is initialised, always alike.
 
     Raises
     ------
     EquiscopeError
-        If torchvision does not know the name or cannot fetch the weights; `MissingExtraError` without
-        torchvision.
+        If torchvision does not know the name or cannot fetch the weights, or it is no classifier of images;
+        `MissingExtraError` without torchvision.
     """
     zoo = _import_extra("torchvision.models", "torchvision")
     known = zoo.list_models(module=zoo)
@@ -165,15 +226,28 @@ def from_torchvision(name: str) -> Model:
         raise unknown_name("torchvision model", name, known)
     weights = zoo.get_model_weights(name).DEFAULT
     try:
-        module = zoo.get_model(name, weights=weights)
+        with _alike():
+            module = zoo.get_model(name, weights=weights if is_trained else None)
+        given = weights.transforms()
+        prepare = _standardise(given.mean, given.std)
+        size_px = int(given.crop_size[0])
     except Exception as error:
         raise EquiscopeError(
             f"torchvision could not build {name!r} with its weights: {type(error).__name__}: {error}"
+            if is_trained
+            else f"torchvision could not build {name!r}: {type(error).__name__}: {error}"
         ) from error
-    given = weights.transforms()
-    return Model(
-        module.eval(), name, _standardise(given.mean, given.std), input_size_px=int(given.crop_size[0])
-    )
+    return Model(module.eval(), name, prepare, input_size_px=size_px)
+
+
+@contextmanager
+def _alike() -> Iterator[None]:
+    """Draw the same first weights each time, and leave the random state as it is."""
+    with keeping_random_state():
+        random.seed(0)
+        np.random.seed(0)  # noqa: NPY002 - what libraries draw from
+        torch.manual_seed(0)
+        yield
 
 
 @contextmanager

@@ -111,8 +111,7 @@ def left_out(model: Model, layers: Sequence[str]) -> list[str]:
     if linear:
         notes.append(
             f"{len(tokens)} module(s) that give (image, token, channel), such as {linear[0]}, are left out, for they "
-            "have no positions along y and x: only convolutions are surveyed unless a module gives their tokens as a grid "
-            "(docs/networks.md)"
+            "have no positions along y and x: docs/networks.md says how a module can give tokens as a grid"
         )
     return notes
 
