@@ -158,6 +158,8 @@ def _import_extra(module: str, extra: str) -> Any:
 
 
 def _standardise(mean: Sequence[float], sd: Sequence[float]) -> Callable[[Tensor], Tensor]:
+    mean, sd = tuple(map(float, mean)), tuple(map(float, sd))
+
     def preprocess(images: Tensor) -> Tensor:
         centre = images.new_tensor(mean).view(-1, 1, 1)
         return (images - centre) / images.new_tensor(sd).view(-1, 1, 1)
