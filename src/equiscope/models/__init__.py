@@ -6,7 +6,7 @@ import importlib
 from pathlib import Path
 
 from equiscope.errors import EquiscopeError, unknown_name
-from equiscope.models import adapters, trained
+from equiscope.models import adapters, onnx_files, trained
 from equiscope.models.controls import random_weights, shuffled_kernels
 from equiscope.models.model import Model
 from equiscope.models.weights import require_file
@@ -104,7 +104,7 @@ def _load(spec: str, weights: str | Path | None, is_trained: bool) -> Model:
             f"leave it out, or use one of {', '.join(BUILT_IN)}"
         )
     if is_onnx:
-        return adapters.from_onnx(Path(spec))
+        return onnx_files.from_onnx(Path(spec))
     if is_stored:
         return trained.build(Path(spec))
     library, _, name = spec.partition(":")

@@ -1,4 +1,4 @@
-"""Other people's networks: Python factories, timm, torchvision and ONNX files."""
+"""Other people's networks: Python factories, timm and torchvision."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import types
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from equiscope.errors import EquiscopeError, MissingExtraError, unknown_name
+from equiscope.errors import EquiscopeError, unknown_name
 from equiscope.models.borrowing import keeping_random_state
+from equiscope.models.extras import import_extra
 from equiscope.models.leaving import no_exit
 from equiscope.models.model import Model
 
@@ -29,7 +29,7 @@ _SAY_NOTHING = frozenset(
     "a build create factory fn get init load main make model my net network new the".split()
 )
 
-__all__ = ["from_factory", "from_onnx", "from_timm", "from_torchvision"]
+__all__ = ["from_factory", "from_timm", "from_torchvision"]
 
 
 @contextmanager
@@ -142,21 +142,6 @@ def _telling_name(factory_name: str, module: nn.Module, place: str) -> str:
     return place if own.__module__.partition(".")[0] == "torch" else own.__name__
 
 
-def _import_extra(module: str, extra: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise MissingExtraError(
-            f'{module} cannot be imported ({error}): pip install "equiscope[{extra}]"'
-        ) from error
-    except Exception as error:
-        # A torchvision built for another torch fails with a RuntimeError about its operators.
-        raise EquiscopeError(
-            f"{module} is installed but fails to import ({type(error).__name__}: {error}): "
-            f'install builds that match torch {torch.__version__}, then pip install "equiscope[{extra}]"'
-        ) from error
-
-
 def _standardise(mean: Sequence[float], sd: Sequence[float]) -> Callable[[Tensor], Tensor]:
     mean, sd = tuple(map(float, mean)), tuple(map(float, sd))
 
@@ -183,7 +168,7 @@ def from_timm(name: str, *, is_trained: bool = True) -> Model:
         If timm does not know the name, has no weights for it, or cannot fetch them; `MissingExtraError`
         without timm.
     """
-    timm = _import_extra("timm", "timm")
+    timm = import_extra("timm", "timm")
     if not timm.is_model(name):
         raise unknown_name("timm model", name, timm.list_models())
     if is_trained and not timm.is_model_pretrained(name):
@@ -222,7 +207,7 @@ def from_torchvision(name: str, *, is_trained: bool = True) -> Model:
         If torchvision does not know the name or cannot fetch the weights, or it is no classifier of images;
         `MissingExtraError` without torchvision.
     """
-    zoo = _import_extra("torchvision.models", "torchvision")
+    zoo = import_extra("torchvision.models", "torchvision")
     known = zoo.list_models(module=zoo)
     if name not in known:
         raise unknown_name("torchvision model", name, known)
@@ -250,49 +235,3 @@ def _alike() -> Iterator[None]:
         np.random.seed(0)  # noqa: NPY002 - what libraries draw from
         torch.manual_seed(0)
         yield
-
-
-@contextmanager
-def _without_torchvision() -> Iterator[None]:
-    """Stand in for torchvision during an import that names it and does not use it."""
-    if "torchvision" in sys.modules:
-        yield
-        return
-    stand_ins = {"torchvision": types.ModuleType("torchvision"), "torchvision.ops": types.ModuleType("ops")}
-    vars(stand_ins["torchvision"])["ops"] = stand_ins["torchvision.ops"]
-    vars(stand_ins["torchvision.ops"])["roi_align"] = None
-    sys.modules.update(stand_ins)
-    try:
-        yield
-    finally:
-        for name in stand_ins:
-            sys.modules.pop(name, None)
-
-
-def from_onnx(path: Path) -> Model:
-    """Convert an ONNX file to a PyTorch module; it must take RGB in [0, 1], shape (image, 3, y, x).
-
-    Raises
-    ------
-    EquiscopeError
-        If the file does not exist, or cannot be converted; `MissingExtraError` without onnx2torch.
-
-    Notes
-    -----
-    onnx2torch imports torchvision for two operators of detection networks (``NonMaxSuppression`` and
-    ``RoiAlign``). torchvision needs the very build that matches torch, so it is left out: networks with
-    these operators do not run.
-    """
-    if not path.is_file():
-        raise EquiscopeError(f"there is no file {path}: give an existing .onnx file")
-    with _without_torchvision():
-        converter = _import_extra("onnx2torch", "onnx")
-    try:
-        module: nn.Module = converter.convert(str(path))
-    except Exception as error:
-        raise EquiscopeError(
-            f"could not convert {path} from ONNX: {type(error).__name__}: {error}. "
-            "Give the network as file.py:factory instead, or export it again in opset 17: "
-            "torch.onnx.export(..., opset_version=17, dynamo=False)"
-        ) from error
-    return Model(module.eval(), path.stem)
