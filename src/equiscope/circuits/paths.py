@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 from equiscope.errors import EquiscopeError
 from equiscope.models import Model
 from equiscope.models.geometry import LayerGeometry
+from equiscope.models.sides import fitted
 
 __all__ = ["ExpandedWeights", "Gains", "NoPathError", "expanded_weights", "measure_gains", "run_to"]
 
@@ -317,10 +318,11 @@ def expanded_weights(
     size_px = target.patch_px
     row, column = target.position_in_patch(size_px)
     mode = _Linearise(gains)
+    network = fitted(model, target.sides)
     shapes: list[torch.Size] = []
     with torch.no_grad():
         see = {source.layer: lambda _m, _i, output: shapes.append(output.shape[1:])}
-        run_to(model, torch.zeros(1, 3, size_px, size_px), target.layer, see)
+        run_to(network, torch.zeros(1, 3, size_px, size_px), target.layer, see)
     if not shapes:
         raise NoPathError(
             f"no path leads from {source.layer} to {target.layer}: {target.layer} is computed before it"
@@ -350,7 +352,7 @@ def expanded_weights(
         hooks[source.layer] = substitute
         mode.measured.clear()
         with mode:
-            output = run_to(model, torch.zeros(n_images, 3, size_px, size_px), target.layer, hooks)
+            output = run_to(network, torch.zeros(n_images, 3, size_px, size_px), target.layer, hooks)
         return output[:, :, row, column]
 
     n_images = _check_path(pass_through, shape, source.layer, target.layer, model.device)

@@ -291,8 +291,9 @@ def _agree(a: Tensor, b: Tensor, axis: int, places: slice, others: slice) -> boo
         a, b = (output.movedim(3 - axis, 0)[others].movedim(0, 3 - axis) for output in (a, b))
     x, y = (output.movedim(2 + axis, 0)[some] for output, some in ((a, places), (b, others)))
     length = min(len(x), len(y))
-    spread = _CHANGES[torch.float32] * _spread(a)
-    return not x[:length].numel() or bool((x[:length] - y[:length]).abs().max() <= spread)
+    # The root mean square, because where a network rounds to steps, rounding may turn single answers by one.
+    away = (x[:length] - y[:length]).square().mean().sqrt()
+    return not x[:length].numel() or bool(away <= _CHANGES[torch.float32] * _spread(a))
 
 
 def _along(strips: Tensor, axis: int) -> Tensor:

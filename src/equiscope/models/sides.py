@@ -14,7 +14,7 @@ from equiscope.errors import EquiscopeError
 from equiscope.models.model import Model
 from equiscope.models.refusals import no_size_taken
 
-__all__ = ["Sides", "find_sides", "fitted"]
+__all__ = ["Sides", "crop_to", "find_sides", "fitted"]
 
 # Sides that networks are usually trained at, px: tried, nearest first, where a network refuses the one expected of it.
 _USUAL_PX = (28, 32, 48, 56, 64, 96, 128, 160, 192, 224, 240, 256, 288, 299, 320, 331, 384, 448, 512)
@@ -114,6 +114,15 @@ def fitted(model: Model, sides: Sides) -> Model:
         return preprocess(F.pad(images, (0, columns - width, 0, rows - height), mode="replicate"))
 
     return replace(model, preprocess=fill_up)
+
+
+def crop_to(images: Tensor, sides: Sides) -> Tensor | None:
+    """Cut images, shape (..., y, x), at the right and below to sides that a network takes; None if they are too small.
+
+    Positions keep their places, because the upper left corner stays.
+    """
+    within = sides.at_most(*images.shape[-2:])
+    return None if within is None else images[..., : within[0], : within[1]]
 
 
 def find_sides(model: Model, layers: Sequence[str], side_px: int, problem: Exception) -> Sides:
