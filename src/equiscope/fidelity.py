@@ -123,10 +123,11 @@ def _words(geometry: LayerGeometry, whole_px: int) -> list[str]:
             f"whole images of {whole_px} px served as stimuli, turned about their centres with reflected "
             "corners: the layer has no receptive field that could be centred in them"
         )
-    if geometry.sides != Sides():
+    if (sides := geometry.sides) != Sides():
+        is_cut = sides.step_px != 1 or sides.is_square
         said.append(
-            f"the network was shown {geometry.sides.words} alone, as it refuses others or answers elsewhere to them: "
-            "what images had more was cut off at the right and below, and patches were filled up there"
+            f"the network was shown {sides.words} alone, because it refuses others or its grid lies elsewhere for them: "
+            f"{'images were cut, and ' if is_cut else ''}patches filled up, at the right and below"
         )
     return said
 
@@ -296,7 +297,7 @@ def _settle(
     nominal = set(open_ones)
     seen = [n for n, g in geometries.items() if g.is_global and not g.stride_px[0]]
     if seen:
-        local = find_local_geometry(model, seen, geometries[seen[0]].sides)
+        local = find_local_geometry(model, seen, geometries[seen[0]].sides, whole_px)
         open_ones |= {n: g for n, g in local.items() if g.is_centred(g.patch_px) and _is_part(g, whole_px)}
     while open_ones:
         errors = patch_errors(model, images, open_ones)

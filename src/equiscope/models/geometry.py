@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -241,7 +241,9 @@ def find_geometry(
             raise no_size_taken(model, problem, f"images with {sides.words}", error) from error
 
 
-def find_local_geometry(model: Model, layers: Sequence[str], sides: Sides) -> dict[str, LayerGeometry]:
+def find_local_geometry(
+    model: Model, layers: Sequence[str], sides: Sides, side_px: int
+) -> dict[str, LayerGeometry]:
     """Find the geometry of what is local in layers that see the whole image.
 
     A gate (squeeze-excitation) multiplies local responses by what the whole image holds. Here summaries of the image
@@ -249,7 +251,7 @@ def find_local_geometry(model: Model, layers: Sequence[str], sides: Sides) -> di
 
     Parameters
     ----------
-    model, layers
+    model, layers, side_px
         As for `find_geometry`.
     sides
         The sides that it found.
@@ -260,8 +262,16 @@ def find_local_geometry(model: Model, layers: Sequence[str], sides: Sides) -> di
         A geometry for each layer that has one; others are left out.
     """
     n_channels: dict[str, int] = {}
-    network = fitted(model, sides)
-    axes = [_held_axis(network, layers, axis, sides, n_channels) for axis in (0, 1)]
+
+    def probe(some: Sides) -> list[dict[str, Axis | None]]:
+        return [_held_axis(fitted(model, some), layers, axis, some, n_channels) for axis in (0, 1)]
+
+    try:
+        axes = probe(sides)
+    except EquiscopeError:
+        raise
+    except Exception as problem:  # strips may be too narrow, where patches and images are not
+        axes = probe(find_sides(model, layers, side_px, problem))
     found = {layer: _geometry(layer, n_channels[layer], axes, sides) for layer in layers}
     return {layer: geometry for layer, geometry in found.items() if not geometry.is_global}
 
@@ -289,12 +299,30 @@ def _find(model: Model, layers: Sequence[str], sides: Sides, side_px: int) -> di
         layer: _geometry(layer, n_channels[layer], axes if layer in periods else [{}, {}], sides)
         for layer in layers
     }
-    for layer, geometry in found.items():
-        # Strips may have had a side that the network takes by chance, as a multiple of 32.
-        if not geometry.is_global and sides.holds(geometry.patch_px):
-            patch = torch.zeros(1, 3, geometry.patch_px, geometry.patch_px)
-            fitted(model, sides).record(patch, [layer])
+    if sides.step_px == 1 and not sides.is_square and _takes_patches(model, found):
+        # Only strips were too narrow for a network that does not pad.
+        return {layer: replace(geometry, sides=Sides()) for layer, geometry in found.items()}
+    # Strips may have had a side that the network takes by chance, as a multiple of 32.
+    _show_patches(fitted(model, sides), found)
     return found
+
+
+def _show_patches(model: Model, geometries: Mapping[str, LayerGeometry]) -> None:
+    """Run an empty patch of each layer, as large as its stimuli are."""
+    for layer, geometry in geometries.items():
+        if not geometry.is_global and geometry.sides.holds(geometry.patch_px):
+            model.record(torch.zeros(1, 3, geometry.patch_px, geometry.patch_px), [layer])
+
+
+def _takes_patches(model: Model, geometries: Mapping[str, LayerGeometry]) -> bool:
+    """Whether a network takes the patches of all layers as they are."""
+    try:
+        _show_patches(model, geometries)
+    except EquiscopeError:
+        raise
+    except Exception:  # networks refuse a size with any type
+        return False
+    return True
 
 
 def _geometry(
@@ -320,7 +348,9 @@ def _attempts(sides: Sides) -> tuple[tuple[tuple[int, int], int], ...]:
     if sides.step_px:
         return tuple(((length, _STRIP_PX), n_probes) for length, n_probes in _ATTEMPTS)
     own_px = sides.least_px
-    return (((own_px, own_px), max(8, min(_ATTEMPTS[-1][1], own_px // 2 // 8 * 8))),)
+    # Few rows reach no rim where the field is nearly as large as the image.
+    rows = (max(8, min(_ATTEMPTS[-1][1], own_px // 2 // 8 * 8)), 16)
+    return tuple(((own_px, own_px), n_probes) for n_probes in rows)
 
 
 def _axis(

@@ -293,7 +293,7 @@ def _agree(a: Tensor, b: Tensor, axis: int, places: slice, others: slice) -> boo
     length = min(len(x), len(y))
     # The root mean square, because where a network rounds to steps, rounding may turn single answers by one.
     away = (x[:length] - y[:length]).square().mean().sqrt()
-    return not x[:length].numel() or bool(away <= _CHANGES[torch.float32] * _spread(a))
+    return not x[:length].numel() or bool(away <= _CHANGES[torch.float32] * _spread(a, axis))
 
 
 def _along(strips: Tensor, axis: int) -> Tensor:
@@ -301,9 +301,15 @@ def _along(strips: Tensor, axis: int) -> Tensor:
     return strips.transpose(2, 3) if axis == 1 else strips
 
 
-def _spread(output: Tensor) -> Tensor:
-    """Give the standard deviation of a layer's responses; of one without any, what rounding leaves of them."""
-    return output.std().clamp(min=1e-6 * float(output.abs().max()) + 1e-30)
+def _spread(output: Tensor, axis: int) -> Tensor:
+    """Give the standard deviation of a layer's units along an axis, in its middle half, where no padding is seen.
+
+    The root mean square over units and places across the axis; of a layer without any, what rounding leaves of them.
+    """
+    length = output.shape[2 + axis]
+    middle = output.narrow(2 + axis, length // 4, length - 2 * (length // 4))
+    deviation = middle.var(2 + axis, correction=0).mean().sqrt()
+    return deviation.clamp(min=1e-6 * float(output.abs().max()) + 1e-30)
 
 
 def _changed(
@@ -319,7 +325,7 @@ def _changed(
 
     def compare(_layer: str, output: Tensor) -> Tensor:
         away = (output[1:] - output[:1]).abs().amax(1).amax(2 - axis)
-        return away > _CHANGES[dtype] * _spread(output[:1])
+        return away > _CHANGES[dtype] * _spread(output[:1], axis)
 
     generator = torch.Generator().manual_seed(0)
     parts: dict[str, list[Bools]] = {layer: [] for layer in layers}
@@ -353,11 +359,12 @@ def _read_axis(reached: Bools, first_row: int) -> Axis | None:
 
 
 def _fold_axis(reached: Bools, first_row: int) -> Axis | None:
-    """Read as `_read_axis` does where some hits may be missing: the stride that folds all hits into the fewest rows."""
+    """Read as `_read_axis` does where some hits may be missing: with the stride that leaves the fewest to explain."""
     if reached.any(0).sum() < 2 or reached[:, 0].any() or reached[:, -1].any():
         return None
-    strides = range(1, len(reached) // 2 + 1)
-    return min((_hull(reached, first_row, stride) for stride in strides), key=lambda own: own.extent_px)
+    rows = first_row + np.arange(len(reached))
+    axes = [_hull(reached, first_row, stride) for stride in range(1, len(reached) // 2 + 1)]
+    return min(axes, key=lambda own: int((own.predicts(rows, reached.shape[1]) & ~reached).sum()))
 
 
 def _hull(reached: Bools, first_row: int, stride: int) -> Axis:
