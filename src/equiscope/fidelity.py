@@ -126,8 +126,8 @@ def _words(geometry: LayerGeometry, whole_px: int) -> list[str]:
     if (sides := geometry.sides) != Sides():
         is_cut = sides.step_px != 1 or sides.is_square
         said.append(
-            f"the network was shown {sides.words} alone, because it refuses others or its grid lies elsewhere for them: "
-            f"{'images were cut, and ' if is_cut else ''}patches filled up, at the right and below"
+            f"the network was shown {sides.words} alone, because it refuses others or its grid lies elsewhere for "
+            f"them: {'images were cut, and ' if is_cut else ''}patches filled up, at the right and below"
         )
     return said
 

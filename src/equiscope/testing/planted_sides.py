@@ -42,7 +42,7 @@ def planted_oddity(oddity: Oddity, seed: int = 0) -> Planted:
     ======================  ==========================================================================================
     none                    the plain twin: 49 px receptive field, no padding
     same-padding            pads as TensorFlow's "same": by amounts that depend on the side, at both strided layers
-    resizes                 resizes what it gets to 64 px
+    resizes                 resizes what it gets to 128 x 128 px
     pads                    fills up what it gets on all sides, to a multiple of 32 px
     coordinates             adds maps of y and x from -1 to 1 and reads them
     subtracts-mean          subtracts the image's mean
@@ -180,7 +180,7 @@ def _refuse(
 _PARTS: dict[str, tuple[Any, Any]] = {
     "none": (_same, _same),
     "same-padding": (_same, _same),
-    "resizes": (lambda x: F.interpolate(x, (64, 64), mode="bilinear", antialias=True), _same),
+    "resizes": (lambda x: F.interpolate(x, (128, 128), mode="bilinear", antialias=True), _same),
     "pads": (_pad, _same),
     "coordinates": (_same, _same),
     "subtracts-mean": (lambda x: x - x.mean((2, 3), keepdim=True), _same),
