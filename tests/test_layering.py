@@ -18,6 +18,7 @@ ORDER = (
     "transforms",
     "stimuli",
     "models",
+    "fidelity",
     "examples",
     "bank",
     "responses",

@@ -15,6 +15,8 @@ from equiscope.errors import EquiscopeError
 from equiscope.models.borrowing import borrows_model
 from equiscope.models.geometry import LayerGeometry
 from equiscope.models.model import Model
+from equiscope.models.refusals import refusals_told
+from equiscope.models.sides import Sides, crop_to
 from equiscope.stimuli import ImageSet
 
 __all__ = ["Examples", "collect_examples", "empty_examples", "merge_examples", "split_halves"]
@@ -202,26 +204,20 @@ def collect_examples(
     Stimuli are only taken where the rotated patch has real content: the patch's diagonal stays inside the
     image where that leaves at least the middle quarter of it, and otherwise the centre stays in the middle
     quarter and corners are filled by reflection. A layer without a receptive field of its own has one stimulus
-    an image, the whole of it. An image that is smaller than a layer's patch takes no part in that layer.
+    an image, the whole of it. An image that is smaller than a layer's patch takes no part in that layer. Of an image
+    whose sides the network is not to be shown, the largest part at the upper left that has them is.
     """
     found = {
         name: empty_examples(name, geometry.n_channels, n_examples) for name, geometry in geometries.items()
     }
     chosen = range(len(images)) if indices is None else indices
+    # All layers of a network are found for the same sides.
+    sides = next((geometry.sides for geometry in geometries.values()), Sides())
     for batch_indices, batch in images.batches(chosen, batch_size):
-        height, width = batch.shape[-2:]
-        layers = [n for n, g in geometries.items() if g.is_global or min(height, width) >= g.patch_px]
-
-        def read(layer: str, output: Tensor, height: int = height, width: int = width) -> Tensor:
-            return _summarise(output, geometries[layer], (height, width), per_image)
-
-        try:
-            recorded = model.record(batch, layers, read) if layers else {}
-        except RuntimeError as error:
-            raise EquiscopeError(
-                f"{model.name} cannot run on images of {height} x {width} px, such as "
-                f"{images.names[batch_indices[0]]} ({error}): leave out those that it does not take"
-            ) from error
+        shown = crop_to(batch, sides)
+        recorded: dict[str, Tensor] = {}
+        if shown is not None:
+            recorded = _summaries(model, shown, geometries, per_image, images.names[batch_indices[0]])
         image = np.asarray(batch_indices, dtype=np.int64)
         for layer, summary in recorded.items():
             part = _examples_of_batch(
@@ -231,6 +227,21 @@ def collect_examples(
         if on_images is not None:
             on_images(len(batch_indices))
     return found
+
+
+def _summaries(
+    model: Model, batch: Tensor, geometries: dict[str, LayerGeometry], per_image: int, example: str
+) -> dict[str, Tensor]:
+    """Run a batch, such as the image ``example``, and sum up each layer whose patch it can hold."""
+    height, width = batch.shape[-2:]
+    layers = [n for n, g in geometries.items() if g.is_global or min(height, width) >= g.patch_px]
+
+    def read(layer: str, output: Tensor) -> Tensor:
+        return _summarise(output, geometries[layer], (height, width), per_image)
+
+    what = f"images of {height} x {width} px, such as {example}"
+    with refusals_told(model, what, "leave out those that it does not take"):
+        return model.record(batch, layers, read) if layers else {}
 
 
 def allowed_positions(

@@ -20,6 +20,8 @@ from equiscope.groups import Group, Scales
 from equiscope.models.borrowing import borrows_model
 from equiscope.models.geometry import LayerGeometry
 from equiscope.models.model import Model
+from equiscope.models.refusals import refusals_told
+from equiscope.models.sides import fitted
 from equiscope.stimuli import ImageSet
 
 __all__ = [
@@ -180,13 +182,13 @@ def measure_responses(
     Raises
     ------
     EquiscopeError
-        If the network answers with NaN or infinity.
+        If the network answers with NaN or infinity, or refuses the stimuli.
 
     Notes
     -----
-    Cost: one forward pass a stimulus and element, on a patch just as large as the receptive field needs. The
-    position read is the one centred in the patch, whose value equals that in the full image: padding inside the
-    network only reaches positions further out.
+    Cost: one forward pass a stimulus and element, on a patch just as large as the receptive field needs, or the next
+    that the network takes. The position read is the one centred in the patch, whose value equals that in the full
+    image: padding inside the network only reaches positions further out (a survey compares both on some images).
     """
     bank, group = responses.bank, responses.group
     layers = {g.layer: g for g in ([geometry] if isinstance(geometry, LayerGeometry) else geometry)}
@@ -194,6 +196,12 @@ def measure_responses(
     own_geometry = first if len(layers) == 1 else None
     if size_px is None:
         size_px = whole_px if first.is_global else first.patch_px
+
+    network = fitted(model, first.sides)
+    what, advice = (
+        f"stimuli of {size_px} x {size_px} px",
+        "leave the layer out, or give images of another size",
+    )
 
     def read_centre(layer: str, output: Tensor) -> Tensor:
         if layers[layer].is_global:
@@ -214,8 +222,12 @@ def measure_responses(
                 some = slice(begin, min(begin + per_cut, stop))
                 patches = cut_orbits(images, bank, own_geometry, group, size_px, some).flatten(0, 1)
                 for i in range(0, len(patches), per_pass):
-                    with torch.autocast(model.device.type, precision, enabled=precision != torch.float32):
-                        read = model.record(patches[i : i + per_pass], list(layers), read_centre)
+                    is_cast = precision != torch.float32
+                    with (
+                        refusals_told(model, what, advice),
+                        torch.autocast(model.device.type, precision, enabled=is_cast),
+                    ):
+                        read = network.record(patches[i : i + per_pass], list(layers), read_centre)
                     parts.append(torch.cat([read[layer].cpu() for layer in layers], dim=1))
             values = torch.cat(parts).view(stop - start, group.order, -1).numpy()
             if not np.isfinite(values).all():

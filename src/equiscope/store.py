@@ -19,6 +19,7 @@ from equiscope.examples import Examples
 from equiscope.families import Family, Member, Symmetry, Unit
 from equiscope.models import Model
 from equiscope.models.geometry import LayerGeometry
+from equiscope.models.sides import Sides
 from equiscope.stimuli import ImageFailure
 
 __all__ = [
@@ -174,7 +175,8 @@ def read_geometries(manifest: dict[str, Any]) -> dict[str, LayerGeometry]:
             key: tuple(math.nan if part is None else part for part in entry[key])
             for key in ("stride_px", "receptive_field_px", "centre_px")
         }
-        geometries[entry["layer"]] = LayerGeometry(**(entry | pairs))
+        sides = {"sides": Sides(**entry["sides"])} if "sides" in entry else {}
+        geometries[entry["layer"]] = LayerGeometry(**(entry | pairs | sides))
     return geometries
 
 

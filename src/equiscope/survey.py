@@ -29,8 +29,9 @@ from equiscope.families import (
     join_units,
     with_invariances,
 )
+from equiscope.fidelity import settle_geometries
 from equiscope.models import Model, load_model
-from equiscope.models.geometry import LayerGeometry, find_geometry
+from equiscope.models.geometry import LayerGeometry
 from equiscope.models.layers import left_out
 from equiscope.models.repeatability import require_repeatable
 from equiscope.progress import Progress, silent
@@ -60,6 +61,7 @@ from equiscope.store import (
     load_examples,
     load_run,
     read_families,
+    read_geometries,
     read_json,
     read_symmetries,
     save_examples,
@@ -73,7 +75,6 @@ __all__ = ["Progress", "survey"]
 
 # Images between two checkpoints of the pass: about three seconds of GoogLeNet on two cores.
 _SHARD = 128
-_SIZE_SAMPLE = 32
 # Candidates a unit should have for each stimulus that it keeps, before several come from one image.
 _IMAGES_PER_EXAMPLE = 4
 _MAX_PER_IMAGE = 8
@@ -295,9 +296,8 @@ class _Survey:
         for layer in geometries:
             n_images = int(examples[layer].n_images.sum())
             if n_images < len(self.images) - len(self._failures()):
-                notes[layer].append(
-                    f"{n_images} of {len(self.images)} images were large enough for its receptive field"
-                )
+                said = f"{n_images} of {len(self.images)} images were large enough for its receptive field"
+                notes[layer] = [*(note for note in notes[layer] if note != said), said]
         stage = Stage(
             model=self.model,
             images=self.images,
@@ -330,7 +330,6 @@ class _Survey:
             self.manifest |= {
                 "device": str(self.model.device),
                 "images": self.manifest["images"] | {"failures": [asdict(f) for f in self._failures()]},
-                "geometry": [asdict(geometry) for geometry in geometries.values()],
                 "layers": [{"layer": layer, "notes": own} for layer, own in notes.items()],
                 "results": [
                     {
@@ -492,46 +491,20 @@ class _Survey:
                     turned["responses"] = answers
 
     def _geometries(self) -> tuple[dict[str, LayerGeometry], dict[str, list[str]]]:
-        """Geometry of each layer; patches leave out the rim of receptive fields that are larger than the images."""
-        step = max(1, len(self.images) // _SIZE_SAMPLE)
-        loaded = (self.images.load(index) for index in range(0, len(self.images), step))
-        sides = [min(picture.shape[1:]) for picture in loaded if picture is not None]
-        if not sides:
-            raise EquiscopeError(
-                f"none of {_SIZE_SAMPLE} images tried in {self.images.name} could be read; the first failed with: "
-                f"{self.images.failures[0].reason}"
-            )
-        self.whole_px = int(np.median(sides))
-        notes: dict[str, list[str]] = {}
-        with self.progress("finding receptive fields", 1) as on_step:
-            geometries = find_geometry(self.model, self.settings["layers"])
-            on_step(1)
-        for layer, geometry in geometries.items():
-            notes[layer] = []
-            fitted, problem = geometry, None
-            if not geometry.is_global and geometry.patch_px > max(sides):
-                fitted = replace(geometry, largest_px=self.whole_px)
-                problem = (
-                    f"its receptive field needs {geometry.patch_px} px stimuli and the images have "
-                    f"{max(sides)} px at most"
-                )
-            if not fitted.is_global:
-                try:
-                    fitted.position_in_patch()
-                    if fitted.largest_px is not None:
-                        problem = f"{problem}: stimuli of {fitted.patch_px} px leave out its rim"
-                except EquiscopeError as error:
-                    problem = problem or str(error)
-                    fitted = replace(geometry, is_global=True)
-            geometries[layer] = fitted
-            if problem is not None:
-                notes[layer].append(problem)
-            if fitted.is_global:
-                notes[layer].append(
-                    f"whole images of {self.whole_px} px served as stimuli, turned about their centres with reflected "
-                    "corners: the layer has no receptive field that could be centred in them"
-                )
-        return geometries, notes
+        """Geometry of each layer and notes on it; an interrupted run goes on with what it had settled."""
+        if "whole_px" not in self.manifest:
+            with self.progress("finding receptive fields", 1) as on_step:
+                settled = settle_geometries(self.model, self.images, self.settings["layers"])
+                on_step(1)
+            self.manifest |= {
+                "whole_px": settled.whole_px,
+                "geometry": [asdict(geometry) for geometry in settled.geometries.values()],
+                "layers": [{"layer": layer, "notes": own} for layer, own in settled.notes.items()],
+            }
+            write_json(self.folder / "run.json", self.manifest)
+        self.whole_px = int(self.manifest["whole_px"])
+        notes = {entry["layer"]: list(entry["notes"]) for entry in self.manifest["layers"]}
+        return read_geometries(self.manifest), notes
 
     def _examples(self, geometries: dict[str, LayerGeometry]) -> dict[str, Examples]:
         """Pass over all images, in shards, each of which is kept."""

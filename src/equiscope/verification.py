@@ -23,6 +23,7 @@ from equiscope.families import Family
 from equiscope.models import Model
 from equiscope.models.borrowing import borrows_model
 from equiscope.models.geometry import MAX_OFFSET, LayerGeometry, joint_patch_px
+from equiscope.models.sides import fitted
 from equiscope.progress import Progress, silent
 from equiscope.significance import (
     circular_difference_deg,
@@ -214,6 +215,7 @@ def _record(
 ) -> Floats:
     """Centre responses after the ReLU to patches, layers side by side, shape (patch, unit)."""
     by_layer = {geometry.layer: geometry for geometry in geometries}
+    network = fitted(model, geometries[0].sides)
 
     def read(layer: str, output: Tensor) -> Tensor:
         geometry = by_layer[layer]
@@ -225,7 +227,7 @@ def _record(
     parts = []
     for start in range(0, len(patches), per_pass):
         with torch.autocast(model.device.type, precision, enabled=precision != torch.float32):
-            read_out = model.record(patches[start : start + per_pass], list(by_layer), read)
+            read_out = network.record(patches[start : start + per_pass], list(by_layer), read)
         parts.append(torch.cat([read_out[layer].cpu() for layer in by_layer], dim=1))
     return np.asarray(torch.cat(parts).clamp(min=0).double().numpy())
 

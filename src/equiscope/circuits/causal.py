@@ -17,6 +17,7 @@ from equiscope.circuits.tied import tie_circuit
 from equiscope.examples import NO_IMAGE, Examples
 from equiscope.models import Model
 from equiscope.models.geometry import LayerGeometry
+from equiscope.models.sides import fitted
 from equiscope.significance import bootstrap_weights, percentile_interval
 from equiscope.stimuli import ImageSet
 
@@ -153,6 +154,7 @@ def _record(
 ) -> tuple[Floats, Floats]:
     """Record rectified source responses under the kernel, (stimulus, angle, source, y, x), and those of the targets."""
     rows, columns = (torch.as_tensor(part) for part in window)
+    network = fitted(model, target.sides)
 
     def read(layer: str, output: Tensor) -> Tensor:
         if layer == target.layer:
@@ -166,7 +168,7 @@ def _record(
         some = slice(start, start + per_pass)
         patches = cut_stimuli(images, target, image[some], position[some], angles_deg, size_px)
         n = len(patches)
-        seen = model.record(patches.flatten(0, 1), [source.layer, target.layer], read)
+        seen = network.record(patches.flatten(0, 1), [source.layer, target.layer], read)
         below.append(seen[source.layer].cpu().view(n, len(angles_deg), *seen[source.layer].shape[1:]))
         above.append(seen[target.layer].cpu().view(n, len(angles_deg), -1))
     return torch.cat(below).double().numpy(), torch.cat(above).double().numpy()

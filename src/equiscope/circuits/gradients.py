@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from equiscope.errors import EquiscopeError
 from equiscope.examples import NO_IMAGE, Examples
 from equiscope.models import Model
 from equiscope.models.geometry import LayerGeometry
+from equiscope.models.sides import Sides, fitted
 from equiscope.stimuli import ImageSet
 
 __all__ = ["gradient_weights"]
@@ -85,12 +87,14 @@ def gradient_weights(
     per_pass = max(8, _PIXELS_PER_PASS // size_px**2)
     summed: dict[str, Tensor] = {}
     shapes: dict[str, torch.Size] = {}
+    by_layer = {geometry.layer: geometry for geometry in sources}
     seen: dict[str, Tensor] = {}
 
     def keep(layer: str) -> Callable[[nn.Module, object, Tensor], None]:
         return lambda _module, _inputs, output: seen.update({layer: seen.get(layer, output)})
 
     hooks = {geometry.layer: keep(geometry.layer) for geometry in sources}
+    network = fitted(model, target.sides)
     for start in range(0, len(unit), per_pass):
         some = slice(start, start + per_pass)
         image, position = (
@@ -100,7 +104,7 @@ def gradient_weights(
         seen.clear()
         is_cast = precision != torch.float32
         with torch.enable_grad(), torch.autocast(model.device.type, precision, enabled=is_cast):
-            centre = run_to(model, patches.requires_grad_(), target.layer, hooks)[:, :, row, column]
+            centre = run_to(network, patches.requires_grad_(), target.layer, hooks)[:, :, row, column]
             which = torch.as_tensor(unit[some], device=centre.device)
             there = [g.layer for g in sources if g.layer in seen]
             total = centre.gather(1, which[:, None]).sum()
@@ -108,6 +112,7 @@ def gradient_weights(
         for layer, slope in zip(there, slopes, strict=True):
             if slope is None:
                 continue
+            slope = _within(slope, by_layer[layer], size_px)
             shapes[layer] = slope.shape[2:]
             cells = _coarse(slope.float())
             if layer not in summed:
@@ -134,6 +139,17 @@ def gradient_weights(
             )
         )
     return found
+
+
+def _within(maps: Tensor, geometry: LayerGeometry, size_px: int) -> Tensor:
+    """Leave out the positions of maps, shape (map, channel, y, x), in what a patch was filled up with."""
+    if geometry.sides == Sides():
+        return maps
+    rows, columns = (
+        math.ceil((size_px - centre) / stride)
+        for centre, stride in zip(geometry.centre_px, geometry.stride_px, strict=True)
+    )
+    return maps[:, :, :rows, :columns]
 
 
 def _block(n: int) -> int:

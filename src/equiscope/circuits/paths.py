@@ -19,6 +19,7 @@ from equiscope.errors import EquiscopeError
 from equiscope.models import Model
 from equiscope.models.geometry import LayerGeometry
 from equiscope.models.leaving import EverythingSeen, no_exit
+from equiscope.models.sides import fitted
 
 __all__ = ["ExpandedWeights", "Gains", "NoPathError", "expanded_weights", "measure_gains", "run_to"]
 
@@ -189,7 +190,7 @@ def _is_local_nonlinearity(module: nn.Module, sample: Tensor) -> bool:
             moved = (module(touched) - plain).abs().amax((0, 1))
             moved[0, 0] = 0
             return float(moved.max()) < _TOLERANCE * scale
-        except (RuntimeError, ValueError, TypeError):
+        except Exception:  # modules refuse with any type
             return False
 
 
@@ -320,10 +321,11 @@ def expanded_weights(
     size_px = target.patch_px
     row, column = target.position_in_patch(size_px)
     mode = _Linearise(gains)
+    network = fitted(model, target.sides)
     shapes: list[torch.Size] = []
     with torch.no_grad():
         see = {source.layer: lambda _m, _i, output: shapes.append(output.shape[1:])}
-        run_to(model, torch.zeros(1, 3, size_px, size_px), target.layer, see)
+        run_to(network, torch.zeros(1, 3, size_px, size_px), target.layer, see)
     if not shapes:
         raise NoPathError(
             f"no path leads from {source.layer} to {target.layer}: {target.layer} is computed before it"
@@ -353,7 +355,7 @@ def expanded_weights(
         hooks[source.layer] = substitute
         mode.measured.clear()
         with mode:
-            output = run_to(model, torch.zeros(n_images, 3, size_px, size_px), target.layer, hooks)
+            output = run_to(network, torch.zeros(n_images, 3, size_px, size_px), target.layer, hooks)
         return output[:, :, row, column]
 
     n_images = _check_path(pass_through, shape, source.layer, target.layer, model.device)
@@ -413,7 +415,7 @@ def _check_path(
         try:
             pass_through(a, 1)
             is_whole = False
-        except RuntimeError:
+        except Exception:  # networks refuse with any type
             is_whole = True
         n = 2 if is_whole else 1
         zero, of_a, of_b, of_both = (pass_through(x, n) for x in (torch.zeros_like(a), a, b, a + b))

@@ -32,6 +32,7 @@ from equiscope.errors import EquiscopeError
 from equiscope.models import Model
 from equiscope.models.borrowing import borrows_model
 from equiscope.models.geometry import LayerGeometry
+from equiscope.models.sides import fitted
 from equiscope.progress import Progress, silent
 from equiscope.stages import choose_precision
 from equiscope.stimuli import ImageSet
@@ -218,7 +219,8 @@ def _recover(
     examples = load_examples(run.folder / "examples.npz")[0]
     needed_px = max((g.patch_px for g in geometries.values() if not g.is_global), default=1)
     with progress("measuring normalisations", 1) as on_step:
-        gains = None if images is None else measure_gains(model, _sample(images, needed_px), layers[-1])
+        network = fitted(model, geometries[layers[-1]].sides)
+        gains = None if images is None else measure_gains(network, _sample(images, needed_px), layers[-1])
         on_step(1)
     found: list[Circuit] = []
     factors: list[Factors] = []

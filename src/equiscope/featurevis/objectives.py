@@ -14,6 +14,7 @@ from equiscope.circuits.paths import run_to
 from equiscope.errors import EquiscopeError
 from equiscope.models import Model
 from equiscope.models.geometry import LayerGeometry
+from equiscope.models.sides import fitted
 
 __all__ = ["CentreResponses", "frozen", "redirected_rectifiers"]
 
@@ -39,7 +40,7 @@ class CentreResponses:
     """
 
     def __init__(self, model: Model, geometry: LayerGeometry, size_px: int) -> None:
-        self._model = model
+        self._model = fitted(model, geometry.sides)
         self._layer = geometry.layer
         self._position = None if geometry.is_global else _position(geometry, size_px)
 

@@ -1,25 +1,36 @@
-"""Where a unit looks: stride, receptive field and centre of any layer, found by following NaN through it."""
+"""Where a unit looks: stride, receptive field and centre of any layer, found by following NaN and differences."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import nn
 
 from equiscope.errors import EquiscopeError
 from equiscope.models.model import Model
+from equiscope.models.probing import (
+    MOST_PERIOD_PX,
+    Axis,
+    find_period,
+    held_summaries,
+    moves_along,
+    probe_by_differences,
+    probe_by_nan,
+    reaches_further,
+)
+from equiscope.models.refusals import no_size_taken
+from equiscope.models.sides import Sides, find_sides, fitted
 
-__all__ = ["MAX_OFFSET", "LayerGeometry", "find_geometry", "joint_patch_px"]
+__all__ = ["MAX_OFFSET", "LayerGeometry", "find_geometry", "find_local_geometry", "joint_patch_px"]
 
 # Length of the strips, px, and probed rows of each attempt: short ones settle early layers in a fraction of a
 # second, long ones the rest. Twice the stride must fit into the probes, so strides above 36 count as global.
 _ATTEMPTS = ((256, 40), (896, 72))
 _STRIP_PX = 32
+# Side of the images of a network of which none is known, px.
+_USUAL_PX = 224
 # How far from a stimulus' middle positions of several layers may be read where no patch is centred on one of each, in
 # strides: a quarter is enough behind up to nine pools of 2 x 2, as tried, whose grids lie half a stride apart.
 MAX_OFFSET = 0.25
@@ -48,6 +59,12 @@ class LayerGeometry:
     largest_px
         Largest side that a patch may have, px, where images are smaller than the receptive field: the patch then
         leaves out the field's rim. None where there is no such limit.
+    smallest_px
+        Least side that a patch should have, px, where its middle answers as the image does only in a larger patch than
+        the receptive field needs. None where the receptive field is enough.
+    sides
+        Sides of the images that the network is shown: for these the other figures hold. Unless it is any side,
+        images are cut at the right and below, and patches are filled up there (``fitted``).
     """
 
     layer: str
@@ -57,6 +74,8 @@ class LayerGeometry:
     centre_px: tuple[float, float]
     is_global: bool = False
     largest_px: int | None = None
+    smallest_px: int | None = None
+    sides: Sides = field(default_factory=Sides)
 
     @property
     def patch_px(self) -> int:
@@ -77,6 +96,7 @@ class LayerGeometry:
             )
         # The centre of position (0, 0) lies no further in than the patch's own.
         smallest = max(*self.receptive_field_px, *(math.ceil(2 * centre + 1) for centre in self.centre_px))
+        smallest = max(smallest, self.smallest_px or 0)
         if self.largest_px is not None and smallest > self.largest_px:
             fitting = range(self.largest_px, 0, -1)
             return next((size for size in fitting if self.is_centred(size)), self.largest_px)
@@ -153,8 +173,8 @@ def joint_patch_px(geometries: Sequence[LayerGeometry], *, max_offset: float = 0
     -------
     int or None
         The smallest such patch that is centred on a position of every layer; if none is, the one whose positions
-        are, in strides, nearest to its middle. None if those are further away than ``max_offset``, or a layer is
-        global.
+        are, in strides, nearest to its middle. None if those are further away than ``max_offset``, a layer is
+        global, or the network takes no side that large.
     """
     if any(geometry.is_global for geometry in geometries):
         return None
@@ -167,16 +187,20 @@ def joint_patch_px(geometries: Sequence[LayerGeometry], *, max_offset: float = 0
         for size in range(smallest, smallest + period)
     }
     best = min(offsets, key=lambda size: (offsets[size], size))
-    return best if offsets[best] <= max_offset else None
+    is_held = all(geometry.sides.holds(best) for geometry in geometries)
+    return best if is_held and offsets[best] <= max_offset else None
 
 
-def find_geometry(model: Model, layers: Sequence[str]) -> dict[str, LayerGeometry]:
-    """Find stride, receptive field and centre offset of layers of any architecture.
+def find_geometry(
+    model: Model, layers: Sequence[str], *, side_px: int | None = None
+) -> dict[str, LayerGeometry]:
+    """Find stride, receptive field and centre offset of layers of any architecture, and sides for which they hold.
 
     Single rows (then columns) of an otherwise zero strip are set to NaN, and the positions that turn NaN are
     those that the row can reach. Unlike a gradient, NaN passes ReLU, pooling and zero weights alike, so this
     holds for inception and residual blocks, dilation, depthwise convolutions and ceil-mode pooling, and needs
-    no knowledge of the modules.
+    no knowledge of the modules. What stops NaN is found by changing some rows of strips of noise: where that reaches
+    further, the field is read from such differences.
 
     Parameters
     ----------
@@ -185,134 +209,220 @@ def find_geometry(model: Model, layers: Sequence[str]) -> dict[str, LayerGeometr
         convolutions would spread NaN to neighbours.
     layers
         Layers to examine.
+    side_px
+        Side of the images that it will be shown, px; by default its ``input_size_px``, or 224. It matters only where
+        the network does not take every side, or its grid depends on it: this side, or the next that is taken below, is
+        then among the ``sides`` for which the geometry holds.
 
     Returns
     -------
     dict
         A geometry for each layer, in the order asked. A receptive field that does not fit into the longest
-        strip (896 px; or into the network's own input, where it takes no other) is called global.
+        strip (896 px; or into the network's own input, where it takes no other) is called global, and so is a layer
+        whose answers depend on the image's side in a way that no choice of sides mends.
 
     Raises
     ------
     EquiscopeError
-        If the network takes neither strips nor squares of its ``input_size_px``.
+        If the network takes neither strips nor squares of any usual side.
+    """
+    side_px = side_px or model.input_size_px or _USUAL_PX
+    try:
+        return _find(model, layers, Sides(), side_px)
+    except EquiscopeError:
+        raise
+    except Exception as problem:  # networks refuse a size with any type, timm's with AssertionError
+        sides = find_sides(model, layers, side_px, problem)
+        try:
+            return _find(model, layers, sides, side_px)
+        except EquiscopeError:
+            raise
+        except Exception as error:
+            raise no_size_taken(model, problem, f"images with {sides.words}", error) from error
+
+
+def find_local_geometry(
+    model: Model, layers: Sequence[str], sides: Sides, side_px: int
+) -> dict[str, LayerGeometry]:
+    """Find the geometry of what is local in layers that see the whole image.
+
+    A gate (squeeze-excitation) multiplies local responses by what the whole image holds. Here summaries of the image
+    are held still, so that the receptive field is that of the local part. Whether it is enough, images must tell.
+
+    Parameters
+    ----------
+    model, layers, side_px
+        As for `find_geometry`.
+    sides
+        The sides that it found.
+
+    Returns
+    -------
+    dict
+        A geometry for each layer that has one; others are left out.
     """
     n_channels: dict[str, int] = {}
-    axes = [_probe(model, layers, axis, n_channels) for axis in (0, 1)]
-    found = {}
-    for layer in layers:
-        y, x = (axis[layer] for axis in axes)
-        if y is None or x is None:
-            nan = (math.nan, math.nan)
-            found[layer] = LayerGeometry(layer, n_channels[layer], (0, 0), (0, 0), nan, is_global=True)
-        else:
-            found[layer] = LayerGeometry(layer, n_channels[layer], (y[0], x[0]), (y[1], x[1]), (y[2], x[2]))
+
+    def probe(some: Sides) -> list[dict[str, Axis | None]]:
+        return [_held_axis(fitted(model, some), layers, axis, some, n_channels) for axis in (0, 1)]
+
+    try:
+        axes = probe(sides)
+    except EquiscopeError:
+        raise
+    except Exception as problem:  # strips may be too narrow, where patches and images are not
+        axes = probe(find_sides(model, layers, side_px, problem))
+    found = {layer: _geometry(layer, n_channels[layer], axes, sides) for layer in layers}
+    return {layer: geometry for layer, geometry in found.items() if not geometry.is_global}
+
+
+def _find(model: Model, layers: Sequence[str], sides: Sides, side_px: int) -> dict[str, LayerGeometry]:
+    """Find geometries among the sides that a network takes; what it refuses it may still throw."""
+    n_channels: dict[str, int] = {}
+
+    def probe(some: Sides) -> list[dict[str, Axis | None]]:
+        return [_axis(fitted(model, some), layers, axis, some, n_channels) for axis in (0, 1)]
+
+    axes = probe(sides)
+    periods = _periods(fitted(model, sides), axes, sides)
+    if not periods and sides.step_px:
+        # It may resize what it gets, so that its grid is regular for one side alone.
+        alone = sides.alone(side_px)
+        fixed = probe(alone)
+        if periods := _periods(fitted(model, alone), fixed, alone):
+            sides, axes = alone, fixed
+    elif (period := math.lcm(*periods.values())) > 1:
+        sides = sides.every(period, side_px)
+        axes = probe(sides)
+        periods = {layer: 1 for layer in _periods(fitted(model, sides), axes, sides) if layer in periods}
+    found = {
+        layer: _geometry(layer, n_channels[layer], axes if layer in periods else [{}, {}], sides)
+        for layer in layers
+    }
+    if sides.step_px == 1 and not sides.is_square and _takes_patches(model, found):
+        # Only strips were too narrow for a network that does not pad.
+        return {layer: replace(geometry, sides=Sides()) for layer, geometry in found.items()}
+    # Strips may have had a side that the network takes by chance, as a multiple of 32.
+    _show_patches(fitted(model, sides), found)
     return found
 
 
-def _probe(
-    model: Model, layers: Sequence[str], axis: int, n_channels: dict[str, int]
-) -> dict[str, tuple[int, int, float] | None]:
-    """Stride, extent and first centre along one axis for each layer, or None where it is global."""
-    own_px = model.input_size_px or 224
-    found: dict[str, tuple[int, int, float] | None] = {}
-    problem: Exception | None = None
-    for length, n_probes in _ATTEMPTS:
-        open_layers = [layer for layer in layers if found.get(layer) is None]
-        if not open_layers:
-            return found
-        try:
-            found |= _probe_once(model, open_layers, axis, (length, _STRIP_PX), n_probes, n_channels)
-        except EquiscopeError:
-            raise
-        except Exception as error:  # networks refuse a size with any type, timm's with AssertionError
-            problem = error
-            break
-    if problem is None:
-        return found
+def _show_patches(model: Model, geometries: Mapping[str, LayerGeometry]) -> None:
+    """Run an empty patch of each layer, as large as its stimuli are."""
+    for layer, geometry in geometries.items():
+        if not geometry.is_global and geometry.sides.holds(geometry.patch_px):
+            model.record(torch.zeros(1, 3, geometry.patch_px, geometry.patch_px), [layer])
+
+
+def _takes_patches(model: Model, geometries: Mapping[str, LayerGeometry]) -> bool:
+    """Whether a network takes the patches of all layers as they are."""
     try:
-        return found | _probe_once(model, layers, axis, (own_px, own_px), min(72, own_px // 2), n_channels)
+        _show_patches(model, geometries)
     except EquiscopeError:
         raise
-    except Exception as error:
-        raise _refusal(model, own_px, problem, error) from error
+    except Exception:  # networks refuse a size with any type
+        return False
+    return True
 
 
-def _refusal(model: Model, own_px: int, problem: Exception, error: Exception) -> EquiscopeError:
-    """Word the error of a network that runs on no image, with what most probably would mend it."""
-    kinds = {value.dtype for value in model.module.parameters() if value.is_floating_point()} - {
-        torch.float32
-    }
-    first = next(((n, m) for n, m in model.module.named_modules() if isinstance(m, nn.Conv2d)), None)
-    if kinds:
-        kind = str(kinds.pop()).removeprefix("torch.")
-        return EquiscopeError(
-            f"{model.name} has parameters in {kind} and does not take images in float32 ({_first_line(error)}): "
-            "give it in float32, as module.float() makes it"
-        )
-    if first is not None and first[1].in_channels != 3 and "channels" in str(error):
-        return EquiscopeError(
-            f"{model.name} does not take images of 3 channels ({_first_line(error)}): wrap it in an equiscope.Model "
-            f"whose preprocess makes the {first[1].in_channels} of {first[0] or 'its convolution'} from RGB, for grey "
-            "lambda images: images.mean(1, keepdim=True)"
-        )
-    return EquiscopeError(
-        f"{model.name} takes neither {_ATTEMPTS[0][0]} x {_STRIP_PX} px strips ({_first_line(problem)}) nor "
-        f"{own_px} px squares ({_first_line(error)}): wrap it in an equiscope.Model with input_size_px set "
-        "to the size it takes, or a preprocess that makes what it takes from RGB in [0, 1]"
+def _geometry(
+    layer: str, n_channels: int, axes: Sequence[Mapping[str, Axis | None]], sides: Sides
+) -> LayerGeometry:
+    """Put both axes together; the layer is global where either is not known."""
+    y, x = (axis.get(layer) for axis in axes)
+    if y is None or x is None:
+        nan = (math.nan, math.nan)
+        return LayerGeometry(layer, n_channels, (0, 0), (0, 0), nan, is_global=True, sides=sides)
+    return LayerGeometry(
+        layer,
+        n_channels,
+        (y.stride_px, x.stride_px),
+        (y.extent_px, x.extent_px),
+        (y.centre_px, x.centre_px),
+        sides=sides,
     )
 
 
-def _first_line(error: Exception) -> str:
-    """Give the first line of an error's message: PyTorch appends whole tables of operators to some."""
-    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+def _attempts(sides: Sides) -> tuple[tuple[tuple[int, int], int], ...]:
+    """Shapes of strips (along the axis, across it), px, and rows to probe in them."""
+    if sides.step_px:
+        return tuple(((length, _STRIP_PX), n_probes) for length, n_probes in _ATTEMPTS)
+    own_px = sides.least_px
+    # Few rows reach no rim where the field is nearly as large as the image.
+    rows = (max(8, min(_ATTEMPTS[-1][1], own_px // 2 // 8 * 8)), 16)
+    return tuple(((own_px, own_px), n_probes) for n_probes in rows)
 
 
-def _probe_once(
-    model: Model,
-    layers: Sequence[str],
-    axis: int,
-    shape: tuple[int, int],
-    n_probes: int,
-    n_channels: dict[str, int],
-) -> dict[str, tuple[int, int, float] | None]:
-    """Probe rows about the middle of strips of one shape (along the axis, across it)."""
-    first_row = shape[0] // 2 - n_probes // 2
-    parts: dict[str, list[NDArray[np.bool_]]] = {layer: [] for layer in layers}
-
-    def reach(layer: str, output: torch.Tensor) -> torch.Tensor:
-        before = n_channels.setdefault(layer, output.shape[1])
-        if before != output.shape[1]:
-            raise EquiscopeError(
-                f"layer {layer!r} of {model.name} has {before} channels for one size of image and {output.shape[1]} "
-                "for another, so its channels stand last: name one whose output is (image, channel, y, x)"
-            )
-        return torch.isnan(output).any(dim=1).any(dim=2 - axis)
-
-    for start in range(0, n_probes, 8):
-        strips = torch.zeros(8, 3, *shape)
-        for row in range(8):
-            strips[row, :, first_row + start + row] = math.nan
-        if axis == 1:
-            strips = strips.transpose(2, 3)
-        with torch.backends.cudnn.flags(enabled=False):
-            for layer, mask in model.record(strips, layers, reach).items():
-                parts[layer].append(mask.cpu().numpy())
-    return {layer: _read_axis(np.concatenate(masks), first_row) for layer, masks in parts.items()}
+def _axis(
+    model: Model, layers: Sequence[str], axis: int, sides: Sides, n_channels: dict[str, int]
+) -> dict[str, Axis | None]:
+    """Stride, extent and first centre along one axis for each layer, or None where it is global."""
+    found: dict[str, Axis | None] = {}
+    has_arrived: set[str] = set()
+    for shape, n_probes in _attempts(sides):
+        waiting = [layer for layer in layers if found.get(layer) is None]
+        if not waiting:
+            break
+        for layer, (own, is_reached) in probe_by_nan(
+            model, waiting, axis, shape, n_probes, n_channels
+        ).items():
+            found[layer] = own
+            has_arrived |= {layer} if is_reached else set()
+    return found | _second_opinion(model, found, has_arrived, axis, sides)
 
 
-def _read_axis(reached: NDArray[np.bool_], first_row: int) -> tuple[int, int, float] | None:
-    """Stride, extent and centre of position 0, px, from the reached positions of consecutive rows.
+def _second_opinion(
+    model: Model, found: Mapping[str, Axis | None], has_arrived: set[str], axis: int, sides: Sides
+) -> dict[str, Axis | None]:
+    """Axes, by differences, of the layers that NaN did not reach, or not as far as differences do."""
+    shape, _ = _attempts(sides)[-1 if any(_is_long(own) for own in found.values()) else 0]
+    known = {layer: own for layer, own in found.items() if own is not None}
+    misled = [layer for layer in found if layer not in has_arrived]
+    misled += [layer for layer in reaches_further(model, known, axis, shape) if layer in has_arrived]
+    read: dict[str, Axis | None] = {}
+    for shape, n_probes in _attempts(sides):
+        waiting = [layer for layer in misled if read.get(layer) is None]
+        if waiting:
+            read |= probe_by_differences(model, waiting, axis, shape, n_probes)
+    return read
 
-    Position o sees row r if and only if position o + 1 sees row r + stride, so the smallest shift that maps the
-    pattern onto itself is the stride, and the rows seen by position 0 are ``r - stride * o`` over all hits.
-    """
-    if not reached.any() or reached[:, 0].any() or reached[:, -1].any():
-        return None
-    for stride in range(1, len(reached) // 2 + 1):
-        if np.array_equal(reached[stride:, 1:], reached[:-stride, :-1]):
-            rows, positions = np.nonzero(reached)
-            offsets = rows + first_row - stride * positions
-            low, high = int(offsets.min()), int(offsets.max())
-            return stride, high - low + 1, (low + high) / 2
-    return None
+
+def _is_long(axis: Axis | None) -> bool:
+    """Whether a field was read in the longer strips."""
+    return axis is not None and axis.extent_px > _ATTEMPTS[0][0] // 2
+
+
+def _held_axis(
+    model: Model, layers: Sequence[str], axis: int, sides: Sides, n_channels: dict[str, int]
+) -> dict[str, Axis | None]:
+    """Stride, extent and first centre along one axis of what is local in each layer; None where nothing is."""
+    found: dict[str, Axis | None] = {}
+    for shape, n_probes in _attempts(sides):
+        waiting = [layer for layer in layers if found.get(layer) is None]
+        if waiting:
+            with held_summaries():
+                read = probe_by_nan(model, waiting, axis, shape, n_probes, n_channels)
+            found |= {layer: own for layer, (own, _) in read.items()}
+    waiting = [layer for layer in layers if found[layer] is None]
+    shape, n_probes = _attempts(sides)[0]
+    return found | (probe_by_differences(model, waiting, axis, shape, n_probes) if waiting else {})
+
+
+def _periods(model: Model, axes: Sequence[Mapping[str, Axis | None]], sides: Sides) -> dict[str, int]:
+    """Tell by how much sides may differ for the grid of each layer to stay, px; without layers that none leaves."""
+    periods: dict[str, int] = {}
+    for axis, read in enumerate(axes):
+        known = {layer: own for layer, own in read.items() if own is not None}
+        if not known:
+            return {}
+        shape = _attempts(sides)[0][0]
+        if sides.step_px:
+            # Room for a field, for margins at both ends, for what is cut off, and for some positions more.
+            shape = (max(own.extent_px for own in known.values()) + 4 * MOST_PERIOD_PX, _STRIP_PX)
+        own_periods = find_period(model, known, axis, shape) if sides.step_px else dict.fromkeys(known, 1)
+        stays = moves_along(model, known, axis, shape)
+        usable = {n: period for n, period in own_periods.items() if period is not None and n in stays}
+        periods = (
+            usable if axis == 0 else {n: math.lcm(periods[n], p) for n, p in usable.items() if n in periods}
+        )
+    return periods

@@ -1,0 +1,185 @@
+"""Which sides of an image a network takes, and how images and patches are brought to them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from equiscope.errors import EquiscopeError
+from equiscope.models.model import Model
+from equiscope.models.refusals import no_size_taken
+
+__all__ = ["Sides", "crop_to", "find_sides", "fitted"]
+
+# Sides that networks are usually trained at, px: tried, nearest first, where a network refuses the one expected of it.
+_USUAL_PX = (28, 32, 48, 56, 64, 96, 128, 160, 192, 224, 240, 256, 288, 299, 320, 331, 384, 448, 512)
+# Largest step between two sides that a network takes, px: patches and strides are multiples of 64 at most.
+_MOST_STEP_PX = 64
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Sides of the images that a network is shown, px: the least, and from there on in steps.
+
+    ``Sides(32, 32)`` are the multiples of 32, ``Sides(75, 1)`` all from 75 px, ``Sides(224, 0)`` is 224 px alone, and
+    ``Sides()`` is any side. Restricting them has two reasons: a network refuses others, or it puts its grid elsewhere
+    for others, as TensorFlow's "same" padding does.
+
+    Attributes
+    ----------
+    least_px
+        The least side.
+    step_px
+        Distance of neighbouring sides; 0 where there is only one.
+    is_square
+        Whether images must be square.
+    """
+
+    least_px: int = 1
+    step_px: int = 1
+    is_square: bool = False
+
+    @property
+    def words(self) -> str:
+        """The sides in words, such as ``"sides of 32, 64, 96, ... px"``."""
+        if self.step_px == 1:
+            listed = f"sides of at least {self.least_px} px"
+        elif self.step_px:
+            first = ", ".join(str(self.least_px + i * self.step_px) for i in range(3))
+            listed = f"sides of {first}, ... px"
+        else:
+            listed = f"sides of {self.least_px} px"
+        return f"squares with {listed}" if self.is_square else listed
+
+    def at_least(self, *sides_px: int) -> tuple[int, ...]:
+        """Give the smallest sides that hold these; unchanged where none is large enough."""
+        wanted = (max(sides_px),) * len(sides_px) if self.is_square else sides_px
+        return tuple(self._up(side) for side in wanted)
+
+    def at_most(self, *sides_px: int) -> tuple[int, ...] | None:
+        """Give the largest sides within these; None where one is less than the least."""
+        if min(sides_px) < self.least_px:
+            return None
+        within = (min(sides_px),) * len(sides_px) if self.is_square else sides_px
+        if not self.step_px:
+            return (self.least_px,) * len(within)
+        return tuple(side - (side - self.least_px) % self.step_px for side in within)
+
+    def holds(self, side_px: int) -> bool:
+        """Whether one of the sides is at least this large."""
+        return self._up(side_px) >= side_px
+
+    def alone(self, near_px: int) -> Sides:
+        """Give the largest of the sides within ``near_px`` alone, or else the least."""
+        return replace(self, least_px=(self.at_most(near_px) or (self.least_px,))[0], step_px=0)
+
+    def every(self, period_px: int, near_px: int) -> Sides:
+        """Give those of the sides that are a multiple of a period apart, one of them the largest within ``near_px``."""
+        within = self.at_most(near_px)
+        anchor = self.least_px if within is None else within[0]
+        step = math.lcm(self.step_px, period_px)
+        return replace(self, least_px=anchor - (anchor - self.least_px) // step * step, step_px=step)
+
+    def _up(self, side_px: int) -> int:
+        if side_px <= self.least_px:
+            return self.least_px
+        return side_px + (self.least_px - side_px) % self.step_px if self.step_px else side_px
+
+
+def fitted(model: Model, sides: Sides) -> Model:
+    """Give a network that takes images of any side up to its largest: they are filled up at the right and below.
+
+    A patch holds all that the position in its middle sees, so what it is filled up with does not reach that position,
+    and because nothing is added at the left and above, positions keep their numbers.
+
+    Parameters
+    ----------
+    model
+        The network.
+    sides
+        The sides that it is shown. Where it takes any, the network itself is given back.
+    """
+    if sides == Sides():
+        return model
+    preprocess = model.preprocess
+
+    def fill_up(images: Tensor) -> Tensor:
+        height, width = images.shape[2:]
+        rows, columns = sides.at_least(height, width)
+        return preprocess(F.pad(images, (0, columns - width, 0, rows - height), mode="replicate"))
+
+    return replace(model, preprocess=fill_up)
+
+
+def crop_to(images: Tensor, sides: Sides) -> Tensor | None:
+    """Cut images, shape (..., y, x), at the right and below to sides that a network takes; None if they are too small.
+
+    Positions keep their places, because the upper left corner stays.
+    """
+    within = sides.at_most(*images.shape[-2:])
+    return None if within is None else images[..., : within[0], : within[1]]
+
+
+def find_sides(model: Model, layers: Sequence[str], side_px: int, problem: Exception) -> Sides:
+    """Find the sides that a network takes, as it runs up to some layers, by showing it empty images.
+
+    Parameters
+    ----------
+    model
+        The network.
+    layers
+        The layers: what refuses behind the last of them does not matter.
+    side_px
+        The side that it is expected to take, px.
+    problem
+        What it threw before, for the sentence if it takes none.
+
+    Raises
+    ------
+    EquiscopeError
+        If it takes none of the usual sides.
+
+    Notes
+    -----
+    Cost: a forward pass for each step tried, 64 for a network that takes one side alone, and some ten for the least.
+    """
+    thrown: list[Exception] = []
+
+    def takes(height: int, width: int) -> bool:
+        try:
+            model.record(torch.zeros(1, 3, height, width), layers, _nothing)
+        except EquiscopeError:
+            raise
+        except Exception as error:  # networks refuse a size with any type
+            thrown.append(error)
+            return False
+        return True
+
+    usual = sorted(_USUAL_PX, key=lambda side: (abs(side - side_px), side))
+    taken = next((side for side in dict.fromkeys((side_px, *usual)) if takes(side, side)), None)
+    if taken is None:
+        tried = f"{side_px} px squares or those of any usual side"
+        raise no_size_taken(model, problem, tried, thrown[0]) from thrown[0]
+    step = next((s for s in range(1, _MOST_STEP_PX + 1) if takes(taken + s, taken + s)), 0)
+    if not step:
+        return Sides(taken, 0)
+    n_steps = _largest_holding((taken - 1) // step, lambda n: takes(taken - n * step, taken - n * step))
+    return Sides(taken - n_steps * step, step, is_square=not takes(taken + step, taken))
+
+
+def _nothing(_layer: str, output: Tensor) -> Tensor:
+    return output.flatten()[:0]
+
+
+def _largest_holding(most: int, holds: Callable[[int], bool]) -> int:
+    """Largest number up to ``most`` at which something holds that holds for all smaller ones, by bisection."""
+    low, high = 0, most + 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if holds(middle) else (low, middle)
+    return low
