@@ -316,10 +316,10 @@ def test_random_damage_never_raises(tmp_path: Path) -> None:
 
 
 def test_folder_is_searched_in_sorted_order(tmp_path: Path) -> None:
-    png = encode(make_pixels())
-    write(tmp_path, z_png=png, b__c_PNG=png, a_jpg=png, b__a__deep_png=png, notes_txt=b"x")
-    write(tmp_path / ".cache", hidden_png=png)
-    (tmp_path / ".hidden.png").write_bytes(png)
+    png = [encode(make_pixels(seed=seed)) for seed in range(6)]
+    write(tmp_path, z_png=png[0], b__c_PNG=png[1], a_jpg=png[2], b__a__deep_png=png[3], notes_txt=b"x")
+    write(tmp_path / ".cache", hidden_png=png[4])
+    (tmp_path / ".hidden.png").write_bytes(png[5])
     images = open_images(tmp_path)
     assert images.names == ["a.jpg", "b/a/deep.png", "b/c.PNG", "z.png"]
     assert images.name == tmp_path.name
@@ -494,7 +494,7 @@ def test_npz_with_an_empty_and_a_damaged_image(tmp_path: Path) -> None:
         ({"images": np.zeros((2, 4, 5, 3), np.float32)}, r"float32 of shape \(2, 4, 5, 3\)"),
         ({"images": np.zeros((2, 3, 4, 5), np.uint8)}, r"uint8 of shape \(2, 3, 4, 5\)"),
         ({"images": np.zeros((0, 4, 5, 3), np.uint8)}, r"shape \(0, 4, 5, 3\)"),
-        ({"images": np.array([object()])}, "allow_pickle"),
+        ({"images": np.array([object()])}, "holds Python objects"),
         ({"x_jpeg": np.zeros(9, np.uint8)}, "no `x_offset`"),
         ({"x_jpeg": np.zeros(9, np.int8), "x_offset": np.array([0, 9])}, "`x_jpeg` is int8"),
         ({"x_jpeg": np.zeros(9, np.uint8), "x_offset": np.array([0.0, 9.0])}, "`x_offset` is float64"),

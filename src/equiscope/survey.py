@@ -289,7 +289,8 @@ class _Survey:
             examples = self._examples(geometries)
         for layer in geometries:
             n_images = int(examples[layer].n_images.sum())
-            if n_images < len(self.images) - len(self._failures()):
+            n_failed = len({failure.name for failure in self._failures()} & set(self.images.names))
+            if n_images < len(self.images) - n_failed:
                 notes[layer].append(
                     f"{n_images} of {len(self.images)} images were large enough for its receptive field"
                 )
@@ -324,7 +325,12 @@ class _Survey:
         with self._timed("report"), self.progress("drawing the report", len(self.images)) as on_image:
             self.manifest |= {
                 "device": str(self.model.device),
-                "images": self.manifest["images"] | {"failures": [asdict(f) for f in self._failures()]},
+                "images": self.manifest["images"]
+                | {
+                    "failures": [asdict(f) for f in self._failures()],
+                    "n_copies": self.images.n_copies,
+                    "notes": self.images.notes,
+                },
                 "geometry": [asdict(geometry) for geometry in geometries.values()],
                 "layers": [{"layer": layer, "notes": own} for layer, own in notes.items()],
                 "results": [
@@ -488,13 +494,13 @@ class _Survey:
 
     def _geometries(self) -> tuple[dict[str, LayerGeometry], dict[str, list[str]]]:
         """Geometry of each layer; patches leave out the rim of receptive fields that are larger than the images."""
-        step = max(1, len(self.images) // _SIZE_SAMPLE)
-        loaded = (self.images.load(index) for index in range(0, len(self.images), step))
+        tried = range(0, len(self.images), max(1, len(self.images) // _SIZE_SAMPLE))
+        loaded = (self.images.load(index) for index in tried)
         sides = [min(picture.shape[1:]) for picture in loaded if picture is not None]
         if not sides:
             raise EquiscopeError(
-                f"none of {_SIZE_SAMPLE} images tried in {self.images.name} could be read; the first failed with: "
-                f"{self.images.failures[0].reason}"
+                f"none of the {len(tried)} images tried in {self.images.name} could be read; the first, "
+                f"{self.images.failures[0].name}, failed with: {self.images.failures[0].reason}"
             )
         self.whole_px = int(np.median(sides))
         notes: dict[str, list[str]] = {}
