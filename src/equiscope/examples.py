@@ -14,11 +14,14 @@ from torch import Tensor
 from equiscope.errors import EquiscopeError
 from equiscope.models.geometry import LayerGeometry
 from equiscope.models.model import Model
+from equiscope.models.passes import BoundedPasses
 from equiscope.stimuli import ImageSet
 
 __all__ = ["Examples", "collect_examples", "empty_examples", "merge_examples", "split_halves"]
 
 NO_IMAGE = -1
+# Of a layer's output that is summarised at a time, which makes three copies of it.
+_SUMMARISED_BYTES = 32_000_000
 
 
 @dataclass(frozen=True)
@@ -181,7 +184,8 @@ def collect_examples(
     per_image
         At most this many stimuli of one unit from one image; several never overlap.
     batch_size
-        Images run together.
+        Images run together; fewer where the network's outputs are so large that memory would not suffice
+        (`equiscope.models.passes`).
     on_images
         Called with the number of images done since the last call.
 
@@ -206,6 +210,7 @@ def collect_examples(
         name: empty_examples(name, geometry.n_channels, n_examples) for name, geometry in geometries.items()
     }
     chosen = range(len(images)) if indices is None else indices
+    passes = BoundedPasses(model)
     for batch_indices, batch in images.batches(chosen, batch_size):
         height, width = batch.shape[-2:]
         layers = [n for n, g in geometries.items() if g.is_global or min(height, width) >= g.patch_px]
@@ -214,7 +219,7 @@ def collect_examples(
             return _summarise(output, geometries[layer], (height, width), per_image)
 
         try:
-            recorded = model.record(batch, layers, read) if layers else {}
+            recorded = passes.record(batch, layers, read) if layers else {}
         except RuntimeError as error:
             raise EquiscopeError(
                 f"{model.name} cannot run on images of {height} x {width} px, such as "
@@ -259,6 +264,10 @@ def _summarise(
     Shape (image, unit, 4 + 3 * per_image); missing stimuli have the value -inf.
     """
     n_images, n_units, rows, columns = output.shape
+    some = max(1, _SUMMARISED_BYTES // (4 * n_units * rows * columns))
+    if some < n_images:
+        parts = [_summarise(part, geometry, image_shape, per_image) for part in output.split(some)]
+        return torch.cat(parts)
     output = output.float()
     flat = output.flatten(2)
     count = rows * columns

@@ -19,6 +19,7 @@ from equiscope.errors import EquiscopeError
 from equiscope.groups import Group, Scales
 from equiscope.models.geometry import LayerGeometry
 from equiscope.models.model import Model
+from equiscope.models.passes import BoundedPasses
 from equiscope.stimuli import ImageSet
 
 __all__ = [
@@ -202,6 +203,7 @@ def measure_responses(
             row, column = layers[layer].nearest_position(size_px)
         return output[:, :, row, column].float()
 
+    passes = BoundedPasses(model)
     per_pass = patches_per_pass(size_px, group.order)
     per_cut = max(1, _PIXELS_PER_CUT // (group.order * size_px**2))
     for start in range(0, len(bank), CHUNK_STIMULI):
@@ -213,7 +215,7 @@ def measure_responses(
                 patches = cut_orbits(images, bank, own_geometry, group, size_px, some).flatten(0, 1)
                 for i in range(0, len(patches), per_pass):
                     with torch.autocast(model.device.type, precision, enabled=precision != torch.float32):
-                        read = model.record(patches[i : i + per_pass], list(layers), read_centre)
+                        read = passes.record(patches[i : i + per_pass], list(layers), read_centre)
                     parts.append(torch.cat([read[layer].cpu() for layer in layers], dim=1))
             values = torch.cat(parts).view(stop - start, group.order, -1).numpy()
             if not np.isfinite(values).all():
@@ -239,7 +241,10 @@ def not_finite(model: Model, layer: str, channel: int) -> EquiscopeError:
 
 
 def patches_per_pass(size_px: int, order: int) -> int:
-    """Patches that ``measure_responses`` puts into one forward pass: at least one stimulus under all elements."""
+    """Patches that ``measure_responses`` puts into one pass: one stimulus or more under all elements.
+
+    Where outputs are large they run in pieces (`equiscope.models.passes`).
+    """
     return max(order, _PIXELS_PER_PASS // size_px**2)
 
 

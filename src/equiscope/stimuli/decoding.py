@@ -16,6 +16,7 @@ __all__ = [
     "DecodedImage",
     "UndecodableError",
     "decode_image",
+    "find_size",
     "name_format",
     "refuse_ending",
 ]
@@ -166,6 +167,17 @@ def decode_image(data: bytes, pixel_shape: tuple[int, ...] | None, max_side_px: 
     image = _convert_to_rgb(image, levels)
     image.thumbnail((max_side_px, max_side_px))  # leaves a smaller image as it is
     return DecodedImage(np.asarray(image), None if levels is None else levels.assumption)
+
+
+def find_size(data: bytes) -> tuple[int, int]:
+    """Read the width and height of an encoded image, px, without decoding it.
+
+    Raises
+    ------
+    UndecodableError
+        If the bytes are no image, or too large an image.
+    """
+    return _open_encoded(data).size
 
 
 def _open_encoded(data: bytes) -> Image.Image:

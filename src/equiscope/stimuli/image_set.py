@@ -22,8 +22,9 @@ from equiscope.stimuli.embedded import find_embedded
 from equiscope.stimuli.sources import (
     Source,
     check_regular,
-    describe_others,
     find_files,
+    note_assumptions,
+    note_others,
     open_tar,
     read_encoded,
     read_npz,
@@ -122,24 +123,14 @@ class ImageSet:
     @property
     def notes(self) -> list[str]:
         """What was unusual about the set so far, a sentence each: things that are no images, copies, assumptions."""
-        notes = []
-        if n_others := self._others.total():
-            notes.append(
-                f"{n_others} {'other thing' if n_others == 1 else 'other things'} beside the images of {self.name} "
-                f"({describe_others(self._others)})"
-            )
+        notes = note_others(self.name, self._others)
         if self.n_copies:
+            n_photographs = len(set(self.groups))
             notes.append(
-                f"{self.n_copies} of {len(self)} images are copies of others: they count as "
-                f"{len(set(self.groups))} photographs, and copies are never in both halves"
+                f"{self.n_copies} of {len(self)} images are copies of others: they count as {n_photographs} "
+                "photographs, and copies are never in both halves"
             )
-        assumed = sorted(self._assumptions.copy().items())
-        if assumed:
-            notes.append(
-                f"the range of values of {len(assumed)} images was assumed, of the first, {assumed[0][0]}: "
-                f"{assumed[0][1]}"
-            )
-        return notes
+        return notes + note_assumptions(self._assumptions.copy())
 
     @cached_property
     def fingerprint(self) -> str:

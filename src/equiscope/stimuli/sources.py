@@ -35,8 +35,10 @@ __all__ = [
     "Listing",
     "Source",
     "check_regular",
-    "describe_others",
     "find_files",
+    "note_assumptions",
+    "note_left_out",
+    "note_others",
     "open_tar",
     "read_arrays",
     "read_encoded",
@@ -488,14 +490,44 @@ def _note_other(path: str, found: _Found) -> None:
         found.others[_ending_of(path) or "without an ending"] += 1
 
 
-def describe_others(others: Counter[str]) -> str:
-    """List the endings of what are no pictures, the most frequent first."""
+def _list(others: Counter[str]) -> str:
+    """List endings, the most frequent first."""
     return ", ".join(f"{n} {ending}" for ending, n in others.most_common(6)) or "none"
+
+
+def note_others(place: str, others: Counter[str]) -> list[str]:
+    """Say in a sentence how many things are no pictures; nothing where there are none."""
+    n = others.total()
+    if not n:
+        return []
+    return [
+        f"{n} {'thing' if n == 1 else 'things'} in {place} {'is' if n == 1 else 'are'} no images: {_list(others)}"
+    ]
+
+
+def note_left_out(left_out: Mapping[str, str]) -> list[str]:
+    """Say in a sentence how many pictures are not read, and why the first is not."""
+    if not left_out:
+        return []
+    name, reason = min(left_out.items())
+    n = len(left_out)
+    return [f"{n} {'thing was' if n == 1 else 'things were'} left out, such as {name}: {reason}"]
+
+
+def note_assumptions(assumptions: Mapping[str, str]) -> list[str]:
+    """Say in a sentence of how many images the range of values was assumed, and how that of the first."""
+    if not assumptions:
+        return []
+    name, reason = min(assumptions.items())
+    n = len(assumptions)
+    return [
+        f"the range of values of {n} {'image' if n == 1 else 'images'} had to be assumed, of {name}: {reason}"
+    ]
 
 
 def _no_image(place: str, found: _Found) -> EquiscopeError:
     skipped = "".join(f" Left out: {name} ({reason})." for name, reason in list(found.left_out.items())[:3])
     return EquiscopeError(
-        f"no image in {place}; other files there: {describe_others(found.others)}.{skipped} Expected files that end in "
+        f"no image in {place}; other files there: {_list(found.others)}.{skipped} Expected files that end in "
         f"{' '.join(USUAL_ENDINGS)} and are not hidden; give the folder or archive that holds them."
     )
