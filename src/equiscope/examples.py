@@ -266,7 +266,7 @@ def _summarise(
     n_images, n_units, rows, columns = output.shape
     some = max(1, _SUMMARISED_BYTES // (4 * n_units * rows * columns))
     if some < n_images:
-        parts = [_summarise(part, geometry, image_shape, per_image) for part in output.split(some)]
+        parts = [_summarise(part, geometry, image_shape, per_image) for part in torch.split(output, some)]
         return torch.cat(parts)
     output = output.float()
     flat = output.flatten(2)

@@ -154,8 +154,9 @@ def survey(
         images = open_images(images)
     n_photographs = len(set(images.groups))
     if n_photographs < 2:
+        copies = f" ({images.n_copies} of its {len(images)} images are copies)" if images.n_copies else ""
         raise EquiscopeError(
-            f"{images.name} holds {n_photographs} photograph(s): one half of the images finds families and the other "
+            f"{images.name} holds {n_photographs} photograph(s){copies}: one half of the images finds families and the other "
             "verifies them, so at least 2 are needed, and some hundreds for results worth trusting"
         )
     folder = Path(out)
@@ -498,9 +499,10 @@ class _Survey:
         loaded = (self.images.load(index) for index in tried)
         sides = [min(picture.shape[1:]) for picture in loaded if picture is not None]
         if not sides:
+            first = next(f for f in self.images.failures if f.name == self.images.names[0])
             raise EquiscopeError(
                 f"none of the {len(tried)} images tried in {self.images.name} could be read; the first, "
-                f"{self.images.failures[0].name}, failed with: {self.images.failures[0].reason}"
+                f"{first.name}, failed with: {first.reason}"
             )
         self.whole_px = int(np.median(sides))
         notes: dict[str, list[str]] = {}

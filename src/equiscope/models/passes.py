@@ -41,7 +41,7 @@ class BoundedPasses:
         What is kept has the image as its first dimension; it is the same however many images run together, up to
         rounding.
         """
-        pieces = images.split(self._together(images, layers))
+        pieces = torch.split(images, self._together(images, layers))
         if len(pieces) == 1:
             return self._model.record(images, layers, read)
         parts = [self._model.record(piece, layers, read) for piece in pieces]

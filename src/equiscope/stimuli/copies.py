@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from equiscope.stimuli.decoding import decode_image
+from equiscope.stimuli.decoding import decode_image, find_size
 from equiscope.stimuli.sources import Source, read_encoded
 
 __all__ = ["find_copies"]
@@ -82,7 +82,16 @@ def _equal_bytes(source: Source) -> Iterator[tuple[int, int]]:
             for copies in _shared(
                 same_ends, lambda index: hashlib.sha256(read_encoded(source, index)).digest()
             ):
-                yield from ((copies[0], other) for other in copies[1:])
+                if _is_picture(source, copies[0]):
+                    yield from ((copies[0], other) for other in copies[1:])
+
+
+def _is_picture(source: Source, index: int) -> bool:
+    """Whether an image looks like one from its beginning: files that are none are no copies of a photograph."""
+    try:
+        return source.pixel_shape is not None or bool(find_size(read_encoded(source, index)))
+    except Exception:  # `ImageSet.load` names what it is instead
+        return False
 
 
 def _shared(indices: Iterable[int], key: Callable[[int], Hashable]) -> list[list[int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from math import ceil
 from typing import NamedTuple
 
 import numpy as np
@@ -259,9 +260,10 @@ def _sixteen_bits(image: Image.Image) -> _Levels:
 
 
 def _floats(image: Image.Image) -> _Levels:
-    low, high = image.getextrema()
     values = np.asarray(image)
-    if not (np.isfinite(values).all() and low >= 0 and high <= 1):
+    low, high = float(values.min()), float(values.max())
+    # NaN fails both comparisons.
+    if not (low >= 0 and high <= 1):
         raise UndecodableError(
             f"32-bit pixel values from {low:g} to {high:g} (floating point) have no agreed range; expected 8 or 16 "
             "bits a channel, or floats from 0 to 1"
@@ -271,9 +273,8 @@ def _floats(image: Image.Image) -> _Levels:
 
 def _refuse_dark(image: Image.Image) -> None:
     """Refuse colours of 12 bits stored in 16: Pillow gives their upper 8 bits, in which only 16 steps are left."""
-    extrema = image.getextrema()
-    colours = extrema[:-1] if image.mode in ("RGBA", "LA") else extrema
-    if max(high for _, high in colours) <= 16:
+    colours = "RGB" if "RGB" in image.mode else "L"
+    if max(image.getchannel(colour).getextrema()[1] for colour in colours) <= 16:
         raise UndecodableError(
             "its channels of 16 bits stay below a sixteenth of their range, as those of 12 bits do: scale its values "
             "to 16 bits, or convert it to 8"
@@ -288,21 +289,25 @@ def _tag(image: Image.Image, tag: int) -> int | None:
 
 
 def _reduce_in_bands(image: Image.Image, levels: _Levels | None, max_side_px: int) -> Image.Image:
-    """Convert a large image to RGB and reduce it by a whole number, to at least twice its final size.
+    """Convert a large image to RGB and reduce it, some rows at a time, so that no copy of the whole is made.
 
-    Some rows at a time, so that no copy of the whole is made.
+    As `Image.thumbnail` does it: by a whole number to at least twice the final size, then with antialiasing.
     """
-    factor = int(max(image.size) / max_side_px / 2)
+    shrink = max_side_px / max(image.size)
+    factor = int(1 / shrink / 2)
     if factor < 2:
         return image
-    small = Image.new("RGB", (-(-image.width // factor), -(-image.height // factor)))
+    within = (image.width / factor, image.height / factor)
+    small = Image.new("RGB", (ceil(within[0]), ceil(within[1])))
     rows = factor * max(1, _BAND_PX // (image.width * factor))
     for top in range(0, image.height, rows):
         band = image.crop((0, top, image.width, min(top + rows, image.height)))
         small.paste(_convert_to_rgb(band, levels).reduce(factor), (0, top // factor))
+    final = (max(1, round(shrink * image.width)), max(1, round(shrink * image.height)))
+    reduced = small.resize(final, Image.Resampling.BICUBIC, box=(0, 0, *within))
     if (orientation := image.getexif().get(_ORIENTATION)) is not None:
-        small.getexif()[_ORIENTATION] = orientation
-    return small
+        reduced.getexif()[_ORIENTATION] = orientation
+    return reduced
 
 
 def _convert_to_rgb(image: Image.Image, levels: _Levels | None) -> Image.Image:

@@ -57,8 +57,10 @@ _NPZ_EXPECTED = (
     "Expected one uint8 array `images` of shape (n, y, x, 3) or (n, y, x), or for each split the encoded "
     "images end to end as `<split>_jpeg` (uint8) and their n + 1 boundaries as `<split>_offset` (integer)"
 )
-# MemoryError: a header that claims more than there is. RuntimeError: an encrypted archive.
-_NPZ_DAMAGE = (zipfile.BadZipFile, OSError, EOFError, ValueError, RuntimeError, MemoryError, zlib.error)
+# MemoryError and OverflowError: a header that claims more than there is. RuntimeError: an encrypted archive.
+_NPZ_DAMAGE = (
+    zipfile.BadZipFile, OSError, EOFError, ValueError, RuntimeError, MemoryError, OverflowError, zlib.error
+)  # fmt: skip
 
 
 class Source(Protocol):
@@ -300,7 +302,13 @@ def _is_picture(entry: os.DirEntry[str], path: str, found: _Found) -> bool:
         if kind is not None:
             found.left_out[_shown(path)] = f"it is {kind}, not a file"
             return False
-    if _ending_of(path) in _ENDINGS or (is_file and name_format(_read_head(entry.path)) is not None):
+    if _ending_of(path) in _ENDINGS:
+        return True
+    if (
+        refuse_ending(_ending_of(path)) is None
+        and is_file
+        and name_format(_read_head(entry.path)) is not None
+    ):
         return True
     _note_other(path, found)
     return False
@@ -351,7 +359,7 @@ def open_tar(path: Path) -> Listing:
 
 
 def _begins_as_picture(archive: IO[bytes], member: tarfile.TarInfo) -> bool:
-    if not member.isreg() or member.issparse():
+    if not member.isreg() or member.issparse() or refuse_ending(_ending_of(member.name)) is not None:
         return False
     archive.seek(member.offset_data)
     return name_format(archive.read(min(_HEAD_BYTES, member.size))) is not None
@@ -492,7 +500,9 @@ def _note_other(path: str, found: _Found) -> None:
 
 def _list(others: Counter[str]) -> str:
     """List endings, the most frequent first."""
-    return ", ".join(f"{n} {ending}" for ending, n in others.most_common(6)) or "none"
+    ordered = sorted(others.items(), key=lambda item: (-item[1], item[0]))
+    listed = [f"{n} {ending}" for ending, n in ordered[:6]] + (["…"] if len(ordered) > 6 else [])
+    return ", ".join(listed) or "none"
 
 
 def note_others(place: str, others: Counter[str]) -> list[str]:
