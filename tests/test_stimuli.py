@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import os
+import re
 import shutil
+import socket
 import struct
+import subprocess
+import sys
 import tarfile
 import threading
 import time
+import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -21,8 +27,10 @@ from PIL import Image
 
 from equiscope.errors import EquiscopeError
 from equiscope.stimuli import ImageFailure, ImageSet, open_images
+from equiscope.stimuli import decoding as decoding_module
 from equiscope.stimuli import embedded as embedded_module
 from equiscope.stimuli import image_set as image_set_module
+from equiscope.stimuli import sources as sources_module
 
 ORIENTATION = 0x0112
 
@@ -81,12 +89,26 @@ def test_rgb_is_exact_and_channels_come_first(tmp_path: Path) -> None:
     torch.testing.assert_close(image, torch.tensor(pixels).permute(2, 0, 1) / 255, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("ending", ["png", "bmp", "tif", "TIFF", "webp", "gif", "jpg", "JPEG"])
+KINDS = {
+    "tif": "TIFF",
+    "jpg": "JPEG",
+    "jfif": "JPEG",
+    "jpe": "JPEG",
+    "jp2": "JPEG2000",
+    "ppm": "PPM",
+    "pnm": "PPM",
+}
+
+
+@pytest.mark.parametrize(
+    "ending",
+    "png bmp tif TIFF webp gif jpg JPEG jfif jpe avif jp2 ppm pnm qoi".split(),
+)
 def test_each_ending_is_read(tmp_path: Path, ending: str) -> None:
-    kind = {"tif": "TIFF", "jpg": "JPEG"}.get(ending, ending.upper())
+    kind = KINDS.get(ending, ending.upper())
     pixels = np.full((5, 7, 3), (200, 100, 50), np.uint8)
     options = {"lossless": True} if kind == "WEBP" else {}
-    tolerance = 3 if kind == "JPEG" else 0
+    tolerance = 3 if kind in ("JPEG", "AVIF") else 0
     found = load_only(write(tmp_path, **{f"a_{ending}": encode(pixels, kind, **options)}))
     np.testing.assert_allclose(found, pixels, atol=tolerance + 1e-4)
 
@@ -103,6 +125,121 @@ def test_sixteen_bit_grey_is_scaled_not_clipped(tmp_path: Path, ending: str) -> 
     kind = {"png": "PNG", "tif": "TIFF"}[ending]
     found = load_only(write(tmp_path, **{f"a_{ending}": encode(deep, kind)}))
     np.testing.assert_allclose(found[..., 0], [[0, 1, 128], [255, 128, 1]], atol=1e-4)
+
+
+RAMP = np.linspace(0, 65535, 35).astype(np.uint16).reshape(5, 7)
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "PNG", "PPM"])
+@pytest.mark.parametrize(("n_bits", "steps"), [(12, 4095), (8, 255)])
+def test_fewer_bits_stored_in_sixteen_are_not_nearly_black(
+    tmp_path: Path, kind: str, n_bits: int, steps: int
+) -> None:
+    (tmp_path / f"a.{kind.lower()}").write_bytes(encode(RAMP >> (16 - n_bits), kind))
+    images = open_images(tmp_path)
+    image = images.load(0)
+    assert image is not None
+    np.testing.assert_allclose(image[0].numpy(), (RAMP >> (16 - n_bits)) / steps, atol=1 / 255)
+    (note,) = images.notes
+    assert f"no value of its 16 bits is above {steps}: read as {n_bits} bits" in note
+
+
+def test_sixteen_bits_that_are_dark_or_black_stay_as_they_are(tmp_path: Path) -> None:
+    dark = np.minimum(RAMP, 4096)
+    write(tmp_path, black_png=encode(0 * RAMP), dark_png=encode(dark))
+    images = open_images(tmp_path)
+    for index, expected in enumerate((0 * RAMP, dark)):
+        image = images.load(index)
+        assert image is not None
+        np.testing.assert_allclose(image[0].numpy(), expected / 65535, atol=1 / 255)
+    assert images.notes == []
+
+
+def test_declared_bits_count(tmp_path: Path) -> None:
+    Image.fromarray(RAMP >> 5).save(
+        tmp_path / "a.tif", tiffinfo={281: 4000}
+    )  # the largest that occurs, of 12 bits
+    (tmp_path / "b.pgm").write_bytes(b"P5 7 5 1023\n" + (RAMP >> 6).astype(">u2").tobytes())
+    images = open_images(tmp_path)
+    for index, expected in enumerate(((RAMP >> 5) / 4095, RAMP / 65535)):
+        image = images.load(index)
+        assert image is not None
+        np.testing.assert_allclose(image[0].numpy(), expected, atol=1 / 255)
+    assert images.notes == []
+
+
+def set_tag(data: bytes, tag: int, value: int) -> bytes:
+    """Change a tag of one short number in a little-endian TIFF file."""
+    (start,) = struct.unpack("<I", data[4:8])
+    (n,) = struct.unpack("<H", data[start : start + 2])
+    places = [start + 2 + 12 * i for i in range(n)]
+    place = next(p for p in places if struct.unpack("<H", data[p : p + 2])[0] == tag)
+    return data[: place + 8] + struct.pack("<H", value) + data[place + 10 :]
+
+
+@pytest.mark.parametrize("depth", ["8", "16", "float"])
+def test_tiff_whose_white_is_zero_is_inverted(tmp_path: Path, depth: str) -> None:
+    stored = {"8": (RAMP >> 8).astype(np.uint8), "16": RAMP, "float": (RAMP / 65535).astype(np.float32)}[
+        depth
+    ]
+    upright = load_only(write(tmp_path / "a", a_tif=encode(stored, "TIFF")))
+    inverted = load_only(write(tmp_path / "b", a_tif=set_tag(encode(stored, "TIFF"), 262, 0)))
+    np.testing.assert_allclose(inverted, 255 - upright, atol=1)
+    assert upright[0, 0, 0] == 0
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "PPM"])
+def test_floats_from_0_to_1_are_read_and_others_are_named(tmp_path: Path, kind: str) -> None:
+    ending = {"TIFF": "tif", "PPM": "pfm"}[kind]
+    unit = (RAMP / 65535).astype(np.float32)
+    np.testing.assert_allclose(
+        load_only(write(tmp_path / "a", **{f"a_{ending}": encode(unit, kind)}))[..., 0], 255 * unit, atol=0.51
+    )
+    broken = unit.copy()
+    broken[2, 3] = np.nan
+    files = {f"over_{ending}": encode(unit * 1.5, kind), f"nan_{ending}": encode(broken, kind)}
+    images = open_images(write(tmp_path / "b", **files))
+    assert [images.load(index) for index in range(2)] == [None, None]
+    reasons = [failure.reason for failure in images.failures]
+    assert "from 0 to 1.5 (floating point)" in reasons[1]
+    assert all("expected 8 or 16 bits a channel, or floats from 0 to 1" in reason for reason in reasons)
+
+
+def test_tiff_that_pillow_does_not_read_says_what_it_holds(tmp_path: Path) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    tifffile.imwrite(tmp_path / "colour.tif", np.zeros((5, 7, 3), np.float32), photometric="rgb")
+    tifffile.imwrite(tmp_path / "double.tif", np.zeros((5, 7)))
+    tifffile.imwrite(tmp_path / "signed.tif", np.full((5, 7), -1, np.int16))
+    images = open_images(tmp_path)
+    assert [images.load(index) for index in range(3)] == [None] * 3
+    reasons = [failure.reason for failure in images.failures]
+    assert reasons[0].startswith("an image in TIFF of 3 x 32 floating-point bits a pixel, which Pillow")
+    assert reasons[1].startswith("an image in TIFF of 1 x 64 floating-point bits a pixel, which Pillow")
+    assert "signed or 32-bit pixel values, from -1 to -1" in reasons[2]
+
+
+def test_colours_of_twelve_bits_in_sixteen_are_named_not_nearly_black(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    full = rng.integers(0, 65536, (5, 7, 3)).astype(np.uint16)
+    for name, pixels in (("full", full), ("twelve", full >> 4)):
+        (tmp_path / f"{name}.ppm").write_bytes(b"P6 7 5 65535\n" + pixels.astype(">u2").tobytes())
+        (tmp_path / f"{name}.png").write_bytes(make_deep_png(pixels))
+    images = open_images(tmp_path)
+    loaded = [name for index, name in enumerate(images.names) if images.load(index) is not None]
+    assert loaded == ["full.png", "full.ppm"]
+    assert all("stay below a sixteenth of their range" in failure.reason for failure in images.failures)
+
+
+def make_deep_png(pixels: np.ndarray) -> bytes:
+    """A PNG of 16 bits a channel, which Pillow does not write."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    height, width, _ = pixels.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
 def test_palette(tmp_path: Path) -> None:
@@ -237,6 +374,57 @@ def test_reduced_jpeg_agrees_with_a_full_decode(tmp_path: Path) -> None:
     assert np.abs(found - np.asarray(reference, np.float32)).mean() < 1.5
 
 
+def make_large(mode: str) -> Image.Image:
+    y, x = np.indices((900, 1403))
+    waves = 0.5 + 0.5 * np.stack([np.sin(x / 30), np.cos(y / 45), np.sin((x + 2 * y) / 80), x / 1403], -1)
+    if mode == "I;16":
+        return Image.fromarray((waves[..., 0] * 65535).astype(np.uint16))
+    if mode == "F":
+        return Image.fromarray(waves[..., 1].astype(np.float32))
+    image = Image.fromarray((255 * waves).astype(np.uint8))
+    return image.convert("RGB").quantize(64) if mode == "P" else image.convert(mode)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P", "I;16", "F", "L"])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_large_images_are_reduced_in_bands_to_the_same_pixels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, orientation: int
+) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    options = {} if mode == "F" else {"exif": exif}
+    make_large(mode).save(tmp_path / ("a.tif" if mode == "F" else "a.png"), **options)
+    whole = load_only(tmp_path, max_side_px=200)
+    monkeypatch.setattr(decoding_module, "_LARGE_PX", 10_000)
+    monkeypatch.setattr(decoding_module, "_BAND_PX", 50_000)
+    in_bands = load_only(tmp_path, max_side_px=200)
+    assert in_bands.shape == whole.shape
+    if orientation == 1:
+        np.testing.assert_array_equal(in_bands, whole)
+    else:  # turned before, or after it was resized
+        np.testing.assert_allclose(in_bands, whole, atol=2)
+
+
+@pytest.mark.parametrize("kind", ["png", "tif"])
+def test_a_large_picture_takes_little_more_than_its_pixels(tmp_path: Path, kind: str) -> None:
+    # 36 million pixels of 4 bytes: 144 MB, of which copies would take another 400.
+    image = Image.new("RGBA", (6000, 6000), (10, 200, 30, 200))
+    image.save(tmp_path / f"a.{kind}", **({"compression": "tiff_deflate"} if kind == "tif" else {}))
+    measure = (
+        "import resource, sys\n"
+        "from equiscope.stimuli import open_images\n"
+        "images = open_images(sys.argv[1])\n"
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024\n"
+        "before = peak()\n"
+        "assert images.load(0).shape == (3, 512, 512)\n"
+        "print(peak() - before)"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", measure, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    assert float(run.stdout) < 250
+
+
 # Damage ---------------------------------------------------------------------------------------------------
 
 
@@ -278,6 +466,7 @@ def test_each_damaged_image_is_named_with_its_reason(tmp_path: Path) -> None:
     assert "FileNotFoundError" in reasons["gone.jpg"]
     assert "too large to decode safely" in reasons["huge.png"]
     assert "2000000000 pixels" in reasons["huge.png"]
+    assert "from -3 to 900" in reasons["float.tif"]
     assert "not a JPEG, PNG" in reasons["script.png"]
     assert "74 68 69 73" in reasons["text.jpg"]
 
@@ -316,10 +505,10 @@ def test_random_damage_never_raises(tmp_path: Path) -> None:
 
 
 def test_folder_is_searched_in_sorted_order(tmp_path: Path) -> None:
-    png = encode(make_pixels())
-    write(tmp_path, z_png=png, b__c_PNG=png, a_jpg=png, b__a__deep_png=png, notes_txt=b"x")
-    write(tmp_path / ".cache", hidden_png=png)
-    (tmp_path / ".hidden.png").write_bytes(png)
+    png = [encode(make_pixels(seed=seed)) for seed in range(6)]
+    write(tmp_path, z_png=png[0], b__c_PNG=png[1], a_jpg=png[2], b__a__deep_png=png[3], notes_txt=b"x")
+    write(tmp_path / ".cache", hidden_png=png[4])
+    (tmp_path / ".hidden.png").write_bytes(png[5])
     images = open_images(tmp_path)
     assert images.names == ["a.jpg", "b/a/deep.png", "b/c.PNG", "z.png"]
     assert images.name == tmp_path.name
@@ -360,6 +549,113 @@ def test_unlistable_folder_is_a_failure(tmp_path: Path, monkeypatch: pytest.Monk
     images = open_images(tmp_path)
     assert images.names == ["a.png"]
     assert images.failures == [ImageFailure("locked", "the folder cannot be listed: Permission denied")]
+
+
+def within(seconds: float, call: Callable[[], object]) -> object:
+    """What a call gives or raises; a failure if it does not end."""
+    outcome: list[object] = []
+
+    def run() -> None:
+        try:
+            outcome.append(call())
+        except Exception as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    assert outcome, f"it did not end within {seconds} s"
+    return outcome[0]
+
+
+def test_every_file_is_read_or_named_or_counted(tmp_path: Path) -> None:
+    jpeg = encode(make_pixels(seed=1), "JPEG")
+    write(
+        tmp_path,
+        a_jpg=jpeg,
+        b__c_jfif=encode(make_pixels(seed=2), "JPEG"),
+        phone_heic=b"\0\0\0\x18ftypheic" + bytes(40),
+        raw_NEF=b"MM\0*" + bytes(40),
+        list_csv=b"a,b",
+        d__notes_txt=b"x",
+        d__more_txt=b"y",
+        disguised_jpg=b"\0\0\0\x18ftypheic" + bytes(40),
+    )
+    (tmp_path / "without").write_bytes(encode(make_pixels(seed=3)))
+    (tmp_path / "strange.large").write_bytes(encode(make_pixels(seed=4), "JPEG"))
+    (tmp_path / ".DS_Store").write_bytes(b"x")
+    images = open_images(tmp_path)
+    assert images.names == ["a.jpg", "b/c.jfif", "disguised.jpg", "strange.large", "without"]
+    for index in range(len(images)):
+        images.load(index)
+    reasons = {failure.name: failure.reason for failure in images.failures}
+    assert list(reasons) == ["disguised.jpg", "phone.heic", "raw.NEF"]
+    assert (
+        reasons["phone.heic"]
+        == "a picture in a format that is not read here (.heic): convert it to PNG or JPEG"
+    )
+    assert reasons["disguised.jpg"].startswith("an image in HEIC, which Pillow")
+    assert "not read here (.nef)" in reasons["raw.NEF"]
+    assert images.notes == [f"4 things in {tmp_path.name} are no images: 2 .txt, 1 .csv, 1 hidden"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_pipes_and_sockets_in_a_folder_are_named_and_never_waited_for(tmp_path: Path) -> None:
+    write(tmp_path, a_png=encode(make_pixels()))
+    os.mkfifo(tmp_path / "b.png")
+    os.mkfifo(tmp_path / "without")
+    (tmp_path / "zero.png").symlink_to("/dev/zero")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "c.jpg"))
+        images = within(20, lambda: open_images(tmp_path))
+    assert isinstance(images, ImageSet)
+    assert images.names == ["a.png"]
+    assert {failure.name: failure.reason for failure in images.failures} == {
+        "b.png": "it is a named pipe, not a file",
+        "c.jpg": "it is a socket, not a file",
+        "without": "it is a named pipe, not a file",
+        "zero.png": "it is a device, not a file",
+    }
+    # One that takes the place of an image afterwards.
+    (tmp_path / "a.png").unlink()
+    os.mkfifo(tmp_path / "a.png")
+    assert within(20, lambda: images.load(0)) is None
+    assert "it is a named pipe" in images.failures[0].reason
+    assert len(within(20, lambda: images.fingerprint)) == 64  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.parametrize("name", ["pipe", "pipe.tar", "pipe.npz", "pipe.tar.gz", "zero.tar", "zero.npz"])
+def test_a_pipe_or_device_given_as_the_images_is_refused(tmp_path: Path, name: str) -> None:
+    if name.startswith("pipe"):
+        os.mkfifo(tmp_path / name)
+    else:
+        (tmp_path / name).symlink_to("/dev/zero")
+    error = within(20, lambda: open_images(tmp_path / name))
+    assert isinstance(error, EquiscopeError)
+    assert re.search(r"is a (named pipe|device), not a file: expected a folder of images", str(error))
+
+
+def test_names_that_are_no_text_are_kept_as_text(tmp_path: Path) -> None:
+    try:
+        (tmp_path / os.fsdecode(b"\xff\x1b[31m.png")).write_bytes(encode(make_pixels()))
+    except OSError:
+        pytest.skip("the file system takes only text")
+    (tmp_path / os.fsdecode(b"\xfe.png")).write_bytes(b"no image")
+    images = open_images(tmp_path)
+    assert images.names == ["\\xfe.png", "\\xff\x1b[31m.png"]
+    json.dumps(images.names, ensure_ascii=False).encode()
+    assert [images.load(index) is not None for index in range(2)] == [False, True]
+    assert len(images.fingerprint) == 64
+
+
+def test_a_file_larger_than_any_picture_is_named_unread(tmp_path: Path) -> None:
+    write(tmp_path, a_png=encode(make_pixels()))
+    with (tmp_path / "sparse.png").open("wb") as file:
+        file.truncate(40 << 30)
+    images = open_images(tmp_path)
+    assert [images.load(index) is not None for index in range(2)] == [True, False]
+    assert "more than the 1073741824 of a picture" in images.failures[0].reason
 
 
 # Archives -------------------------------------------------------------------------------------------------
@@ -424,6 +720,65 @@ def test_damaged_tar_is_refused_as_a_whole(tmp_path: Path, damage: str) -> None:
     (tmp_path / "bad.tar").write_bytes(data)
     with pytest.raises(EquiscopeError, match=r"(?s)bad\.tar.*Expected a whole \.tar.*fetch it again"):
         open_images(tmp_path / "bad.tar")
+
+
+def test_hostile_names_and_links_of_an_archive_are_data(tmp_path: Path) -> None:
+    png = encode(make_pixels())
+    names = ["../../out.png", "/root.png", "a\x1b]0;title\x07.png", "b/../../c.png"]
+    path = make_tar(tmp_path / "set.tar", dict.fromkeys(names, png))
+    with tarfile.open(path, "a") as tar:
+        for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE):
+            member = tarfile.TarInfo(f"link{ord(kind)}.png")
+            member.type, member.linkname = kind, "/etc/passwd"
+            tar.addfile(member)
+    before = sorted(tmp_path.rglob("*"))
+    images = open_images(path)
+    assert images.names == sorted(names)
+    assert all(images.load(index) is not None for index in range(4))
+    assert len(images.failures) == 4
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_member_of_negative_size_does_not_go_round_for_ever(tmp_path: Path) -> None:
+    member = tarfile.TarInfo("a.png")
+    header = bytearray(member.tobuf(tarfile.GNU_FORMAT))
+    header[124:136] = b"\xff" * 10 + (-1024 % 65536).to_bytes(2, "big")
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    (tmp_path / "bad.tar").write_bytes(bytes(header) * 3 + bytes(1024))
+    error = within(20, lambda: open_images(tmp_path / "bad.tar"))
+    assert isinstance(error, EquiscopeError)
+    assert "cannot read the archive" in str(error)
+
+
+def test_an_archive_that_unpacks_to_gigabytes_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources_module, "_ALWAYS_UNPACKED_BYTES", 3 << 20)
+    members = {"a.png": encode(make_pixels()), "b.png": bytes(8 << 20)}
+    bomb = make_tar(tmp_path / "bomb.tar.gz", members, "w:gz")
+    assert bomb.stat().st_size < 20_000
+    with pytest.raises(EquiscopeError, match=r"bomb.tar.gz.*unpack to .* over 100 times as many"):
+        open_images(bomb)
+    np.savez_compressed(tmp_path / "bomb.npz", images=np.zeros((40, 300, 300, 3), np.uint8))
+    with pytest.raises(EquiscopeError, match=r"bomb.npz.*unpack to .* over 100 times as many"):
+        open_images(tmp_path / "bomb.npz")
+    # As large, and packed as tightly as pictures may be; and packed more tightly, but small.
+    rows = np.repeat(np.random.default_rng(0).integers(0, 256, 6 << 18, np.uint8), 4).tobytes()
+    assert len(open_images(make_tar(tmp_path / "a.tar.gz", {"a.png": rows}, "w:gz"))) == 1
+    assert len(open_images(make_tar(tmp_path / "b.tar.gz", {"a.png": bytes(1 << 20)}, "w:gz"))) == 1
+
+
+@pytest.mark.parametrize("n", [1 << 50, 1 << 62, 1 << 70])
+def test_a_header_that_claims_more_than_there_is_is_refused(tmp_path: Path, n: int) -> None:
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        stream, {"descr": "|u1", "fortran_order": False, "shape": (n, 4, 5, 3)}
+    )
+    with zipfile.ZipFile(tmp_path / "set.npz", "w") as archive:
+        archive.writestr("images.npy", stream.getvalue() + bytes(100))
+    with pytest.raises(EquiscopeError, match=r"cannot read .*set.npz.*fetch the file again"):
+        open_images(tmp_path / "set.npz")
 
 
 # npz ------------------------------------------------------------------------------------------------------
@@ -494,7 +849,7 @@ def test_npz_with_an_empty_and_a_damaged_image(tmp_path: Path) -> None:
         ({"images": np.zeros((2, 4, 5, 3), np.float32)}, r"float32 of shape \(2, 4, 5, 3\)"),
         ({"images": np.zeros((2, 3, 4, 5), np.uint8)}, r"uint8 of shape \(2, 3, 4, 5\)"),
         ({"images": np.zeros((0, 4, 5, 3), np.uint8)}, r"shape \(0, 4, 5, 3\)"),
-        ({"images": np.array([object()])}, "allow_pickle"),
+        ({"images": np.array([object()])}, "holds Python objects"),
         ({"x_jpeg": np.zeros(9, np.uint8)}, "no `x_offset`"),
         ({"x_jpeg": np.zeros(9, np.int8), "x_offset": np.array([0, 9])}, "`x_jpeg` is int8"),
         ({"x_jpeg": np.zeros(9, np.uint8), "x_offset": np.array([0.0, 9.0])}, "`x_offset` is float64"),

@@ -264,11 +264,22 @@ class TestBadInput:
     def test_unreadable_images(self, tmp_path: Path) -> None:
         for name in ("a.jpg", "b.jpg"):
             (tmp_path / name).write_bytes(b"not a picture")
-        with pytest.raises(EquiscopeError, match="could be read"):
+        (tmp_path / "0.heic").write_bytes(b"")
+        with pytest.raises(
+            EquiscopeError, match=r"none of the 2 images tried in .* could be read; the first, a.jpg"
+        ):
             rotations(bars(), tmp_path, out=tmp_path / "run")
 
+    def test_copies_of_one_photograph_are_one(self, crops: Path, tmp_path: Path) -> None:
+        with np.load(crops) as stored:
+            pixels = stored["images"][:1]
+        np.savez(tmp_path / "copies.npz", images=np.repeat(pixels, 6, axis=0))
+        with pytest.raises(EquiscopeError, match=r"holds 1 photograph\(s\) \(5 of its 6 images are copies\)"):
+            rotations(bars(), tmp_path / "copies.npz", layers=["0"], out=tmp_path / "run")
+
     def test_all_grey_images_measure_nothing(self, tmp_path: Path) -> None:
-        np.savez(tmp_path / "grey.npz", images=np.full((6, 60, 70, 3), 128, np.uint8))
+        levels = np.arange(100, 160, 10, dtype=np.uint8)
+        np.savez(tmp_path / "grey.npz", images=np.tile(levels[:, None, None, None], (1, 60, 70, 3)))
         run = rotations(bars(), tmp_path / "grey.npz", layers=["0"], out=tmp_path / "run", n_null=2)
         assert run.families == ()
         assert {unit.under("rotation").kind for unit in run.units} <= {"inactive", "not measurable"}

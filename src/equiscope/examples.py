@@ -15,6 +15,7 @@ from equiscope.errors import EquiscopeError
 from equiscope.models.borrowing import borrows_model
 from equiscope.models.geometry import LayerGeometry
 from equiscope.models.model import Model
+from equiscope.models.passes import BoundedPasses
 from equiscope.models.refusals import refusals_told
 from equiscope.models.sides import Sides, crop_to
 from equiscope.stimuli import ImageSet
@@ -22,6 +23,8 @@ from equiscope.stimuli import ImageSet
 __all__ = ["Examples", "collect_examples", "empty_examples", "merge_examples", "split_halves"]
 
 NO_IMAGE = -1
+# Of a layer's output that is summarised at a time, which makes three copies of it.
+_SUMMARISED_BYTES = 32_000_000
 
 
 @dataclass(frozen=True)
@@ -185,7 +188,8 @@ def collect_examples(
     per_image
         At most this many stimuli of one unit from one image; several never overlap.
     batch_size
-        Images run together.
+        Images run together; fewer where the network's outputs are so large that memory would not suffice
+        (`equiscope.models.passes`).
     on_images
         Called with the number of images done since the last call.
 
@@ -211,13 +215,14 @@ def collect_examples(
         name: empty_examples(name, geometry.n_channels, n_examples) for name, geometry in geometries.items()
     }
     chosen = range(len(images)) if indices is None else indices
+    passes = BoundedPasses(model)
     # All layers of a network are found for the same sides.
     sides = next((geometry.sides for geometry in geometries.values()), Sides())
     for batch_indices, batch in images.batches(chosen, batch_size):
         shown = crop_to(batch, sides)
         recorded: dict[str, Tensor] = {}
         if shown is not None:
-            recorded = _summaries(model, shown, geometries, per_image, images.names[batch_indices[0]])
+            recorded = _summaries(passes, shown, geometries, per_image, images.names[batch_indices[0]])
         image = np.asarray(batch_indices, dtype=np.int64)
         for layer, summary in recorded.items():
             part = _examples_of_batch(
@@ -230,7 +235,7 @@ def collect_examples(
 
 
 def _summaries(
-    model: Model, batch: Tensor, geometries: dict[str, LayerGeometry], per_image: int, example: str
+    passes: BoundedPasses, batch: Tensor, geometries: dict[str, LayerGeometry], per_image: int, example: str
 ) -> dict[str, Tensor]:
     """Run a batch, such as the image ``example``, and sum up each layer whose patch it can hold."""
     height, width = batch.shape[-2:]
@@ -240,8 +245,8 @@ def _summaries(
         return _summarise(output, geometries[layer], (height, width), per_image)
 
     what = f"images of {height} x {width} px, such as {example}"
-    with refusals_told(model, what, "leave out those that it does not take"):
-        return model.record(batch, layers, read) if layers else {}
+    with refusals_told(passes.model, what, "leave out those that it does not take"):
+        return passes.record(batch, layers, read) if layers else {}
 
 
 def allowed_positions(
@@ -272,6 +277,10 @@ def _summarise(
     Shape (image, unit, 4 + 3 * per_image); missing stimuli have the value -inf.
     """
     n_images, n_units, rows, columns = output.shape
+    some = max(1, _SUMMARISED_BYTES // (4 * n_units * rows * columns))
+    if some < n_images:
+        parts = [_summarise(part, geometry, image_shape, per_image) for part in torch.split(output, some)]
+        return torch.cat(parts)
     output = output.float()
     flat = output.flatten(2)
     count = rows * columns

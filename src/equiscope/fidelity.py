@@ -104,13 +104,14 @@ def settle_geometries(model: Model, images: ImageSet, layers: Sequence[str]) -> 
 
 def _shapes(images: ImageSet) -> dict[int, tuple[int, int]]:
     """Give the (y, x) sides of images evenly over the set, px, by index."""
-    step = max(1, len(images) // _SIZE_SAMPLE)
-    loaded = ((index, images.load(index)) for index in range(0, len(images), step))
+    tried = range(0, len(images), max(1, len(images) // _SIZE_SAMPLE))
+    loaded = ((index, images.load(index)) for index in tried)
     shapes = {index: (image.shape[1], image.shape[2]) for index, image in loaded if image is not None}
     if not shapes:
+        first = next(failure for failure in images.failures if failure.name == images.names[0])
         raise EquiscopeError(
-            f"none of {_SIZE_SAMPLE} images tried in {images.name} could be read; the first failed with: "
-            f"{images.failures[0].reason}"
+            f"none of the {len(tried)} images tried in {images.name} could be read; the first, {first.name}, failed "
+            f"with: {first.reason}"
         )
     return shapes
 

@@ -20,6 +20,7 @@ from equiscope.groups import Group, Scales
 from equiscope.models.borrowing import borrows_model
 from equiscope.models.geometry import LayerGeometry
 from equiscope.models.model import Model
+from equiscope.models.passes import BoundedPasses
 from equiscope.models.refusals import refusals_told
 from equiscope.models.sides import fitted
 from equiscope.stimuli import ImageSet
@@ -197,7 +198,6 @@ def measure_responses(
     if size_px is None:
         size_px = whole_px if first.is_global else first.patch_px
 
-    network = fitted(model, first.sides)
     what, advice = (
         f"stimuli of {size_px} x {size_px} px",
         "leave the layer out, or give images of another size",
@@ -212,6 +212,7 @@ def measure_responses(
             row, column = layers[layer].nearest_position(size_px)
         return output[:, :, row, column].float()
 
+    passes = BoundedPasses(fitted(model, first.sides))
     per_pass = patches_per_pass(size_px, group.order)
     per_cut = max(1, _PIXELS_PER_CUT // (group.order * size_px**2))
     for start in range(0, len(bank), CHUNK_STIMULI):
@@ -227,7 +228,7 @@ def measure_responses(
                         refusals_told(model, what, advice),
                         torch.autocast(model.device.type, precision, enabled=is_cast),
                     ):
-                        read = network.record(patches[i : i + per_pass], list(layers), read_centre)
+                        read = passes.record(patches[i : i + per_pass], list(layers), read_centre)
                     parts.append(torch.cat([read[layer].cpu() for layer in layers], dim=1))
             values = torch.cat(parts).view(stop - start, group.order, -1).numpy()
             if not np.isfinite(values).all():
@@ -253,7 +254,10 @@ def not_finite(model: Model, layer: str, channel: int) -> EquiscopeError:
 
 
 def patches_per_pass(size_px: int, order: int) -> int:
-    """Patches that ``measure_responses`` puts into one forward pass: at least one stimulus under all elements."""
+    """Patches that ``measure_responses`` puts into one pass: one stimulus or more under all elements.
+
+    Where outputs are large they run in pieces (`equiscope.models.passes`).
+    """
     return max(order, _PIXELS_PER_PASS // size_px**2)
 
 

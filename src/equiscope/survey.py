@@ -157,9 +157,10 @@ def survey(
         images = open_images(images)
     n_photographs = len(set(images.groups))
     if n_photographs < 2:
+        copies = f" ({images.n_copies} of its {len(images)} images are copies)" if images.n_copies else ""
         raise EquiscopeError(
-            f"{images.name} holds {n_photographs} photograph(s): one half of the images finds families and the other "
-            "verifies them, so at least 2 are needed, and some hundreds for results worth trusting"
+            f"{images.name} holds {n_photographs} photograph(s){copies}: one half of the images finds families and "
+            "the other verifies them, so at least 2 are needed, and some hundreds for results worth trusting"
         )
     folder = Path(out)
     chosen = model.resolve_layers(layers)
@@ -295,7 +296,8 @@ class _Survey:
             examples = self._examples(geometries)
         for layer in geometries:
             n_images = int(examples[layer].n_images.sum())
-            if n_images < len(self.images) - len(self._failures()):
+            n_failed = len({failure.name for failure in self._failures()} & set(self.images.names))
+            if n_images < len(self.images) - n_failed:
                 said = f"{n_images} of {len(self.images)} images were large enough for its receptive field"
                 notes[layer] = [*(note for note in notes[layer] if note != said), said]
         stage = Stage(
@@ -329,7 +331,12 @@ class _Survey:
         with self._timed("report"), self.progress("drawing the report", len(self.images)) as on_image:
             self.manifest |= {
                 "device": str(self.model.device),
-                "images": self.manifest["images"] | {"failures": [asdict(f) for f in self._failures()]},
+                "images": self.manifest["images"]
+                | {
+                    "failures": [asdict(f) for f in self._failures()],
+                    "n_copies": self.images.n_copies,
+                    "notes": self.images.notes,
+                },
                 "layers": [{"layer": layer, "notes": own} for layer, own in notes.items()],
                 "results": [
                     {

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
 from rich.table import Table
 
 from equiscope.cli.console import show_progress, wide_console
@@ -117,6 +118,8 @@ def simplify(
         save=save,
         progress=show_progress,
     )
+    for note in found.notes:
+        Console(stderr=True).print(note, markup=False, highlight=False)
     console = wide_console()
     console.print(_convolutions_table(found))
     console.print()

@@ -85,6 +85,8 @@ def survey(
         )
         for failure in failures[:3]:
             console.print(f"  {failure['name']}: {failure['reason']}", markup=False, highlight=False)
+    for note in run.manifest["images"].get("notes", ()):
+        console.print(note, markup=False, highlight=False)
     out_console = wide_console()
     out_console.print(_kinds_table(run))
     seconds = sum(run.manifest["seconds"].values())

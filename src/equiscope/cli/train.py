@@ -97,10 +97,11 @@ def train(
         command=shlex.join(["equiscope", *sys.argv[1:]]),
         progress=show_progress,
     )
+    console = Console(stderr=True)
+    for note in run.manifest["data"].get("notes", ()):
+        console.print(note, markup=False, highlight=False)
     if failures := run.manifest["data"]["failures"]:
-        Console(stderr=True).print(
-            f"{len(failures)} images could not be decoded; training.json names them", highlight=False
-        )
+        console.print(f"{len(failures)} images could not be read; training.json names them", highlight=False)
     out_console = wide_console()
     out_console.print(_costs_table(run))
     if run.manifest.get("equivariance"):

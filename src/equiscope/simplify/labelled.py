@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +11,15 @@ from pathlib import Path
 import numpy as np
 
 from equiscope.errors import EquiscopeError, unknown_name
-from equiscope.stimuli.sources import Source, find_files, open_tar, read_npz
+from equiscope.stimuli.sources import (
+    Listing,
+    check_regular,
+    find_files,
+    note_left_out,
+    note_others,
+    open_tar,
+    read_npz,
+)
 from equiscope.training.datasets import Split, open_labelled
 
 __all__ = ["EvaluationImages", "open_evaluation"]
@@ -30,11 +39,14 @@ class EvaluationImages:
         Labelled images.
     calibration
         Other images; their labels, if any, are not used.
+    notes
+        What is to be known of them, a sentence each: which folders were taken for classes and for splits.
     """
 
     name: str
     evaluated: Split
     calibration: Split
+    notes: tuple[str, ...] = ()
 
 
 def open_evaluation(
@@ -74,7 +86,8 @@ def open_evaluation(
     """
     path = Path(images)
     if labels is None:
-        if path.is_file() and not path.suffix == ".npz":
+        check_regular(path, "a folder of class folders, or an .npz")
+        if path.is_file() and path.suffix.lower() != ".npz":
             raise EquiscopeError(
                 f"{str(path)!r} holds images without labels, so nothing tells what is right: give a CSV file of labels "
                 "with --labels, or a folder of class folders"
@@ -82,8 +95,14 @@ def open_evaluation(
         opened = open_labelled(path, side_px)
         names = opened.classes
         order = _order(names, classes, n_logits, str(path))
-        return EvaluationImages(opened.name, _renumbered(opened.val, order), _renumbered(opened.train, order))
-    source = _open_images(path)
+        return EvaluationImages(
+            opened.name,
+            _renumbered(opened.val, order),
+            _renumbered(opened.train, order),
+            (*opened.notes, *note_left_out(opened.left_out)),
+        )
+    listing = _open_images(path)
+    source = listing.source
     by_file = _read_labels(Path(labels), label_column)
     place = _places(source.names)
     chosen: list[tuple[int, str]] = []
@@ -116,21 +135,26 @@ def open_evaluation(
         path.name,
         Split(source, indices, numbers, side_px),
         Split(source, rest, np.zeros(len(rest), np.int64), side_px),
+        (*note_others(path.name, listing.others), *note_left_out(listing.left_out)),
     )
 
 
-def _open_images(path: Path) -> Source:
+def _open_images(path: Path) -> Listing:
+    check_regular(path, "a folder, a .tar or an .npz of images")
     if path.is_dir():
-        return find_files(path)[0]
+        return find_files(path)
     if not path.is_file():
         raise EquiscopeError(
             f"there is no file or folder {str(path)!r} of images: give a folder, a .tar or an .npz"
         )
-    return read_npz(path, None) if path.suffix == ".npz" else open_tar(path)[0]
+    if path.suffix.lower() == ".npz":
+        return Listing(read_npz(path, None), {}, Counter())
+    return open_tar(path)
 
 
 def _read_labels(path: Path, column: str) -> dict[str, str]:
     """Labels by file, lines without one left out."""
+    check_regular(path, "a CSV file with a header, such as file,label")
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream)

@@ -119,6 +119,8 @@ class Simplification:
         By method, with rising ``n_removed``.
     order
         In which blocks are tied: by ``error`` per parameter saved, or by ``layers``.
+    notes
+        What is to be known of the images: which folders were taken for classes and for splits.
     """
 
     network: str
@@ -135,6 +137,7 @@ class Simplification:
     convolutions: tuple[Convolution, ...]
     points: tuple[Point, ...]
     order: str = "error"
+    notes: tuple[str, ...] = ()
 
 
 def save_simplification(folder: Path, result: Simplification) -> None:
@@ -151,6 +154,7 @@ def load_simplification(folder: str | Path) -> Simplification | None:
     kinds: dict[str, Any] = {"convolutions": Convolution, "points": Point}
     for name, kind in kinds.items():
         document[name] = tuple(_read(kind, entry) for entry in document[name])
+    document["notes"] = tuple(document.get("notes", ()))
     return Simplification(
         **{
             f.name: document[f.name]

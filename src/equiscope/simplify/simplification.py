@@ -196,7 +196,7 @@ def simplify_run(
         images.evaluated.side_px, str(dtype).removeprefix("torch."),
         sum(p.numel() for p in model.module.parameters()), original,
         tuple(_summary(wire, tied, wrong) for wire in wires if any(n == wire.name for n, _ in tied.blocks)),
-        tuple(points), order,
+        tuple(points), order, images.notes,
     )  # fmt: skip
     save_simplification(run.folder, result)
     return result

@@ -3,6 +3,7 @@
 =============== =====================================================================
 ``image_set``   the one public type: names in a fixed order, decoded on demand
 ``sources``     where bytes come from: a folder, a ``.tar``, an ``.npz``
+``copies``      which images are copies of one photograph
 ``embedded``    the photographs shipped with scikit-image and scikit-learn, and licences
 ``decoding``    bytes of any image format to RGB pixels
 =============== =====================================================================

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
@@ -16,9 +16,19 @@ import torch
 from torch import Tensor
 
 from equiscope.errors import EquiscopeError
+from equiscope.stimuli.copies import find_copies
 from equiscope.stimuli.decoding import UndecodableError, decode_image
 from equiscope.stimuli.embedded import find_embedded
-from equiscope.stimuli.sources import Source, find_files, open_tar, read_npz
+from equiscope.stimuli.sources import (
+    Source,
+    check_regular,
+    find_files,
+    note_assumptions,
+    note_others,
+    open_tar,
+    read_encoded,
+    read_npz,
+)
 
 __all__ = ["ImageFailure", "ImageSet", "open_images"]
 
@@ -45,8 +55,8 @@ class ImageSet:
     names : list of str
         One for each image, unique; sorted in folders and archives, in stored order in an ``.npz``.
     groups : list of int
-        Images made from one original photograph share a number. Split by group, not by image, wherever the
-        parts of a set must be independent.
+        Images made from one original photograph, and copies of each other, share a number: that of the first of
+        them. Split by group, not by image, wherever the parts of a set must be independent.
     licences : dict
         Image name to licence and source, for the embedded photographs; otherwise empty.
     max_side_px : int
@@ -54,10 +64,10 @@ class ImageSet:
 
     Notes
     -----
-    Greyscale becomes three equal channels, 16 bits are scaled by 1/65535 (and then kept at 8 bits, as
-    everything else), CMYK is converted without its colour profile, transparency is composited on mid-grey
-    (128/255: the least contrast on average with whatever is opaque), an EXIF orientation is applied, and
-    animations give their first frame. :meth:`load` may be called from several threads.
+    Greyscale becomes three equal channels, 16 bits are scaled by 1/65535 (and then kept at 8 bits, as everything
+    else; `notes` tells where values show that they hold fewer), CMYK is converted without its colour profile,
+    transparency is composited on mid-grey (128/255: the least contrast on average with whatever is opaque), an EXIF
+    orientation is applied, and animations give their first frame. :meth:`load` may be called from several threads.
     """
 
     def __init__(
@@ -69,16 +79,19 @@ class ImageSet:
         sides_px: Sequence[int] | None = None,
         groups: Sequence[int] | None = None,
         left_out: Mapping[str, str] | None = None,
+        others: Counter[str] | None = None,
         licences: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name
         self.names = source.names
-        self.groups = list(range(len(source.names)) if groups is None else groups)
         self.licences = dict(licences or {})
         self.max_side_px = max_side_px
         self._source = source
         self._sides_px = sides_px
+        self._groups = groups
         self._reasons = dict(left_out or {})
+        self._others = others or Counter()
+        self._assumptions: dict[str, str] = {}
 
     def __len__(self) -> int:
         return len(self.names)
@@ -90,6 +103,34 @@ class ImageSet:
     def failures(self) -> list[ImageFailure]:
         """What could not be found or decoded so far, each once, sorted by name."""
         return [ImageFailure(name, reason) for name, reason in sorted(self._reasons.copy().items())]
+
+    @cached_property
+    def groups(self) -> list[int]:
+        """The photograph of each image, shape (image,); see the attributes above.
+
+        Notes
+        -----
+        Copies are looked for when this is asked for first: about a millisecond an image of 224 px
+        (`equiscope.stimuli.copies`).
+        """
+        return list(self._groups) if self._groups is not None else find_copies(self._source)
+
+    @property
+    def n_copies(self) -> int:
+        """Images that are copies of an earlier one; 0 where the groups are known without looking for copies."""
+        return 0 if self._groups is not None else len(self) - len(set(self.groups))
+
+    @property
+    def notes(self) -> list[str]:
+        """What was unusual about the set so far, a sentence each: things that are no images, copies, assumptions."""
+        notes = note_others(self.name, self._others)
+        if self.n_copies:
+            n_photographs = len(set(self.groups))
+            notes.append(
+                f"{self.n_copies} of {len(self)} images are copies of others: they count as {n_photographs} "
+                "photographs, and copies are never in both halves"
+            )
+        return notes + note_assumptions(self._assumptions.copy())
 
     @cached_property
     def fingerprint(self) -> str:
@@ -139,17 +180,17 @@ class ImageSet:
         source = self._source
         max_side_px = self.max_side_px if self._sides_px is None else self._sides_px[index]
         try:
-            pixels = decode_image(
-                source.read(index, 0, source.n_bytes(index)), source.pixel_shape, max_side_px
-            )
+            decoded = decode_image(read_encoded(source, index), source.pixel_shape, max_side_px)
         except UndecodableError as error:
             self._reasons[self.names[index]] = str(error)
             return None
         except Exception as error:  # damaged bytes make Pillow's readers raise nearly any type
             self._reasons[self.names[index]] = f"{type(error).__name__}: {error}"
             return None
+        if decoded.assumption is not None:
+            self._assumptions[self.names[index]] = decoded.assumption
         # In NumPy, because this runs beside the network, whose thread pool torch would wake.
-        planes = np.ascontiguousarray(pixels.transpose(2, 0, 1))
+        planes = np.ascontiguousarray(decoded.pixels.transpose(2, 0, 1))
         return torch.from_numpy(np.divide(planes, np.float32(255), dtype=np.float32))
 
     def batches(
@@ -267,17 +308,17 @@ def open_images(path: str | Path | None = None, *, max_side_px: int = 512) -> Im
         )
     name = place.resolve().name + colon + split
     ending = place.name.lower()
-    left_out: dict[str, str] = {}
+    check_regular(place, "a folder of images, a .tar, a .tar.gz or an .npz")
+    if ending.endswith(".npz") and not place.is_dir():
+        return ImageSet(name, read_npz(place, split or None), max_side_px=max_side_px)
     if place.is_dir():
-        source, left_out = find_files(place)
+        found = find_files(place)
     elif ending.endswith((".tar", ".tar.gz", ".tgz")):
-        source, left_out = open_tar(place)
-    elif ending.endswith(".npz"):
-        source = read_npz(place, split or None)
+        found = open_tar(place)
     else:
         raise EquiscopeError(
             f"cannot read images from {str(place)!r}, a file ending in {place.suffix or 'nothing'!r}. "
             "Expected a folder of images, a .tar, a .tar.gz or an .npz; put single images into a folder and "
             "give its path."
         )
-    return ImageSet(name, source, max_side_px=max_side_px, left_out=left_out)
+    return ImageSet(name, found.source, max_side_px=max_side_px, left_out=found.left_out, others=found.others)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import math
 import pickle
 import threading
 import zipfile
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,16 +17,21 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from equiscope.errors import EquiscopeError, unknown_name
-from equiscope.stimuli.decoding import UndecodableError, decode_image
-from equiscope.stimuli.sources import FileSource, Source, find_files, read_npz
+from equiscope.errors import EquiscopeError
+from equiscope.stimuli.decoding import DecodedImage, UndecodableError, decode_image, find_size
+from equiscope.stimuli.sources import (
+    Source,
+    check_regular,
+    note_assumptions,
+    note_others,
+    read_arrays,
+    read_encoded,
+    read_npz,
+)
+from equiscope.training.class_folders import read_class_folders
 
 __all__ = ["LabelledImages", "Split", "open_labelled"]
 
-# Of a folder without a validation part, every so many images of a class are held out.
-_HELD_OUT = 10
-_TRAIN_NAMES = ("train", "training")
-_VALIDATION_NAMES = ("val", "valid", "validation", "test")
 # Decoded pixels that are kept; 40,000 images of 64 px take a quarter of it.
 _CACHE_BYTES = 2 << 30
 _FIRST_BYTES = 4096
@@ -56,6 +61,8 @@ class Split:
     ----------
     failures
         Name and reason of each image that could not be decoded so far.
+    assumptions
+        Name of each image decoded so far whose range of values had to be assumed, and how.
     """
 
     source: Source
@@ -63,6 +70,7 @@ class Split:
     labels: NDArray[np.int64]
     side_px: int
     failures: dict[str, str] = field(default_factory=dict)
+    assumptions: dict[str, str] = field(default_factory=dict)
     _cache: dict[int, NDArray[np.uint8]] = field(default_factory=dict, repr=False)
     _n_cached: int = field(default=0, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -83,12 +91,14 @@ class Split:
             return kept
         place = int(self.indices[index])
         try:
-            data = self.source.read(place, 0, self.source.n_bytes(place))
-            pixels = _decode(data, self.source.pixel_shape, self.side_px)
+            data = read_encoded(self.source, place)
+            pixels, assumption = _decode(data, self.source.pixel_shape, self.side_px)
         except Exception as error:  # damaged bytes make Pillow's readers raise nearly any type
             reason = str(error) if isinstance(error, UndecodableError) else f"{type(error).__name__}: {error}"
             self.failures[self.source.names[place]] = reason
             return None
+        if assumption is not None:
+            self.assumptions[self.source.names[place]] = assumption
         planes = np.ascontiguousarray(pixels.transpose(2, 0, 1))
         with self._lock:
             if self._n_cached + planes.nbytes <= _CACHE_BYTES:
@@ -109,12 +119,27 @@ class LabelledImages:
         Names of the classes, by label.
     train, val
         The two parts.
+    layout
+        What was taken for a class and what for a split, a sentence.
+    left_out
+        Name and reason of each picture in the folder that is not read.
+    others
+        How many things in the folder are no pictures, by their ending.
     """
 
     name: str
     classes: tuple[str, ...]
     train: Split
     val: Split
+    layout: str
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    others: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know of the set so far, a sentence each."""
+        assumptions = {**self.train.assumptions, **self.val.assumptions}
+        return [self.layout, *note_others(self.name, self.others), *note_assumptions(assumptions)]
 
     @property
     def fingerprint(self) -> str:
@@ -147,23 +172,21 @@ class LabelledImages:
         return (mean[0], mean[1], mean[2]), (sd[0], sd[1], sd[2])
 
 
-def _decode(data: bytes, pixel_shape: tuple[int, ...] | None, side_px: int) -> NDArray[np.uint8]:
+def _decode(data: bytes, pixel_shape: tuple[int, ...] | None, side_px: int) -> DecodedImage:
     """Decode an image and bring its shorter side to a length; shape (y, x, 3)."""
     longest = 1 << 16
     if pixel_shape is None and data:
-        try:
-            width, height = Image.open(io.BytesIO(data)).size
-            # So that a JPEG can be decoded at a fraction of its size.
-            longest = math.ceil(2 * side_px * max(width, height) / min(width, height))
-        except (OSError, SyntaxError):  # what it is not is told by the decoding below
-            pass
-    pixels = decode_image(data, pixel_shape, longest)
+        width, height = find_size(data)
+        # So that a JPEG can be decoded at a fraction of its size.
+        longest = math.ceil(2 * side_px * max(width, height) / min(width, height))
+    pixels, assumption = decode_image(data, pixel_shape, longest)
     height, width = pixels.shape[:2]
     shortest = min(height, width)
     if shortest == side_px:
-        return pixels
+        return DecodedImage(pixels, assumption)
     size = (max(side_px, round(width * side_px / shortest)), max(side_px, round(height * side_px / shortest)))
-    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))
+    resized = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))
+    return DecodedImage(resized, assumption)
 
 
 def open_labelled(path: str | Path, side_px: int) -> LabelledImages:
@@ -184,6 +207,7 @@ def open_labelled(path: str | Path, side_px: int) -> LabelledImages:
         If there are no such images, fewer than two classes, labels that no class has, or a class without images.
     """
     path = Path(path)
+    check_regular(path, _EXPECTED.removeprefix("Expected "))
     if path.is_dir():
         opened = _open_cifar(path, side_px) if _is_cifar(path) else _open_folders(path, side_px)
     elif path.is_file():
@@ -220,13 +244,11 @@ def _open_archive(path: Path, side_px: int) -> LabelledImages:
     if not zipfile.is_zipfile(path):
         raise EquiscopeError(f"{str(path)!r} is no .npz archive. {_EXPECTED}")
     splits = {}
-    with np.load(path, allow_pickle=False) as stored:
+    with read_arrays(path) as stored:
         for split in ("train", "val"):
             key = f"{split}_label"
             if key not in stored:
-                raise EquiscopeError(
-                    f"{str(path)!r} has no {key}, only {', '.join(stored.files)}. {_EXPECTED}"
-                )
+                raise EquiscopeError(f"{str(path)!r} has no {key}, only {', '.join(stored)}. {_EXPECTED}")
             splits[split] = stored[key]
         names = next((stored[key] for key in ("name", "wnid") if key in stored), None)
     parts = {}
@@ -244,7 +266,9 @@ def _open_archive(path: Path, side_px: int) -> LabelledImages:
         parts[split] = Split(source, range(len(labels)), labels.astype(np.int64), side_px)
     if names is None:
         names = np.arange(int(splits["train"].max()) + 1)
-    return LabelledImages(path.name, tuple(str(name) for name in names), parts["train"], parts["val"])
+    classes = tuple(str(name) for name in names)
+    layout = f"{len(classes)} classes; train_* was taken for training, val_* for validation"
+    return LabelledImages(path.name, classes, parts["train"], parts["val"], layout)
 
 
 # --- CIFAR ---------------------------------------------------------------------------------------------------
@@ -318,7 +342,8 @@ def _open_cifar(folder: Path, side_px: int) -> LabelledImages:
         ]
     else:
         classes = [str(label) for label in range(10 if is_ten else 100)]
-    return LabelledImages(folder.name, tuple(classes), splits["train"], splits["val"])
+    layout = f"{len(classes)} classes of CIFAR; its test images were taken for validation"
+    return LabelledImages(folder.name, tuple(classes), splits["train"], splits["val"], layout)
 
 
 def _read_cifar(path: Path) -> dict[Any, Any]:
@@ -351,70 +376,12 @@ def _entry(folder: Path, batch: dict[Any, Any], key: str) -> Any:
 
 
 def _open_folders(folder: Path, side_px: int) -> LabelledImages:
-    inner = {
-        kind: next((folder / name for name in names if (folder / name).is_dir()), None)
-        for kind, names in (("train", _TRAIN_NAMES), ("val", _VALIDATION_NAMES))
-    }
-    if inner["train"] is not None and inner["val"] is not None:
-        source, of_class = _list_classes(inner["train"])
-        val_source, val_of_class = _list_classes(inner["val"])
-        classes = sorted(of_class)
-        for name in val_of_class:
-            if name not in of_class:
-                raise unknown_name(f"class in {str(inner['val'])!r}", name, classes)
-        train = _of_classes(source, of_class, classes, side_px, lambda _position: True)
-        val = _of_classes(val_source, val_of_class, classes, side_px, lambda _position: True)
-    else:
-        source, of_class = _list_classes(folder)
-        classes = sorted(of_class)
-        train = _of_classes(source, of_class, classes, side_px, lambda i: i % _HELD_OUT != _HELD_OUT - 1)
-        val = _of_classes(source, of_class, classes, side_px, lambda i: i % _HELD_OUT == _HELD_OUT - 1)
-        if not len(val):
-            raise EquiscopeError(
-                f"no class of {str(folder)!r} has {_HELD_OUT} images, so none could be held out: add images, or give "
-                "folders train and val"
-            )
-    return LabelledImages(folder.name, tuple(classes), train, val)
-
-
-def _list_classes(folder: Path) -> tuple[FileSource, dict[str, list[int]]]:
-    """List the images of each class folder."""
-    source, _left_out = find_files(folder)
-    of_class: dict[str, list[int]] = {}
-    loose = []
-    for index, name in enumerate(source.names):
-        first, slash, _ = name.partition("/")
-        if slash:
-            of_class.setdefault(first, []).append(index)
-        else:
-            loose.append(name)
-    if not of_class or loose:
-        raise EquiscopeError(
-            f"{len(loose)} images of {str(folder)!r} are in no class folder ({', '.join(loose[:3])}): put each into a "
-            "folder named by its class"
-        )
-    for child in sorted(folder.iterdir()):
-        if child.is_dir() and not child.name.startswith(".") and child.name not in of_class:
-            raise EquiscopeError(
-                f"the class folder {str(child)!r} holds no image: add some, or remove the folder"
-            )
-    if not isinstance(source, FileSource):
-        raise TypeError(f"the source of a folder is a {type(source).__name__}")
-    return source, of_class
-
-
-def _of_classes(
-    source: Source,
-    of_class: dict[str, list[int]],
-    classes: Sequence[str],
-    side_px: int,
-    is_wanted: Callable[[int], bool],
-) -> Split:
-    chosen = [
-        (index, label)
-        for label, name in enumerate(classes)
-        for position, index in enumerate(of_class.get(name, []))
-        if is_wanted(position)
-    ]
-    indices = [index for index, _ in chosen]
-    return Split(source, indices, np.array([label for _, label in chosen], np.int64), side_px)
+    found = read_class_folders(folder)
+    train, val = (
+        Split(part.listing.source, part.indices, np.array(part.labels, np.int64), side_px)
+        for part in (found.training, found.validation)
+    )
+    listings = {id(part.listing): part.listing for part in (found.training, found.validation)}.values()
+    left_out = {name: reason for listing in listings for name, reason in listing.left_out.items()}
+    others = sum((listing.others for listing in listings), Counter[str]())
+    return LabelledImages(folder.name, found.classes, train, val, found.layout, left_out, others)

@@ -237,6 +237,7 @@ def _data_document(images: LabelledImages) -> dict[str, Any]:
         "classes": list(images.classes),
         "n_train": len(images.train),
         "n_val": len(images.val),
+        "notes": images.notes,
         "failures": [],
     }
 
@@ -508,7 +509,8 @@ class _Training:
 
     def _record(self, **more: Any) -> None:
         state = self.state
-        failures = {**state.failures, **self.images.val.failures}
+        failures = {**self.images.left_out, **state.failures, **self.images.val.failures}
+        self.manifest["data"]["notes"] = self.images.notes
         self.manifest["data"]["failures"] = [
             {"name": name, "reason": reason} for name, reason in sorted(failures.items())
         ]
