@@ -797,7 +797,7 @@ def test_a_kill_in_the_middle_of_a_checkpoint_keeps_the_one_before(
         [sys.executable, "-c", script, arguments], capture_output=True, text=True, check=False
     )
     assert done.returncode == 9, done.stderr
-    assert list(folder.glob(".checkpoint.pt.*.part"))
+    assert list(folder.glob(".equiscope-*.part"))
     assert weights(folder)["state"]["step"] == 3
     train_tiny(data, folder)
     assert not list(folder.glob(".*.part"))

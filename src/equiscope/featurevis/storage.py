@@ -16,7 +16,8 @@ from torch import Tensor
 from equiscope.errors import EquiscopeError
 from equiscope.featurevis.families import FamilyVisualisation
 from equiscope.featurevis.units import Visualisation
-from equiscope.store import SCHEMA_VERSION, layer_path, write_atomically
+from equiscope.files import write_atomically
+from equiscope.store import SCHEMA_VERSION, layer_path
 
 __all__ = ["StoredVisualisations", "load_visualisations", "save_visualisations"]
 
