@@ -33,6 +33,7 @@ ORDER = (
     "rotation_scale",
     "explain",
     "store",
+    "timings",
     "stages",
     "circuits",
     "featurevis",

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from equiscope.families import (
     join_units,
     with_invariances,
 )
+from equiscope.files import is_unused
 from equiscope.models import Model, load_model
 from equiscope.models.geometry import LayerGeometry, find_geometry
 from equiscope.progress import Progress, silent
@@ -65,6 +65,7 @@ from equiscope.store import (
     write_json,
 )
 from equiscope.synchronisation import MIN_SCORE
+from equiscope.timings import Timings
 from equiscope.verification import load_verification
 
 __all__ = ["Progress", "survey"]
@@ -232,10 +233,7 @@ def _open_manifest(folder: Path, identity: dict[str, Any], command: str | None) 
                         "choose another folder with --out, or delete that one"
                     )
         return manifest
-    # A process killed in its very first write leaves a part of that file, and nothing else.
-    if folder.exists() and (
-        not folder.is_dir() or any(not path.name.startswith(".run.json.") for path in folder.iterdir())
-    ):
+    if not is_unused(folder):
         raise EquiscopeError(
             f"{folder} is there already and is not the folder of a run: choose another with --out"
         )
@@ -266,26 +264,18 @@ class _Survey:
         precision: torch.dtype,
     ) -> None:
         self.model, self.images, self.folder, self.manifest = model, images, folder, manifest
-        self.progress, self.precision = progress, precision
+        self.precision = precision
+        self.timings = Timings(folder / "seconds.json", manifest.get("seconds"), progress)
+        self.progress = self.timings.progress
         self.settings = manifest["settings"]
         self.photographs = np.asarray(images.groups, dtype=np.int64)
         self.earlier_failures: list[ImageFailure] = []
 
-    @contextmanager
-    def _timed(self, stage: str) -> Iterator[None]:
-        """Add the seconds of the block to the manifest, also when it is interrupted."""
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            seconds = self.manifest["seconds"]
-            seconds[stage] = round(seconds.get(stage, 0.0) + time.perf_counter() - started, 2)
-
     def run(self) -> None:
         """Go through all stages."""
-        with self._timed("geometry"):
+        with self.timings.measure("geometry"):
             geometries, notes = self._geometries()
-        with self._timed("examples"):
+        with self.timings.measure("examples"):
             examples = self._examples(geometries)
         for layer in geometries:
             n_images = int(examples[layer].n_images.sum())
@@ -321,9 +311,13 @@ class _Survey:
         write_json(self.folder / "families.json", families_document(families))
         write_json(self.folder / "units.json", units_document(units))
         unit_tunings = self._unit_tunings(stage, found)
-        with self._timed("report"), self.progress("drawing the report", len(self.images)) as on_image:
+        with (
+            self.timings.measure("report"),
+            self.progress("drawing the report", len(self.images)) as on_image,
+        ):
             self.manifest |= {
                 "device": str(self.model.device),
+                "seconds": self.timings.seconds,
                 "images": self.manifest["images"] | {"failures": [asdict(f) for f in self._failures()]},
                 "geometry": [asdict(geometry) for geometry in geometries.values()],
                 "layers": [{"layer": layer, "notes": own} for layer, own in notes.items()],
@@ -359,8 +353,9 @@ class _Survey:
             if circuits is not None:
                 document = with_circuits(document, circuits.confirmations)
             save_report(self.folder, document)
-        self.manifest["is_complete"] = True
+        self.manifest |= {"is_complete": True, "seconds": self.timings.seconds}
         write_json(self.folder / "run.json", self.manifest)
+        self.timings.close()
 
     def _stages(self, stage: Stage) -> list[StageResult]:
         """Every transformation of every layer, then scale over all; by layer, in the order of the survey."""
@@ -376,14 +371,14 @@ class _Survey:
                 if path.exists():
                     entry = _read_result(read_json(path))
                 else:
-                    with self._timed(name):
+                    with self.timings.measure(name):
                         entry = stage.run(name, layer, earlier)
                     write_json(path, _result_document(entry))
                 earlier[name] = entry.result
                 own.append(entry)
             path = layer_path(self.folder, "results/explained", layer, ".json")
             if not path.exists():
-                with self._timed("explaining"):
+                with self.timings.measure("explaining"):
                     explained = stage.explain(earlier, layer)
                 families = [family for result in explained.values() for family in result.families]
                 write_json(path, families_document(families))
@@ -402,7 +397,7 @@ class _Survey:
             if path.exists():
                 entry = _read_result(read_json(path))
             else:
-                with self._timed("scale"):
+                with self.timings.measure("scale"):
                     entry = stage.run_scale()
                 write_json(path, _result_document(entry))
             found.append(entry)
@@ -435,7 +430,7 @@ class _Survey:
             if entry.result.layer in results and entry.result.transformation != "scale":
                 results[entry.result.layer][entry.result.transformation] = entry.result
         n_steps = sum(len(own) for own in results.values()) + 1
-        with self._timed("report"), self.progress("tuning of all units", n_steps) as on_step:
+        with self.timings.measure("report"), self.progress("tuning of all units", n_steps) as on_step:
             for layer, own in results.items():
                 for name, result in own.items():
                     if result.null.n_draws:

@@ -13,7 +13,6 @@ the commands in the order of those lines.
 What a command needs of the package is imported in the command, so that the others do not wait for it.
 """
 
-import errno
 import sys
 
 import typer
@@ -33,6 +32,7 @@ from equiscope.cli import (
     train,
     verify,
 )
+from equiscope.cli.system_errors import word_system_error
 from equiscope.errors import EquiscopeError
 
 __all__ = ["app", "main"]
@@ -69,14 +69,16 @@ def main() -> None:
         typer.echo(f"equiscope: {error}", err=True)
         sys.exit(2)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
-            raise
-        typer.echo(
-            f"equiscope: {error.strerror} ({error.filename or 'while writing the run'}); what is finished is kept: "
-            "make room or choose another --out, and give the same command again",
-            err=True,
-        )
+        message = word_system_error(error, has_out=_has_out(sys.argv[1:]))
+        typer.echo(f"equiscope: {message}", err=True)
         sys.exit(2)
     except KeyboardInterrupt:
         typer.echo("equiscope: interrupted; the same command goes on from here", err=True)
         sys.exit(130)
+
+
+def _has_out(arguments: list[str]) -> bool:
+    """Whether the command that was given has ``--out``."""
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    given = next((commands[name] for name in arguments if name in commands), None)
+    return given is not None and any("--out" in option.opts for option in given.params)
