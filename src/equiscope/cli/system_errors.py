@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from pathlib import Path
 
 __all__ = ["word_system_error"]
 
@@ -64,6 +65,6 @@ def word_system_error(error: OSError, *, has_out: bool) -> str:
 
 def _here() -> str:
     try:
-        return os.getcwd()
+        return str(Path.cwd())
     except OSError:
         return "a folder that is no longer there"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -179,10 +180,11 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
         with np.load(path, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         version = int(arrays["schema_version"])
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        # Not numpy's own words, which advise to allow pickles: those may run code.
         raise EquiscopeError(
-            f"{path} cannot be read as a file of visualisations ({error}): remove it, and run "
-            "`equiscope featurevis` again"
+            f"{path} cannot be read as a file of visualisations: expected an .npz archive of plain arrays, as "
+            "`equiscope featurevis` writes it; remove it, and run that again"
         ) from error
     if version > SCHEMA_VERSION:
         raise EquiscopeError(

@@ -18,7 +18,7 @@ from equiscope.report.schema import ReportDocument
 from equiscope.report.site import DOCUMENT, PAGE, SITE, write_site
 from equiscope.report.sprites import Pictures
 from equiscope.store import SCHEMA_VERSION, read_json, write_json
-from equiscope.verification import FamilyVerification
+from equiscope.verification import FamilyVerification, load_verification
 
 __all__ = [
     "build_site",
@@ -138,9 +138,15 @@ def load_document(folder: Path) -> ReportDocument | None:
     """
     if not (folder / DOCUMENT).exists():
         return None
-    document = read_json(folder / DOCUMENT)
-    del document["schema_version"]
-    return earlier_document(folder, cast("ReportDocument", document))
+    stored = read_json(folder / DOCUMENT)
+    del stored["schema_version"]
+    document = earlier_document(folder, cast("ReportDocument", stored))
+    # `verify` and `circuits` write their own files first: killed after that, they have not come to the document.
+    if verifications := load_verification(folder):
+        document = with_verification(document, verifications)
+    if (circuits := load_circuits(folder)) is not None:
+        document = with_circuits(document, circuits.confirmations)
+    return document
 
 
 def show_verification(folder: Path, verifications: Iterable[FamilyVerification]) -> bool:
