@@ -180,7 +180,7 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
         with np.load(path, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         version = int(arrays["schema_version"])
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         # Not numpy's own words, which advise to allow pickles: those may run code.
         raise EquiscopeError(
             f"{path} cannot be read as a file of visualisations: expected an .npz archive of plain arrays, as "

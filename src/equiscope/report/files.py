@@ -100,21 +100,29 @@ def publish_site(folder: str | Path, target: str | Path) -> Path:
     if target.exists():
         held = [path.name for path in target.iterdir()] if target.is_dir() else [target.name]
         others = sorted(name for name in held if name not in parts)
-        if others or (held and not (target / SITE / "app").is_dir()):
+        if others or (held and not _is_copy(target)):
             raise EquiscopeError(
                 f"{target} holds {(others or held)[0]!r}: expected a new or empty folder, or an earlier copy of a "
                 "report, to publish to"
             )
     build_site(folder)
-    target.mkdir(parents=True, exist_ok=True)
+    # Made first and never removed: by it a copy is known that was killed half way.
+    (target / SITE / "app").mkdir(parents=True, exist_ok=True)
     for name in (PAGE, DOCUMENT):
         (target / name).unlink(missing_ok=True)
-    shutil.rmtree(target / SITE, ignore_errors=True)
-    shutil.copytree(folder / SITE, target / SITE, ignore=shutil.ignore_patterns(".*"))
+    for path in list((target / SITE).rglob("*")):
+        if path.is_symlink() or not path.is_dir():
+            path.unlink()
+    shutil.copytree(folder / SITE, target / SITE, ignore=shutil.ignore_patterns(".*"), dirs_exist_ok=True)
     for name in (DOCUMENT, PAGE):
         if (folder / name).exists():
             shutil.copyfile(folder / name, target / name)
     return target / PAGE
+
+
+def _is_copy(target: Path) -> bool:
+    """Whether a folder is a copy of a report, or the beginning of one, which has no file yet."""
+    return (target / SITE / "app").is_dir() or all(path.is_dir() for path in target.rglob("*"))
 
 
 def _write(folder: Path, document: ReportDocument) -> None:
