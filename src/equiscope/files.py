@@ -67,8 +67,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object], *, is_sync
     OSError
         Where it cannot be written; its ``filename`` is the path.
     """
-    with naming(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     remove_left_overs(path.parent)
     temporary = path.with_name(f".equiscope-{_mark()}-{os.getpid()}-{next(_numbers)}.part")
     try:
@@ -187,11 +186,12 @@ def _mark() -> str:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Let errors of the file system name the file that was meant, not a temporary one or none."""
+    """Let errors of the file system name the file that was meant, where they name a temporary one or none."""
     try:
         yield
     except OSError as error:
-        if error.errno is not None:
+        name = Path(os.fsdecode(error.filename)).name if isinstance(error.filename, (str, bytes)) else ""
+        if error.errno is not None and (not name or _TEMPORARY.fullmatch(name)):
             error.filename, error.filename2 = os.fspath(path), None
         raise
 

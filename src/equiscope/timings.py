@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,9 @@ class Timings:
 
     def _write(self) -> None:
         text = to_json({"schema_version": SCHEMA_VERSION, "seconds": self._seconds})
-        write_atomically(self._path, lambda stream: stream.write(text.encode()), is_synced=False)
+        # A disk without room for this has none for what the stage writes, which says so.
+        with suppress(OSError):
+            write_atomically(self._path, lambda stream: stream.write(text.encode()), is_synced=False)
 
     def close(self) -> None:
         """Remove the file, because ``run.json`` holds the same."""

@@ -1,0 +1,281 @@
+"""A survey on a disk that is full, in processes that are killed: one sentence, and in the end the same bytes."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_sample_images
+
+import equiscope
+from equiscope.cli import main
+from equiscope.files import write_atomically
+from equiscope.progress import silent
+from equiscope.timings import Timings
+
+NETWORK = """
+import torch
+from torch import nn
+def network():
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Conv2d(3, 12, 7), nn.ReLU(), nn.Conv2d(12, 8, 3))
+"""
+# These hold times, or what is drawn of them.
+TIMED = {"run.json", "report.json", "index.html"}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a network and twelve non-square images."""
+    folder = tmp_path_factory.mktemp("place")
+    (folder / "mine.py").write_text(NETWORK)
+    photo = load_sample_images().images[0]
+    crops = [photo[y : y + 60, x : x + 76] for y in (0, 120, 240) for x in (0, 150, 300, 450)]
+    np.savez(folder / "images.npz", images=np.stack(crops))
+    return folder
+
+
+def survey(place: Path, out: str, prepare: Callable[[], object] = lambda: None) -> tuple[int, str]:
+    """Survey in a process of its own, which may die; give its exit status and what it said.
+
+    The process is a copy of this one, which spares it the imports.
+    """
+    said = place / "said"
+    process = os.fork()
+    if not process:
+        status = 99
+        try:
+            arguments = (
+                "survey mine.py:network --images images.npz --layers 0 --transformations rotation --angles 8"
+            )
+            sys.argv = ["equiscope", *arguments.split(), "--out", out]
+            with (
+                said.open("w") as err,
+                contextlib.redirect_stderr(err),
+                contextlib.redirect_stdout(io.StringIO()),
+                contextlib.chdir(place),
+            ):
+                try:
+                    prepare()
+                    main()
+                    status = 0
+                except SystemExit as stop:
+                    status = int(stop.code or 0)
+                except BaseException:
+                    traceback.print_exc()
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), said.read_text()
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Checksums of all files of a run that hold no times, by name."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name not in TIMED and "site/data" not in str(path)
+    }
+
+
+@pytest.fixture(scope="module")
+def whole(place: Path) -> dict[str, str]:
+    """What a survey leaves that nothing disturbs."""
+    assert survey(place, "whole") == (0, "")
+    found = contents(place / "whole")
+    assert {"families.json", "units.json", "site/sprites/0-strongest-0.webp"} <= set(found)
+    return found
+
+
+# --- a full disk ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Gives a file system of some size, or that one another size."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def of_size(size: str) -> Path:
+        options = f"size={size}" + (",remount" if folder.is_mount() else "")
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+        if not shutil.which("mount") or subprocess.run(command, capture_output=True, check=False).returncode:
+            pytest.skip("only root mounts a small disk")
+        return folder
+
+    yield of_size
+    if folder.is_mount():
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+# The whole run has some 500 kB; the tiles of its pictures, which are there for a while, as much again.
+@pytest.mark.parametrize("size", ["12k", "48k", "152k", "300k", "500k", "760k", "900k"])
+def test_a_survey_on_a_full_disk_is_one_sentence_and_goes_on_when_there_is_room(
+    size: str, disk: Callable[[str], Path], place: Path, whole: dict[str, str]
+) -> None:
+    folder = disk(size)
+    status, said = survey(place, str(folder / "run"))
+    assert status == 2, said
+    assert said.startswith(f"equiscope: No space left on device ({folder / 'run'}")
+    assert said.endswith(
+        ": make room, or choose another --out, and give the same command again; what is finished is kept\n"
+    )
+    assert said.count("\n") == 1
+    assert not [path for path in folder.rglob("*") if path.name.endswith((".part", ".partial"))]
+    disk("64m")
+    assert survey(place, str(folder / "run")) == (0, "")
+    assert contents(folder / "run") == whole
+
+
+@pytest.mark.parametrize("n_bytes", [3_000, 60_000])
+def test_a_limit_on_the_size_of_files_is_one_sentence(
+    n_bytes: int, place: Path, whole: dict[str, str]
+) -> None:
+    out = f"limited-{n_bytes}"
+    limits = (n_bytes, resource.getrlimit(resource.RLIMIT_FSIZE)[1])
+    status, said = survey(place, out, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limits))
+    assert status == 2, said
+    assert said.startswith(f"equiscope: File too large ({out}")
+    assert "ulimit -f" in said
+    assert survey(place, out) == (0, "")
+    assert contents(place / out) == whole
+
+
+def test_a_chunk_that_a_full_disk_cut_short_is_measured_again(
+    disk: Callable[[str], Path], place: Path, whole: dict[str, str]
+) -> None:
+    """The disk is full in the middle of the responses: what is there of them is whole, each chunk or none of it."""
+    folder = disk("48k")
+    status, said = survey(place, str(folder / "run"))
+    assert status == 2
+    assert "0.zarr/c/" in said
+    kept = contents(folder / "run")
+    chunks = [name for name in kept if ".zarr/c/" in name]
+    assert all(kept[name] == whole[name] for name in chunks)
+    assert len(chunks) < len([name for name in whole if ".zarr/c/" in name])
+
+
+# --- kills ---------------------------------------------------------------------------------------------------
+
+
+def dying(module: str, name: str) -> None:
+    """Let this process die when it is to write a file of this name, or has half written it."""
+
+    def write(path: Path, fill: Callable[[io.BufferedWriter], object], **options: bool) -> None:
+        if path.name != name:
+            return write_atomically(path, fill, **options)
+
+        def half(stream: io.BufferedWriter) -> None:
+            stream.write(b"half")
+            stream.flush()
+            os._exit(9)
+
+        return write_atomically(path, half)  # type: ignore[arg-type]
+
+    sys.modules[module].write_atomically = write  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("equiscope.store", "run.json"),
+        ("equiscope.store", "examples.npz"),
+        ("equiscope.responses", "zarr.json"),
+        ("equiscope.responses", "0"),
+        ("equiscope.store", "0.json"),
+        ("equiscope.store", "units.json"),
+        ("equiscope.report.sheets", "0-stimuli-0.webp"),
+        ("equiscope.store", "report.json"),
+        ("equiscope.files", "core.js"),
+        ("equiscope.report.site", "index.html"),
+    ],
+)
+def test_a_survey_killed_in_any_write_goes_on_and_leaves_nothing(
+    module: str, name: str, place: Path, whole: dict[str, str]
+) -> None:
+    out = f"killed-{module}-{name}"
+    assert survey(place, out, lambda: dying(module, name))[0] == 9
+    assert list((place / out).rglob("*.part"))
+    assert survey(place, out) == (0, "")
+    assert contents(place / out) == whole
+    assert not [path for path in (place / out).rglob("*") if path.name.endswith((".part", ".partial"))]
+
+
+def test_a_report_killed_before_it_is_shown_is_shown_by_the_same_command(
+    place: Path, whole: dict[str, str]
+) -> None:
+    """`run.json` says that a run is complete when all that follows from it is there."""
+    assert survey(place, "shown", lambda: dying("equiscope.report.site", "index.html"))[0] == 9
+    assert (place / "shown" / "report.json").exists()
+    with pytest.raises(equiscope.EquiscopeError, match="is not finished"):
+        equiscope.load_run(place / "shown")
+    assert survey(place, "shown") == (0, "")
+    assert (place / "shown" / "index.html").exists()
+
+
+# --- seconds -------------------------------------------------------------------------------------------------
+
+
+def dying_after(seconds: float, stage: str) -> None:
+    """Let every step of a stage take as long, and this process die in the second."""
+    module = sys.modules["equiscope.cli.survey"]
+    n_steps = 0
+
+    @contextlib.contextmanager
+    def progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
+        def on_step(steps: int) -> None:
+            nonlocal n_steps
+            if title.startswith(stage):
+                n_steps += 1
+                time.sleep(seconds)
+                if n_steps == 2:
+                    os._exit(9)
+
+        yield on_step
+
+    module.show_progress = progress  # type: ignore[attr-defined]
+
+
+def test_seconds_are_those_of_all_processes(place: Path, whole: dict[str, str]) -> None:
+    assert survey(place, "timed", lambda: dying_after(1.1, "rotation: showing"))[0] == 9
+    manifest = json.loads((place / "timed" / "run.json").read_text())
+    assert manifest["seconds"] == {}
+    noted = json.loads((place / "timed" / "seconds.json").read_text())["seconds"]
+    assert noted["geometry"] > 0
+    assert noted["rotation"] > 1.1
+    assert survey(place, "timed") == (0, "")
+    seconds = json.loads((place / "timed" / "run.json").read_text())["seconds"]
+    assert all(round(seconds[stage] + 0.006, 2) >= round(before, 2) for stage, before in noted.items())
+    assert not (place / "timed" / "seconds.json").exists()
+    assert contents(place / "timed") == whole
+    # One that is finished and given again counts both.
+    assert survey(place, "timed") == (0, "")
+    later = json.loads((place / "timed" / "run.json").read_text())["seconds"]
+    assert later["rotation"] >= seconds["rotation"]
+    assert later["report"] > seconds["report"]
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"seconds": 3}', '{"seconds": {"rotation": "long", "hue": 1}}']
+)
+def test_seconds_that_are_damaged_stop_nothing(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "seconds.json"
+    path.write_text(content)
+    timings = Timings(path, {"geometry": 2.0, "report": None}, silent)
+    expected = {"hue": 1.0} if "hue" in content else {"geometry": 2.0}
+    assert timings.seconds == expected
+    with timings.measure("geometry"):
+        pass
+    assert set(json.loads(path.read_text())["seconds"]) == {*expected, "geometry"}
