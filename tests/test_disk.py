@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -48,8 +49,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def survey(place: Path, out: str, prepare: Callable[[], object] = lambda: None) -> tuple[int, str]:
-    """Survey in a process of its own, which may die; give its exit status and what it said.
+def run_command(place: Path, arguments: str, prepare: Callable[[], object] = lambda: None) -> tuple[int, str]:
+    """Run a command in a process of its own, which may die; give its exit status and what it said.
 
     The process is a copy of this one, which spares it the imports.
     """
@@ -58,10 +59,7 @@ def survey(place: Path, out: str, prepare: Callable[[], object] = lambda: None) 
     if not process:
         status = 99
         try:
-            arguments = (
-                "survey mine.py:network --images images.npz --layers 0 --transformations rotation --angles 8"
-            )
-            sys.argv = ["equiscope", *arguments.split(), "--out", out]
+            sys.argv = ["equiscope", *arguments.split()]
             with (
                 said.open("w") as err,
                 contextlib.redirect_stderr(err),
@@ -79,6 +77,12 @@ def survey(place: Path, out: str, prepare: Callable[[], object] = lambda: None) 
         finally:
             os._exit(status)
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), said.read_text()
+
+
+def survey(place: Path, out: str, prepare: Callable[[], object] = lambda: None) -> tuple[int, str]:
+    """Survey a layer under rotation."""
+    arguments = "mine.py:network --images images.npz --layers 0 --transformations rotation --angles 8"
+    return run_command(place, f"survey {arguments} --out {out}", prepare)
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -170,8 +174,8 @@ def test_a_chunk_that_a_full_disk_cut_short_is_measured_again(
 # --- kills ---------------------------------------------------------------------------------------------------
 
 
-def dying(module: str, name: str) -> None:
-    """Let this process die when it is to write a file of this name, or has half written it."""
+def dying(module: str, name: str, *, is_half: bool = True) -> None:
+    """Let this process die when it has half written a file of this name, or just after it has written it."""
 
     def write(path: Path, fill: Callable[[io.BufferedWriter], object], **options: bool) -> None:
         if path.name != name:
@@ -182,7 +186,8 @@ def dying(module: str, name: str) -> None:
             stream.flush()
             os._exit(9)
 
-        return write_atomically(path, half)  # type: ignore[arg-type]
+        write_atomically(path, half if is_half else fill)  # type: ignore[arg-type]
+        os._exit(9)
 
     sys.modules[module].write_atomically = write  # type: ignore[attr-defined]
 
@@ -213,16 +218,108 @@ def test_a_survey_killed_in_any_write_goes_on_and_leaves_nothing(
     assert not [path for path in (place / out).rglob("*") if path.name.endswith((".part", ".partial"))]
 
 
-def test_a_report_killed_before_it_is_shown_is_shown_by_the_same_command(
-    place: Path, whole: dict[str, str]
-) -> None:
-    """`run.json` says that a run is complete when all that follows from it is there."""
-    assert survey(place, "shown", lambda: dying("equiscope.report.site", "index.html"))[0] == 9
-    assert (place / "shown" / "report.json").exists()
+def test_a_run_is_complete_when_all_that_follows_from_it_is_there(place: Path, whole: dict[str, str]) -> None:
+    killed = survey(place, "shown", lambda: dying("equiscope.report.site", "index.html", is_half=False))
+    assert killed[0] == 9
     with pytest.raises(equiscope.EquiscopeError, match="is not finished"):
         equiscope.load_run(place / "shown")
     assert survey(place, "shown") == (0, "")
-    assert (place / "shown" / "index.html").exists()
+
+
+@pytest.fixture(scope="module")
+def finished(place: Path) -> Path:
+    """A run of two layers, which the commands below go on with, and another one to compare it with."""
+    arguments = "mine.py:network --images images.npz --transformations rotation,reflection --angles 8"
+    for out, seed in (("finished", 0), ("other", 1)):
+        assert run_command(place, f"survey {arguments} --seed {seed} --out {out}") == (0, "")
+    return place / "finished"
+
+
+# Each is run beside a copy of the run, which is called the same everywhere: reports tell the name.
+COMMANDS = {
+    "verify": "verify run ../mine.py:network",
+    "circuits": "circuits run ../mine.py:network --images ../images.npz --draws 5",
+    "featurevis": "featurevis run ../mine.py:network --steps 1",
+    "budget": "budget run",
+    "compare": "compare run ../other --model-a ../mine.py:network --model-b ../mine.py:network "
+    "--images ../images.npz --draws 2",
+}
+
+
+def everything(folder: Path) -> dict[str, str]:
+    """All files of a run by name, as text, without the times that circuits took."""
+    return {
+        str(path.relative_to(folder)): re.sub(r'"seconds": ?[\d.]+', "", path.read_text(encoding="latin-1"))
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def after(place: Path, finished: Path) -> Callable[[str], dict[str, str]]:
+    """Gives what the folder holds after a command that nothing disturbs."""
+    kept: dict[str, dict[str, str]] = {}
+
+    def of(command: str) -> dict[str, str]:
+        if command not in kept:
+            beside = place / f"after-{command}"
+            shutil.copytree(finished, beside / "run")
+            status, said = run_command(beside, COMMANDS[command])
+            assert status == 0, said
+            kept[command] = everything(beside / "run")
+        return kept[command]
+
+    return of
+
+
+@pytest.mark.parametrize(
+    ("command", "module", "name"),
+    [
+        ("verify", "equiscope.store", "verification.json"),
+        ("verify", "equiscope.store", "report.json"),
+        ("circuits", "equiscope.circuits.neighbours", "0+2.units.npz"),
+        ("circuits", "equiscope.circuits.recover", "across.npz"),
+        ("circuits", "equiscope.store", "circuits.json"),
+        ("circuits", "equiscope.store", "report.json"),
+        ("featurevis", "equiscope.featurevis.storage", "0.npz"),
+        ("featurevis", "equiscope.featurevis.storage", "families.npz"),
+        ("budget", "equiscope.store", "budget.json"),
+        ("budget", "equiscope.report.budget_drawings", "budget.svg"),
+        ("compare", "equiscope.store", "other.json"),
+        ("compare", "equiscope.store", "pictures.json"),
+    ],
+)
+@pytest.mark.parametrize("is_half", [True, False], ids=["in", "after"])
+def test_a_command_killed_between_two_files_is_healed_when_it_is_given_again(
+    command: str, module: str, name: str, is_half: bool,
+    place: Path, finished: Path, after: Callable[[str], dict[str, str]],
+) -> None:  # fmt: skip
+    expected = after(command)
+    beside = place / f"{command}-{name}-{is_half}"
+    shutil.copytree(finished, beside / "run")
+    killed = run_command(beside, COMMANDS[command], lambda: dying(module, name, is_half=is_half))
+    assert killed[0] == 9, killed[1]
+    status, said = run_command(beside, COMMANDS[command])
+    assert status == 0, said
+    found = everything(beside / "run")
+    assert {name for name in found | expected if found.get(name) != expected.get(name)} == set()
+
+
+@pytest.mark.parametrize(
+    ("command", "file"), [("verify", "verification.json"), ("circuits", "circuits.json")]
+)
+def test_what_a_killed_command_had_found_is_in_the_next_report(
+    command: str, file: str, place: Path, finished: Path, after: Callable[[str], dict[str, str]]
+) -> None:
+    expected = after(command)
+    beside = place / f"report-after-{command}"
+    shutil.copytree(finished, beside / "run")
+    killed = run_command(beside, COMMANDS[command], lambda: dying("equiscope.store", file, is_half=False))
+    assert killed[0] == 9
+    assert run_command(beside, "report run")[0] == 0
+    found = everything(beside / "run")
+    shown = [name for name in expected if name.startswith("site/data/family") or name == "index.html"]
+    assert [name for name in shown if found[name] != expected[name]] == []
 
 
 # --- seconds -------------------------------------------------------------------------------------------------
