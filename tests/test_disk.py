@@ -24,7 +24,6 @@ from sklearn.datasets import load_sample_images
 import equiscope
 from equiscope.cli import main
 from equiscope.files import write_atomically
-from equiscope.progress import silent
 from equiscope.timings import Timings
 
 NETWORK = """
@@ -370,7 +369,7 @@ def test_seconds_are_those_of_all_processes(place: Path, whole: dict[str, str]) 
 def test_seconds_that_are_damaged_stop_nothing(content: str, tmp_path: Path) -> None:
     path = tmp_path / "seconds.json"
     path.write_text(content)
-    timings = Timings(path, {"geometry": 2.0, "report": None}, silent)
+    timings = Timings(path, {"geometry": 2.0, "report": None})
     expected = {"hue": 1.0} if "hue" in content else {"geometry": 2.0}
     assert timings.seconds == expected
     with timings.measure("geometry"):

@@ -13,9 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from equiscope import cli
-from equiscope.cli import main
-from equiscope.cli.system_errors import word_system_error
+from equiscope.cli import app, main
+from equiscope.cli.system_errors import has_out, word_system_error
 
 NUMBERS = sorted(errno.errorcode)
 
@@ -38,13 +37,13 @@ def call(*arguments: str, cwd: Path) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("number", NUMBERS, ids=[errno.errorcode[number] for number in NUMBERS])
-@pytest.mark.parametrize("has_out", [False, True])
-def test_every_error_has_a_remedy_that_the_command_has(number: int, has_out: bool) -> None:
-    said = word_system_error(OSError(number, os.strerror(number), "runs/{a}/file"), has_out=has_out)
+@pytest.mark.parametrize("is_there", [False, True])
+def test_every_error_has_a_remedy_that_the_command_has(number: int, is_there: bool) -> None:
+    said = word_system_error(OSError(number, os.strerror(number), "runs/{a}/file"), has_out=is_there)
     assert said.startswith(f"{os.strerror(number)} (runs/{{a}}/file): ")
     assert len(said) > len(os.strerror(number)) + 30
     assert "{or_out}" not in said
-    assert has_out or "--out" not in said
+    assert is_there or "--out" not in said
 
 
 @pytest.mark.parametrize(
@@ -71,14 +70,16 @@ def test_errors_of_any_make_are_one_line(error: OSError, expected: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "has_out"),
+    ("command", "is_there"),
     [("survey", True), ("train", True), ("design", True), ("figure", True), ("verify", False), ("circuits", False),
      ("report", False), ("compare", False), ("featurevis", False), ("layers", False), ("nonsense", False)],
 )  # fmt: skip
-def test_the_command_knows_whether_it_has_out(command: str, has_out: bool) -> None:
+def test_the_command_knows_whether_it_has_out(command: str, is_there: bool) -> None:
     # A run may be called like another command.
-    assert cli._has_out([command, "survey" if not has_out and command != "nonsense" else "verify"]) is has_out
-    assert cli._has_out([]) is False
+    assert (
+        has_out(app, [command, "survey" if not is_there and command != "nonsense" else "verify"]) is is_there
+    )
+    assert not has_out(app, [])
 
 
 @pytest.fixture

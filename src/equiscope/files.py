@@ -34,6 +34,7 @@ __all__ = [
     "is_unused",
     "naming",
     "remove_left_overs",
+    "temporary_beside",
     "write_atomically",
     "write_changed",
     "write_output",
@@ -69,10 +70,11 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object], *, is_sync
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_left_overs(path.parent)
-    temporary = path.with_name(f".equiscope-{_mark()}-{os.getpid()}-{next(_numbers)}.part")
+    temporary = temporary_beside(path)
     try:
         with naming(path):
-            with temporary.open("wb") as stream:
+            # Exclusively: a link of this name would be written through.
+            with temporary.open("xb") as stream:
                 write(stream)
                 stream.flush()
                 if is_synced:
@@ -82,6 +84,13 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object], *, is_sync
         with suppress(OSError):  # the error that led here is the one to tell
             temporary.unlink(missing_ok=True)
         raise
+
+
+def temporary_beside(path: Path) -> Path:
+    """Give the name for a temporary file in a file's folder, which no other process and no other thread has."""
+    temporary = path.with_name(f".equiscope-{_mark()}-{os.getpid()}-{next(_numbers)}.part")
+    temporary.unlink(missing_ok=True)  # of a dead process that had the same number
+    return temporary
 
 
 def write_changed(path: Path, content: bytes) -> None:

@@ -183,7 +183,8 @@ def survey(
     home = model.device
     try:
         model.module.to(target)
-        _Survey(model, images, folder, manifest, progress, computes_in).run()
+        timings = Timings(folder / "seconds.json", manifest.get("seconds"))
+        _Survey(model, images, folder, manifest, timings.noting(progress), computes_in, timings).run()
     finally:
         model.module.to(home)
     return load_run(folder)
@@ -262,20 +263,20 @@ class _Survey:
         manifest: dict[str, Any],
         progress: Progress,
         precision: torch.dtype,
+        timings: Timings,
     ) -> None:
         self.model, self.images, self.folder, self.manifest = model, images, folder, manifest
-        self.precision = precision
-        self.timings = Timings(folder / "seconds.json", manifest.get("seconds"), progress)
-        self.progress = self.timings.progress
+        self.progress, self.precision = progress, precision
+        self.timings, self._timed = timings, timings.measure
         self.settings = manifest["settings"]
         self.photographs = np.asarray(images.groups, dtype=np.int64)
         self.earlier_failures: list[ImageFailure] = []
 
     def run(self) -> None:
         """Go through all stages."""
-        with self.timings.measure("geometry"):
+        with self._timed("geometry"):
             geometries, notes = self._geometries()
-        with self.timings.measure("examples"):
+        with self._timed("examples"):
             examples = self._examples(geometries)
         for layer in geometries:
             n_images = int(examples[layer].n_images.sum())
@@ -312,7 +313,7 @@ class _Survey:
         write_json(self.folder / "units.json", units_document(units))
         unit_tunings = self._unit_tunings(stage, found)
         with (
-            self.timings.measure("report"),
+            self._timed("report"),
             self.progress("drawing the report", len(self.images)) as on_image,
         ):
             self.manifest |= {
@@ -371,14 +372,14 @@ class _Survey:
                 if path.exists():
                     entry = _read_result(read_json(path))
                 else:
-                    with self.timings.measure(name):
+                    with self._timed(name):
                         entry = stage.run(name, layer, earlier)
                     write_json(path, _result_document(entry))
                 earlier[name] = entry.result
                 own.append(entry)
             path = layer_path(self.folder, "results/explained", layer, ".json")
             if not path.exists():
-                with self.timings.measure("explaining"):
+                with self._timed("explaining"):
                     explained = stage.explain(earlier, layer)
                 families = [family for result in explained.values() for family in result.families]
                 write_json(path, families_document(families))
@@ -397,7 +398,7 @@ class _Survey:
             if path.exists():
                 entry = _read_result(read_json(path))
             else:
-                with self.timings.measure("scale"):
+                with self._timed("scale"):
                     entry = stage.run_scale()
                 write_json(path, _result_document(entry))
             found.append(entry)
@@ -430,7 +431,7 @@ class _Survey:
             if entry.result.layer in results and entry.result.transformation != "scale":
                 results[entry.result.layer][entry.result.transformation] = entry.result
         n_steps = sum(len(own) for own in results.values()) + 1
-        with self.timings.measure("report"), self.progress("tuning of all units", n_steps) as on_step:
+        with self._timed("report"), self.progress("tuning of all units", n_steps) as on_step:
             for layer, own in results.items():
                 for name, result in own.items():
                     if result.null.n_draws:

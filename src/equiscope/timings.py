@@ -32,14 +32,11 @@ class Timings:
         The file; what it holds already is gone on with.
     seconds
         Of the run as ``run.json`` has them, for where the file is not there.
-    progress
-        Is told of the steps of each stage.
     """
 
-    def __init__(self, path: Path, seconds: Any, progress: Progress) -> None:
+    def __init__(self, path: Path, seconds: Any) -> None:
         self._path = path
         self._seconds = _read(path) or _numbers(seconds)
-        self._tell = progress
         self._stage = ""
         self._noted = time.perf_counter()
 
@@ -58,17 +55,21 @@ class Timings:
             self._note()
             self._stage = ""
 
-    @contextmanager
-    def progress(self, title: str, total: int) -> Iterator[Callable[[int], None]]:
-        """Tell of steps, and note the time now and then."""
-        with self._tell(title, total) as tell:
+    def noting(self, progress: Progress) -> Progress:
+        """Give a progress that tells the same, and notes the time now and then."""
 
-            def on_steps(steps: int) -> None:
-                tell(steps)
-                if self._stage and time.perf_counter() - self._noted > _SECONDS_BETWEEN_NOTES:
-                    self._note()
+        @contextmanager
+        def told(title: str, total: int) -> Iterator[Callable[[int], None]]:
+            with progress(title, total) as tell:
 
-            yield on_steps
+                def on_steps(steps: int) -> None:
+                    tell(steps)
+                    if self._stage and time.perf_counter() - self._noted > _SECONDS_BETWEEN_NOTES:
+                        self._note()
+
+                yield on_steps
+
+        return told
 
     def _note(self) -> None:
         now = time.perf_counter()

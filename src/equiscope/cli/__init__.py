@@ -4,11 +4,12 @@ Each command is a function in the module of its name (``open`` is in ``report``)
 docstring is its help. A new command is a module here, imported and given a line below; ``--help`` and docs/cli.md list
 the commands in the order of those lines.
 
-=========== ==============================================================
-``options`` arguments and options that several commands take
-``console`` where messages and tables go, the progress bar
-``tables``  how tables look
-=========== ==============================================================
+================= ==============================================================
+``options``       arguments and options that several commands take
+``console``       where messages and tables go, the progress bar
+``tables``        how tables look
+``system_errors`` what to do about a full disk or a missing permission
+================= ==============================================================
 
 What a command needs of the package is imported in the command, so that the others do not wait for it.
 """
@@ -32,7 +33,7 @@ from equiscope.cli import (
     train,
     verify,
 )
-from equiscope.cli.system_errors import word_system_error
+from equiscope.cli.system_errors import has_out, word_system_error
 from equiscope.errors import EquiscopeError
 
 __all__ = ["app", "main"]
@@ -69,16 +70,9 @@ def main() -> None:
         typer.echo(f"equiscope: {error}", err=True)
         sys.exit(2)
     except OSError as error:
-        message = word_system_error(error, has_out=_has_out(sys.argv[1:]))
+        message = word_system_error(error, has_out=has_out(app, sys.argv[1:]))
         typer.echo(f"equiscope: {message}", err=True)
         sys.exit(2)
     except KeyboardInterrupt:
         typer.echo("equiscope: interrupted; the same command goes on from here", err=True)
         sys.exit(130)
-
-
-def _has_out(arguments: list[str]) -> bool:
-    """Whether the command that was given has ``--out``."""
-    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    given = next((commands[name] for name in arguments if name in commands), None)
-    return given is not None and any("--out" in option.opts for option in given.params)

@@ -6,7 +6,9 @@ import errno
 import os
 from pathlib import Path
 
-__all__ = ["word_system_error"]
+import typer
+
+__all__ = ["has_out", "word_system_error"]
 
 _AGAIN = ", and give the same command again; what is finished is kept"
 _ROOM = f"make room{{or_out}}{_AGAIN}"
@@ -61,6 +63,13 @@ def word_system_error(error: OSError, *, has_out: bool) -> str:
     remedy = _REMEDIES.get(error.errno or 0, _OTHERWISE)
     or_out = ", or choose another --out" if has_out else ""
     return f"{said}{where}: {remedy.format(or_out=or_out, here=_here())}"
+
+
+def has_out(app: typer.Typer, arguments: list[str]) -> bool:
+    """Whether the command that these arguments name has ``--out``."""
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    given = next((commands[name] for name in arguments if name in commands), None)
+    return given is not None and any("--out" in option.opts for option in given.params)
 
 
 def _here() -> str:
