@@ -321,6 +321,68 @@ def test_what_a_killed_command_had_found_is_in_the_next_report(
     assert [name for name in shown if found[name] != expected[name]] == []
 
 
+# --- what the user names -------------------------------------------------------------------------------------
+
+
+def outputs(finished: Path, graphml: str) -> tuple[int, str, str]:
+    """Exit status, standard output and messages of ``circuits --graphml``, in a process with output of its own."""
+    beside = finished.parent / f"graph-{len(list(finished.parent.iterdir()))}"
+    shutil.copytree(finished, beside / "run")
+    (beside / "folder.graphml").mkdir()
+    (beside / "link.graphml").symlink_to("target.graphml")
+
+    def redirect() -> None:
+        os.dup2(os.open(beside / "printed", os.O_CREAT | os.O_WRONLY), 1)
+        sys.stdout = os.fdopen(1, "w", closefd=False)
+
+    status, said = run_command(beside, f"{COMMANDS['circuits']} --graphml {graphml}", redirect)
+    return status, (beside / "printed").read_text(), said
+
+
+@pytest.mark.skipif(not Path("/dev/stdout").exists(), reason="needs /dev/stdout")
+def test_a_graph_can_be_printed(finished: Path) -> None:
+    before = Path("/dev/stdout").lstat()
+    status, printed, said = outputs(finished, "/dev/stdout")
+    assert status == 0, said
+    assert Path("/dev/stdout").lstat().st_ino == before.st_ino
+    start, _, rest = printed.partition("<graphml")
+    assert "circuits: run/circuits.json" in start
+    assert "</graphml>" in rest
+    assert "graph: /dev/stdout" in rest
+
+
+@pytest.mark.parametrize(
+    ("graphml", "expected"),
+    [
+        ("/dev/full", "No space left on device (/dev/full): make room, and give the same command again"),
+        ("folder.graphml", "Is a directory (folder.graphml): it is a folder, expected a file"),
+        ("run/run.json/graph", "Not a directory (run/run.json/graph): a part of this path is a file"),
+    ],
+)
+def test_a_graph_that_cannot_be_written_is_one_sentence(graphml: str, expected: str, finished: Path) -> None:
+    device = Path("/dev/full").stat().st_rdev if graphml == "/dev/full" else 0
+    status, printed, said = outputs(finished, graphml)
+    assert status == 2
+    assert said.startswith(f"equiscope: {expected}")
+    assert said.count("\n") == 1
+    assert "circuits: run/circuits.json" in printed
+    assert not device or Path("/dev/full").stat().st_rdev == device
+
+
+def test_figures_and_designs_go_through_links(place: Path, finished: Path) -> None:
+    beside = place / "links"
+    shutil.copytree(finished, beside / "run")
+    (beside / "far").mkdir()
+    (beside / "figure.svg").symlink_to("far/figure.svg")
+    status, said = run_command(beside, "figure run overview --out figure.svg")
+    assert status == 0, said
+    assert (beside / "figure.svg").is_symlink()
+    assert (beside / "far" / "figure.svg").read_bytes().startswith(b"<")
+    status, said = run_command(beside, "figure run overview --out run/run.json/figure.svg")
+    assert (status, said.count("\n")) == (2, 1)
+    assert "or choose another --out" in said or "name another path" in said
+
+
 # --- seconds -------------------------------------------------------------------------------------------------
 
 
