@@ -30,6 +30,7 @@ from urllib.parse import quote
 from equiscope.errors import EquiscopeError
 
 __all__ = [
+    "check_output",
     "file_name",
     "is_unused",
     "naming",
@@ -118,23 +119,36 @@ def write_output(path: Path, write: Callable[[BinaryIO], object]) -> None:
     OSError
         Where it cannot be written: a folder, a full disk, no permission.
     """
+    check_output(path)
     descriptor = _DESCRIPTOR.fullmatch(os.fspath(path))
-    mode = _mode(path)
     if descriptor is not None:
         # Opened by name, a file behind standard output would be emptied of what was printed before.
         number = {"stdout": 1, "stderr": 2}.get(descriptor[1]) or int(descriptor[2])
         sys.stdout.flush()
         with naming(path), os.fdopen(os.dup(number), "wb") as stream:
             write(stream)
-    elif stat.S_ISREG(mode):
+    elif stat.S_ISREG(_mode(path)):
         write_atomically(Path(os.path.realpath(path)), write)
-    elif stat.S_ISDIR(mode):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
-    elif stat.S_ISBLK(mode):
-        raise EquiscopeError(f"{path} is a disk, and writing there would destroy what is on it: name a file")
     else:
         with naming(path), path.open("wb") as stream:
             write(stream)
+
+
+def check_output(path: Path) -> None:
+    """Refuse a place where `write_output` could not write, before anything is computed for it.
+
+    Raises
+    ------
+    EquiscopeError
+        If the path is a disk.
+    OSError
+        If it is a folder, or lies below a file.
+    """
+    mode = _mode(path)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+    if stat.S_ISBLK(mode):
+        raise EquiscopeError(f"{path} is a disk, and writing there would destroy what is on it: name a file")
 
 
 def _mode(path: Path) -> int:

@@ -17,7 +17,7 @@ from equiscope.circuits import load_circuits
 from equiscope.circuits.ends import End
 from equiscope.circuits.ties import permutations
 from equiscope.errors import EquiscopeError, unknown_name
-from equiscope.files import write_output
+from equiscope.files import check_output, write_output
 from equiscope.models import Model
 from equiscope.progress import Progress, silent
 from equiscope.simplify.baselines import low_rank, prune
@@ -129,6 +129,8 @@ def simplify_run(
     """
     check_network(run, model)
     _check_options(transformation, blocks, order, methods, n_points, n_calibration)
+    if save is not None:
+        check_output(save)
     circuits = _symmetric_circuits(run) if blocks == "circuits" else None
     crop = _check_crop(model, images, crop_px)
     dtype = choose_precision(precision, model.device)
