@@ -61,9 +61,11 @@ def site_document(
     entries: list[LayerEntry] = []
     families: list[FamilyEntry] = []
     for index, (name, n_units) in enumerate(layers):
-        strongest = writer.write(f"{name}-strongest", [np.array([i]) for i in range(n_units)], tiles)
+        strongest = writer.write(
+            f"{name}-strongest", [np.array([i]) for i in range(n_units)], tiles.__getitem__
+        )
         runs = [(np.arange(2 * N_HALF) + 2 * N_HALF * i) % len(tiles) for i in range(min(n_units, 18))]
-        stimuli = writer.write(f"{name}-stimuli", runs, tiles)
+        stimuli = writer.write(f"{name}-stimuli", runs, tiles.__getitem__)
         first, last = index * n_families // len(layers), (index + 1) * n_families // len(layers)
         own_families, family_of = make_families(name, n_units, last - first, generator)
         families += own_families

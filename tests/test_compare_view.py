@@ -163,6 +163,18 @@ def test_pictures_of_the_other_run_are_kept_and_return_when_the_site_is_built_ag
     assert max(len(path.read_bytes()) for path in (folder / "site/data/compare").iterdir()) < 300_000
 
 
+def test_pictures_that_a_kill_cut_short_or_an_earlier_comparison_left_are_replaced(
+    compared_run: tuple[Path, Comparison],
+) -> None:
+    folder, _ = compared_run
+    sheets = sorted((folder / "site" / "sprites").glob("compare-*.webp"))
+    kept = {sheet.name: sheet.read_bytes() for sheet in sheets}
+    sheets[0].write_bytes(kept[sheets[0].name][:100])
+    sheets[-1].write_bytes(b"RIFF of another comparison")
+    build_site(folder)
+    assert {sheet.name: sheet.read_bytes() for sheet in sheets} == kept
+
+
 def test_a_comparison_without_pictures_of_the_other_is_shown_all_the_same(
     tmp_path: Path, documents: tuple[Path, ReportDocument, Path, ReportDocument]
 ) -> None:

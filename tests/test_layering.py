@@ -13,6 +13,7 @@ import equiscope
 PACKAGE = Path(equiscope.__file__).parent
 # From the bottom up. A module may import those before it; the modules of a package import each other freely.
 ORDER = (
+    "files",
     "groups",
     "significance",
     "transforms",
@@ -33,6 +34,7 @@ ORDER = (
     "rotation_scale",
     "explain",
     "store",
+    "timings",
     "stages",
     "circuits",
     "featurevis",

@@ -407,6 +407,52 @@ def test_a_copy_replaces_nothing_but_a_copy(
         publish_site(folder, target / held)
 
 
+@pytest.mark.parametrize("n_files", [0, 1, 5])
+def test_a_copy_that_was_killed_half_way_is_gone_on_with(
+    folder: Path, tmp_path: Path, document: ReportDocument, n_files: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_run(folder, document)
+    target, copied = tmp_path / "www", []
+
+    def killed(source: str, destination: str) -> str:
+        if len(copied) == n_files:
+            raise KeyboardInterrupt
+        copied.append(destination)
+        return shutil.copy2(source, destination)
+
+    def copy_some(source: Path, destination: Path, **options: Any) -> Path:
+        # A folder is read in the order of the disk: here the scripts come last.
+        for path in sorted(source.rglob("*"), key=lambda path: path.parent.name == "app"):
+            if path.is_file():
+                place = destination / path.relative_to(source)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                killed(str(path), str(place))
+        return destination
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "copytree", copy_some)
+        with pytest.raises(KeyboardInterrupt):
+            publish_site(folder, target)
+    assert not (target / "index.html").exists()
+    publish_site(folder, target)
+    assert views_of(target) == views_of(folder)
+    assert {path.name for path in target.iterdir()} == {"index.html", "site", "report.json"}
+
+
+def test_a_page_beside_an_empty_folder_is_no_copy(
+    folder: Path, tmp_path: Path, document: ReportDocument
+) -> None:
+    save_run(folder, document)
+    target = tmp_path / "mine"
+    (target / "site").mkdir(parents=True)
+    publish_site(folder, target)  # a copy may have been killed as early as this
+    shutil.rmtree(target / "site")
+    (target / "site").mkdir()
+    with pytest.raises(EquiscopeError, match=r"holds 'index\.html'|holds 'report\.json'|holds 'site'"):
+        publish_site(folder, target)
+    assert (target / "index.html").exists()
+
+
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(EquiscopeError, match="is no folder: expected the folder of a run"):
         build_site(tmp_path / "nowhere")

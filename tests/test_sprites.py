@@ -247,7 +247,7 @@ def test_runs_stay_together_and_sheets_stay_small(tmp_path: Path, monkeypatch: p
     )  # noise is what compresses worst
     runs = [np.arange(40 * k, 40 * k + 40) for k in range(10)]
     writer = SheetWriter(tmp_path)
-    places = writer.write("noise", runs, tiles)
+    places = writer.write("noise", runs, tiles.__getitem__)
     assert sorted({sheet for sheet, _ in places}) == list(range(len(writer.sheets)))
     for (sheet, first), run in zip(places, runs, strict=True):
         entry = writer.sheets[sheet]

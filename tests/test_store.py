@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from equiscope.errors import EquiscopeError
 from equiscope.examples import Examples, empty_examples
 from equiscope.families import Family, Member, Symmetry, Unit
+from equiscope.files import write_atomically
 from equiscope.stimuli import ImageFailure
 from equiscope.store import (
     SCHEMA_VERSION,
@@ -31,7 +32,6 @@ from equiscope.store import (
     save_examples,
     to_json,
     units_document,
-    write_atomically,
     write_json,
 )
 

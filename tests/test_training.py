@@ -797,11 +797,76 @@ def test_a_kill_in_the_middle_of_a_checkpoint_keeps_the_one_before(
         [sys.executable, "-c", script, arguments], capture_output=True, text=True, check=False
     )
     assert done.returncode == 9, done.stderr
-    assert list(folder.glob(".checkpoint.pt.*.part"))
+    assert list(folder.glob(".equiscope-*.part"))
     assert weights(folder)["state"]["step"] == 3
     train_tiny(data, folder)
     assert not list(folder.glob(".*.part"))
     assert_same_training(folder, finished.folder)
+
+
+def killed_in(module: str, name: str, nth: int, is_half: bool) -> str:
+    """Words of a program that trains, and dies in the nth write of a file of this name, or just after it."""
+    return (
+        "import json, os, sys, torch\n"
+        "from pathlib import Path\n"
+        "from equiscope.training import Recipe, parse_description, train\n"
+        f"import {module} as module\n"
+        "torch.set_num_threads(1)\n"
+        "document, recipe, data, folder = json.loads(sys.argv[1])\n"
+        "write, seen = module.write_atomically, []\n"
+        "def killed(path, fill, **options):\n"
+        f"    seen.append(path.name == {name!r})\n"
+        f"    is_it = seen[-1] and sum(seen) == {nth}\n"
+        "    def half(stream):\n"
+        "        stream.write(b'half'); stream.flush(); os._exit(9)\n"
+        f"    write(path, half if is_it and {is_half} else fill, **options)\n"
+        "    if is_it: os._exit(9)\n"
+        "module.write_atomically = killed\n"
+        "train(parse_description(document), data, folder, recipe=Recipe(**recipe), precision='float32',"
+        " checkpoint_every=3)\n"
+    )
+
+
+def without_clock(folder: Path) -> tuple[list[list[str]], dict[str, Any], str]:
+    """The table of the curves, the record and the picture, without times."""
+    with (folder / "curves.csv").open() as stream:
+        table = [line[:-2] for line in csv.reader(stream)]
+    record = json.loads((folder / "training.json").read_text())
+    for row in record["curves"]:
+        row.pop("seconds"), row.pop("images_per_s")
+    record.pop("seconds"), record.pop("command")
+    return table, record, (folder / "curves.svg").read_text()
+
+
+# The checkpoints of this training are written after steps 3, 4, 6 and 8, each with curves and record.
+@pytest.mark.parametrize(
+    ("module", "name", "nth", "is_half"),
+    [
+        ("equiscope.store", "training.json", 1, True),
+        ("equiscope.training.checkpoint", "checkpoint.pt", 1, False),
+        ("equiscope.training.checkpoint", "checkpoint.pt", 4, False),
+        ("equiscope.training.curves", "curves.csv", 4, True),
+        ("equiscope.training.curves", "curves.svg", 4, True),
+        ("equiscope.training.loop", "model.safetensors", 1, True),
+        ("equiscope.training.loop", "model.safetensors", 1, False),
+    ],
+)
+def test_a_training_killed_between_any_two_writes_ends_as_if_it_had_not_been(
+    finished: TrainingRun, data: Path, tmp_path: Path, module: str, name: str, nth: int, is_half: bool
+) -> None:
+    folder = tmp_path / "run"
+    arguments = json.dumps([TINY, dataclasses.asdict(TINY_RECIPE), str(data), str(folder)])
+    script = killed_in(module, name, nth, is_half)
+    done = subprocess.run(
+        [sys.executable, "-c", script, arguments], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 9, done.stderr
+    train_tiny(data, folder)
+    assert_same_training(folder, finished.folder)
+    assert without_clock(folder) == without_clock(finished.folder)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(
+        path.name for path in finished.folder.iterdir()
+    )
 
 
 def test_the_seed_matters(finished: TrainingRun, data: Path, tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, replace
 from math import nan
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from equiscope.families import NullSummary
+from equiscope.files import file_name
 from equiscope.store import SCHEMA_VERSION, read_json, write_json
 
 __all__ = [
@@ -201,7 +201,7 @@ def comparison_name(folder: Path) -> str:
 
 def save_comparison(folder: Path, comparison: Comparison) -> Path:
     """Write a comparison into a run's folder, as ``compare/NAME.json``; give that file."""
-    path = folder / _FOLDER / f"{quote(comparison.name, safe='')}.json"
+    path = folder / _FOLDER / file_name(comparison.name, ending=".json")
     write_json(path, {"schema_version": SCHEMA_VERSION, **asdict(comparison)})
     return path
 

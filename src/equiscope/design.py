@@ -22,8 +22,9 @@ from equiscope.equivariant.convolution import PlainTo
 from equiscope.equivariant.fields import action_of
 from equiscope.errors import EquiscopeError, unknown_name
 from equiscope.families import Family, Unit
+from equiscope.files import write_atomically, write_output
 from equiscope.significance import percentile_interval
-from equiscope.store import SCHEMA_VERSION, Run, write_json
+from equiscope.store import SCHEMA_VERSION, Run, to_json
 from equiscope.training.architectures import ARCHITECTURES, describe_network, grown_by, plain_twin
 from equiscope.training.descriptions import (
     Convolution,
@@ -213,7 +214,9 @@ def design_network(
         "description": description.document(),
         "layers": [asdict(layer) for layer in layers],
     }
-    write_json(out or run.folder / "design.json", {"schema_version": SCHEMA_VERSION, **document})
+    content = to_json({"schema_version": SCHEMA_VERSION, **document}).encode()
+    write = write_atomically if out is None else write_output
+    write(run.folder / "design.json" if out is None else out, lambda stream: stream.write(content))
     return found
 
 

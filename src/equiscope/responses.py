@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +14,12 @@ import zarr
 from numpy.typing import NDArray
 from torch import Tensor
 from zarr.codecs import Crc32cCodec
+from zarr.core.buffer import Buffer
+from zarr.storage import LocalStore
 
 from equiscope.bank import Bank, cut_orbits
 from equiscope.errors import EquiscopeError
+from equiscope.files import write_atomically
 from equiscope.groups import Group, Scales
 from equiscope.models.borrowing import borrows_model
 from equiscope.models.geometry import LayerGeometry
@@ -86,6 +90,16 @@ class Responses(Generic[G]):
             yield start, self.read(start, min(start + n_stimuli, last))
 
 
+class _ChunkStore(LocalStore):
+    """Files of chunks, written as everything else in a run, so that a killed process leaves nothing unknown."""
+
+    async def set(self, key: str, value: Buffer) -> None:
+        """Write a chunk or the description."""
+        content = value.to_bytes()
+        path = Path(self.root) / key
+        await asyncio.to_thread(write_atomically, path, lambda stream: stream.write(content), is_synced=False)
+
+
 def open_responses(path: Path, bank: Bank, group: G, n_units: int) -> Responses[G]:
     """Open the array of a layer's responses, or make an empty one where there is none.
 
@@ -99,15 +113,16 @@ def open_responses(path: Path, bank: Bank, group: G, n_units: int) -> Responses[
     """
     shape = (len(bank), group.order, n_units)
     # The description is written last, by renaming, so a folder without one holds nothing yet.
+    store = _ChunkStore(path)
     if (path / "zarr.json").exists():
-        array = zarr.open_array(path, mode="r+")
+        array = zarr.open_array(store, mode="r+")
         if array.shape != shape:
             raise EquiscopeError(
                 f"{path} holds responses of shape {array.shape}, expected {shape}: remove it"
             )
     else:
         array = zarr.create_array(
-            path,
+            store,
             shape=shape,
             chunks=(CHUNK_STIMULI, group.order, n_units),
             dtype="float32",

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, BinaryIO
-from urllib.parse import quote
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +15,7 @@ from numpy.typing import NDArray
 from equiscope.errors import EquiscopeError
 from equiscope.examples import Examples
 from equiscope.families import Family, Member, Symmetry, Unit
+from equiscope.files import file_name, write_atomically
 from equiscope.models import Model
 from equiscope.models.geometry import LayerGeometry
 from equiscope.models.sides import Sides
@@ -38,7 +37,6 @@ __all__ = [
     "save_examples",
     "to_json",
     "units_document",
-    "write_atomically",
     "write_json",
 ]
 
@@ -85,24 +83,6 @@ def check_network(run: Run, model: Model) -> None:
             f"{model.name} has other weights than the network of {run.folder} "
             f"({run.manifest['model']['name']}): give the network and the weights that were surveyed"
         )
-
-
-def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file so that it is either there whole or not there at all.
-
-    The bytes go to a temporary file in the same folder, to the disk, and only then to the name.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("wb") as stream:
-            write(stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _plain(value: Any) -> Any:
@@ -164,7 +144,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def layer_path(folder: Path, stage: str, layer: str, ending: str) -> Path:
     """File of one layer in a stage's folder; any layer name makes a safe file name."""
-    return folder / stage / (quote(layer, safe="") + ending)
+    return folder / stage / file_name(layer, ending=ending)
 
 
 def read_geometries(manifest: dict[str, Any]) -> dict[str, LayerGeometry]:

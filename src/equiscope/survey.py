@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from equiscope.families import (
     with_invariances,
 )
 from equiscope.fidelity import settle_geometries
+from equiscope.files import is_unused
 from equiscope.models import Model, load_model
 from equiscope.models.geometry import LayerGeometry
 from equiscope.models.layers import left_out
@@ -69,6 +69,7 @@ from equiscope.store import (
     write_json,
 )
 from equiscope.synchronisation import MIN_SCORE
+from equiscope.timings import Timings
 from equiscope.verification import load_verification
 
 __all__ = ["Progress", "survey"]
@@ -187,8 +188,9 @@ def survey(
     home = model.device
     try:
         model.module.to(target)
+        timings = Timings(folder / "seconds.json", manifest.get("seconds"))
         with model.evaluating():
-            _Survey(model, images, folder, manifest, progress, computes_in).run()
+            _Survey(model, images, folder, manifest, timings.noting(progress), computes_in, timings).run()
     finally:
         model.module.to(home)
     return load_run(folder)
@@ -238,10 +240,7 @@ def _open_manifest(folder: Path, identity: dict[str, Any], command: str | None) 
                         "choose another folder with --out, or delete that one"
                     )
         return manifest
-    # A process killed in its very first write leaves a part of that file, and nothing else.
-    if folder.exists() and (
-        not folder.is_dir() or any(not path.name.startswith(".run.json.") for path in folder.iterdir())
-    ):
+    if not is_unused(folder):
         raise EquiscopeError(
             f"{folder} is there already and is not the folder of a run: choose another with --out"
         )
@@ -270,22 +269,14 @@ class _Survey:
         manifest: dict[str, Any],
         progress: Progress,
         precision: torch.dtype,
+        timings: Timings,
     ) -> None:
         self.model, self.images, self.folder, self.manifest = model, images, folder, manifest
         self.progress, self.precision = progress, precision
+        self.timings, self._timed = timings, timings.measure
         self.settings = manifest["settings"]
         self.photographs = np.asarray(images.groups, dtype=np.int64)
         self.earlier_failures: list[ImageFailure] = []
-
-    @contextmanager
-    def _timed(self, stage: str) -> Iterator[None]:
-        """Add the seconds of the block to the manifest, also when it is interrupted."""
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            seconds = self.manifest["seconds"]
-            seconds[stage] = round(seconds.get(stage, 0.0) + time.perf_counter() - started, 2)
 
     def run(self) -> None:
         """Go through all stages."""
@@ -328,9 +319,13 @@ class _Survey:
         write_json(self.folder / "families.json", families_document(families))
         write_json(self.folder / "units.json", units_document(units))
         unit_tunings = self._unit_tunings(stage, found)
-        with self._timed("report"), self.progress("drawing the report", len(self.images)) as on_image:
+        with (
+            self._timed("report"),
+            self.progress("drawing the report", len(self.images)) as on_image,
+        ):
             self.manifest |= {
                 "device": str(self.model.device),
+                "seconds": self.timings.seconds,
                 "images": self.manifest["images"]
                 | {
                     "failures": [asdict(f) for f in self._failures()],
@@ -370,8 +365,9 @@ class _Survey:
             if circuits is not None:
                 document = with_circuits(document, circuits.confirmations)
             save_report(self.folder, document)
-        self.manifest["is_complete"] = True
+        self.manifest |= {"is_complete": True, "seconds": self.timings.seconds}
         write_json(self.folder / "run.json", self.manifest)
+        self.timings.close()
 
     def _stages(self, stage: Stage) -> list[StageResult]:
         """Every transformation of every layer, then scale over all; by layer, in the order of the survey."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiscope.circuits.paths import ExpandedWeights
-from equiscope.store import layer_path, write_atomically
+from equiscope.files import file_name, write_atomically
 
 __all__ = ["Neighbours", "find_neighbours", "load_neighbours", "save_neighbours"]
 
@@ -131,5 +131,4 @@ def load_neighbours(folder: Path, source: str, target: str) -> Neighbours | None
 
 
 def _path(folder: Path, source: str, target: str) -> Path:
-    first, second = (layer_path(folder, "circuits", layer, "").name for layer in (source, target))
-    return folder / "circuits" / f"{first}+{second}.units.npz"
+    return folder / "circuits" / file_name(source, target, ending=".units.npz")

@@ -29,6 +29,7 @@ from equiscope.circuits.strangers import KeptWeights, find_stranger_circuits, ke
 from equiscope.circuits.tied import Tied, tie_circuit
 from equiscope.circuits.transposed import Template, Transposed, find_transposed
 from equiscope.errors import EquiscopeError
+from equiscope.files import file_name, write_atomically, write_output
 from equiscope.models import Model
 from equiscope.models.borrowing import borrows_model
 from equiscope.models.geometry import LayerGeometry
@@ -40,11 +41,9 @@ from equiscope.store import (
     SCHEMA_VERSION,
     Run,
     check_network,
-    layer_path,
     load_examples,
     read_geometries,
     read_json,
-    write_atomically,
     write_json,
 )
 
@@ -432,9 +431,8 @@ def _save_tied(path: Path, ties: Mapping[str, Tied]) -> None:
 
 def weights_path(folder: Path, source: str, target: str) -> Path:
     """File of the weights that are drawn of the circuits between two layers."""
-    first, second = (layer_path(folder, _FOLDER, layer, "").name for layer in (source, target))
     # A plus sign in a layer's own name is percent-encoded, so that no two pairs share a file.
-    return folder / _FOLDER / f"{first}+{second}.npz"
+    return folder / _FOLDER / file_name(source, target, ending=".npz")
 
 
 def across_path(folder: Path) -> Path:
@@ -547,4 +545,4 @@ def write_graph(run: Run, circuits: Circuits, path: Path) -> None:
                 r2=entry.r2, r2_null_95=entry.r2_null_95, energy_share=factor.share,
             )  # fmt: skip
     text = "\n".join(networkx.generate_graphml(graph))
-    write_atomically(path, lambda stream: stream.write(text.encode()))
+    write_output(path, lambda stream: stream.write(text.encode()))

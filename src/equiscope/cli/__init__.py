@@ -4,16 +4,16 @@ Each command is a function in the module of its name (``open`` is in ``report``)
 docstring is its help. A new command is a module here, imported and given a line below; ``--help`` and docs/cli.md list
 the commands in the order of those lines.
 
-=========== ==============================================================
-``options`` arguments and options that several commands take
-``console`` where messages and tables go, the progress bar
-``tables``  how tables look
-=========== ==============================================================
+================= ==============================================================
+``options``       arguments and options that several commands take
+``console``       where messages and tables go, the progress bar
+``tables``        how tables look
+``system_errors`` what to do about a full disk or a missing permission
+================= ==============================================================
 
 What a command needs of the package is imported in the command, so that the others do not wait for it.
 """
 
-import errno
 import sys
 
 import typer
@@ -33,6 +33,7 @@ from equiscope.cli import (
     train,
     verify,
 )
+from equiscope.cli.system_errors import has_out, word_system_error
 from equiscope.errors import EquiscopeError
 
 __all__ = ["app", "main"]
@@ -69,13 +70,8 @@ def main() -> None:
         typer.echo(f"equiscope: {error}", err=True)
         sys.exit(2)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
-            raise
-        typer.echo(
-            f"equiscope: {error.strerror} ({error.filename or 'while writing the run'}); what is finished is kept: "
-            "make room or choose another --out, and give the same command again",
-            err=True,
-        )
+        message = word_system_error(error, has_out=has_out(app, sys.argv[1:]))
+        typer.echo(f"equiscope: {message}", err=True)
         sys.exit(2)
     except KeyboardInterrupt:
         typer.echo("equiscope: interrupted; the same command goes on from here", err=True)

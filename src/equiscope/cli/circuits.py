@@ -42,11 +42,14 @@ def circuits(
     Writes circuits.json into the run, and what is drawn of it.
     """
     from equiscope.circuits import recover_circuits, write_graph
+    from equiscope.files import check_output
     from equiscope.models import load_model
     from equiscope.report.files import show_circuits
     from equiscope.stimuli import open_images
     from equiscope.store import load_run
 
+    if graphml is not None:
+        check_output(graphml)
     opened = load_run(run)
     borrowed = load_model(model or opened.manifest["model"]["name"], weights)
     is_embedded = opened.manifest["images"]["name"] == "embedded"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,8 @@ from torch import Tensor
 from equiscope.errors import EquiscopeError
 from equiscope.featurevis.families import FamilyVisualisation
 from equiscope.featurevis.units import Visualisation
-from equiscope.store import SCHEMA_VERSION, layer_path, write_atomically
+from equiscope.files import write_atomically
+from equiscope.store import SCHEMA_VERSION, layer_path
 
 __all__ = ["StoredVisualisations", "load_visualisations", "save_visualisations"]
 
@@ -178,10 +180,11 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
         with np.load(path, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         version = int(arrays["schema_version"])
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        # Not numpy's own words, which advise to allow pickles: those may run code.
         raise EquiscopeError(
-            f"{path} cannot be read as a file of visualisations ({error}): remove it, and run "
-            "`equiscope featurevis` again"
+            f"{path} cannot be read as a file of visualisations: expected an .npz archive of plain arrays, as "
+            "`equiscope featurevis` writes it; remove it, and run that again"
         ) from error
     if version > SCHEMA_VERSION:
         raise EquiscopeError(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-import tempfile
 import urllib.error
 import urllib.request
 import zipfile
@@ -14,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from torch import Tensor, nn
 
 from equiscope.errors import EquiscopeError
+from equiscope.files import write_atomically
 
 __all__ = [
     "PublicFile",
@@ -384,7 +385,6 @@ def obtain(public: PublicFile) -> Path:
             f"fetch it from {public.url} and give it with --weights FILE, or put it at {path}"
         )
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         _download(public, path)
     except (OSError, HTTPException) as error:
         raise EquiscopeError(
@@ -400,37 +400,34 @@ def _sha1(path: Path) -> str:
 
 
 def _download(public: PublicFile, path: Path) -> None:
-    # The final name appears only by an atomic rename of a whole, verified file.
-    descriptor, part_name = tempfile.mkstemp(dir=path.parent, prefix=f".{public.name}.", suffix=".part")
-    part = Path(part_name)
+    """Fetch a file; its name appears only when it is whole and what was published."""
+    write_atomically(path, lambda file: _fetch(public, file))
+
+
+def _fetch(public: PublicFile, file: BinaryIO) -> None:
     digest = hashlib.sha1(usedforsecurity=False)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
-    try:
-        with (
-            os.fdopen(descriptor, "wb") as file,
-            urllib.request.urlopen(public.url, timeout=_TIMEOUT_S) as answer,  # noqa: S310 - our own addresses
-            Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as progress,
-        ):
-            length = answer.headers.get("Content-Length")
-            n_expected = int(length) if length else None
-            task = progress.add_task(f"downloading {public.name}", total=n_expected)
-            n_bytes = 0
-            while chunk := answer.read(_CHUNK_BYTES):
-                file.write(chunk)
-                digest.update(chunk)
-                n_bytes += len(chunk)
-                progress.update(task, completed=n_bytes)
-        if n_expected is not None and n_bytes != n_expected:
-            raise EquiscopeError(
-                f"{public.url} ended after {n_bytes} of {n_expected} bytes: "
-                "start again, or give the file with --weights FILE"
-            )
-        if digest.hexdigest() != public.sha1:
-            raise EquiscopeError(
-                f"{public.url} has sha1 {digest.hexdigest()}, expected {public.sha1}: nothing was kept; "
-                "start again, or give the file with --weights FILE"
-            )
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with (
+        urllib.request.urlopen(public.url, timeout=_TIMEOUT_S) as answer,  # noqa: S310 - our own addresses
+        Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as progress,
+    ):
+        length = answer.headers.get("Content-Length")
+        n_expected = int(length) if length else None
+        task = progress.add_task(f"downloading {public.name}", total=n_expected)
+        n_bytes = 0
+        while chunk := answer.read(_CHUNK_BYTES):
+            file.write(chunk)
+            digest.update(chunk)
+            n_bytes += len(chunk)
+            progress.update(task, completed=n_bytes)
+    if n_expected is not None and n_bytes != n_expected:
+        raise EquiscopeError(
+            f"{public.url} ended after {n_bytes} of {n_expected} bytes: "
+            "start again, or give the file with --weights FILE"
+        )
+    if digest.hexdigest() != public.sha1:
+        raise EquiscopeError(
+            f"{public.url} has sha1 {digest.hexdigest()}, expected {public.sha1}: nothing was kept; "
+            "start again, or give the file with --weights FILE"
+        )

@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from equiscope.budget import Budget, LayerBudget, predict_ratio
+from equiscope.files import write_atomically
 from equiscope.report.charts import MARKERS
 from equiscope.report.palette import category_colours
 from equiscope.report.svg import Drawing, Node, below, beside, node, text_node, write_for_print
 from equiscope.report.wording import number
-from equiscope.store import write_atomically
 
 __all__ = ["draw_saving", "draw_savings", "drawn_transformations", "save_savings"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from equiscope.comparison import Comparison
+from equiscope.files import file_name, write_changed
 from equiscope.report.sheets import SPRITES, FileStems
 from equiscope.report.sprites import Pictures, Tile
 from equiscope.store import SCHEMA_VERSION, read_json, write_json
@@ -67,9 +67,8 @@ def kept_tiles(folder: Path, comparison: Comparison) -> dict[tuple[str, int], Ti
     is_there = []
     for sheet in kept["sheets"]:
         source, target = place / sheet["name"], folder / SPRITES / sheet["name"]
-        if source.exists() and not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, target)
+        if source.exists():
+            write_changed(target, source.read_bytes())
         is_there.append(target.exists())
     tiles = {}
     for name, (number, column, row) in kept["tiles"].items():
@@ -83,4 +82,4 @@ def kept_tiles(folder: Path, comparison: Comparison) -> dict[tuple[str, int], Ti
 
 
 def _place(folder: Path, name: str) -> Path:
-    return folder / "compare" / quote(name, safe="")
+    return folder / "compare" / file_name(name, ending="")

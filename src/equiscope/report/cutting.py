@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from equiscope.examples import NO_IMAGE, Examples
 from equiscope.models.geometry import LayerGeometry
 from equiscope.report.schema import FamilyEntry, MemberEntry, SheetEntry, TurnedEntry, UnitPicturesEntry
 from equiscope.report.sheets import SheetWriter, shrink
-from equiscope.report.sprites import TILE_PX
+from equiscope.report.tiles import TileFile, open_tiles
 from equiscope.report.wording import measured
 from equiscope.stimuli import ImageSet
 from equiscope.transforms import (
@@ -121,10 +120,7 @@ def cut_pictures(
         if chosen is not None:
             turned.append((family, *chosen))
             n_tiles += chosen[-1]
-    with tempfile.TemporaryFile(dir=folder, prefix=".tiles.") as stream:
-        shape = (max(1, n_tiles), TILE_PX, TILE_PX, 3)
-        stream.truncate(math.prod(shape))
-        tiles: NDArray[np.uint8] = np.memmap(stream, np.uint8, "r+", shape=shape)
+    with open_tiles(folder) as tiles:
         wanted = sorted(orders)
         n_seen = 0
         for (index,), stack in images.batches(wanted, 1):
@@ -133,12 +129,13 @@ def cut_pictures(
                 patches = _cut(stack[0], order, size_px)
                 for i, patch in enumerate(patches):
                     pixels = (patch.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
-                    tiles[order.first + i] = shrink(pixels)
+                    tiles.write(order.first + i, shrink(pixels))
             n_seen += 1
             on_image(1)
         if n_seen < len(wanted):
             failure = images.failures[-1]
             raise EquiscopeError(f"{failure.name} could be read before but no longer: {failure.reason}")
+        tiles.finish()
         return _write(folder, runs, turned, tiles)
 
 
@@ -266,14 +263,16 @@ def _write(
     folder: Path,
     runs: Mapping[str, Mapping[int, _Stimuli]],
     turned: Sequence[tuple[FamilyEntry, MemberEntry, dict[str, list[float]], int, int]],
-    tiles: NDArray[np.uint8],
+    tiles: TileFile,
 ) -> CutPictures:
     writer = SheetWriter(folder)
     units: dict[tuple[str, int], UnitPicturesEntry] = {}
     for layer, stimuli in runs.items():
         all_own = list(stimuli.values())
-        strongest = writer.write(f"{layer}-strongest", [own.tiles[own.order[:1]] for own in all_own], tiles)
-        places = writer.write(f"{layer}-stimuli", [own.tiles for own in all_own], tiles)
+        strongest = writer.write(
+            f"{layer}-strongest", [own.tiles[own.order[:1]] for own in all_own], tiles.read
+        )
+        places = writer.write(f"{layer}-stimuli", [own.tiles for own in all_own], tiles.read)
         for (channel, own), top, place in zip(stimuli.items(), strongest, places, strict=True):
             units[layer, channel] = {
                 "strongest": list(top),
@@ -287,7 +286,7 @@ def _write(
         by_layer[entry[0]["layer"]].append(entry)
     for layer, entries in by_layer.items():
         places = writer.write(
-            f"{layer}-turned", [np.arange(first, first + n) for *_, first, n in entries], tiles
+            f"{layer}-turned", [np.arange(first, first + n) for *_, first, n in entries], tiles.read
         )
         for (family, member, axes, _, _), (sheet, first) in zip(entries, places, strict=True):
             found[family["id"]] = {

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import unquote
 
 from equiscope.families import Family, Unit
+from equiscope.files import file_name
 from equiscope.report.document import count_kinds, family_entry, unit_entry
 from equiscope.report.schema import LayerEntry, ReportDocument, ResultEntry, UnitEntry
 from equiscope.report.sheets import SheetWriter, read_strips
@@ -75,8 +75,9 @@ def partial_document(folder: Path) -> ReportDocument:
     families: list[Family] = []
     lines: dict[str, dict[int, list[Any]]] = {name: defaultdict(list) for name in names}
     tunings: dict[str, Any] = {}
+    names_of_files = {file_name(name, ending=".json") for name in names}
     for path in sorted((folder / "results").glob("*/*.json")):
-        if path.parent.name != "explained" and unquote(path.stem) in lines:
+        if path.parent.name != "explained" and path.name in names_of_files:
             document = read_json(path)
             families += read_families(document)
             tunings |= document.get("tuning", {})

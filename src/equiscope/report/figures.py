@@ -12,6 +12,7 @@ from PIL import Image
 
 from equiscope.circuits import load_circuits
 from equiscope.errors import EquiscopeError, MissingExtraError, unknown_name
+from equiscope.files import write_output
 from equiscope.report.budget_drawings import draw_saving, draw_savings, drawn_transformations
 from equiscope.report.circuit_drawings import Matrices, arrange, draw_board, draw_template
 from equiscope.report.circuit_ends import Ends
@@ -29,7 +30,7 @@ from equiscope.report.sprites import Pictures
 from equiscope.report.svg import Drawing, Node, below, beside, write_for_print
 from equiscope.report.tuning_drawings import draw_joint_tuning, draw_tuning
 from equiscope.report.turned import draw_turned
-from equiscope.store import Run, read_json, write_atomically
+from equiscope.store import Run, read_json
 
 __all__ = ["SUBJECTS", "draw_figure", "figure_kinds", "save_figure"]
 
@@ -114,8 +115,7 @@ def save_figure(
         raise EquiscopeError(f"{path} has the ending {path.suffix!r}: expected .svg or .png")
     svg = draw_figure(run, subject, name, kind=kind)
     content = svg.encode() if form == ".svg" else _rasterise(svg)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, lambda stream: stream.write(content))
+    write_output(path, lambda stream: stream.write(content))
     return path
 
 

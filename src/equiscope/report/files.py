@@ -18,7 +18,7 @@ from equiscope.report.schema import ReportDocument
 from equiscope.report.site import DOCUMENT, PAGE, SITE, write_site
 from equiscope.report.sprites import Pictures
 from equiscope.store import SCHEMA_VERSION, read_json, write_json
-from equiscope.verification import FamilyVerification
+from equiscope.verification import FamilyVerification, load_verification
 
 __all__ = [
     "build_site",
@@ -100,21 +100,29 @@ def publish_site(folder: str | Path, target: str | Path) -> Path:
     if target.exists():
         held = [path.name for path in target.iterdir()] if target.is_dir() else [target.name]
         others = sorted(name for name in held if name not in parts)
-        if others or (held and not (target / SITE / "app").is_dir()):
+        if others or (held and not _is_copy(target)):
             raise EquiscopeError(
                 f"{target} holds {(others or held)[0]!r}: expected a new or empty folder, or an earlier copy of a "
                 "report, to publish to"
             )
     build_site(folder)
-    target.mkdir(parents=True, exist_ok=True)
+    # Made first and never removed: by it a copy is known that was killed half way.
+    (target / SITE / "app").mkdir(parents=True, exist_ok=True)
     for name in (PAGE, DOCUMENT):
         (target / name).unlink(missing_ok=True)
-    shutil.rmtree(target / SITE, ignore_errors=True)
-    shutil.copytree(folder / SITE, target / SITE, ignore=shutil.ignore_patterns(".*"))
+    for path in list((target / SITE).rglob("*")):
+        if path.is_symlink() or not path.is_dir():
+            path.unlink()
+    shutil.copytree(folder / SITE, target / SITE, ignore=shutil.ignore_patterns(".*"), dirs_exist_ok=True)
     for name in (DOCUMENT, PAGE):
         if (folder / name).exists():
             shutil.copyfile(folder / name, target / name)
     return target / PAGE
+
+
+def _is_copy(target: Path) -> bool:
+    """Whether a folder is a copy of a report, or the beginning of one, which has no file yet."""
+    return (target / SITE / "app").is_dir() or all(path.is_dir() for path in target.rglob("*"))
 
 
 def _write(folder: Path, document: ReportDocument) -> None:
@@ -138,9 +146,15 @@ def load_document(folder: Path) -> ReportDocument | None:
     """
     if not (folder / DOCUMENT).exists():
         return None
-    document = read_json(folder / DOCUMENT)
-    del document["schema_version"]
-    return earlier_document(folder, cast("ReportDocument", document))
+    stored = read_json(folder / DOCUMENT)
+    del stored["schema_version"]
+    document = earlier_document(folder, cast("ReportDocument", stored))
+    # `verify` and `circuits` write their own files first: killed after that, they have not come to the document.
+    if verifications := load_verification(folder):
+        document = with_verification(document, verifications)
+    if (circuits := load_circuits(folder)) is not None:
+        document = with_circuits(document, circuits.confirmations)
+    return document
 
 
 def show_verification(folder: Path, verifications: Iterable[FamilyVerification]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from equiscope.files import write_atomically
 from equiscope.report.html import checked_address
 from equiscope.report.schema import PictureEntry, SheetEntry, UnitPicturesEntry
 from equiscope.report.sprites import TILE_PX
-from equiscope.store import write_atomically
 
 __all__ = ["SPRITES", "FileStems", "SheetWriter", "read_strips", "shrink"]
 
@@ -60,7 +60,10 @@ class SheetWriter:
         self._places: list[tuple[int, int]] = []
 
     def write(
-        self, name: str, runs: Sequence[NDArray[np.int64]], tiles: NDArray[np.uint8]
+        self,
+        name: str,
+        runs: Sequence[NDArray[np.int64]],
+        read: Callable[[NDArray[np.int64]], NDArray[np.uint8]],
     ) -> list[tuple[int, int]]:
         """Write runs of tiles.
 
@@ -70,8 +73,8 @@ class SheetWriter:
             What the files are called like.
         runs
             Tiles of each run, by index.
-        tiles
-            All tiles, shape (tile, y, x, 3).
+        read
+            Gives tiles by their indices, shape (tile, y, x, 3).
 
         Returns
         -------
@@ -88,7 +91,7 @@ class SheetWriter:
                 stop += 1
             while True:
                 chosen = np.concatenate(runs[start:stop])
-                entry, content = _encode(tiles[chosen])
+                entry, content = _encode(read(chosen))
                 if len(content) <= _MOST_BYTES or stop == start + 1:
                     break
                 stop = start + (stop - start + 1) // 2
@@ -107,7 +110,7 @@ class SheetWriter:
         kept = {sheet["address"] for sheet in self.sheets}
         for path in (self._folder / SPRITES).glob("*.webp"):
             if f"{SPRITES}/{path.name}" not in kept:
-                path.unlink()
+                path.unlink(missing_ok=True)
 
 
 def _encode(tiles: NDArray[np.uint8]) -> tuple[dict[str, int], bytes]:
@@ -154,9 +157,9 @@ def read_strips(
         tiles += list(pixels.reshape(TILE_PX, n, TILE_PX, 3).transpose(1, 0, 2, 3))
         by_layer.setdefault(picture["layer"], []).append((picture, own))
     for layer, entries in by_layer.items():
-        all_tiles = np.stack(tiles)
-        strongest = writer.write(f"{layer}-strongest", [own[:1] for _, own in entries], all_tiles)
-        stimuli = writer.write(f"{layer}-stimuli", [own for _, own in entries], all_tiles)
+        read = np.stack(tiles).__getitem__
+        strongest = writer.write(f"{layer}-strongest", [own[:1] for _, own in entries], read)
+        stimuli = writer.write(f"{layer}-stimuli", [own for _, own in entries], read)
         for (picture, own), first, place in zip(entries, strongest, stimuli, strict=True):
             yield (
                 picture,

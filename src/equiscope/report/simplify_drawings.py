@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from equiscope.files import write_atomically
 from equiscope.report.charts import MARKERS, spread_labels
 from equiscope.report.palette import category_colours
 from equiscope.report.svg import Drawing, Node, beside, node, text_node, write_for_print
 from equiscope.report.wording import number
 from equiscope.simplify import METHODS, Point, Simplification
-from equiscope.store import write_atomically
 
 __all__ = ["HEADINGS", "draw_curve", "draw_curves", "draw_mark", "save_curves"]
 

@@ -7,7 +7,6 @@ elements, which a browser allows from disk too.
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterable, Iterator
 from importlib.resources import files
@@ -15,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from equiscope.errors import EquiscopeError, unknown_name
+from equiscope.files import write_atomically, write_changed
 from equiscope.report.context import SiteContext
 from equiscope.report.fragment import Fragment
 from equiscope.report.html import asset, render_template
 from equiscope.report.overview_view import render_overview
 from equiscope.report.sheets import FileStems
 from equiscope.report.views import RENDERERS
-from equiscope.store import write_atomically
 
 __all__ = ["DOCUMENT", "PAGE", "SITE", "read_index", "write_site"]
 
@@ -75,7 +74,7 @@ def write_site(folder: Path, context: SiteContext) -> None:
     )
     write_atomically(folder / PAGE, lambda stream: stream.write(page.encode()))
     for path in stale:
-        path.unlink()
+        path.unlink(missing_ok=True)
 
 
 def _check_families(context: SiteContext) -> None:
@@ -99,10 +98,10 @@ def _write_assets(folder: Path) -> tuple[list[str], list[str]]:
     styles = [name for name in names if name.endswith(".css") and name != "base.css"]
     ordered = [[_FIRST, *scripts, _LAST], ["base.css", *styles]]
     for name in (name for some in ordered for name in some):
-        _write(folder / name, asset(f"site/{name}"))
+        write_changed(folder / name, asset(f"site/{name}").encode())
     for path in folder.iterdir():
         if path.name not in (name for some in ordered for name in some) and not path.name.startswith("."):
-            path.unlink()
+            path.unlink(missing_ok=True)
     first, second = ([f"{SITE}/app/{name}" for name in some] for some in ordered)
     return first, second
 
@@ -118,29 +117,11 @@ def _write_views(
     written: set[str] = set()
     for names, text in _gather(kind, views):
         name = f"{stems.of(names[0] or kind)}.js"
-        _write(place / name, text)
+        write_changed(place / name, text.encode())
         written.add(name)
         found |= dict.fromkeys(names, name)
-    stale += [path for path in place.iterdir() if path.name not in written]
+    stale += [path for path in place.iterdir() if path.name not in written and not path.name.startswith(".")]
     return found
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file whole or not at all; one that has this content already stays.
-
-    Unlike what a run measures this can be built again, so it need not be on the disk before the next one is begun.
-    """
-    content = text.encode()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists() and path.read_bytes() == content:
-        return
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _ranges(files: dict[str, str]) -> dict[str, list[list[Any]]]:

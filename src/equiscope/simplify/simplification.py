@@ -17,6 +17,7 @@ from equiscope.circuits import load_circuits
 from equiscope.circuits.ends import End
 from equiscope.circuits.ties import permutations
 from equiscope.errors import EquiscopeError, unknown_name
+from equiscope.files import check_output, write_output
 from equiscope.models import Model
 from equiscope.progress import Progress, silent
 from equiscope.simplify.baselines import low_rank, prune
@@ -44,7 +45,7 @@ from equiscope.simplify.result import (
 from equiscope.simplify.templates import Block, ends_of, join_ends, kernel_functions, tie_weights
 from equiscope.simplify.wiring import Wire, find_wires
 from equiscope.stages import choose_precision
-from equiscope.store import Run, check_network, write_atomically
+from equiscope.store import Run, check_network
 
 __all__ = ["simplify_run"]
 
@@ -128,6 +129,8 @@ def simplify_run(
     """
     check_network(run, model)
     _check_options(transformation, blocks, order, methods, n_points, n_calibration)
+    if save is not None:
+        check_output(save)
     circuits = _symmetric_circuits(run) if blocks == "circuits" else None
     crop = _check_crop(model, images, crop_px)
     dtype = choose_precision(precision, model.device)
@@ -245,7 +248,7 @@ def _check_crop(model: Model, images: EvaluationImages, crop_px: int | None) -> 
 
 
 def _write(path: Path, data: bytes) -> None:
-    write_atomically(path, lambda stream: stream.write(data))
+    write_output(path, lambda stream: stream.write(data))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from equiscope.errors import EquiscopeError
-from equiscope.store import write_atomically
+from equiscope.files import write_atomically
 
 __all__ = ["State", "load_checkpoint", "save_checkpoint"]
 

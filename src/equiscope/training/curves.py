@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from equiscope.store import write_atomically
+from equiscope.files import write_atomically
 
 __all__ = ["COLUMNS", "draw_curves", "save_curves"]
 

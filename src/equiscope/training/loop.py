@@ -22,11 +22,12 @@ from torch import Tensor, nn
 import equiscope
 from equiscope.allocator import keep_large_buffers
 from equiscope.errors import EquiscopeError
+from equiscope.files import is_unused, write_atomically
 from equiscope.models.trained import serialise, standardise
 from equiscope.progress import Progress, silent
 from equiscope.significance import share_interval
 from equiscope.stages import choose_precision
-from equiscope.store import write_atomically, write_json
+from equiscope.store import write_json
 from equiscope.training.architectures import describe_network
 from equiscope.training.batches import Batch, centre_batch, iterate_batches
 from equiscope.training.checkpoint import State, load_checkpoint, save_checkpoint
@@ -196,7 +197,7 @@ def _side_px(recipe: Recipe, *networks: Description | None) -> int:
 
 def _check_folder(folder: Path, settings: dict[str, Any]) -> TrainingRun | None:
     """Give the training if it is finished; refuse a folder of something else."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+    if is_unused(folder):
         return None
     if not (folder / "training.json").is_file():
         raise EquiscopeError(
@@ -334,8 +335,6 @@ class _Training:
         self.processes.wait()
         if self.processes.is_first:
             self.folder.mkdir(parents=True, exist_ok=True)
-            for left_over in self.folder.glob(".*.part"):
-                left_over.unlink()
             self._record()
         model = (
             RecordedPasses(self.network, self.dtype)
@@ -531,6 +530,8 @@ class _Training:
         plain.to(self.processes.device)
         result = self._evaluate(plain)
         if self.processes.is_first:
+            # Killed between a last checkpoint and its curves, a training has no further step to draw them after.
+            save_curves(self.folder, self.state.rows, self.description.name)
             stored = serialise(plain, blueprint)
             write_atomically(self.folder / "model.safetensors", lambda stream: stream.write(stored))
             kept = [asdict(layer) for layer in measure_equivariance(self.network, self._some_images())]
