@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_sample_images
 
+import equiscope as package
 from equiscope.cli import app, main
 from equiscope.stages import TRANSFORMATIONS
 
@@ -203,6 +204,33 @@ def test_bad_input_is_one_message_and_exit_code_2(
     assert message in result.stderr
     assert "Traceback" not in result.stderr
     assert result.stdout == ""
+
+
+@pytest.mark.parametrize("arguments", ["--help", "-h", "--version", "survey -h", "train --help", "survy"])
+def test_help_does_not_wait_for_torch(arguments: str) -> None:
+    # Processor time depends on the machine; what takes it does not.
+    program = (
+        "import sys\nfrom equiscope.cli import main\nsys.argv = ['equiscope', *sys.argv[1:]]\n"
+        "try:\n    main()\nfinally:\n    sys.stderr.write(f'{sorted(sys.modules)}')\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program, *arguments.split()], capture_output=True, text=True
+    )
+    assert result.returncode == (2 if arguments == "survy" else 0)
+    loaded = result.stderr[result.stderr.index("[") :]
+    assert "'typer'" in loaded
+    assert [name for name in ("torch", "numpy", "scipy", "jinja2", "zarr") if f"'{name}'" in loaded] == []
+
+
+def test_version(place: Path) -> None:
+    assert equiscope("--version", cwd=place).stdout == f"equiscope {package.__version__}\n"
+
+
+@pytest.mark.parametrize("command", ["", *(c.name or c.callback.__name__ for c in app.registered_commands)])
+def test_every_command_has_a_short_option_for_help(command: str, place: Path) -> None:
+    short, long = (equiscope(*command.split(), option, cwd=place) for option in ("-h", "--help"))
+    assert short.returncode == 0
+    assert short.stdout == long.stdout != ""
 
 
 def test_a_command_is_in_the_module_of_its_name() -> None:
