@@ -27,11 +27,11 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> EquiscopeError:
     kind
         What the name should have named, in words: ``"layer"``, ``"model"``.
     name
-        The name received.
+        What was received, a name or not.
     known
         All names that would have been right.
     """
-    known = list(known)
+    known, name = list(known), str(name)
     lowered = {candidate.lower(): candidate for candidate in known}
     near = [lowered[match] for match in difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=0.5)]
     if near:

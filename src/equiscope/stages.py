@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+import warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -75,16 +77,20 @@ def choose_device(device: str) -> torch.device:
     Raises
     ------
     EquiscopeError
-        If torch has no such device here.
+        If torch has no such device here, or none that computes.
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        chosen = torch.device(device)
-        torch.empty(1, device=chosen)
-    except (RuntimeError, AssertionError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of kinds of devices that torch has given up
+            chosen = torch.device(device)
+            # Some kinds of devices can be named and hold tensors, and yet not compute.
+            torch.ones(1, device=chosen).sum().item()
+    except (RuntimeError, AssertionError, ImportError, TypeError, ValueError) as error:
+        reason = textwrap.shorten(str(error), 120, placeholder=" …")
         raise EquiscopeError(
-            f"device {device!r} cannot be used here ({str(error).splitlines()[0]}): expected auto, cpu or cuda"
+            f"device {device!r} cannot be used here ({reason}): expected auto, cpu or cuda"
         ) from error
     return chosen
 
@@ -105,7 +111,7 @@ def choose_precision(precision: str, device: torch.device) -> torch.dtype:
         If the precision is unknown.
     """
     known = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-    if precision in known:
+    if isinstance(precision, str) and precision in known:
         return known[precision]
     if precision != "auto":
         raise unknown_name("precision", precision, ["auto", *known])

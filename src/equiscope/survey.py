@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 import equiscope
+from equiscope import limits
 from equiscope.allocator import keep_large_buffers
 from equiscope.circuits import load_circuits
 from equiscope.errors import EquiscopeError, unknown_name
@@ -29,6 +30,7 @@ from equiscope.families import (
     join_units,
     with_invariances,
 )
+from equiscope.limits import list_names
 from equiscope.models import Model, load_model
 from equiscope.models.geometry import LayerGeometry, find_geometry
 from equiscope.progress import Progress, silent
@@ -145,7 +147,7 @@ def survey(
         If something given cannot be used, or ``out`` holds a run of something else.
     """
     keep_large_buffers()
-    _check_options(angles, examples_per_unit, false_discovery_rate, n_null)
+    settings = _check_options(angles, examples_per_unit, false_discovery_rate, min_score, n_null, seed)
     if isinstance(model, str):
         model = load_model(model)
     elif not isinstance(model, Model):
@@ -159,7 +161,7 @@ def survey(
             "verifies them, so at least 2 are needed, and some hundreds for results worth trusting"
         )
     folder = Path(out)
-    chosen = model.resolve_layers(layers)
+    chosen = model.resolve_layers(list_names(layers))
     wanted = _resolve_transformations(transformations)
     target = choose_device(device)
     computes_in = choose_precision(precision, target)
@@ -170,12 +172,7 @@ def survey(
             "layers": chosen,
             "transformations": wanted,
             "precision": str(computes_in).removeprefix("torch."),
-            "angles": angles,
-            "examples_per_unit": examples_per_unit,
-            "false_discovery_rate": false_discovery_rate,
-            "min_score": min_score,
-            "n_null": n_null,
-            "seed": seed,
+            **settings,
         },
     }
     manifest = _open_manifest(folder, identity, command)
@@ -188,28 +185,25 @@ def survey(
     return load_run(folder)
 
 
-def _check_options(angles: int, examples_per_unit: int, false_discovery_rate: float, n_null: int) -> None:
-    if angles < 4:
-        raise EquiscopeError(
-            f"angles is {angles}, expected at least 4: fewer cannot tell a pose (16 is usual)"
-        )
-    if examples_per_unit < 2:
-        raise EquiscopeError(
-            f"examples_per_unit is {examples_per_unit}, expected at least 2: one to find with, one to verify with"
-        )
-    if not 0 < false_discovery_rate < 1:
-        raise EquiscopeError(
-            f"false_discovery_rate is {false_discovery_rate}, expected a share between 0 and 1"
-        )
-    if n_null < 1:
-        raise EquiscopeError(
-            f"n_null is {n_null}, expected at least 1: without a null nothing can be accepted"
-        )
+def _check_options(
+    angles: int, examples_per_unit: int, false_discovery_rate: float, min_score: float, n_null: int, seed: int
+) -> dict[str, Any]:
+    """Give the numbers of a survey as the manifest keeps them."""
+    return {
+        "angles": limits.ANGLES.check("angles", angles),
+        "examples_per_unit": limits.EXAMPLES_PER_UNIT.check("examples_per_unit", examples_per_unit),
+        "false_discovery_rate": limits.FALSE_DISCOVERY_RATE.check(
+            "false_discovery_rate", false_discovery_rate
+        ),
+        "min_score": limits.MIN_SCORE.check("min_score", min_score),
+        "n_null": limits.NULL_DRAWS.check("n_null", n_null),
+        "seed": limits.SEED.check("seed", seed),
+    }
 
 
 def _resolve_transformations(transformations: Sequence[str] | None) -> list[str]:
     """Put the transformations asked for into their order, with those that they need."""
-    asked = list(TRANSFORMATIONS if transformations is None else transformations)
+    asked = list(TRANSFORMATIONS) if transformations is None else list_names(transformations)
     if not asked:
         raise EquiscopeError(f"no transformation was asked for: name some of {', '.join(TRANSFORMATIONS)}")
     for name in asked:

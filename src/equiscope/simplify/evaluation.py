@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from equiscope.errors import EquiscopeError
+from equiscope.limits import SIDE_PX
 from equiscope.models import Model
 from equiscope.significance import percentile_interval, share_interval
 from equiscope.training.batches import centre_batch
@@ -69,6 +70,7 @@ def count_logits(model: Model, crop_px: int) -> int:
     EquiscopeError
         If its output is not one row of logits an image.
     """
+    crop_px = SIDE_PX.check("crop_px (--crop)", crop_px)
     with torch.inference_mode(), model.evaluating():
         output = model.run(torch.zeros(1, 3, crop_px, crop_px))
     if not isinstance(output, Tensor) or output.ndim != 2:

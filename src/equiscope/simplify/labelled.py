@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from equiscope.errors import EquiscopeError, unknown_name
+from equiscope.limits import SIDE_PX
 from equiscope.stimuli.sources import Source, find_files, open_tar, read_npz
 from equiscope.training.datasets import Split, open_labelled
 
@@ -72,6 +73,7 @@ def open_evaluation(
         If there are no such images, no labels, labels that the network does not have, or no image is left to
         recalibrate with.
     """
+    side_px = SIDE_PX.check("side_px (--resize)", side_px)
     path = Path(images)
     if labels is None:
         if path.is_file() and not path.suffix == ".npz":
