@@ -134,9 +134,10 @@ def test_options_out_of_range_are_one_sentence(command: str, option: str, place:
             assert option in last
             continue
         assert said.count("\n") == 1
-        found = re.match(rf"equiscope: .*({words}|{option}).* is (.+), expected .*: .", said)
+        found = re.match(r"equiscope: .* is (.+), expected .*: .", said)
         assert found, said
-        np.testing.assert_equal(float(found.group(2)), float(value))
+        np.testing.assert_equal(float(found.group(1)), float(value))
+        assert words in said or option in said
     assert sorted(path.name for path in place.iterdir()) == before
 
 
@@ -230,7 +231,9 @@ def test_functions_refuse_what_is_no_rate(
     function: str, place: Path, runs: tuple[equiscope.Run, equiscope.Run, equiscope.Model]
 ) -> None:
     for value in NOT_RATES:
-        with pytest.raises(EquiscopeError, match="false_discovery_rate is .*, expected a number above 0 and"):
+        with pytest.raises(
+            EquiscopeError, match=r"false_discovery_rate is .*, expected a number above 0 and"
+        ):
             functions(place, runs)[function](false_discovery_rate=value)
 
 
@@ -243,7 +246,7 @@ def test_recipes_refuse_what_is_no_number(name: str) -> None:
 
 def test_min_score_is_a_correlation(place: Path) -> None:
     for value in (math.nan, 1.01, -2):
-        with pytest.raises(EquiscopeError, match="min_score is .*, expected a number from -1 to 1"):
+        with pytest.raises(EquiscopeError, match=r"min_score is .*, expected a number from -1 to 1"):
             equiscope.survey(nn.Conv2d(3, 4, 3), place / "images.npz", out=place / "new", min_score=value)
 
 
@@ -292,7 +295,9 @@ def test_the_page_has_the_ranges() -> None:
     "device", ["meta", "cuda:99", "xla", "vulkan", "hpu", "mkldnn", "garbage", "", "cpu cuda", None, 3.5]
 )
 def test_devices_that_do_not_compute_are_one_sentence(device: Any) -> None:
-    with pytest.raises(EquiscopeError, match="cannot be used here .*: expected auto, cpu or cuda") as refused:
+    with pytest.raises(
+        EquiscopeError, match=r"cannot be used here .*: expected auto, cpu or cuda"
+    ) as refused:
         choose_device(device)
     assert "\n" not in str(refused.value)
     assert len(str(refused.value)) < 250
@@ -333,9 +338,9 @@ def test_a_string_of_python_is_one_name(
     assert run.manifest["settings"]["transformations"] == ["reflection"]
     with pytest.raises(EquiscopeError, match="unknown transformation 'rotatoin': did you mean 'rotation'"):
         survey(model, place / "images.npz", ["0"], transformations="rotatoin", out=place / "new")
-    with pytest.raises(EquiscopeError, match="unknown layer .* '02'"):
+    with pytest.raises(EquiscopeError, match=r"unknown layer .* '02'"):
         survey(model, place / "images.npz", "02", out=place / "new")
-    with pytest.raises(EquiscopeError, match="unknown layer .* '02'"):
+    with pytest.raises(EquiscopeError, match=r"unknown layer .* '02'"):
         visualise_run(run, model, "02")
     images = open_images(place / "images.npz")
     with pytest.raises(EquiscopeError, match="unknown transformation to compare 'turning'"):

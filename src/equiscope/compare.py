@@ -135,7 +135,7 @@ def compare_runs(
 
     Cost: one forward pass of each network a stimulus and element.
     """
-    n_draws = DRAWS.check("n_draws (--draws)", n_draws)
+    n_draws = DRAWS.check("n_draws", n_draws)
     rate = FALSE_DISCOVERY_RATE.check("false_discovery_rate", false_discovery_rate)
     seed = SEED.check("seed", seed)
     folder_a, folder_b = run_a.folder.resolve(), run_b.folder.resolve()

@@ -123,22 +123,22 @@ EXAMPLES_PER_UNIT = Count(2, 1000, "8 is usual; half of them find, half verify")
 # Without a draw there is no q-value; a thousand searches cost fifty times what twenty do.
 NULL_DRAWS = Count(1, 1000, "20 is usual, and without a null nothing can be accepted")
 # Of permutations, which are cheaper than searches; 10,000 tell p-values of 0.0001.
-DRAWS = Count(1, 10_000, "200 is usual, and without a null nothing can be accepted")
+DRAWS = Count(1, 10_000, "200 is usual (--draws), and without a null nothing can be accepted")
 # One has no spread. All are held at a time: 80 KB a unit and layer for 10,000.
-RESAMPLES = Count(2, 10_000, "1000 is usual")
+RESAMPLES = Count(2, 10_000, "1000 is usual (--resamples)")
 # Of an optimiser that has done most of its work after a hundred.
 STEPS = Count(1, 10_000, "128 is enough for most units")
 # Each is optimised together with the family's own, in the same memory.
-TEMPLATES = Count(0, 100, "1 is usual, 0 leaves the null out")
+TEMPLATES = Count(0, 100, "1 is usual (--null-draws), 0 leaves the null out")
 PORT = Count(0, 65_535, "leave --port out for a free one")
 # Each is an evaluation of all images for each method, with and without recalibration.
-POINTS = Count(1, 100, "6 is usual")
-EVALUATED = Count(1, 10**9, "leave it out for all")
+POINTS = Count(1, 100, "6 is usual (--points)")
+EVALUATED = Count(1, 10**9, "leave it out for all (--evaluated)")
 # Moments need two; all go through the network in one pass: 1,000 of 224 px take 600 MB before the first layer.
-CALIBRATION = Count(2, 1000, "128 is usual")
+CALIBRATION = Count(2, 1000, "128 is usual (--calibration)")
 # A picture of 4,096 px takes 200 MB as float32.
-SIDE_PX = Count(1, 4096, "224 is usual")
+SIDE_PX = Count(1, 4096, "224 is usual (--crop, --resize)")
 # Images decoded ahead.
 STACK = Count(1, 4096, "16 is usual")
-THREADS = Count(1, 256, "one for each free processor is usual")
+THREADS = Count(1, 256, "one for each free processor is usual (--workers)")
 STEPS_BETWEEN = Count(1, 10**9, "500 is usual")

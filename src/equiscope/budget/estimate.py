@@ -64,7 +64,7 @@ def estimate_budget(
     which an input family with holes may lack. Intervals are percentiles of a bootstrap that draws families and single
     units with replacement: what another network of this kind would have, with the kinds of units taken as told.
     """
-    n_resamples = RESAMPLES.check("n_resamples (--resamples)", n_resamples)
+    n_resamples = RESAMPLES.check("n_resamples", n_resamples)
     seed = SEED.check("seed", seed)
     layers: list[str] = run.manifest["settings"]["layers"]
     units = {layer: [unit for unit in run.units if unit.layer == layer] for layer in layers}

@@ -185,7 +185,7 @@ def recover_circuits(
     EquiscopeError
         If the network or the images are not those of the run, or the run has one layer only.
     """
-    n_draws = DRAWS.check("n_draws (--draws)", n_draws)
+    n_draws = DRAWS.check("n_draws", n_draws)
     rate = FALSE_DISCOVERY_RATE.check("false_discovery_rate", false_discovery_rate)
     seed = SEED.check("seed", seed)
     keep_large_buffers()

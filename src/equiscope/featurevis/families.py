@@ -186,7 +186,7 @@ def visualise_family(
     of templates which had to hold features for wrong poses. Only shifts are used for robustness, so that poses keep.
     """
     check_budget(steps, seed)
-    TEMPLATES.check("n_null (--null-draws)", n_null)
+    TEMPLATES.check("n_null", n_null)
     layers = list(dict.fromkeys(member.layer for member in family.members))
     model.resolve_layers(layers)
     known = dict(geometries or {})

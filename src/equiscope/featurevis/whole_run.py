@@ -70,7 +70,7 @@ def visualise_run(
         read.
     """
     check_budget(steps, seed)
-    TEMPLATES.check("n_null (--null-draws)", n_null)
+    TEMPLATES.check("n_null", n_null)
     check_network(run, model)
     geometries = read_geometries(run.manifest)
     asked = list_names(layers)

@@ -70,7 +70,7 @@ def count_logits(model: Model, crop_px: int) -> int:
     EquiscopeError
         If its output is not one row of logits an image.
     """
-    crop_px = SIDE_PX.check("crop_px (--crop)", crop_px)
+    crop_px = SIDE_PX.check("crop_px", crop_px)
     with torch.inference_mode(), model.evaluating():
         output = model.run(torch.zeros(1, 3, crop_px, crop_px))
     if not isinstance(output, Tensor) or output.ndim != 2:

@@ -73,7 +73,7 @@ def open_evaluation(
         If there are no such images, no labels, labels that the network does not have, or no image is left to
         recalibrate with.
     """
-    side_px = SIDE_PX.check("side_px (--resize)", side_px)
+    side_px = SIDE_PX.check("side_px", side_px)
     path = Path(images)
     if labels is None:
         if path.is_file() and not path.suffix == ".npz":

@@ -222,13 +222,13 @@ def _check_numbers(
     n_points: int, n_images: int | None, n_calibration: int, crop_px: int | None, seed: int
 ) -> None:
     """Refuse what a network cannot be simplified with."""
-    limits.POINTS.check("n_points (--points)", n_points)
-    limits.CALIBRATION.check("n_calibration (--calibration)", n_calibration)
+    limits.POINTS.check("n_points", n_points)
+    limits.CALIBRATION.check("n_calibration", n_calibration)
     limits.SEED.check("seed", seed)
     if n_images is not None:
-        limits.EVALUATED.check("n_images (--evaluated)", n_images)
+        limits.EVALUATED.check("n_images", n_images)
     if crop_px is not None:
-        limits.SIDE_PX.check("crop_px (--crop)", crop_px)
+        limits.SIDE_PX.check("crop_px", crop_px)
 
 
 def _symmetric_circuits(run: Run) -> set[str]:

@@ -126,7 +126,7 @@ def train(
     recipe = recipe if recipe is not None else Recipe()
     folder = Path(out)
     checkpoint_every = limits.STEPS_BETWEEN.check("checkpoint_every", checkpoint_every)
-    n_workers = limits.THREADS.check("n_workers (--workers)", n_workers)
+    n_workers = limits.THREADS.check("n_workers", n_workers)
     seed = limits.SEED.check("seed", seed)
     description = describe_network(network)
     against = None if reference is None else describe_network(reference)
