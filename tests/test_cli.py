@@ -92,9 +92,13 @@ def test_survey_prints_a_table_and_the_report(run: subprocess.CompletedProcess[s
     assert [line.split()[:3] for line in lines[1:8]] == [["0", name, "12"] for name in TRANSFORMATIONS]
     assert lines[-1] == f"report: {Path('run') / 'index.html'}"
     assert (place / "run" / "index.html").exists()
-    # No terminal, so no bar: only what could not be measured.
+    # No terminal, so no bar: the plan, a line a part of each stage, and what could not be measured.
     assert "━" not in run.stderr
-    assert all(line.startswith("0, ") for line in run.stderr.splitlines())
+    plan, *rest = run.stderr.splitlines()
+    assert plan == "1 layer × 7 transformations: 11 stages to do"
+    assert rest[0] == "finding receptive fields [1/11]"
+    assert "drawing the report [11/11]" in rest
+    assert all(line.startswith("0, ") or line.endswith("/11]") for line in rest)
     command = json.loads((place / "run" / "run.json").read_text())["command"]
     assert command.startswith("equiscope survey mine.py:network --images images.npz")
 
@@ -188,12 +192,12 @@ def test_layers(place: Path) -> None:
         (("survey", "mine.py:network", "--angels", "8"), "--angles"),
         (
             ("survey", "mine.py:network", "--images", "images.npz", "--angles", "2", "--out", "x"),
-            "at least 4",
+            "angles is 2, expected a whole number from 4 to 360",
         ),
         (("survy",), "survey"),
         (("export", "nowhere", "units"), "no folder"),
         (("export", "run", "unitz"), "unitz"),
-        (("layers", "timm:resnet18"), 'pip install "equiscope[timm]"'),
+        (("layers", "timm:resnet18"), "pip install timm"),
     ],
 )
 def test_bad_input_is_one_message_and_exit_code_2(

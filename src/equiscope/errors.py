@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
-__all__ = ["EquiscopeError", "MissingExtraError", "unknown_name"]
+__all__ = ["EquiscopeError", "MissingExtraError", "packages_of", "unknown_name"]
 
 
 class EquiscopeError(ValueError):
@@ -17,6 +18,23 @@ class EquiscopeError(ValueError):
 
 class MissingExtraError(EquiscopeError, ImportError):
     """An optional dependency is not installed; the message is the line that installs it."""
+
+
+def packages_of(extra: str) -> str:
+    """Name the packages of one of equiscope's extras, as ``pip install`` takes them.
+
+    The extra's own name would not do: pip knows it only where equiscope is on a package index, or in the folder of a
+    checkout. torch is left out, which is there.
+    """
+    from importlib.metadata import PackageNotFoundError, requires
+
+    try:
+        lines = requires("equiscope") or []
+    except PackageNotFoundError:  # Run from a folder, without having been installed.
+        lines = []
+    of_extra = re.compile(rf"""extra\s*==\s*["']{re.escape(extra)}["']""")
+    names = [re.split(r"[^\w.-]", line.strip())[0] for line in lines if of_extra.search(line)]
+    return " ".join(sorted(set(names) - {"torch"})) or extra
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> EquiscopeError:

@@ -396,7 +396,7 @@ class Stage:
                 precision=self.precision,
                 on_stimuli=on_stimuli,
             )
-        with self.progress("scale: families of all layers", 7) as on_step:
+        with self.progress("scale: families of all layers", self.settings["n_null"] + 2) as on_step:
             found = find_scale_families(
                 responses,
                 examples,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -33,7 +33,7 @@ from equiscope.families import (
 from equiscope.limits import list_names
 from equiscope.models import Model, load_model
 from equiscope.models.geometry import LayerGeometry, find_geometry
-from equiscope.progress import Progress, silent
+from equiscope.progress import Progress, Stages, silent
 from equiscope.report.document import build_document, with_circuits, with_verification
 from equiscope.report.files import save_report
 from equiscope.report.schema import FamilyEntry
@@ -77,6 +77,10 @@ _SIZE_SAMPLE = 32
 # Candidates a unit should have for each stimulus that it keeps, before several come from one image.
 _IMAGES_PER_EXAMPLE = 4
 _MAX_PER_IMAGE = 8
+# Receptive fields, the pass over the images, the tuning of all units, the report.
+_N_OTHER_STAGES = 4
+# The embedded network has 32; from twice that on it is worth saying how a survey gets smaller.
+_MANY_STAGES = 64
 
 
 def survey(
@@ -95,6 +99,7 @@ def survey(
     precision: str = "auto",
     seed: int = 0,
     command: str | None = None,
+    on_plan: Callable[[str], object] = lambda _plan: None,
     progress: Progress = silent,
 ) -> Run:
     """Find the families of a network under all transformations, verify them on held-out images, write a report.
@@ -133,8 +138,10 @@ def survey(
         Seed of the halves, the null and the bootstrap.
     command
         What to record as the command that made the run.
+    on_plan
+        Called once, before the work begins, with a sentence that says how much will be done.
     progress
-        Called at the start of each stage.
+        Called at the start of each part of a stage, whose name ends with the stage's number and that of all stages.
 
     Returns
     -------
@@ -176,10 +183,12 @@ def survey(
         },
     }
     manifest = _open_manifest(folder, identity, command)
+    n_stages = _count_stages(folder, chosen, wanted)
+    on_plan(_word_plan(len(chosen), len(wanted), n_stages))
     home = model.device
     try:
         model.module.to(target)
-        _Survey(model, images, folder, manifest, progress, computes_in).run()
+        _Survey(model, images, folder, manifest, Stages(progress, n_stages), computes_in).run()
     finally:
         model.module.to(home)
     return load_run(folder)
@@ -210,6 +219,31 @@ def _resolve_transformations(transformations: Sequence[str] | None) -> list[str]
         if name not in TRANSFORMATIONS:
             raise unknown_name("transformation", name, TRANSFORMATIONS)
     return with_needed(asked)
+
+
+def _results(folder: Path, layers: Sequence[str], transformations: Sequence[str]) -> list[Path]:
+    """Where the results of all stages that look for families are kept."""
+    within = [name for name in transformations if name != "scale"]
+    paths = [layer_path(folder, f"results/{name}", layer, ".json") for layer in layers for name in within]
+    return paths + [folder / "results" / "scale.json"] * ("scale" in transformations)
+
+
+def _count_stages(folder: Path, layers: Sequence[str], transformations: Sequence[str]) -> int:
+    """Count the stages that are still to do."""
+    missing = [path for path in _results(folder, layers, transformations) if not path.exists()]
+    return len(missing) + _N_OTHER_STAGES
+
+
+def _word_plan(n_layers: int, n_transformations: int, n_stages: int) -> str:
+    """Say how much will be done, and how it could be less."""
+    layers, transformations = (
+        f"{n} {word}{'s' * (n != 1)}"
+        for n, word in ((n_layers, "layer"), (n_transformations, "transformation"))
+    )
+    plan = f"{layers} × {transformations}: {n_stages} stages to do"
+    if n_stages <= _MANY_STAGES:
+        return plan
+    return f"{plan}, deep layers take longest; for fewer name some with --layers or --transformations"
 
 
 def _open_manifest(folder: Path, identity: dict[str, Any], command: str | None) -> dict[str, Any]:
@@ -256,7 +290,7 @@ class _Survey:
         images: ImageSet,
         folder: Path,
         manifest: dict[str, Any],
-        progress: Progress,
+        progress: Stages,
         precision: torch.dtype,
     ) -> None:
         self.model, self.images, self.folder, self.manifest = model, images, folder, manifest
@@ -277,8 +311,10 @@ class _Survey:
 
     def run(self) -> None:
         """Go through all stages."""
+        self.progress.begin_next()
         with self._timed("geometry"):
             geometries, notes = self._geometries()
+        self.progress.begin_next()
         with self._timed("examples"):
             examples = self._examples(geometries)
         for layer in geometries:
@@ -314,7 +350,9 @@ class _Survey:
         families = with_invariances(families, units)
         write_json(self.folder / "families.json", families_document(families))
         write_json(self.folder / "units.json", units_document(units))
+        self.progress.begin_next()
         unit_tunings = self._unit_tunings(stage, found)
+        self.progress.begin_next()
         with self._timed("report"), self.progress("drawing the report", len(self.images)) as on_image:
             self.manifest |= {
                 "device": str(self.model.device),
@@ -370,6 +408,7 @@ class _Survey:
                 if path.exists():
                     entry = _read_result(read_json(path))
                 else:
+                    self.progress.begin_next()
                     with self._timed(name):
                         entry = stage.run(name, layer, earlier)
                     write_json(path, _result_document(entry))
@@ -396,6 +435,7 @@ class _Survey:
             if path.exists():
                 entry = _read_result(read_json(path))
             else:
+                self.progress.begin_next()
                 with self._timed("scale"):
                     entry = stage.run_scale()
                 write_json(path, _result_document(entry))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -17,11 +19,16 @@ from rich.progress import (
 
 __all__ = ["show_progress", "wide_console"]
 
+_SECONDS_BETWEEN_LINES = 30
+
 
 @contextmanager
 def show_progress(stage: str, total: int) -> Iterator[Callable[[int], None]]:
-    """One progress bar with a time estimate, on standard error; nothing where that is no terminal."""
+    """Show how far a stage is, on standard error: a bar on a terminal, elsewhere a line now and then."""
     console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _Lines(stage, total).advance
+        return
     columns = (
         TextColumn("{task.description:<28}"),
         BarColumn(bar_width=30),
@@ -30,9 +37,42 @@ def show_progress(stage: str, total: int) -> Iterator[Callable[[int], None]]:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+    with Progress(*columns, console=console) as bars:
         task = bars.add_task(stage, total=total)
         yield lambda steps: bars.advance(task, steps)
+
+
+class _Lines:
+    """Plain lines about one stage: one as it begins, then at most one in half a minute, for log files."""
+
+    def __init__(self, stage: str, total: int) -> None:
+        self._stage, self._total, self._done = stage, total, 0
+        self._said = time.monotonic()
+        # Steps and time from which the rate is taken: what a resumed stage reports first was done before.
+        self._start: tuple[int, float] | None = None
+        self._say(stage)
+
+    def advance(self, steps: int) -> None:
+        """Count steps."""
+        self._done += steps
+        now = time.monotonic()
+        if self._start is None:
+            self._start = self._done, now
+        elif now - self._said >= _SECONDS_BETWEEN_LINES and self._done < self._total:
+            self._said = now
+            rate = (self._done - self._start[0]) / (now - self._start[1])
+            left = _rough_time((self._total - self._done) / rate) if rate > 0 else "some time"
+            self._say(f"{self._stage}: {self._done} of {self._total}, about {left} left")
+
+    def _say(self, line: str) -> None:
+        sys.stderr.write(f"{line}\n")
+
+
+def _rough_time(seconds: float) -> str:
+    """Word a time that is only known roughly."""
+    if seconds < 90:
+        return f"{max(1, round(seconds / 10)) * 10} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def wide_console() -> Console:
