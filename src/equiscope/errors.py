@@ -1,9 +1,10 @@
-"""The errors that a user can cause, worded so that the next step is clear."""
+"""The errors that a user can cause, worded so that the next step is clear.
+
+Imported before Ctrl-C is in good hands (`equiscope.cli`), and so without what takes long to import.
+"""
 
 from __future__ import annotations
 
-import difflib
-import re
 from collections.abc import Iterable
 
 __all__ = ["EquiscopeError", "MissingExtraError", "packages_of", "unknown_name"]
@@ -26,6 +27,7 @@ def packages_of(extra: str) -> str:
     The extra's own name would not do: pip knows it only where equiscope is on a package index, or in the folder of a
     checkout. torch is left out, which is there.
     """
+    import re
     from importlib.metadata import PackageNotFoundError, requires
 
     try:
@@ -49,6 +51,8 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> EquiscopeError:
     known
         All names that would have been right.
     """
+    import difflib
+
     known, name = list(known), str(name)
     lowered = {candidate.lower(): candidate for candidate in known}
     near = [lowered[match] for match in difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=0.5)]

@@ -51,13 +51,18 @@ def interruptible(next_step: str) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        if not interruption.explains(error):
-            raise
-        interruption.say()
-        raise SystemExit(INTERRUPTED) from None
-    finally:
-        signal.signal(signal.SIGINT, before[0])
-        sys.unraisablehook = before[1]
+        if interruption.explains(error):
+            interruption.say()
+            # The signal stays in these hands until the process has ended: it may come once more.
+            raise SystemExit(INTERRUPTED) from None
+        _give_back(*before)
+        raise
+    _give_back(*before)
+
+
+def _give_back(on_signal: Any, on_unraisable: Any) -> None:
+    signal.signal(signal.SIGINT, on_signal)
+    sys.unraisablehook = on_unraisable
 
 
 class _Interruption:
