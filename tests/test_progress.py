@@ -13,6 +13,7 @@ from rich.console import Console
 from torch import nn
 
 import equiscope
+from equiscope import progress
 from equiscope.cli import console
 from equiscope.cli.console import show_progress
 from equiscope.progress import Stages, silent
@@ -43,6 +44,16 @@ class Told:
         return [(int(match[1]), int(match[2])) for match in found if match is not None]
 
 
+class Clock:
+    """A clock that is put forward by hand."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
 def survey(out: Path, told: Told, layers: list[str], **options: object) -> equiscope.Run:
     rng = np.random.default_rng(0)
     np.savez(out.parent / "images.npz", images=rng.integers(0, 256, (6, 40, 48, 3), dtype=np.uint8))
@@ -70,6 +81,52 @@ def test_stages_are_numbered() -> None:
     assert told.parts[-1] == ("d [3/3]", 1)
     with Stages(silent, 1)("e", 1) as on_step:
         on_step(1)
+
+
+class TestTimeLeft:
+    def told(self, seconds: list[float], costs: list[float], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        """What is told of the stages of these costs, each of which takes so long."""
+        clock, told = Clock(), Told()
+        monkeypatch.setattr(progress, "time", clock)
+        stages = Stages(told, len(seconds) + 1)
+        stages.begin_next()
+        stages("first", 1).__enter__()
+        clock.now += 1e6  # What went before does not count.
+        stages.expect(costs)
+        for own in seconds:
+            stages.begin_next()
+            stages("s", 1).__enter__()
+            clock.now += own
+        return [stage for stage, _ in told.parts[1:]]
+
+    def test_it_follows_from_what_was_done(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert self.told([60, 120, 600], [1, 2, 10], monkeypatch) == [
+            "s [2/4]",
+            "s [3/4]",  # Less than a tenth of 13 is done.
+            "s [4/4, roughly 10 min left]",
+        ]
+
+    def test_a_short_rest_is_not_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert self.told([10, 10, 10], [1, 1, 1], monkeypatch) == ["s [2/4]", "s [3/4]", "s [4/4]"]
+
+    def test_stages_without_a_cost_have_no_part_in_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert self.told([7200, 5, 5], [1], monkeypatch) == ["s [2/4]", "s [3/4]", "s [4/4]"]
+        assert self.told([5, 5], [0, 0], monkeypatch) == ["s [2/3]", "s [3/3]"]
+
+
+def test_costs_are_those_of_what_is_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected: list[list[float]] = []
+    monkeypatch.setattr(Stages, "expect", lambda _self, costs: expected.append(list(costs)))
+    survey(tmp_path / "run", Told(), ["0", "2"], n_null=1)
+    (whole,) = expected
+    n_within = len(TRANSFORMATIONS) - 1
+    assert len(whole) == 2 * n_within + 1
+    # Rotation of four angles and hue of sixteen; of so few units both show all stimuli.
+    assert whole[1] / whole[0] == 4
+    assert whole[-1] > whole[0]
+    (tmp_path / "run" / "results" / "hue" / "2.json").unlink()
+    survey(tmp_path / "run", Told(), ["0", "2"], n_null=1)
+    assert expected[1] == [whole[n_within + 1]]
 
 
 def test_a_survey_numbers_what_it_does_and_goes_on_with_what_is_left(tmp_path: Path) -> None:
@@ -120,16 +177,6 @@ def test_a_long_survey_says_how_it_gets_shorter(n_layers: int, has_advice: bool,
         equiscope.survey(network, tmp_path / "images.npz", out=tmp_path / "run", on_plan=stop)
     assert plans[0].startswith(f"{n_layers} layers × 7 transformations: ")
     assert ("--layers or --transformations" in plans[0]) == has_advice
-
-
-class Clock:
-    """A clock that is put forward by hand."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def monotonic(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -269,6 +269,17 @@ class Stage:
         wanted = max(wanted // 2 if is_large else wanted, -(-_FEW_STIMULI // max(n_units, 1)))
         return min(max(wanted, 1), per_half)
 
+    def cost(self, transformation: str, layer: str) -> float:
+        """Estimate what a transformation of a layer costs: pixels that go through the network, at most.
+
+        For ``scale`` the layer's part of the pass that all layers share.
+        """
+        n_units = self.examples[layer].n_units
+        n_stimuli = 2 * n_units * self.n_per_half(transformation, layer, n_units)
+        layers = self.geometries if transformation == "scale" else [layer]
+        side_px = max(map(self._patch_px, layers))
+        return float(n_stimuli * self.group(transformation, layer).order * side_px**2)
+
     def _is_large(self, layer: str) -> bool:
         """Whether a pass on one of the layer's stimuli costs much."""
         return self._patch_px(layer) > _LARGE_PATCH_PX

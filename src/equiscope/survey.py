@@ -335,6 +335,7 @@ class _Survey:
             precision=self.precision,
             progress=self.progress,
         )
+        self.progress.expect(self._costs(stage))
         found = self._stages(stage)
         results = [entry.result for entry in found]
         families = tuple(family for result in results for family in result.families)
@@ -393,6 +394,15 @@ class _Survey:
             save_report(self.folder, document)
         self.manifest["is_complete"] = True
         write_json(self.folder / "run.json", self.manifest)
+
+    def _costs(self, stage: Stage) -> list[float]:
+        """Costs of the stages that are still to do, in their order."""
+        layers, chosen = list(stage.geometries), self.settings["transformations"]
+        whole = [stage.cost(name, layer) for layer in layers for name in chosen if name != "scale"]
+        if "scale" in chosen:
+            whole.append(sum(stage.cost("scale", layer) for layer in layers))
+        paths = _results(self.folder, layers, chosen)
+        return [cost for cost, path in zip(whole, paths, strict=True) if not path.exists()]
 
     def _stages(self, stage: Stage) -> list[StageResult]:
         """Every transformation of every layer, then scale over all; by layer, in the order of the survey."""

@@ -17,6 +17,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from equiscope.progress import rough_time
+
 __all__ = ["show_progress", "wide_console"]
 
 _SECONDS_BETWEEN_LINES = 30
@@ -60,19 +62,12 @@ class _Lines:
             self._start = self._done, now
         elif now - self._said >= _SECONDS_BETWEEN_LINES and self._done < self._total:
             self._said = now
-            rate = (self._done - self._start[0]) / (now - self._start[1])
-            left = _rough_time((self._total - self._done) / rate) if rate > 0 else "some time"
-            self._say(f"{self._stage}: {self._done} of {self._total}, about {left} left")
+            n_before, began = self._start
+            seconds = (now - began) * (self._total - self._done) / max(self._done - n_before, 1)
+            self._say(f"{self._stage}: {self._done} of {self._total}, about {rough_time(seconds)} left")
 
     def _say(self, line: str) -> None:
         sys.stderr.write(f"{line}\n")
-
-
-def _rough_time(seconds: float) -> str:
-    """Word a time that is only known roughly."""
-    if seconds < 90:
-        return f"{max(1, round(seconds / 10)) * 10} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def wide_console() -> Console:

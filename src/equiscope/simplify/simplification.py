@@ -128,10 +128,10 @@ def simplify_run(
     Members of a family keep a factor each, which counts as a parameter. Wrong poses permute the poses within every
     family; they are tied and ordered in the same way. Biases stay.
     """
-    check_network(run, model)
     methods = list_names(methods) or []
     _check_options(transformation, blocks, order, methods)
     _check_numbers(n_points, n_images, n_calibration, crop_px, seed)
+    check_network(run, model)
     circuits = _symmetric_circuits(run) if blocks == "circuits" else None
     crop = _check_crop(model, images, crop_px)
     dtype = choose_precision(precision, model.device)
