@@ -12,9 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from equiscope.cli.interruption import interruptible
+
 # Presses Ctrl-C in the process itself, at a moment that does not depend on how fast the machine is.
 PROGRAM = """
 import os, signal, sys
+signal.signal(signal.SIGINT, {handler})
 def press():
     os.kill(os.getpid(), signal.SIGINT)
 class WhenImported:
@@ -58,8 +61,15 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def press_when(moment: str, arguments: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
-    program = PROGRAM.format(moment=MOMENTS.get(moment, moment), arguments=arguments)
+def program_of(moment: str, arguments: list[str], handler: str = "signal.default_int_handler") -> str:
+    """The program, with the signal as a terminal leaves it, whatever the tests were begun with."""
+    return PROGRAM.format(moment=moment, arguments=arguments, handler=handler)
+
+
+def press_when(
+    moment: str, arguments: list[str], cwd: Path, **options: str
+) -> subprocess.CompletedProcess[str]:
+    program = program_of(MOMENTS.get(moment, moment), arguments, **options)
     return subprocess.run(
         [sys.executable, "-c", program], cwd=cwd, capture_output=True, text=True, timeout=300
     )
@@ -96,6 +106,23 @@ serve.open_site = open_site
     assert (result.returncode, result.stderr) == (0, "")
 
 
+def test_a_signal_that_is_ignored_stays_ignored(place: Path, tmp_path: Path) -> None:
+    ending = "import equiscope.report.serve as serve\nserve.open_site = lambda *_, **__: press()\n"
+    result = press_when(ending, ["open", "run"], place, handler="signal.SIG_IGN")
+    assert (result.returncode, result.stderr) == (0, "")
+    stopped = press_when(ending, ["open", "run"], place)
+    assert stopped.returncode == 130
+
+
+def test_the_handlers_are_given_back() -> None:
+    before = signal.getsignal(signal.SIGINT), sys.unraisablehook
+    with interruptible("go on"):
+        assert signal.getsignal(signal.SIGINT) != before[0]
+    with pytest.raises(ValueError, match="other"), interruptible("go on"):
+        raise ValueError("other")
+    assert (signal.getsignal(signal.SIGINT), sys.unraisablehook) == before
+
+
 def test_ctrl_c_from_outside(place: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     process = subprocess.Popen(
@@ -103,6 +130,7 @@ def test_ctrl_c_from_outside(place: Path, tmp_path: Path) -> None:
         cwd=place,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 120
     while not (out / "run.json").exists() and time.monotonic() < deadline:
@@ -132,7 +160,7 @@ def test_a_file_that_ends_early_is_not_aborted(place: Path, tmp_path: Path) -> N
 def test_a_reader_that_goes_away_is_not_complained_to(place: Path) -> None:
     many = "import typer\nfrom equiscope.cli import app\n"
     many += "app.command('much')(lambda: typer.echo('x' * 1_000_000))\n"
-    program = PROGRAM.format(moment=many, arguments=["much"])
+    program = program_of(many, ["much"])
     process = subprocess.Popen(
         [sys.executable, "-c", program],
         cwd=place,
@@ -147,3 +175,19 @@ def test_a_reader_that_goes_away_is_not_complained_to(place: Path) -> None:
     process.stdout.close()
     assert process.stderr.read() == b""
     assert process.wait() == 141
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_output_that_cannot_be_written_is_complained_of_once(place: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        result = subprocess.run(
+            [sys.executable, "-m", "equiscope.cli", "--help"],
+            cwd=place,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONUNBUFFERED": ""},
+        )
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert "No space left on device" in result.stderr

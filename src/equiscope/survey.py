@@ -79,7 +79,7 @@ _IMAGES_PER_EXAMPLE = 4
 _MAX_PER_IMAGE = 8
 # Receptive fields, the pass over the images, the tuning of all units, the report.
 _N_OTHER_STAGES = 4
-# The embedded network has 32; from twice that on it is worth saying how a survey gets smaller.
+# The embedded network has 29; from twice that on it is worth saying how a survey gets smaller.
 _MANY_STAGES = 64
 
 

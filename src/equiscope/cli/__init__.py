@@ -46,9 +46,7 @@ def main() -> None:
     except EquiscopeError as error:
         _say(f"equiscope: {error}")
         sys.exit(2)
-    except BrokenPipeError:
-        # As in `equiscope export … | head`. Python would complain once more when it closes standard output.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # As in `equiscope export … | head`.
         sys.exit(READER_HAS_GONE)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
@@ -66,12 +64,23 @@ def _run() -> None:
     try:
         app()
     finally:
+        if sys.stdout is not None:  # Closed by the shell: `>&-`.
+            _flush()
+
+
+def _flush() -> None:
+    """Write out what standard output still holds; where that cannot be, once is enough to hear of it."""
+    try:
         sys.stdout.flush()
+    except OSError:
+        # Python would try again when it closes the stream, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise
 
 
 def _next_step() -> str:
     """Word what to do after an interruption of the command that was given."""
-    if sys.argv[1:] and sys.argv[1] in _RESUMING:
+    if {*sys.argv[1:2]} & {*_RESUMING} or "--featurevis" in sys.argv:
         return "the same command goes on from here"
     return "give the same command again to begin anew"
 

@@ -40,8 +40,10 @@ def interruptible(next_step: str) -> Iterator[None]:
     SystemExit
         With code 130, if the block was interrupted and did not end well in spite of it.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield  # Signals reach the main thread alone.
+    is_alone = threading.current_thread() is not threading.main_thread()  # Signals reach the main thread.
+    # Who began the program may have had the signal ignored, as `nohup` and scripts do with what runs in the background.
+    if is_alone or signal.getsignal(signal.SIGINT) in (signal.SIG_IGN, None):
+        yield
         return
     interruption = _Interruption(next_step)
     # For the moment between the end of the block and that of the process.
