@@ -95,7 +95,8 @@ def commands_page() -> str:
     lines = [
         "# Commands\n",
         "<!-- Written by tests/test_docs.py from src/equiscope/cli/; EQUISCOPE_UPDATE_DOCS=1 renews it. -->\n",
-        "[The guide of the survey](survey.md) explains the options; [Errors](errors.md) the messages and exit codes.\n",
+        "[The guide of the survey](survey.md) explains the options; [Errors](errors.md) the messages and exit codes.",
+        "`equiscope --version` tells the version; `-h` or `--help` after any command lists its options.\n",
     ]
     for name in BY_NAME:
         lines += command_section(name)

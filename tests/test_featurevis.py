@@ -379,8 +379,8 @@ class Detached(nn.Module):
         ({"channels": [48]}, "has channels 0 to 47, got 48"),
         ({"channels": [-1]}, "has channels 0 to 47, got -1"),
         ({"channels": []}, "no channel of conv2d0 was asked for"),
-        ({"steps": 0}, "steps is 0, expected at least 1"),
-        ({"seed": -1}, "seed is -1, expected 0 or more"),
+        ({"steps": 0}, "steps is 0, expected a whole number from 1"),
+        ({"seed": -1}, "seed is -1, expected a whole number from 0"),
         ({"size_px": 10}, "no position of layer 'conv2d0' is centred in an image of 10 px: take 9 or 13 px"),
     ],
 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +16,7 @@ PACKAGE = Path(equiscope.__file__).parent
 # From the bottom up. A module may import those before it; the modules of a package import each other freely.
 ORDER = (
     "files",
+    "limits",
     "groups",
     "significance",
     "transforms",
@@ -152,3 +155,18 @@ def test_the_door_is_pinned() -> None:
         "survey",
     ]
     assert all(hasattr(equiscope, name) for name in equiscope.__all__)
+
+
+def test_the_door_keeps_the_function_when_its_module_is_imported() -> None:
+    program = (
+        "import sys, equiscope\n"
+        "assert 'torch' not in sys.modules\n"
+        "from equiscope.survey import survey\n"
+        "assert equiscope.survey is survey\n"
+        "import equiscope.survey as again\n"
+        "assert again is survey\n"
+        "assert equiscope.report.save_figure\n"
+        "assert not hasattr(equiscope, 'nothing')\n"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr

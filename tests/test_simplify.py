@@ -598,7 +598,7 @@ def test_what_cannot_be_simplified_is_told(tmp_path: Path, images: EvaluationIma
     run = run_of(tmp_path, model)
     with pytest.raises(EquiscopeError, match="has other weights than the network of"):
         simplify_run(run, tied_network(seed=1), images)
-    with pytest.raises(EquiscopeError, match="expected 1 point and 2 images or more"):
+    with pytest.raises(EquiscopeError, match="n_points is 0, expected a whole number from 1"):
         simplify_run(run, model, images, n_points=0)
     with pytest.raises(EquiscopeError, match="does not say on what size of image"):
         simplify_run(run, dataclasses.replace(model, input_size_px=None), images)

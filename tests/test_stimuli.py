@@ -889,7 +889,7 @@ def test_what_cannot_be_opened_is_said(tmp_path: Path) -> None:
         open_images(tmp_path / "nowhere")
     with pytest.raises(EquiscopeError, match="no such file or folder"):
         open_images("")
-    with pytest.raises(EquiscopeError, match="max_side_px is 0; expected 1 or more"):
+    with pytest.raises(EquiscopeError, match="max_side_px is 0, expected a whole number from 1"):
         open_images(max_side_px=0)
     write(tmp_path, photo_jpg=b"x")
     with pytest.raises(EquiscopeError, match=r"ending in '\.jpg'.*put single images into a folder"):
@@ -1067,7 +1067,7 @@ def test_errors_in_the_thread_reach_the_caller(mixed: ImageSet, monkeypatch: pyt
     with pytest.raises(KeyboardInterrupt):
         list(mixed.batches([0, 1], 2))
     assert decoder_threads() == []
-    with pytest.raises(EquiscopeError, match="batch_size is 0; expected 1 or more"):
+    with pytest.raises(EquiscopeError, match="batch_size is 0, expected a whole number from 1"):
         mixed.batches([0], 0)
 
 

@@ -1006,8 +1006,9 @@ def test_damaged_and_foreign_checkpoints_are_refused(data: Path, tmp_path: Path)
     [
         ({"recipe": dataclasses.replace(TINY_RECIPE, batch=500)}, "a batch of 500 is larger than the 72"),
         ({"recipe": dataclasses.replace(TINY_RECIPE, side_px=20)}, "are smaller than crops of 25 px"),
-        ({"checkpoint_every": 0}, "expected 1 or more of each"),
-        ({"seed": -1}, "seed is -1, expected 0 or more"),
+        ({"checkpoint_every": 0}, "checkpoint_every is 0, expected a whole number from 1"),
+        ({"n_workers": 0}, "n_workers is 0, expected a whole number from 1"),
+        ({"seed": -1}, "seed is -1, expected a whole number from 0"),
         ({"device": "cudo"}, "cannot be used here"),
         ({"precision": "int8"}, "unknown precision"),
     ],
@@ -1023,7 +1024,7 @@ def test_options_out_of_range_are_refused(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"epochs": 0}, "epochs of the recipe is 0, expected 1 to inf"),
+        ({"epochs": 0}, "epochs of the recipe is 0, expected a whole number from 1 to"),
         ({"momentum": 1.5}, "momentum of the recipe is 1.5"),
         ({"learning_rate": float("nan")}, "learning_rate of the recipe is nan"),
         ({"crop_schedule": ((0.5, 1.0),)}, "the last one up to 1"),

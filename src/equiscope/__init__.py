@@ -1,13 +1,22 @@
-"""equiscope: find the families of transformed copies inside a convolutional network."""
+"""equiscope: find the families of transformed copies inside a convolutional network.
+
+Everything is loaded when it is first used, so that ``equiscope --help`` need not wait for torch.
+"""
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-from equiscope.errors import EquiscopeError, MissingExtraError
-from equiscope.families import Family, Member, Unit
-from equiscope.models import Model, load_model
-from equiscope.stimuli import ImageSet, open_images
-from equiscope.store import Run, load_run
-from equiscope.survey import survey
+if TYPE_CHECKING:
+    from equiscope.errors import EquiscopeError, MissingExtraError
+    from equiscope.families import Family, Member, Unit
+    from equiscope.models import Model, load_model
+    from equiscope.stimuli import ImageSet, open_images
+    from equiscope.store import Run, load_run
+    from equiscope.survey import survey
 
 __all__ = [
     "EquiscopeError",
@@ -24,3 +33,48 @@ __all__ = [
     "open_images",
     "survey",
 ]
+
+# The module in which each name is at home.
+_HOMES = {
+    "EquiscopeError": "errors",
+    "Family": "families",
+    "ImageSet": "stimuli",
+    "Member": "families",
+    "MissingExtraError": "errors",
+    "Model": "models",
+    "Run": "store",
+    "Unit": "families",
+    "load_model": "models",
+    "load_run": "store",
+    "open_images": "stimuli",
+    "survey": "survey",
+}
+
+
+class _Door(ModuleType):
+    """The package. Its attribute ``survey`` is the function, also once the module of that name was imported."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        is_survey = name == "survey" and isinstance(value, ModuleType)
+        super().__setattr__(name, value.survey if is_survey else value)
+
+
+sys.modules[__name__].__class__ = _Door
+
+
+def __getattr__(name: str) -> Any:
+    """Load what is used for the first time: a public name, or a module of the package."""
+    if name in _HOMES:
+        value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+        setattr(sys.modules[__name__], name, value)
+        return value
+    from importlib.util import find_spec
+
+    if not name.startswith("_") and find_spec(f"{__name__}.{name}") is not None:
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """List the public names, loaded or not."""
+    return sorted(__all__)

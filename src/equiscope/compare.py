@@ -31,6 +31,7 @@ from equiscope.errors import EquiscopeError, unknown_name
 from equiscope.examples import NO_IMAGE, Examples, collect_examples, split_halves
 from equiscope.families import Family, Member, NullSummary
 from equiscope.groups import CyclicGroup, Involution
+from equiscope.limits import DRAWS, FALSE_DISCOVERY_RATE, SEED, list_names
 from equiscope.models import Model
 from equiscope.models.geometry import LayerGeometry, joint_patch_px
 from equiscope.progress import Progress, silent
@@ -134,18 +135,17 @@ def compare_runs(
 
     Cost: one forward pass of each network a stimulus and element.
     """
+    n_draws = DRAWS.check("n_draws", n_draws)
+    rate = FALSE_DISCOVERY_RATE.check("false_discovery_rate", false_discovery_rate)
+    seed = SEED.check("seed", seed)
     folder_a, folder_b = run_a.folder.resolve(), run_b.folder.resolve()
     if folder_a == folder_b:
         raise EquiscopeError(
             f"{run_a.folder} was given twice: every family would find itself; give the folders of two runs"
         )
-    if n_draws < 1:
-        raise EquiscopeError(
-            f"n_draws is {n_draws}, expected at least 1: without a null nothing can be accepted"
-        )
     check_network(run_a, model_a)
     check_network(run_b, model_b)
-    names = _common_transformations(run_a, run_b, transformations)
+    names = _common_transformations(run_a, run_b, list_names(transformations))
     notes: list[str] = []
     sides = tuple(
         _open_side(run, model, images, names, notes, progress)
@@ -154,7 +154,7 @@ def compare_runs(
     compared, matches, families = [], [], []
     for name in names:
         entry, own_matches, own_families = _compare_one(
-            sides[0], sides[1], images, name, n_draws, false_discovery_rate, seed, precision, progress
+            sides[0], sides[1], images, name, n_draws, rate, seed, precision, progress
         )
         compared.append(entry)
         matches += own_matches

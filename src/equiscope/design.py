@@ -193,7 +193,7 @@ def design_network(
     if not surveyed or (transformation is not None and transformation not in surveyed):
         raise EquiscopeError(
             f"the survey in {run.folder} has no families of {transformation or 'rotation, dihedral or hue'}: survey "
-            "with --transformations rotation"
+            f"with --transformations {transformation or 'rotation'}"
         )
     names = [layer.name for layer in base.units]
     if not set(names) & set(run.manifest["settings"]["layers"]):

@@ -1,11 +1,13 @@
-"""The errors that a user can cause, worded so that the next step is clear."""
+"""The errors that a user can cause, worded so that the next step is clear.
+
+Imported before Ctrl-C is in good hands (`equiscope.cli`), and so without what takes long to import.
+"""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
-__all__ = ["EquiscopeError", "MissingExtraError", "unknown_name"]
+__all__ = ["EquiscopeError", "MissingExtraError", "packages_of", "unknown_name"]
 
 
 class EquiscopeError(ValueError):
@@ -19,6 +21,24 @@ class MissingExtraError(EquiscopeError, ImportError):
     """An optional dependency is not installed; the message is the line that installs it."""
 
 
+def packages_of(extra: str) -> str:
+    """Name the packages of one of equiscope's extras, as ``pip install`` takes them.
+
+    The extra's own name would not do: pip knows it only where equiscope is on a package index, or in the folder of a
+    checkout. torch is left out, which is there.
+    """
+    import re
+    from importlib.metadata import PackageNotFoundError, requires
+
+    try:
+        lines = requires("equiscope") or []
+    except PackageNotFoundError:  # Run from a folder, without having been installed.
+        lines = []
+    of_extra = re.compile(rf"""extra\s*==\s*["']{re.escape(extra)}["']""")
+    names = [re.split(r"[^\w.-]", line.strip())[0] for line in lines if of_extra.search(line)]
+    return " ".join(sorted(set(names) - {"torch"})) or extra
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> EquiscopeError:
     """Build the error for a name that does not exist, with the nearest real names.
 
@@ -27,11 +47,13 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> EquiscopeError:
     kind
         What the name should have named, in words: ``"layer"``, ``"model"``.
     name
-        The name received.
+        What was received, a name or not.
     known
         All names that would have been right.
     """
-    known = list(known)
+    import difflib
+
+    known, name = list(known), str(name)
     lowered = {candidate.lower(): candidate for candidate in known}
     near = [lowered[match] for match in difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=0.5)]
     if near:

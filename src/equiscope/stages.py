@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+import warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -75,16 +77,20 @@ def choose_device(device: str) -> torch.device:
     Raises
     ------
     EquiscopeError
-        If torch has no such device here.
+        If torch has no such device here, or none that computes.
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        chosen = torch.device(device)
-        torch.empty(1, device=chosen)
-    except (RuntimeError, AssertionError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of kinds of devices that torch has given up
+            chosen = torch.device(device)
+            # Some kinds of devices can be named and hold tensors, and yet not compute.
+            torch.ones(1, device=chosen).sum().item()
+    except (RuntimeError, AssertionError, ImportError, TypeError, ValueError) as error:
+        reason = textwrap.shorten(str(error), 120, placeholder=" …")
         raise EquiscopeError(
-            f"device {device!r} cannot be used here ({str(error).splitlines()[0]}): expected auto, cpu or cuda"
+            f"device {device!r} cannot be used here ({reason}): expected auto, cpu or cuda"
         ) from error
     return chosen
 
@@ -105,7 +111,7 @@ def choose_precision(precision: str, device: torch.device) -> torch.dtype:
         If the precision is unknown.
     """
     known = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-    if precision in known:
+    if isinstance(precision, str) and precision in known:
         return known[precision]
     if precision != "auto":
         raise unknown_name("precision", precision, ["auto", *known])
@@ -263,6 +269,17 @@ class Stage:
         wanted = max(wanted // 2 if is_large else wanted, -(-_FEW_STIMULI // max(n_units, 1)))
         return min(max(wanted, 1), per_half)
 
+    def cost(self, transformation: str, layer: str) -> float:
+        """Estimate what a transformation of a layer costs: pixels that go through the network, at most.
+
+        For ``scale`` the layer's part of the pass that all layers share.
+        """
+        n_units = self.examples[layer].n_units
+        n_stimuli = 2 * n_units * self.n_per_half(transformation, layer, n_units)
+        layers = self.geometries if transformation == "scale" else [layer]
+        side_px = max(map(self._patch_px, layers))
+        return float(n_stimuli * self.group(transformation, layer).order * side_px**2)
+
     def _is_large(self, layer: str) -> bool:
         """Whether a pass on one of the layer's stimuli costs much."""
         return self._patch_px(layer) > _LARGE_PATCH_PX
@@ -390,7 +407,7 @@ class Stage:
                 precision=self.precision,
                 on_stimuli=on_stimuli,
             )
-        with self.progress("scale: families of all layers", 7) as on_step:
+        with self.progress("scale: families of all layers", self.settings["n_null"] + 2) as on_step:
             found = find_scale_families(
                 responses,
                 examples,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 import equiscope
+from equiscope import limits
 from equiscope.allocator import keep_large_buffers
 from equiscope.circuits import load_circuits
 from equiscope.errors import EquiscopeError, unknown_name
@@ -30,11 +31,12 @@ from equiscope.families import (
 )
 from equiscope.fidelity import settle_geometries
 from equiscope.files import is_unused
+from equiscope.limits import list_names
 from equiscope.models import Model, load_model
 from equiscope.models.geometry import LayerGeometry
 from equiscope.models.layers import left_out
 from equiscope.models.repeatability import require_repeatable
-from equiscope.progress import Progress, silent
+from equiscope.progress import Progress, Stages, silent
 from equiscope.report.document import build_document, with_circuits, with_verification
 from equiscope.report.files import save_report
 from equiscope.report.schema import FamilyEntry
@@ -79,6 +81,10 @@ _SHARD = 128
 # Candidates a unit should have for each stimulus that it keeps, before several come from one image.
 _IMAGES_PER_EXAMPLE = 4
 _MAX_PER_IMAGE = 8
+# Receptive fields, the pass over the images, the tuning of all units, the report.
+_N_OTHER_STAGES = 4
+# The embedded network has 29; from twice that on it is worth saying how a survey gets smaller.
+_MANY_STAGES = 64
 
 
 def survey(
@@ -97,6 +103,7 @@ def survey(
     precision: str = "auto",
     seed: int = 0,
     command: str | None = None,
+    on_plan: Callable[[str], object] = lambda _plan: None,
     progress: Progress = silent,
 ) -> Run:
     """Find the families of a network under all transformations, verify them on held-out images, write a report.
@@ -135,8 +142,10 @@ def survey(
         Seed of the halves, the null and the bootstrap.
     command
         What to record as the command that made the run.
+    on_plan
+        Called once, before the work begins, with a sentence that says how much will be done.
     progress
-        Called at the start of each stage.
+        Called at the start of each part of a stage, whose name ends with the stage's number and that of all stages.
 
     Returns
     -------
@@ -149,7 +158,7 @@ def survey(
         If something given cannot be used, or ``out`` holds a run of something else.
     """
     keep_large_buffers()
-    _check_options(angles, examples_per_unit, false_discovery_rate, n_null)
+    settings = _check_options(angles, examples_per_unit, false_discovery_rate, min_score, n_null, seed)
     if isinstance(model, str):
         model = load_model(model)
     elif not isinstance(model, Model):
@@ -164,7 +173,7 @@ def survey(
             "the other verifies them, so at least 2 are needed, and some hundreds for results worth trusting"
         )
     folder = Path(out)
-    chosen = model.resolve_layers(layers)
+    chosen = model.resolve_layers(list_names(layers))
     wanted = _resolve_transformations(transformations)
     target = choose_device(device)
     computes_in = choose_precision(precision, target)
@@ -176,54 +185,74 @@ def survey(
             "layers": chosen,
             "transformations": wanted,
             "precision": str(computes_in).removeprefix("torch."),
-            "angles": angles,
-            "examples_per_unit": examples_per_unit,
-            "false_discovery_rate": false_discovery_rate,
-            "min_score": min_score,
-            "n_null": n_null,
-            "seed": seed,
+            **settings,
         },
     }
     manifest = _open_manifest(folder, identity, command)
+    n_stages = _count_stages(folder, chosen, wanted)
+    on_plan(_word_plan(len(chosen), len(wanted), n_stages))
     home = model.device
     try:
         model.module.to(target)
         timings = Timings(folder / "seconds.json", manifest.get("seconds"))
+        stages = Stages(timings.noting(progress), n_stages)
         with model.evaluating():
-            _Survey(model, images, folder, manifest, timings.noting(progress), computes_in, timings).run()
+            _Survey(model, images, folder, manifest, stages, computes_in, timings).run()
     finally:
         model.module.to(home)
     return load_run(folder)
 
 
-def _check_options(angles: int, examples_per_unit: int, false_discovery_rate: float, n_null: int) -> None:
-    if angles < 4:
-        raise EquiscopeError(
-            f"angles is {angles}, expected at least 4: fewer cannot tell a pose (16 is usual)"
-        )
-    if examples_per_unit < 2:
-        raise EquiscopeError(
-            f"examples_per_unit is {examples_per_unit}, expected at least 2: one to find with, one to verify with"
-        )
-    if not 0 < false_discovery_rate < 1:
-        raise EquiscopeError(
-            f"false_discovery_rate is {false_discovery_rate}, expected a share between 0 and 1"
-        )
-    if n_null < 1:
-        raise EquiscopeError(
-            f"n_null is {n_null}, expected at least 1: without a null nothing can be accepted"
-        )
+def _check_options(
+    angles: int, examples_per_unit: int, false_discovery_rate: float, min_score: float, n_null: int, seed: int
+) -> dict[str, Any]:
+    """Give the numbers of a survey as the manifest keeps them."""
+    return {
+        "angles": limits.ANGLES.check("angles", angles),
+        "examples_per_unit": limits.EXAMPLES_PER_UNIT.check("examples_per_unit", examples_per_unit),
+        "false_discovery_rate": limits.FALSE_DISCOVERY_RATE.check(
+            "false_discovery_rate", false_discovery_rate
+        ),
+        "min_score": limits.MIN_SCORE.check("min_score", min_score),
+        "n_null": limits.NULL_DRAWS.check("n_null", n_null),
+        "seed": limits.SEED.check("seed", seed),
+    }
 
 
 def _resolve_transformations(transformations: Sequence[str] | None) -> list[str]:
     """Put the transformations asked for into their order, with those that they need."""
-    asked = list(TRANSFORMATIONS if transformations is None else transformations)
+    asked = list(TRANSFORMATIONS) if transformations is None else list_names(transformations)
     if not asked:
         raise EquiscopeError(f"no transformation was asked for: name some of {', '.join(TRANSFORMATIONS)}")
     for name in asked:
         if name not in TRANSFORMATIONS:
             raise unknown_name("transformation", name, TRANSFORMATIONS)
     return with_needed(asked)
+
+
+def _results(folder: Path, layers: Sequence[str], transformations: Sequence[str]) -> list[Path]:
+    """Where the results of all stages that look for families are kept."""
+    within = [name for name in transformations if name != "scale"]
+    paths = [layer_path(folder, f"results/{name}", layer, ".json") for layer in layers for name in within]
+    return paths + [folder / "results" / "scale.json"] * ("scale" in transformations)
+
+
+def _count_stages(folder: Path, layers: Sequence[str], transformations: Sequence[str]) -> int:
+    """Count the stages that are still to do."""
+    missing = [path for path in _results(folder, layers, transformations) if not path.exists()]
+    return len(missing) + _N_OTHER_STAGES
+
+
+def _word_plan(n_layers: int, n_transformations: int, n_stages: int) -> str:
+    """Say how much will be done, and how it could be less."""
+    layers, transformations = (
+        f"{n} {word}{'s' * (n != 1)}"
+        for n, word in ((n_layers, "layer"), (n_transformations, "transformation"))
+    )
+    plan = f"{layers} × {transformations}: {n_stages} stages to do"
+    if n_stages <= _MANY_STAGES:
+        return plan
+    return f"{plan}, deep layers take longest; for fewer name some with --layers or --transformations"
 
 
 def _open_manifest(folder: Path, identity: dict[str, Any], command: str | None) -> dict[str, Any]:
@@ -267,7 +296,7 @@ class _Survey:
         images: ImageSet,
         folder: Path,
         manifest: dict[str, Any],
-        progress: Progress,
+        progress: Stages,
         precision: torch.dtype,
         timings: Timings,
     ) -> None:
@@ -280,9 +309,10 @@ class _Survey:
 
     def run(self) -> None:
         """Go through all stages."""
+        self.progress.begin_next()
         with self._timed("geometry"):
             geometries, notes = self._geometries()
-            notes[next(iter(notes))] += left_out(self.model, self.settings["layers"])
+        self.progress.begin_next()
         with self._timed("examples"):
             examples = self._examples(geometries)
         for layer in geometries:
@@ -303,6 +333,7 @@ class _Survey:
             precision=self.precision,
             progress=self.progress,
         )
+        self.progress.expect(self._costs(stage))
         found = self._stages(stage)
         results = [entry.result for entry in found]
         families = tuple(family for result in results for family in result.families)
@@ -318,11 +349,10 @@ class _Survey:
         families = with_invariances(families, units)
         write_json(self.folder / "families.json", families_document(families))
         write_json(self.folder / "units.json", units_document(units))
+        self.progress.begin_next()
         unit_tunings = self._unit_tunings(stage, found)
-        with (
-            self._timed("report"),
-            self.progress("drawing the report", len(self.images)) as on_image,
-        ):
+        self.progress.begin_next()
+        with self._timed("report"), self.progress("drawing the report", len(self.images)) as on_image:
             self.manifest |= {
                 "device": str(self.model.device),
                 "seconds": self.timings.seconds,
@@ -369,6 +399,15 @@ class _Survey:
         write_json(self.folder / "run.json", self.manifest)
         self.timings.close()
 
+    def _costs(self, stage: Stage) -> list[float]:
+        """Costs of the stages that are still to do, in their order."""
+        layers, chosen = list(stage.geometries), self.settings["transformations"]
+        whole = [stage.cost(name, layer) for layer in layers for name in chosen if name != "scale"]
+        if "scale" in chosen:
+            whole.append(sum(stage.cost("scale", layer) for layer in layers))
+        paths = _results(self.folder, layers, chosen)
+        return [cost for cost, path in zip(whole, paths, strict=True) if not path.exists()]
+
     def _stages(self, stage: Stage) -> list[StageResult]:
         """Every transformation of every layer, then scale over all; by layer, in the order of the survey."""
         found: list[StageResult] = []
@@ -383,6 +422,7 @@ class _Survey:
                 if path.exists():
                     entry = _read_result(read_json(path))
                 else:
+                    self.progress.begin_next()
                     with self._timed(name):
                         entry = stage.run(name, layer, earlier)
                     write_json(path, _result_document(entry))
@@ -409,6 +449,7 @@ class _Survey:
             if path.exists():
                 entry = _read_result(read_json(path))
             else:
+                self.progress.begin_next()
                 with self._timed("scale"):
                     entry = stage.run_scale()
                 write_json(path, _result_document(entry))
@@ -499,6 +540,7 @@ class _Survey:
             with self.progress("finding receptive fields", 1) as on_step:
                 settled = settle_geometries(self.model, self.images, self.settings["layers"])
                 on_step(1)
+            settled.notes[next(iter(settled.notes))] += left_out(self.model, self.settings["layers"])
             self.manifest |= {
                 "whole_px": settled.whole_px,
                 "geometry": [asdict(geometry) for geometry in settled.geometries.values()],

@@ -25,6 +25,7 @@ from equiscope.budget.results import (
 )
 from equiscope.budget.views import SCALE, View, view_across, view_within, with_interval
 from equiscope.families import Unit
+from equiscope.limits import RESAMPLES, SEED
 from equiscope.models import Model
 from equiscope.store import Run, check_network
 
@@ -63,6 +64,8 @@ def estimate_budget(
     which an input family with holes may lack. Intervals are percentiles of a bootstrap that draws families and single
     units with replacement: what another network of this kind would have, with the kinds of units taken as told.
     """
+    n_resamples = RESAMPLES.check("n_resamples", n_resamples)
+    seed = SEED.check("seed", seed)
     layers: list[str] = run.manifest["settings"]["layers"]
     units = {layer: [unit for unit in run.units if unit.layer == layer] for layer in layers}
     n_units = {layer: len(own) for layer, own in units.items()}

@@ -30,6 +30,7 @@ from equiscope.circuits.tied import Tied, tie_circuit
 from equiscope.circuits.transposed import Template, Transposed, find_transposed
 from equiscope.errors import EquiscopeError
 from equiscope.files import file_name, write_atomically, write_output
+from equiscope.limits import DRAWS, FALSE_DISCOVERY_RATE, SEED
 from equiscope.models import Model
 from equiscope.models.borrowing import borrows_model
 from equiscope.models.geometry import LayerGeometry
@@ -185,6 +186,9 @@ def recover_circuits(
     EquiscopeError
         If the network or the images are not those of the run, or the run has one layer only.
     """
+    n_draws = DRAWS.check("n_draws", n_draws)
+    rate = FALSE_DISCOVERY_RATE.check("false_discovery_rate", false_discovery_rate)
+    seed = SEED.check("seed", seed)
     keep_large_buffers()
     check_network(run, model)
     if images is not None and images.fingerprint != run.manifest["images"]["fingerprint"]:
@@ -200,7 +204,7 @@ def recover_circuits(
         )
     # Matrices are many and small: threads would wait for each other longer than they compute.
     with threadpool_limits(limits=1, user_api="blas"):
-        return _recover(run, model, images, geometries, n_draws, false_discovery_rate, seed, progress)
+        return _recover(run, model, images, geometries, n_draws, rate, seed, progress)
 
 
 @borrows_model

@@ -1,78 +1,87 @@
 """The command line: parse, one call, friendly errors.
 
 Each command is a function in the module of its name (``open`` is in ``report``): its signature is what it takes, its
-docstring is its help. A new command is a module here, imported and given a line below; ``--help`` and docs/cli.md list
-the commands in the order of those lines.
+docstring is its help.
 
 ================= ==============================================================
+``commands``      the list of the commands, which a new one joins
+``interruption``  Ctrl-C: one line, at any moment
 ``options``       arguments and options that several commands take
-``console``       where messages and tables go, the progress bar
+``console``       where messages, tables and progress go
 ``tables``        how tables look
 ``system_errors`` what to do about a full disk or a missing permission
 ================= ==============================================================
 
-What a command needs of the package is imported in the command, so that the others do not wait for it.
+This module imports next to nothing, so that Ctrl-C is in good hands as soon as the program has begun. What a command
+needs of the package is imported in the command, so that the others, and ``--help``, do not wait for it.
 """
 
+import os
 import sys
+from typing import Any
 
-import typer
-
-from equiscope.cli import (
-    budget,
-    circuits,
-    compare,
-    design,
-    export,
-    featurevis,
-    figure,
-    layers,
-    report,
-    simplify,
-    survey,
-    train,
-    verify,
-)
-from equiscope.cli.system_errors import has_out, word_system_error
+from equiscope.cli.interruption import READER_HAS_GONE, interruptible
 from equiscope.errors import EquiscopeError
 
 __all__ = ["app", "main"]
 
-app = typer.Typer(
-    name="equiscope",
-    help="Find, verify and show the families of transformed copies inside any convolutional network.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
-app.command()(survey.survey)
-app.command()(verify.verify)
-app.command()(circuits.circuits)
-app.command()(featurevis.featurevis)
-app.command()(budget.budget)
-app.command()(simplify.simplify)
-app.command()(design.design)
-app.command()(compare.compare)
-app.command()(report.report)
-app.command("open")(report.open_report)
-app.command()(layers.layers)
-app.command()(figure.figure)
-app.command()(train.train)
-app.command()(export.export)
+# These find again what is finished; the others begin anew.
+_RESUMING = ("survey", "featurevis", "train")
+
+
+def __getattr__(name: str) -> Any:
+    """Give the typer application ``app``, which is put together when it is first used."""
+    if name == "app":
+        from equiscope.cli.commands import app
+
+        return app
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def main() -> None:
     """Run the command line; what a user can mend is one message and exit code 2."""
     try:
-        app()
+        with interruptible(_next_step()):
+            _run()
     except EquiscopeError as error:
-        typer.echo(f"equiscope: {error}", err=True)
+        _say(f"equiscope: {error}")
         sys.exit(2)
+    except BrokenPipeError:  # As in `equiscope export … | head`.
+        sys.exit(READER_HAS_GONE)
     except OSError as error:
-        message = word_system_error(error, has_out=has_out(app, sys.argv[1:]))
-        typer.echo(f"equiscope: {message}", err=True)
+        from equiscope.cli.commands import app
+        from equiscope.cli.system_errors import has_out, word_system_error
+
+        _say(f"equiscope: {word_system_error(error, has_out=has_out(app, sys.argv[1:]))}")
         sys.exit(2)
-    except KeyboardInterrupt:
-        typer.echo("equiscope: interrupted; the same command goes on from here", err=True)
-        sys.exit(130)
+
+
+def _run() -> None:
+    from equiscope.cli.commands import app
+
+    try:
+        app()
+    finally:
+        if sys.stdout is not None:  # Closed by the shell: `>&-`.
+            _flush()
+
+
+def _flush() -> None:
+    """Write out what standard output still holds; where that cannot be, once is enough to hear of it."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        # Python would try again when it closes the stream, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise
+
+
+def _next_step() -> str:
+    """Word what to do after an interruption of the command that was given."""
+    if {*sys.argv[1:2]} & {*_RESUMING} or "--featurevis" in sys.argv:
+        return "the same command goes on from here"
+    return "give the same command again to begin anew"
+
+
+def _say(message: str) -> None:
+    sys.stderr.write(f"{message}\n")

@@ -87,7 +87,7 @@ def simplify(
 
     opened = load_run(run)
     borrowed = load_model(model or opened.manifest["model"]["name"], weights)
-    seen = crop or borrowed.input_size_px or 224
+    seen = crop if crop is not None else borrowed.input_size_px or 224
     names = (
         None
         if classes is None
@@ -96,7 +96,7 @@ def simplify(
     data = open_evaluation(
         images,
         n_logits=count_logits(borrowed, seen),
-        side_px=resize or round(seen * 8 / 7),
+        side_px=resize if resize is not None else round(seen * 8 / 7),
         labels=labels,
         label_column=label_column,
         classes=names,

@@ -77,6 +77,7 @@ def survey(
         precision=precision,
         seed=seed,
         command=shlex.join(["equiscope", *sys.argv[1:]]),
+        on_plan=lambda plan: typer.echo(plan, err=True),
         progress=show_progress,
     )
     if failures := run.manifest["images"]["failures"]:

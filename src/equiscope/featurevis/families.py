@@ -27,6 +27,7 @@ from equiscope.featurevis.units import (
     in_eight_bits,
     over_natural,
 )
+from equiscope.limits import TEMPLATES
 from equiscope.models import Model
 from equiscope.models.geometry import LayerGeometry, find_geometry
 from equiscope.progress import Progress, silent
@@ -185,8 +186,7 @@ def visualise_family(
     of templates which had to hold features for wrong poses. Only shifts are used for robustness, so that poses keep.
     """
     check_budget(steps, seed)
-    if n_null < 0:
-        raise EquiscopeError(f"n_null is {n_null}, expected 0 or more: 0 leaves the null out")
+    TEMPLATES.check("n_null", n_null)
     layers = list(dict.fromkeys(member.layer for member in family.members))
     model.resolve_layers(layers)
     known = dict(geometries or {})

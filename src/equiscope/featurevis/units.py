@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from equiscope import limits
 from equiscope.allocator import keep_large_buffers
 from equiscope.errors import EquiscopeError
 from equiscope.examples import Examples
@@ -162,6 +163,7 @@ def visualise_units(
             )
     if size_px is None:
         size_px = (model.input_size_px or _SIZE_PX) if geometry.is_global else geometry.patch_px
+    limits.SIDE_PX.check("size_px", size_px)
     if robustness is None:
         shift_px = max(geometry.stride_px) * SHIFT_STRIDES
         robustness = Robustness(shift_px, _ROTATION_DEG, _OCTAVES)
@@ -190,10 +192,8 @@ def visualise_units(
 
 def check_budget(steps: int, seed: int) -> None:
     """Refuse what cannot be optimised with."""
-    if steps < 1:
-        raise EquiscopeError(f"steps is {steps}, expected at least 1: {STEPS} is enough for most units")
-    if seed < 0:
-        raise EquiscopeError(f"seed is {seed}, expected 0 or more")
+    limits.STEPS.check("steps", steps)
+    limits.SEED.check("seed", seed)
 
 
 def generator_for(seed: int, *numbers: int) -> torch.Generator:

@@ -15,9 +15,11 @@ from equiscope.featurevis.storage import StoredVisualisations, load_visualisatio
 from equiscope.featurevis.units import (
     STEPS,
     Visualisation,
+    check_budget,
     natural_responses,
     visualise_units,
 )
+from equiscope.limits import TEMPLATES, list_names
 from equiscope.models import Model
 from equiscope.progress import Progress, silent
 from equiscope.store import Run, check_network, load_examples, read_geometries
@@ -67,9 +69,12 @@ def visualise_run(
         If the network is not the one that was surveyed, a layer is none of the run's, or a file of the folder cannot be
         read.
     """
+    check_budget(steps, seed)
+    TEMPLATES.check("n_null", n_null)
     check_network(run, model)
     geometries = read_geometries(run.manifest)
-    wanted = list(geometries) if layers is None else list(dict.fromkeys(layers))
+    asked = list_names(layers)
+    wanted = list(geometries) if asked is None else list(dict.fromkeys(asked))
     for layer in wanted:
         if layer not in geometries:
             raise unknown_name(f"layer of the run in {run.folder}", layer, geometries)

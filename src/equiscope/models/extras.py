@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from equiscope.errors import EquiscopeError, MissingExtraError
+from equiscope.errors import EquiscopeError, MissingExtraError, packages_of
 
 __all__ = ["import_extra"]
 
@@ -24,11 +24,11 @@ def import_extra(module: str, extra: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise MissingExtraError(
-            f'{module} cannot be imported ({error}): pip install "equiscope[{extra}]"'
+            f"{module} cannot be imported ({error}): pip install {packages_of(extra)}"
         ) from error
     except Exception as error:
         # A torchvision built for another torch fails with a RuntimeError about its operators.
         raise EquiscopeError(
             f"{module} is installed but fails to import ({type(error).__name__}: {error}): "
-            f'install builds that match torch {torch.__version__}, then pip install "equiscope[{extra}]"'
+            f"install a build of {packages_of(extra)} that matches torch {torch.__version__}"
         ) from error

@@ -11,7 +11,7 @@ from typing import Any
 from PIL import Image
 
 from equiscope.circuits import load_circuits
-from equiscope.errors import EquiscopeError, MissingExtraError, unknown_name
+from equiscope.errors import EquiscopeError, MissingExtraError, packages_of, unknown_name
 from equiscope.files import write_output
 from equiscope.report.budget_drawings import draw_saving, draw_savings, drawn_transformations
 from equiscope.report.circuit_drawings import Matrices, arrange, draw_board, draw_template
@@ -271,7 +271,7 @@ def _rasterise(svg: str) -> bytes:
     except ImportError as error:
         raise MissingExtraError(
             f"a PNG needs resvg_py, which cannot be imported ({error}): "
-            'pip install "equiscope[figures]", or write an .svg'
+            f"pip install {packages_of('figures')}, or write an .svg"
         ) from error
     options: dict[str, Any] = {"zoom": _PIXELS_A_UNIT, "background": "white"}
     letter = '<svg xmlns="http://www.w3.org/2000/svg" width="20" height="20"><text y="15">A</text></svg>'

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from equiscope.errors import EquiscopeError
+from equiscope.limits import PORT
 from equiscope.report.files import build_site
 from equiscope.report.site import PAGE, SITE
 
@@ -80,12 +81,13 @@ def serve_site(folder: str | Path, port: int = 0) -> Iterator[ThreadingHTTPServe
     EquiscopeError
         If the folder is not that of a run, or the port is taken.
     """
+    port = PORT.check("port", port)
     folder = Path(folder)
     if not (folder / PAGE).exists() or not (folder / SITE / "app").is_dir():
         build_site(folder)
     try:
         server = ThreadingHTTPServer((_HOST, port), partial(_Handler, directory=str(folder)))
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise EquiscopeError(
             f"port {port} on {_HOST} cannot be used ({error}): leave --port out for a free one"
         ) from error

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from equiscope.errors import EquiscopeError
+from equiscope.limits import SIDE_PX
 from equiscope.models import Model
 from equiscope.models.borrowing import borrows_model
 from equiscope.significance import percentile_interval, share_interval
@@ -70,6 +71,7 @@ def count_logits(model: Model, crop_px: int) -> int:
     EquiscopeError
         If its output is not one row of logits an image.
     """
+    crop_px = SIDE_PX.check("crop_px", crop_px)
     with torch.inference_mode(), model.evaluating():
         output = model.run(torch.zeros(1, 3, crop_px, crop_px))
     if not isinstance(output, Tensor) or output.ndim != 2:

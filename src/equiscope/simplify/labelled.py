@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from equiscope.errors import EquiscopeError, unknown_name
+from equiscope.limits import SIDE_PX
 from equiscope.stimuli.sources import (
     Listing,
     check_regular,
@@ -84,6 +85,7 @@ def open_evaluation(
         If there are no such images, no labels, labels that the network does not have, or no image is left to
         recalibrate with.
     """
+    side_px = SIDE_PX.check("side_px", side_px)
     path = Path(images)
     if labels is None:
         check_regular(path, "a folder of class folders, or an .npz")

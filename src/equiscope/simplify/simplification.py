@@ -13,11 +13,13 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save as to_safetensors
 
+from equiscope import limits
 from equiscope.circuits import load_circuits
 from equiscope.circuits.ends import End
 from equiscope.circuits.ties import permutations
 from equiscope.errors import EquiscopeError, unknown_name
 from equiscope.files import check_output, write_output
+from equiscope.limits import list_names
 from equiscope.models import Model
 from equiscope.progress import Progress, silent
 from equiscope.simplify.baselines import low_rank, prune
@@ -127,8 +129,10 @@ def simplify_run(
     Members of a family keep a factor each, which counts as a parameter. Wrong poses permute the poses within every
     family; they are tied and ordered in the same way. Biases stay.
     """
+    methods = list_names(methods) or []
+    _check_options(transformation, blocks, order, methods)
+    _check_numbers(n_points, n_images, n_calibration, crop_px, seed)
     check_network(run, model)
-    _check_options(transformation, blocks, order, methods, n_points, n_calibration)
     if save is not None:
         check_output(save)
     circuits = _symmetric_circuits(run) if blocks == "circuits" else None
@@ -205,9 +209,7 @@ def simplify_run(
     return result
 
 
-def _check_options(
-    transformation: str, blocks: str, order: str, methods: Sequence[str], n_points: int, n_calibration: int
-) -> None:
+def _check_options(transformation: str, blocks: str, order: str, methods: Sequence[str]) -> None:
     if transformation not in TRANSFORMATIONS:
         raise unknown_name("transformation to tie", transformation, TRANSFORMATIONS)
     if blocks not in _CHOICES:
@@ -217,10 +219,19 @@ def _check_options(
     for method in methods:
         if method not in METHODS:
             raise unknown_name("method", method, METHODS)
-    if n_points < 1 or n_calibration < 2:
-        raise EquiscopeError(
-            f"{n_points} points and {n_calibration} calibration images: expected 1 point and 2 images or more"
-        )
+
+
+def _check_numbers(
+    n_points: int, n_images: int | None, n_calibration: int, crop_px: int | None, seed: int
+) -> None:
+    """Refuse what a network cannot be simplified with."""
+    limits.POINTS.check("n_points", n_points)
+    limits.CALIBRATION.check("n_calibration", n_calibration)
+    limits.SEED.check("seed", seed)
+    if n_images is not None:
+        limits.EVALUATED.check("n_images", n_images)
+    if crop_px is not None:
+        limits.SIDE_PX.check("crop_px", crop_px)
 
 
 def _symmetric_circuits(run: Run) -> set[str]:

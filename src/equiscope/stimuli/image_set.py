@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from equiscope.errors import EquiscopeError
+from equiscope.limits import SIDE_PX, STACK
 from equiscope.stimuli.copies import find_copies
 from equiscope.stimuli.decoding import UndecodableError, decode_image
 from equiscope.stimuli.embedded import find_embedded
@@ -221,9 +222,7 @@ class ImageSet:
         One background thread decodes at most `batch_size` images ahead. It ends when the generator is
         exhausted, is closed, or raises.
         """
-        if batch_size < 1:
-            raise EquiscopeError(f"batch_size is {batch_size}; expected 1 or more. Give a positive number.")
-        return self._stack(indices, batch_size)
+        return self._stack(indices, STACK.check("batch_size", batch_size))
 
     def _stack(
         self, indices: Sequence[int], batch_size: int
@@ -283,8 +282,7 @@ def open_images(path: str | Path | None = None, *, max_side_px: int = 512) -> Im
     EquiscopeError
         If `path` does not exist, is of another kind, or holds no image.
     """
-    if max_side_px < 1:
-        raise EquiscopeError(f"max_side_px is {max_side_px}; expected 1 or more pixels, for example 512.")
+    max_side_px = SIDE_PX.check("max_side_px", max_side_px)
     if path is None:
         photos = find_embedded(max_side_px)
         return ImageSet(

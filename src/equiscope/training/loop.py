@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import equiscope
+from equiscope import limits
 from equiscope.allocator import keep_large_buffers
 from equiscope.errors import EquiscopeError
 from equiscope.files import is_unused, write_atomically
@@ -125,12 +126,9 @@ def train(
     keep_large_buffers()
     recipe = recipe if recipe is not None else Recipe()
     folder = Path(out)
-    if checkpoint_every < 1 or n_workers < 1:
-        raise EquiscopeError(
-            f"checkpoint_every is {checkpoint_every} and n_workers {n_workers}: expected 1 or more of each"
-        )
-    if seed < 0:
-        raise EquiscopeError(f"seed is {seed}, expected 0 or more")
+    checkpoint_every = limits.STEPS_BETWEEN.check("checkpoint_every", checkpoint_every)
+    n_workers = limits.THREADS.check("n_workers", n_workers)
+    seed = limits.SEED.check("seed", seed)
     description = describe_network(network)
     against = None if reference is None else describe_network(reference)
     with join_processes(device) as processes:

@@ -21,6 +21,7 @@ from torch.nn.utils import parametrize
 
 from equiscope.equivariant import Conv2d
 from equiscope.errors import EquiscopeError
+from equiscope.limits import SIDE_PX, Count, Number
 from equiscope.models.trained import standardise
 from equiscope.training.batches import uniform
 from equiscope.training.datasets import Split
@@ -33,6 +34,20 @@ __all__ = ["MINI_RECIPE", "Recipe", "make_optimiser", "whiten_like", "whiten_ste
 _STEM_START = 0.002
 _PATCH_STRIDE_PX = 5
 _N_PATCH_IMAGES = 2000
+# Upper limits are far above what trains; they keep infinity out.
+_LIMITS: dict[str, Count | Number] = {
+    "epochs": Count(1, 10_000, "13 is usual"),
+    "batch": Count(2, 10**6, "128 is usual"),
+    "learning_rate": Number(0, 100, "0.15 is usual"),
+    "warmup_epochs": Number(0, 10_000, "2 is usual"),
+    "momentum": Number(0, 1, "0.9 is usual"),
+    "weight_decay": Number(0, 100, "0.0005 is usual"),
+    "stem_weight_decay": Number(0, 100, "0.005 is usual"),
+    "label_smoothing": Number(0, 1, "0.1 is usual"),
+    "components": Count(0, 10_000, "42 is usual, 0 takes an ordinary stem"),
+    "whitening_power": Number(0, 1, "0.25 is usual"),
+    "crop_px": Count(8, SIDE_PX.most, "56 is usual"),
+}
 
 
 @dataclass(frozen=True)
@@ -94,23 +109,10 @@ class Recipe:
     sd: tuple[float, float, float] | None = None
 
     def __post_init__(self) -> None:
-        ranges = {
-            "epochs": (1, math.inf),
-            "batch": (2, math.inf),
-            "learning_rate": (0, math.inf),
-            "warmup_epochs": (0, math.inf),
-            "momentum": (0, 1),
-            "weight_decay": (0, math.inf),
-            "stem_weight_decay": (0, math.inf),
-            "label_smoothing": (0, 1),
-            "components": (0, math.inf),
-            "whitening_power": (0, 1),
-            "crop_px": (8, math.inf),
-        }
-        for name, (low, high) in ranges.items():
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise EquiscopeError(f"{name} of the recipe is {value}, expected {low:g} to {high:g}")
+        for name, limit in _LIMITS.items():
+            limit.check(f"{name} of the recipe", getattr(self, name))
+        if self.side_px is not None:
+            SIDE_PX.check("side_px of the recipe", self.side_px)
         if (self.mean is None) != (self.sd is None) or not all(sd > 0 for sd in self.sd or ()):
             raise EquiscopeError(
                 f"mean and sd of the recipe are {self.mean} and {self.sd}, expected three numbers each, the latter "
