@@ -33,7 +33,7 @@ from equiscope.cli import (
     train,
     verify,
 )
-from equiscope.cli.system_errors import has_out, word_system_error
+from equiscope.cli.system_errors import has_out, system_cause, word_system_error
 from equiscope.errors import EquiscopeError
 
 __all__ = ["app", "main"]
@@ -66,12 +66,10 @@ def main() -> None:
     """Run the command line; what a user can mend is one message and exit code 2."""
     try:
         app()
-    except EquiscopeError as error:
-        typer.echo(f"equiscope: {error}", err=True)
-        sys.exit(2)
-    except OSError as error:
-        message = word_system_error(error, has_out=has_out(app, sys.argv[1:]))
-        typer.echo(f"equiscope: {message}", err=True)
+    except (EquiscopeError, OSError) as error:
+        cause = error if isinstance(error, OSError) else system_cause(error)
+        said = str(error) if cause is None else word_system_error(cause, has_out=has_out(app, sys.argv[1:]))
+        typer.echo(f"equiscope: {said}", err=True)
         sys.exit(2)
     except KeyboardInterrupt:
         typer.echo("equiscope: interrupted; the same command goes on from here", err=True)
