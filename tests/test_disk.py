@@ -321,6 +321,54 @@ def test_what_a_killed_command_had_found_is_in_the_next_report(
     assert [name for name in shown if found[name] != expected[name]] == []
 
 
+# --- names and limits ----------------------------------------------------------------------------------------
+
+
+LONG_NAMES = """
+from collections import OrderedDict
+from torch import nn
+from mine import network as short
+def network():
+    return nn.Sequential(OrderedDict(zip(("x/" * 150 + "a", "relu", "x/" * 150 + "b"), short())))
+"""
+
+
+def test_layers_with_names_longer_than_files_can_have_are_surveyed(place: Path) -> None:
+    (place / "long.py").write_text(LONG_NAMES)
+    arguments = "survey long.py:network --images images.npz --transformations rotation --angles 8 --out long"
+    assert run_command(place, arguments) == (0, "")
+    manifest = json.loads((place / "long" / "run.json").read_text())
+    layers = manifest["settings"]["layers"]
+    assert [len(layer) for layer in layers] == [301, 301]
+    stored = [json.loads(path.read_text()) for path in (place / "long" / "results" / "rotation").iterdir()]
+    assert sorted(document["layer"] for document in stored) == sorted(layers)
+    # A report from the folder alone finds them, too.
+    (place / "long" / "report.json").unlink()
+    manifest["is_complete"] = False
+    (place / "long" / "run.json").write_text(json.dumps(manifest))
+    assert run_command(place, "report long") == (0, "")
+    assert len(list((place / "long" / "site" / "data" / "layer").iterdir())) == 2
+
+
+@pytest.mark.parametrize("n_files", [0, 2, 3, 5, 20])
+def test_too_few_files_that_may_be_open_are_one_sentence(
+    n_files: int, place: Path, whole: dict[str, str]
+) -> None:
+    out = f"few-{n_files}"
+
+    def limit() -> None:
+        highest = os.dup(0)
+        resource.setrlimit(
+            resource.RLIMIT_NOFILE, (highest + n_files, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+        )
+
+    status, said = survey(place, out, limit)
+    assert (status, said.count("\n")) == ((0, 0) if n_files == 20 else (2, 1)), said
+    assert n_files == 20 or (said.startswith("equiscope: Too many open files") and "ulimit -n" in said)
+    assert survey(place, out)[0] == 0
+    assert contents(place / out) == whole
+
+
 # --- what the user names -------------------------------------------------------------------------------------
 
 

@@ -19,6 +19,7 @@ import pytest
 from equiscope import files
 from equiscope.errors import EquiscopeError
 from equiscope.files import (
+    check_output,
     file_name,
     is_unused,
     remove_left_overs,
@@ -223,12 +224,25 @@ def test_an_output_goes_through_links_and_a_file_of_a_run_does_not(tmp_path: Pat
     assert target.read_bytes() == b"newer"
 
 
+def test_what_cannot_be_written_is_refused_before_it_is_computed(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    for place, kind in ((tmp_path, IsADirectoryError), (tmp_path / "file" / "below", NotADirectoryError)):
+        with pytest.raises(kind):
+            check_output(place)
+    check_output(tmp_path / "file")
+    check_output(tmp_path / "new" / "file")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_a_pipe_gets_the_bytes_and_stays(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     with subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE) as reader:
-        write_output(pipe, lambda stream: stream.write(b"bytes"))
-        assert reader.communicate(timeout=20)[0] == b"bytes"
+        try:
+            write_output(pipe, lambda stream: stream.write(b"bytes"))
+            assert reader.communicate(timeout=20)[0] == b"bytes"
+        finally:
+            reader.kill()  # it waits for ever where the pipe was replaced
     assert stat.S_ISFIFO(pipe.stat().st_mode)
 
 

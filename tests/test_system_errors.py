@@ -130,3 +130,21 @@ def test_things_that_cannot_be_read(place: Path, arguments: list[str], said: str
     assert words.startswith("equiscope: ")
     assert said in words
     assert words.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "is_told"),
+    [(errno.EMFILE, True), (errno.EIO, True), (errno.EACCES, True), (errno.ESTALE, True), (errno.ENOSPC, True),
+     (errno.ENOENT, False), (errno.EISDIR, False), (None, False)],
+)  # fmt: skip
+def test_a_message_that_blames_a_file_wrongly_is_not_said(
+    number: int | None, is_told: bool, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_path: object) -> bool:
+        raise OSError("damaged") if number is None else OSError(number, os.strerror(number), "images.npz")
+
+    monkeypatch.setattr("zipfile.is_zipfile", fail)
+    status, said = call("survey", "mini", "--images", "images.npz", cwd=place)
+    assert (status, said.count("\n")) == (2, 1)
+    assert ("fetch" not in said) == is_told
+    assert said.startswith(f"equiscope: {os.strerror(number)} (images.npz): ") == is_told if number else True

@@ -43,16 +43,10 @@ def main() -> None:
     try:
         with interruptible(_next_step()):
             _run()
-    except EquiscopeError as error:
-        _say(f"equiscope: {error}")
-        sys.exit(2)
     except BrokenPipeError:  # As in `equiscope export … | head`.
         sys.exit(READER_HAS_GONE)
-    except OSError as error:
-        from equiscope.cli.commands import app
-        from equiscope.cli.system_errors import has_out, word_system_error
-
-        _say(f"equiscope: {word_system_error(error, has_out=has_out(app, sys.argv[1:]))}")
+    except (EquiscopeError, OSError) as error:
+        _say(f"equiscope: {_word(error)}")
         sys.exit(2)
 
 
@@ -81,6 +75,15 @@ def _next_step() -> str:
     if {*sys.argv[1:2]} & {*_RESUMING} or "--featurevis" in sys.argv:
         return "the same command goes on from here"
     return "give the same command again to begin anew"
+
+
+def _word(error: Exception) -> str:
+    """Give an error's own words, or what to do where the operating system is behind it."""
+    from equiscope.cli.commands import app
+    from equiscope.cli.system_errors import has_out, system_cause, word_system_error
+
+    cause = error if isinstance(error, OSError) else system_cause(error)
+    return str(error) if cause is None else word_system_error(cause, has_out=has_out(app, sys.argv[1:]))
 
 
 def _say(message: str) -> None:

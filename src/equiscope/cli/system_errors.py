@@ -8,7 +8,7 @@ from pathlib import Path
 
 import typer
 
-__all__ = ["has_out", "word_system_error"]
+__all__ = ["has_out", "system_cause", "word_system_error"]
 
 _AGAIN = ", and give the same command again; what is finished is kept"
 _ROOM = f"make room{{or_out}}{_AGAIN}"
@@ -42,6 +42,13 @@ _REMEDIES = {
     errno.ENXIO: _DEVICE,
     errno.EOPNOTSUPP: _DEVICE,
 }
+# With these it is not the file that is at fault, whatever the one who wanted to read it made of that.
+_NOT_OF_THE_FILE = frozenset(
+    {
+        *(errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOMEM),
+        *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS),
+    }
+)
 _OTHERWISE = "mend what it says{or_out}, and give the same command again; what is finished is kept"
 
 
@@ -63,6 +70,15 @@ def word_system_error(error: OSError, *, has_out: bool) -> str:
     remedy = _REMEDIES.get(error.errno or 0, _OTHERWISE)
     or_out = ", or choose another --out" if has_out else ""
     return f"{said}{where}: {remedy.format(or_out=or_out, here=_here())}"
+
+
+def system_cause(error: BaseException) -> OSError | None:
+    """Give the error of the operating system that a message rests on, where it has another remedy than the message.
+
+    "Fetch the file again" is no help to somebody who has too many files open.
+    """
+    cause = error.__cause__
+    return cause if isinstance(cause, OSError) and cause.errno in _NOT_OF_THE_FILE else None
 
 
 def has_out(app: typer.Typer, arguments: list[str]) -> bool:
