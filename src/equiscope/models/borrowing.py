@@ -86,7 +86,7 @@ def borrows_model(function: Callable[Given, Result]) -> Callable[Given, Result]:
 def keeping_random_state() -> Iterator[None]:
     """Put back the random state of Python, NumPy and torch (on the CPU and on every GPU in use) after the block."""
     python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
     try:
         yield
     finally:

@@ -198,7 +198,9 @@ def _read_blueprint(header: Mapping[str, Any]) -> Blueprint:
     TypeError, ValueError, KeyError
         If a part is missing, unknown, or not what `equiscope train` writes.
     """
-    parts = {key: tuple(value) if isinstance(value, list) else value for key, value in header.items()}
+    parts: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in header.items()
+    }
     blueprint = Blueprint(**parts)
     layers = [layer for layer in blueprint.layers if isinstance(layer, dict)]
     for name in (blueprint.name, *(layer["name"] for layer in layers if "name" in layer)):
