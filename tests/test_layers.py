@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -11,6 +15,7 @@ from equiscope.cli import app
 from equiscope.errors import EquiscopeError
 from equiscope.models import Model
 from equiscope.models.layers import left_out
+from equiscope.survey import survey
 
 
 class Gate(nn.Module):
@@ -141,7 +146,70 @@ def test_a_pattern_of_a_network_that_refuses_an_empty_image_means_all_names() ->
     assert grey.resolve_layers(["*"]) == ["0", "1"]
 
 
-def test_the_command_says_what_is_left_out(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_grid_of_the_documents_makes_tokens_a_layer() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "networks.md").read_text(encoding="utf-8")
+    (code,) = (
+        block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "class Grid" in block
+    )
+    names: dict[str, Any] = {}
+    exec(code, names)  # noqa: S102
+
+    class WithClass(nn.Module):
+        def __init__(self, blocks: nn.Module) -> None:
+            super().__init__()
+            self.embed, self.first, self.blocks = (
+                nn.Conv2d(3, 8, 16, 16),
+                nn.Parameter(torch.zeros(1, 1, 8)),
+                blocks,
+            )
+
+        def forward(self, x: Tensor) -> Tensor:
+            tokens = self.embed(x).flatten(2).transpose(1, 2)
+            return self.blocks(torch.cat([self.first.expand(len(x), -1, -1), tokens], 1))
+
+    plain = WithClass(nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8)))
+    wrapped = WithClass(nn.Sequential(*map(names["WithGrid"], plain.blocks)))
+    wrapped.load_state_dict(
+        {
+            k.replace("s.0.", "s.0.block.").replace("s.1.", "s.1.block."): v
+            for k, v in plain.state_dict().items()
+        }
+    )
+    images = torch.rand(2, 3, 64, 64)
+    assert torch.equal(wrapped(images), plain(images))
+    model = Model(wrapped)
+    assert model.resolve_layers(["blocks.*.grid"]) == ["blocks.0.grid", "blocks.1.grid"]
+    grid = model.record(images, ["blocks.1.grid"])["blocks.1.grid"]
+    assert torch.allclose(grid[1, :, 2, 3], plain(images)[1, 1 + 2 * 4 + 3], atol=1e-6)
+
+
+def test_a_run_notes_what_is_left_out_and_the_network_stays_as_it_is(tmp_path: Path) -> None:
+    class Counting(Efficient):
+        """Keeps the least of what it saw, and counts its passes behind the counter of versions."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("least", torch.tensor(float("inf")))
+            self.register_buffer("n_passes", torch.zeros(()))
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.least.copy_(torch.minimum(self.least, x.amin()))
+            self.n_passes.data.add_(1)
+            torch.rand(1)
+            return super().forward(x)
+
+    torch.manual_seed(0)
+    model = Model(Counting(), "counting", input_size_px=64)
+    before, state = model.weights_sha256(), torch.get_rng_state()
+    run = survey(model, transformations=["reflection"], out=tmp_path / "run", examples_per_unit=2, n_null=1)
+    assert model.weights_sha256() == before
+    assert torch.equal(torch.get_rng_state(), state)
+    first = run.manifest["layers"][0]
+    assert first["layer"] == "norm"
+    assert any("such as se.reduce, are left out" in note for note in first["notes"])
+
+
+def test_the_command_says_what_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "gated.py").write_text(
         "import torch\nfrom torch import nn\n"

@@ -63,7 +63,7 @@ def survey(
 
     console = Console(stderr=True)
     borrowed = load_model(model, weights)
-    folder = out if out is not None else Path("equiscope-runs") / borrowed.name
+    folder = out if out is not None else Path("equiscope-runs") / borrowed.folder_name
     run = run_survey(
         borrowed,
         images,

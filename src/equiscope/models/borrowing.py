@@ -29,6 +29,7 @@ Result = TypeVar("Result")
 
 # Integers of the same width, by bytes: values are compared as bits, for NaN is not equal to itself.
 _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+_CONTAINERS = (dict, list, set)
 # Values of a small tensor: statistics and counters are; copying so many takes microseconds.
 _SMALL = 1 << 14
 # Values of the networks on which a block of `evaluating` is open, by the network's id.
@@ -86,7 +87,7 @@ def borrows_model(function: Callable[Given, Result]) -> Callable[Given, Result]:
 def keeping_random_state() -> Iterator[None]:
     """Put back the random state of Python, NumPy and torch (on the CPU and on every GPU in use) after the block."""
     python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
@@ -119,7 +120,7 @@ class _Attributes:
             (value, value.copy())
             for _, _, own in self.modules
             for value in own.values()
-            if isinstance(value, dict | list | set)
+            if isinstance(value, _CONTAINERS)
         ]
         self.parameters = [(value, value.requires_grad, value.grad) for value in module.parameters()]
 
@@ -128,10 +129,11 @@ class _Attributes:
         for part, kind, own in self.modules:
             if type(part) is not kind:
                 part.__class__ = kind
-            if not _is_same(part.__dict__, own):
+            if _marks(part.__dict__) != _marks(own):
                 _refill(part.__dict__, own)
         for container, content in self.containers:
-            if not _is_same(container, content):
+            # Most are the empty dictionaries of hooks.
+            if (container or content) and _marks(container) != _marks(content):
                 _refill(container, content)
         for parameter, asks, gradient in self.parameters:
             if parameter.requires_grad is not asks:
@@ -140,13 +142,11 @@ class _Attributes:
                 parameter.grad = gradient
 
 
-def _is_same(container: Any, content: Any) -> bool:
-    """Whether a container holds the very objects that it held, in their order."""
-    if len(container) != len(content):
-        return False
-    if isinstance(container, dict) and not _is_same(list(container.values()), list(content.values())):
-        return False
-    return all(now is before for now, before in zip(container, content, strict=True))
+def _marks(container: Any) -> list[Any]:
+    """Give what tells whether a container holds the very objects that it held, in their order."""
+    if isinstance(container, dict):
+        return [*container, *map(id, container.values())]
+    return [*map(id, container)]
 
 
 def _refill(container: Any, content: Any) -> None:

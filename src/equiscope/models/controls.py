@@ -220,7 +220,7 @@ def _bake(part: nn.Module) -> None:
             parametrize.remove_parametrizations(part, name, leave_parametrized=True)
     for hook in list(part._forward_pre_hooks.values()):
         if isinstance(hook, prune.BasePruningMethod):
-            prune.remove(part, hook._tensor_name)
+            prune.remove(part, hook._tensor_name)  # type: ignore[no-untyped-call]
         elif isinstance(hook, WeightNorm):
             nn.utils.remove_weight_norm(part, hook.name)
         elif isinstance(hook, SpectralNorm):
@@ -250,7 +250,8 @@ class _KernelsInUse(TorchFunctionMode):
 def _kernels_in_use(model: Model, side_px: int) -> list[tuple[Tensor, bool]]:
     """Run noise through a network with all gradients on, and give its kernels in the order of their use."""
     noise = torch.rand(1, 3, side_px, side_px, generator=torch.Generator().manual_seed(0))
-    with model.evaluating(), torch.enable_grad(), _KernelsInUse() as used:
+    used = _KernelsInUse()
+    with model.evaluating(), torch.enable_grad(), used:
         for parameter in model.module.parameters():
             if parameter.is_floating_point():
                 parameter.requires_grad_(True)

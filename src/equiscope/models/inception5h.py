@@ -22,10 +22,12 @@ from equiscope.models.weights import (
     assign,
     floats,
     integers,
+    last_integer,
     message_fields,
     nested,
     obtain,
     require_file,
+    shaped,
     text,
 )
 
@@ -44,6 +46,9 @@ BLOCKS = CAFFE_BLOCKS | {
 N_CLASSES = 1008
 
 _AUXILIARY = ("head0_", "head1_", "nn0_", "nn1_", "softmax0_", "softmax1_")
+# Values of the largest array that is filled up from a few: this network's largest has a million.
+_MOST_VALUES = 1 << 26
+_LARGEST_CONSTANT = 100
 _FLOAT32, _FLOAT16 = 1, 19  # TensorFlow's numbers for its types
 # What TensorFlow takes where a normalisation node leaves a constant out.
 _LRN_DEFAULTS = {"depth_radius": 5, "bias": 1.0, "alpha": 1.0, "beta": 0.5}
@@ -83,31 +88,32 @@ def _read_tensor(message: memoryview) -> NDArray[np.float32] | None:
     parts: list[NDArray[np.float32]] = []
     for number, value in message_fields(message):
         if number == 1:
-            kind = integers(value)[-1]
+            kind = last_integer(value)
         elif number == 2:
             for inner, dimension in message_fields(nested(value)):
                 if inner == 2:
                     sizes = dict(message_fields(nested(dimension)))
-                    shape.append(integers(sizes.get(1, 0))[-1])
+                    shape.append(last_integer(sizes.get(1, 0)))
         elif number == 4:
             content = nested(value)
         elif number == 5:
             parts.append(floats(value))
         elif number == 13:
-            parts.append(np.array(integers(value), np.uint16).view(np.float16).astype(np.float32))
+            halves = [number & 0xFFFF for number in integers(value)]
+            parts.append(np.array(halves, np.uint16).view(np.float16).astype(np.float32))
     if kind not in (_FLOAT32, _FLOAT16):
         return None
     n_values = math.prod(shape)
     if content:
         width = 4 if kind == _FLOAT32 else 2
         if len(content) != n_values * width:
-            raise WireError(f"a tensor of shape {tuple(shape)} has {len(content)} bytes")
-        return np.frombuffer(content, f"<f{width}").astype(np.float32).reshape(shape)
+            raise WireError(f"a tensor of shape {tuple(shape)!r:.80} has {len(content)} bytes")
+        return shaped(np.frombuffer(content, f"<f{width}").astype(np.float32), shape)
     data = np.concatenate(parts) if parts else np.zeros(0, np.float32)
-    if not 0 < data.size <= n_values:
-        raise WireError(f"a tensor of shape {tuple(shape)} has {data.size} values")
+    if not 0 < data.size <= n_values <= _MOST_VALUES:
+        raise WireError(f"a tensor of shape {tuple(shape)!r:.80} has {data.size} values")
     # TensorFlow leaves out repetitions of the last value.
-    return np.pad(data, (0, n_values - data.size), mode="edge").reshape(shape)
+    return shaped(np.pad(data, (0, n_values - data.size), mode="edge"), shape)
 
 
 def _read_number(message: memoryview) -> float:
@@ -115,7 +121,10 @@ def _read_number(message: memoryview) -> float:
         if number == 3 and isinstance(value, int):
             return value
         if number == 4:
-            return float(struct.unpack("<f", nested(value))[0])
+            content = nested(value)
+            if len(content) != 4:
+                raise WireError(f"a 32-bit number has {len(content)} bytes")
+            return float(struct.unpack("<f", content)[0])
     raise WireError("an attribute that should be a number is none")
 
 
@@ -221,6 +230,11 @@ def build(weights: Path | None = None) -> Model:
                 f"{path} has no LRN node {name!r}: the file is cut short or belongs to another network"
             )
         given = norms[name]
+        if not all(0 <= value <= _LARGEST_CONSTANT for value in given.values()):
+            raise EquiscopeError(
+                f"{path}: LRN node {name!r} has {given}, expected numbers from 0 to {_LARGEST_CONSTANT}: "
+                "the file is damaged, fetch it again"
+            )
         size = 2 * int(given["depth_radius"]) + 1
         # TensorFlow does not divide alpha by the size of the window.
         setattr(module, name, LocalResponseNorm(size, given["alpha"] * size, given["beta"], given["bias"]))

@@ -27,6 +27,11 @@ _N_IMAGES = 8
 # Largest difference of two answers, as a share of their size. One batch shown twice differs by the order of sums, about
 # 1e-6 in float32; alone and in a batch, other algorithms may run, about 1e-3 a layer where a GPU multiplies in TF32.
 _SAME_BATCH, _OTHER_BATCH = 1e-4, 0.02
+_DRAWS = (
+    "It draws random numbers in evaluation mode: switch off its dropout, noise or stochastic depth, or draw once and "
+    "keep what was drawn"
+)
+_REMEMBERS = "It remembers what it was shown, or draws from a generator of its own: give it without that"
 
 
 def require_repeatable(model: Model, layers: Sequence[str]) -> None:
@@ -73,15 +78,9 @@ def _compare(model: Model, images: Tensor, layers: Sequence[str], first: dict[st
     layer, share = _largest_difference(first, second)
     if share > _SAME_BATCH:
         _, with_same_numbers = _largest_difference(first, _answers(model, images, layers, 0))
-        is_drawn = with_same_numbers <= _SAME_BATCH
         raise EquiscopeError(
             f"{model.name} answers one image differently each time: layer {layer!r} by {share:.2g} of its size. "
-            + (
-                "It draws random numbers in evaluation mode: switch off its dropout, noise or stochastic depth, or "
-                "draw once and keep what was drawn"
-                if is_drawn
-                else "It remembers what it was shown, or draws from a generator of its own: give it without that"
-            )
+            f"{_DRAWS if with_same_numbers <= _SAME_BATCH else _REMEMBERS}"
         )
     layer, share = _largest_difference(
         {layer: answer[-1:] for layer, answer in first.items()}, _answers(model, images[-1:], layers, 0)

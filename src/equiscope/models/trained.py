@@ -21,6 +21,12 @@ __all__ = ["Blueprint", "InceptionBranches", "PlainNetwork", "build", "serialise
 
 _KEY = "equiscope"
 _VERSION = 1
+# A description may come from anybody: the most that its parts may be, far above what `equiscope train` writes.
+_LONGEST_NAME, _MOST_LAYERS = 200, 1000
+_LARGEST = dict.fromkeys(("n_channels", "direct", "pooled", "reduced"), 1 << 16) | {
+    "kernel_px": 255,
+    "stride": 64,
+}
 
 
 @dataclass(frozen=True)
@@ -184,6 +190,49 @@ def serialise(network: PlainNetwork, blueprint: Blueprint) -> bytes:
     return bytes(to_safetensors(tensors, metadata={_KEY: json.dumps(header)}))
 
 
+def _read_blueprint(header: Mapping[str, Any]) -> Blueprint:
+    """Read a description that may come from anybody.
+
+    Raises
+    ------
+    TypeError, ValueError, KeyError
+        If a part is missing, unknown, or not what `equiscope train` writes.
+    """
+    parts: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in header.items()
+    }
+    blueprint = Blueprint(**parts)
+    layers = [layer for layer in blueprint.layers if isinstance(layer, dict)]
+    for name in (blueprint.name, *(layer["name"] for layer in layers if "name" in layer)):
+        _require(
+            isinstance(name, str) and 0 < len(name) <= _LONGEST_NAME and name.isprintable(), "name", name
+        )
+    for layer in layers:
+        for key, value in layer.items():
+            if key in _LARGEST:
+                numbers = torch.utils._pytree.tree_leaves(value)
+                _require(all(type(n) is int and 0 <= n <= _LARGEST[key] for n in numbers), key, value)
+    _require(all(isinstance(name, str) for name in blueprint.classes), "list of classes", blueprint.classes)
+    _require(len(layers) == len(blueprint.layers) <= _MOST_LAYERS, "number of layers", len(blueprint.layers))
+    _require(
+        all(layer.get("pool_taps", 0) in (0, 4, 5) for layer in layers), "pool_taps", [*map(dict, layers)][:3]
+    )
+    for colours in (blueprint.mean, blueprint.sd):
+        _require(len(colours) == 3 and all(map(math.isfinite, colours)), "mean or sd", colours)
+    _require(min(blueprint.sd) > 0, "sd", blueprint.sd)
+    _require(
+        type(blueprint.input_size_px) is int and 0 < blueprint.input_size_px <= 4096,
+        "size",
+        header["input_size_px"],
+    )
+    return blueprint
+
+
+def _require(is_right: bool, what: str, value: object) -> None:
+    if not is_right:
+        raise ValueError(f"its {what} is {value!r:.80}")
+
+
 def build(path: Path) -> Model:
     """Load a network that ``equiscope train`` wrote.
 
@@ -215,12 +264,16 @@ def build(path: Path) -> Model:
             f"{path} is of version {version}, this equiscope reads {_VERSION}: update equiscope"
         )
     try:
-        parts: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in header.items()}
-        blueprint = Blueprint(**parts)
-        network = PlainNetwork(blueprint)
-        network.load_state_dict(tensors)
+        blueprint = _read_blueprint(header)
+        # Nothing is allocated before the file's own tensors have turned out to be of the sizes that it names.
+        with torch.device("meta"):
+            network = PlainNetwork(blueprint)
+        network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
     except Exception as error:
-        raise EquiscopeError(f"the weights in {path} do not fit their own description: {error}") from error
+        told = " ".join(str(error).split())
+        raise EquiscopeError(
+            f"the weights in {path} do not fit their own description: {told:.300}"
+        ) from error
     return Model(
         network.eval(),
         blueprint.name,

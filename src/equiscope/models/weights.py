@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import sys
 import urllib.error
@@ -31,17 +32,26 @@ __all__ = [
     "assign",
     "floats",
     "integers",
+    "last_integer",
     "message_fields",
     "nested",
     "obtain",
     "read_caffemodel",
     "read_tensors",
     "require_file",
+    "shaped",
     "text",
 ]
 
 _CHUNK_BYTES = 1 << 18
 _TIMEOUT_S = 30.0
+# What an archive may hold when unpacked: GoogLeNet with its auxiliary heads in float64 has 0.1 GB.
+_LARGEST_BYTES = 1 << 30
+# What damaged or hostile archives raise: numpy, zipfile and zlib each have their own.
+_UNREADABLE = (
+    OSError, ValueError, TypeError, SyntaxError, EOFError, KeyError, MemoryError, OverflowError, RuntimeError,
+    NotImplementedError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 
 Tensors = dict[str, NDArray[np.float32]]
 
@@ -149,6 +159,24 @@ def floats(value: int | memoryview) -> NDArray[np.float32]:
     return np.frombuffer(content, "<f4")
 
 
+def last_integer(value: int | memoryview) -> int:
+    """Value of an integer field; the last one counts where it is repeated."""
+    found = integers(value)
+    if not found:
+        raise WireError("a list of integers is empty where one should be")
+    return found[-1]
+
+
+def shaped(data: NDArray[np.float32], shape: list[int]) -> NDArray[np.float32]:
+    """Give values their shape, of which nothing is known but what the file says."""
+    try:
+        if data.size == math.prod(shape):
+            return data.reshape(shape)
+    except (ValueError, OverflowError) as error:  # too many axes, or an empty one beside one that is too long
+        raise WireError(f"an array has the shape {tuple(shape)!r:.80} ({error})") from error
+    raise WireError(f"an array of shape {tuple(shape)!r:.80} has {data.size} values")
+
+
 def integers(value: int | memoryview) -> list[int]:
     """Values of an integer field, packed or single."""
     if isinstance(value, int):
@@ -170,7 +198,7 @@ def _read_blob(message: memoryview) -> NDArray[np.float32]:
     parts: list[NDArray[np.float32]] = []
     for number, value in message_fields(message):
         if number in (1, 2, 3, 4):
-            legacy_shape[number - 1] = integers(value)[-1]
+            legacy_shape[number - 1] = last_integer(value)
             is_legacy = True
         elif number == 5:
             parts.append(floats(value))
@@ -182,9 +210,7 @@ def _read_blob(message: memoryview) -> NDArray[np.float32]:
             raise WireError("a blob holds 64-bit values; save it as 32-bit floats")
     data = np.concatenate(parts) if parts else np.zeros(0, np.float32)
     wanted = shape or (legacy_shape if is_legacy else [data.size])
-    if data.size != int(np.prod(wanted, dtype=object)):
-        raise WireError(f"a blob of shape {tuple(wanted)} has {data.size} values")
-    return data.reshape(wanted)
+    return shaped(data, wanted)
 
 
 def _read_layer(message: memoryview, name_number: int, blobs_number: int) -> Tensors:
@@ -239,12 +265,22 @@ def read_caffemodel(path: Path) -> Tensors:
 
 def _read_npz(path: Path) -> Tensors:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            found = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        with zipfile.ZipFile(path) as archive:
+            n_bytes = sum(entry.file_size for entry in archive.infolist())
+        if n_bytes > _LARGEST_BYTES:
+            raise ValueError(f"unpacked it would have {n_bytes / 1e9:.1f} GB, the largest network has 0.1")
+        with np.load(path, allow_pickle=False) as stored:
+            found = {name: stored[name] for name in stored.files}
+    except _UNREADABLE as error:
+        told = (
+            "it holds Python objects" if "allow_pickle" in str(error) else str(error) or type(error).__name__
+        )
         raise EquiscopeError(
-            f"{path} is cut short or not an .npz of arrays: {error}. Fetch the file again"
+            f"{path} is cut short or not an .npz of arrays: {told}. Fetch the file again"
         ) from error
+    for name, array in found.items():
+        if not isinstance(array, np.ndarray):
+            raise EquiscopeError(f"{path} is not an .npz of arrays: {name!r} is none. Fetch the file again")
     for name, array in found.items():
         if array.dtype.kind != "f":
             raise EquiscopeError(f"{path}: tensor {name!r} has type {array.dtype}, expected floats")
