@@ -286,11 +286,13 @@ def _find(model: Model, layers: Sequence[str], sides: Sides, side_px: int) -> di
     axes = probe(sides)
     periods = _periods(fitted(model, sides), axes, sides)
     if not periods and sides.step_px:
-        # It may resize what it gets, so that its grid is regular for one side alone.
-        alone = sides.alone(side_px)
-        fixed = probe(alone)
-        if periods := _periods(fitted(model, alone), fixed, alone):
-            sides, axes = alone, fixed
+        # It may resize what it gets, so that its grid is regular for one side alone: most likely for its own.
+        own_px = min(model.input_size_px or side_px, side_px)
+        for alone in dict.fromkeys((sides.alone(own_px), sides.alone(side_px))):
+            fixed = probe(alone)
+            if periods := _periods(fitted(model, alone), fixed, alone):
+                sides, axes = alone, fixed
+                break
     elif (period := math.lcm(*periods.values())) > 1:
         sides = sides.every(period, side_px)
         axes = probe(sides)

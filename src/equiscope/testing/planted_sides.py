@@ -90,7 +90,10 @@ def planted_oddity(oddity: Oddity, seed: int = 0) -> Planted:
     )
     if oddity == "coordinates":
         parts["planted"] = _WithCoordinates(layer)
-    model = Model(nn.Sequential(parts).eval(), f"planted-{oddity}", default_layers=("planted",))
+    own_px = 128 if oddity == "resizes" else None
+    model = Model(
+        nn.Sequential(parts).eval(), f"planted-{oddity}", default_layers=("planted",), input_size_px=own_px
+    )
     return Planted(model, planted.truth)
 
 
