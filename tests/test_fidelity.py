@@ -146,7 +146,8 @@ def test_a_gate_that_gates_stays_global(strength: float) -> None:
     module = nn.Sequential(*plain(), Gate(strength), nn.Conv2d(6, 6, 3, padding=1))
     settled = settle_geometries(Model(module), open_images(), ["4"])
     assert settled.geometries["4"].is_global
-    assert settled.notes["4"][0].startswith("whole images of ")
+    assert settled.notes["4"][0].startswith("it sees the whole image, or tells where in it it looks: ")
+    assert settled.notes["4"][1].startswith("whole images of ")
 
 
 def test_an_image_norm_stays_global(noise: ImageSet) -> None:

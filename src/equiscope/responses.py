@@ -210,7 +210,7 @@ def measure_responses(
             row, column = layers[layer].nearest_position(size_px)
         return output[:, :, row, column].float()
 
-    per_pass = patches_per_pass(size_px, group.order)
+    per_pass = patches_per_pass(first.sides.at_least(size_px)[0], group.order)
     per_cut = max(1, _PIXELS_PER_CUT // (group.order * size_px**2))
     for start in range(0, len(bank), CHUNK_STIMULI):
         stop = min(start + CHUNK_STIMULI, len(bank))

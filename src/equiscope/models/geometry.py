@@ -29,6 +29,8 @@ __all__ = ["MAX_OFFSET", "LayerGeometry", "find_geometry", "find_local_geometry"
 # second, long ones the rest. Twice the stride must fit into the probes, so strides above 36 count as global.
 _ATTEMPTS = ((256, 40), (896, 72))
 _STRIP_PX = 32
+# Patches shown to a network to see whether it takes them: of different sides, small ones cost little.
+_N_PATCHES = 3
 # Side of the images of a network of which none is known, px.
 _USUAL_PX = 224
 # How far from a stimulus' middle positions of several layers may be read where no patch is centred on one of each, in
@@ -310,10 +312,11 @@ def _find(model: Model, layers: Sequence[str], sides: Sides, side_px: int) -> di
 
 
 def _show_patches(model: Model, geometries: Mapping[str, LayerGeometry]) -> None:
-    """Run an empty patch of each layer, as large as its stimuli are."""
-    for layer, geometry in geometries.items():
-        if not geometry.is_global and geometry.sides.holds(geometry.patch_px):
-            model.record(torch.zeros(1, 3, geometry.patch_px, geometry.patch_px), [layer])
+    """Run empty patches as large as the stimuli of the layers that have the smallest: what takes them takes others."""
+    usable = [g for g in geometries.values() if not g.is_global and g.sides.holds(g.patch_px)]
+    by_side = {g.patch_px: g.layer for g in usable}
+    for side in sorted(by_side)[:_N_PATCHES]:
+        model.record(torch.zeros(1, 3, side, side), [by_side[side]])
 
 
 def _takes_patches(model: Model, geometries: Mapping[str, LayerGeometry]) -> bool:
