@@ -70,6 +70,16 @@ def test_a_network_that_only_strips_are_too_narrow_for_takes_any_patch() -> None
     assert [(g.patch_px, g.sides) for g in found.values()] == [(3, Sides()), (43, Sides())]
 
 
+def test_a_network_that_takes_no_long_strip_is_shown_the_side_of_its_images() -> None:
+    model = Model(nn.Sequential(Picky(lambda h, w: max(h, w) <= 200, IndexError)), "short")
+    geometry = find_geometry(model, ["0"], side_px=120)["0"]
+    assert (geometry.stride_px, geometry.receptive_field_px, geometry.sides) == (
+        (2, 2),
+        (3, 3),
+        Sides(120, 0),
+    )
+
+
 def test_sides_behind_the_last_layer_do_not_matter() -> None:
     module = nn.Sequential(nn.Conv2d(3, 2, 3), Picky(lambda h, w: False))
     assert find_geometry(Model(module), ["0"])["0"].sides == Sides()

@@ -124,8 +124,9 @@ def _words(geometry: LayerGeometry, whole_px: int) -> list[str]:
             f"whole images of {whole_px} px served as stimuli, turned about their centres with reflected "
             "corners: the layer has no receptive field that could be centred in them"
         )
-    if (sides := geometry.sides) != Sides():
-        is_cut = sides.step_px != 1 or sides.is_square
+    sides = geometry.sides
+    is_cut = sides.step_px != 1 or sides.is_square
+    if is_cut or (sides != Sides() and not geometry.is_global):
         said.append(
             f"the network was shown {sides.words} alone, because it refuses others or its grid lies elsewhere for "
             f"them: {'images were cut and patches' if is_cut else 'patches were'} filled up at the right and below"

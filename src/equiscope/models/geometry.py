@@ -229,18 +229,16 @@ def find_geometry(
         If the network takes neither strips nor squares of any usual side.
     """
     side_px = side_px or model.input_size_px or _USUAL_PX
-    try:
-        return _find(model, layers, Sides(), side_px)
-    except EquiscopeError:
-        raise
-    except Exception as problem:  # networks refuse a size with any type, timm's with AssertionError
-        sides = find_sides(model, layers, side_px, problem)
-        try:
-            return _find(model, layers, sides, side_px)
-        except EquiscopeError:
-            raise
-        except Exception as error:
-            raise no_size_taken(model, problem, f"images with {sides.words}", error) from error
+    found = _try(model, layers, Sides(), side_px)
+    if isinstance(found, dict):
+        return found
+    sides, problem = find_sides(model, layers, side_px, found), found
+    # Long strips may be too long for it, where the side that it takes is not.
+    for some in (sides, sides.alone(side_px)):
+        found = _try(model, layers, some, side_px)
+        if isinstance(found, dict):
+            return found
+    raise no_size_taken(model, problem, f"images with {sides.words}", found) from found
 
 
 def find_local_geometry(
@@ -276,6 +274,18 @@ def find_local_geometry(
         axes = probe(find_sides(model, layers, side_px, problem))
     found = {layer: _geometry(layer, n_channels[layer], axes, sides) for layer in layers}
     return {layer: geometry for layer, geometry in found.items() if not geometry.is_global}
+
+
+def _try(
+    model: Model, layers: Sequence[str], sides: Sides, side_px: int
+) -> dict[str, LayerGeometry] | Exception:
+    """Find geometries among some sides, or give what the network throws there."""
+    try:
+        return _find(model, layers, sides, side_px)
+    except EquiscopeError:
+        raise
+    except Exception as problem:  # networks refuse a size with any type, timm's with AssertionError
+        return problem
 
 
 def _find(model: Model, layers: Sequence[str], sides: Sides, side_px: int) -> dict[str, LayerGeometry]:
@@ -320,7 +330,9 @@ def _show_patches(model: Model, geometries: Mapping[str, LayerGeometry]) -> None
 
 
 def _takes_patches(model: Model, geometries: Mapping[str, LayerGeometry]) -> bool:
-    """Whether a network takes the patches of all layers as they are."""
+    """Whether a network takes the patches of all layers as they are; whole images may be too small for it."""
+    if any(geometry.is_global for geometry in geometries.values()):
+        return False
     try:
         _show_patches(model, geometries)
     except EquiscopeError:
