@@ -30,6 +30,7 @@ from equiscope.examples import (
 )
 from equiscope.models import Model
 from equiscope.models.geometry import LayerGeometry, find_geometry
+from equiscope.models.sides import Sides
 from equiscope.stimuli import ImageSet, open_images
 
 LAYERS = ("0", "2")
@@ -228,6 +229,44 @@ def test_a_network_that_cannot_take_a_small_image_is_not_shown_it(tmp_path: Path
         EquiscopeError, match=r"unpadded cannot run on images of 12 x 18 px, such as small\.png"
     ):
         collect_examples(model, images, geometries, np.zeros(3, np.int64), 3)
+
+
+@pytest.mark.parametrize("error", [AssertionError, ValueError, IndexError, KeyError])
+def test_whatever_a_network_throws_at_an_image_is_one_sentence(
+    error: type[Exception], tmp_path: Path
+) -> None:
+    class Picky(nn.Conv2d):
+        def forward(self, x: Tensor) -> Tensor:
+            if x.shape[2:] == (33, 47):
+                raise error("never 33")
+            return super().forward(x)
+
+    Image.fromarray(np.full((33, 47, 3), 2, np.uint8)).save(tmp_path / "odd.png")
+    model = Model(nn.Sequential(Picky(3, 2, 3)), "picky")
+    with pytest.raises(
+        EquiscopeError, match=r"picky cannot run on images of 33 x 47 px, such as odd\.png \('?never 33'?\)"
+    ):
+        collect_examples(model, open_images(tmp_path), find_geometry(model, ["0"]), np.zeros(1, np.int64), 3)
+
+
+def test_images_are_cut_to_the_sides_of_a_geometry_and_positions_keep_their_places(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name, shape in (("large", (45, 71)), ("small", (20, 40)), ("tiny", (15, 60))):
+        Image.fromarray(rng.integers(0, 255, (*shape, 3), dtype=np.uint8)).save(tmp_path / f"{name}.png")
+    images = open_images(tmp_path)
+    model = Model(nn.Sequential(nn.Conv2d(3, 2, 3)), "plain")
+    geometry = replace(find_geometry(model, ["0"])["0"], sides=Sides(16, 16))
+    found = collect_examples(model, images, {"0": geometry}, np.zeros(3, np.int64), 2)["0"]
+    assert (found.n_images[0], found.n_positions) == (2, 30 * 62 + 14 * 30)
+    whole = {i: images.load(i) for i in range(3)}
+    for value, index, (row, column) in zip(
+        found.value[0, 0], found.image[0, 0], found.position[0, 0], strict=True
+    ):
+        picture = whole[int(index)]
+        assert picture is not None
+        assert float(model.record(picture[None], ["0"])["0"][0, 0, row, column]) == pytest.approx(
+            value, abs=1e-6
+        )
 
 
 def test_units_with_fewer_stimuli_than_asked_are_filled_with_nothing(

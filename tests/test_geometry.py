@@ -17,8 +17,15 @@ from torch import Tensor, nn
 
 from equiscope.errors import EquiscopeError
 from equiscope.models import Model
-from equiscope.models.geometry import MAX_OFFSET, LayerGeometry, find_geometry, joint_patch_px
+from equiscope.models.geometry import (
+    MAX_OFFSET,
+    LayerGeometry,
+    find_geometry,
+    find_local_geometry,
+    joint_patch_px,
+)
 from equiscope.models.googlenet import GoogLeNet
+from equiscope.models.sides import Sides, fitted
 from equiscope.models.squeezenet import SqueezeNet
 
 
@@ -443,3 +450,187 @@ def test_a_layer_that_leaves_out_the_border_is_read_inside_its_grid() -> None:
     model = in_double(built(lambda: nn.Sequential(Cropped(), conv(3, 4, 3))))
     geometry = find_geometry(model, ["1.0"])["1.0"]
     assert (geometry.centre_px, geometry.patch_px, geometry.position_in_patch()) == ((4, 4), 9, (0, 0))
+
+
+# --- networks whose grid depends on the side, and operations that stop NaN ----------------------------------
+
+
+class SameConv(nn.Conv2d):
+    """Pads as TensorFlow's "same" does: by amounts that depend on the side, the larger half at the end."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        pads = []
+        for side, size, stride in zip(x.shape[:1:-1], self.kernel_size[::-1], self.stride[::-1], strict=True):
+            total = max((math.ceil(side / stride) - 1) * stride + size - side, 0)
+            pads += [total // 2, total - total // 2]
+        return super().forward(F.pad(x, pads))
+
+
+class Done(nn.Module):
+    """A function as a module."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+def padded_to(multiple: int, *, on_all_sides: bool) -> nn.Module:
+    def pad(x: Tensor) -> Tensor:
+        below, right = (-x.shape[2]) % multiple, (-x.shape[3]) % multiple
+        half = (right // 2, below // 2) if on_all_sides else (0, 0)
+        return F.pad(x, (half[0], right - half[0], half[1], below - half[1]))
+
+    return Done(pad)
+
+
+def with_places(*, are_absolute: bool) -> nn.Module:
+    def add(x: Tensor) -> Tensor:
+        height, width = x.shape[2:]
+        y = torch.arange(height, dtype=x.dtype) / (100 if are_absolute else height)
+        x_place = torch.arange(width, dtype=x.dtype) / (100 if are_absolute else width)
+        return x + y[:, None] + x_place
+
+    return Done(add)
+
+
+def resized(side: int) -> nn.Module:
+    return Done(lambda x: F.interpolate(x, (side, side), mode="bilinear"))
+
+
+def body(conv2d: type[nn.Conv2d] = nn.Conv2d, **options: int) -> list[nn.Module]:
+    return [
+        conv2d(3, 4, 3, stride=2, **options), nn.ReLU(), conv2d(4, 4, 5, stride=2, **options), nn.ReLU(),
+        conv2d(4, 4, 3, **options),
+    ]  # fmt: skip
+
+
+ON_THE_SIDE: dict[str, tuple[Callable[[], nn.Module], int]] = {
+    "same padding": (lambda: nn.Sequential(nn.Identity(), *body(SameConv)), 4),
+    "same padding, stride 3": (lambda: nn.Sequential(SameConv(3, 3, 3, stride=3), *body(SameConv)), 12),
+    "padded on all sides": (lambda: nn.Sequential(padded_to(32, on_all_sides=True), *body(padding=1)), 32),
+    "padded to 20": (lambda: nn.Sequential(padded_to(20, on_all_sides=True), *body()), 20),
+}
+
+
+@pytest.mark.parametrize("name", ON_THE_SIDE)
+@pytest.mark.parametrize("side", [101, 130])
+def test_where_the_grid_depends_on_the_side_it_is_found_for_sides_that_share_it(name: str, side: int) -> None:
+    build, period = ON_THE_SIDE[name]
+    model = in_double(built(build))
+    geometry = find_geometry(model, ["5"], side_px=side)["5"]
+    assert not geometry.is_global
+    assert geometry.sides.step_px == period
+    assert geometry.sides.at_most(side) == (side,)
+    # The slow way: any place of a non-square image of such sides, against a patch that is filled up.
+    network = fitted(model, geometry.sides)
+    image = torch.rand(3, side, side + period, generator=torch.Generator().manual_seed(side))
+    size, (row, column) = geometry.patch_px, geometry.position_in_patch()
+    grid = network.record(image[None], ["5"])["5"][0]
+    for down, right in ((0, 1), (1, 2), (2, 0)):
+        first = [geometry.stride_px[0] * down, geometry.stride_px[1] * right]
+        found = network.record(cut(image, first, size)[None], ["5"])["5"][0, :, row, column]
+        assert difference(found, grid[:, row + down, column + right]) < 1e-10
+    # At the next side the grid of at least one of these networks' layers lies elsewhere.
+    assert geometry.sides != find_geometry(model, ["5"], side_px=side + 1)["5"].sides
+
+
+@pytest.mark.parametrize("on_all_sides", [True, False])
+def test_padding_at_the_end_moves_no_grid(on_all_sides: bool) -> None:
+    module = built(lambda: nn.Sequential(padded_to(32, on_all_sides=on_all_sides), *body(padding=1)))
+    sides = find_geometry(Model(module), ["5"])["5"].sides
+    assert (sides == Sides()) is not on_all_sides
+
+
+def test_a_network_that_resizes_is_shown_one_side_alone() -> None:
+    module = built(lambda: nn.Sequential(resized(96), *body(padding=1)))
+    plain = find_geometry(Model(module[1:]), ["5"])["5"]
+    found = find_geometry(Model(module, input_size_px=96), ["5"])["5"]
+    assert found.sides == Sides(96, 0)
+    assert (found.stride_px, found.receptive_field_px) == (plain.stride_px, plain.receptive_field_px)
+    # Twice the side is halved, which is as regular; 1.3 times is not.
+    assert find_geometry(Model(module), ["5"], side_px=192)["5"].stride_px == (8, 8)
+    assert find_geometry(Model(module), ["5"], side_px=125)["5"].is_global
+
+
+@pytest.mark.parametrize("are_absolute", [True, False])
+def test_a_layer_that_tells_where_it_is_has_no_receptive_field(are_absolute: bool) -> None:
+    module = built(
+        lambda: nn.Sequential(conv(3, 3, 3, 1, 1), with_places(are_absolute=are_absolute), *body(padding=1))
+    )
+    found = find_geometry(Model(module), ["0", "2", "6"])
+    assert [geometry.is_global for geometry in found.values()] == [False, True, True]
+    assert {geometry.sides for geometry in found.values()} == {Sides()}
+
+
+def where(x: Tensor) -> Tensor:
+    return torch.where(x > 0, x, torch.zeros_like(x))
+
+
+STOPS: dict[str, Callable[[Tensor], Tensor]] = {
+    "where": where,
+    "nan_to_num": torch.nan_to_num,
+    "clamp by comparison": lambda x: x * (x > 0).to(x.dtype).nan_to_num() if not x.isnan().any() else x.nan_to_num(),
+    "fake quantisation": lambda x: torch.fake_quantize_per_tensor_affine(x, 1 / 64, 0, -128, 127),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STOPS)
+def test_what_stops_nan_does_not_hide_a_field(name: str) -> None:
+    stop = STOPS[name]
+    torch.manual_seed(5)
+    layers = (conv(3, 8, 5, 2, 2), conv(8, 8, 3, 2, 1), conv(8, 8, 3))
+    model = Model(nn.Sequential(layers[0], Done(stop), layers[1], Done(stop), layers[2]))
+    plain = find_geometry(
+        Model(nn.Sequential(model.module[0], model.module[2], model.module[4])), ["0", "1", "2"]
+    )
+    found = find_geometry(model, ["0", "2", "4"])
+    for own, wanted in zip(found.values(), plain.values(), strict=True):
+        assert (own.stride_px, own.receptive_field_px, own.centre_px, own.is_global) == (
+            wanted.stride_px, wanted.receptive_field_px, wanted.centre_px, False,
+        )  # fmt: skip
+
+
+def test_what_stops_nan_in_one_branch_does_not_hide_its_field() -> None:
+    class Branches(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.near, self.far = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(3, 4, 9, padding=4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.near(x) + torch.nan_to_num(self.far(x))
+
+    geometry = find_geometry(Model(built(lambda: nn.Sequential(Branches()))), ["0"])["0"]
+    assert geometry.receptive_field_px == (9, 9)
+
+
+def test_a_layer_that_nothing_reaches_is_not_given_a_field() -> None:
+    module = nn.Sequential(conv(3, 4, 3), Done(lambda x: torch.ones_like(x)), conv(4, 4, 3))
+    found = find_geometry(Model(built(lambda: module)), ["0", "2"])
+    assert [geometry.is_global for geometry in found.values()] == [False, True]
+
+
+def test_what_stops_nan_before_a_gate_that_sees_everything_stays_global() -> None:
+    module = nn.Sequential(conv(3, 4, 3), Done(where), SqueezeExcite(4))
+    assert find_geometry(Model(built(lambda: module)), ["2"])["2"].is_global
+
+
+def test_what_is_local_behind_a_gate_is_found_apart_from_it() -> None:
+    module = built(lambda: nn.Sequential(conv(3, 4, 5, 2, 2), SqueezeExcite(4), conv(4, 4, 3, 2, 1)))
+    model = Model(module)
+    assert find_geometry(model, ["2"])["2"].is_global
+    local = find_local_geometry(model, ["2"], Sides(), 224)["2"]
+    assert (local.stride_px, local.receptive_field_px, local.centre_px) == ((4, 4), (9, 9), (0, 0))
+    flat = Done(lambda x: x * torch.sigmoid(x.flatten(2).amax(2))[:, :, None, None])
+    model = Model(nn.Sequential(module[0], flat, module[2]))
+    assert find_geometry(model, ["2"])["2"].is_global
+    assert find_local_geometry(model, ["2"], Sides(), 224) == {"2": local}
+    summed = Model(nn.Sequential(conv(3, 4, 3), nn.AdaptiveAvgPool2d(1)))
+    assert find_local_geometry(summed, ["1"], Sides(), 224) == {}
+
+
+def test_networks_without_any_of_this_are_shown_any_side() -> None:
+    for build, layer, *_ in BY_HAND.values():
+        assert find_geometry(Model(built(build)), [layer])[layer].sides == Sides()

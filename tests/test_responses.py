@@ -21,6 +21,7 @@ from equiscope.examples import NO_IMAGE, Examples, collect_examples, empty_examp
 from equiscope.groups import CyclicGroup
 from equiscope.models import Model
 from equiscope.models.geometry import LayerGeometry, find_geometry
+from equiscope.models.sides import Sides
 from equiscope.responses import (
     CHUNK_STIMULI,
     Responses,
@@ -609,3 +610,45 @@ def test_large_patches_are_cut_a_few_at_a_time(
     assert max(n_cut) == 5
     assert sum(n_cut) == len(bank)
     assert np.allclose(responses.array[:], open_responses(measured, bank, GROUP, 5).array[:], atol=1e-6)
+
+
+@pytest.mark.parametrize("error", [AssertionError, IndexError])
+def test_stimuli_that_a_network_refuses_are_told(
+    error: type[Exception], images: ImageSet, bank: Bank, geometry: LayerGeometry
+) -> None:
+    class Refusing(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            raise error("not today")
+
+    responses = Responses(
+        bank, CyclicGroup(4), np.full((len(bank), 4, geometry.n_channels), np.nan, np.float32)
+    )
+    size = geometry.patch_px
+    with pytest.raises(
+        EquiscopeError,
+        match=rf"moody cannot run on stimuli of {size} x {size} px \(not today\): leave the layer",
+    ):
+        measure_responses(
+            Model(nn.Sequential(*[Refusing() for _ in range(4)]), "moody"), images, geometry, responses
+        )
+
+
+def test_passes_are_as_large_as_what_the_network_is_shown(
+    model: Model, images: ImageSet, bank: Bank, geometry: LayerGeometry
+) -> None:
+    shown: list[tuple[int, ...]] = []
+
+    def seen(x: Tensor) -> Tensor:
+        shown.append(tuple(x.shape))
+        return x
+
+    alone = replace(geometry, sides=Sides(400, 0))
+    responses = Responses(
+        bank, CyclicGroup(4), np.full((len(bank), 4, geometry.n_channels), np.nan, np.float32)
+    )
+    measure_responses(Model(model.module, preprocess=seen), images, alone, responses)
+    assert {shape[2:] for shape in shown} == {(400, 400)}
+    assert max(shape[0] for shape in shown) == 4
+    plain = Responses(bank, CyclicGroup(4), np.full((len(bank), 4, geometry.n_channels), np.nan, np.float32))
+    measure_responses(model, images, geometry, plain)
+    assert np.allclose(responses.array, plain.array, atol=1e-5)

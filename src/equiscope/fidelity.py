@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -124,11 +125,12 @@ def _words(geometry: LayerGeometry, whole_px: int) -> list[str]:
             f"whole images of {whole_px} px served as stimuli, turned about their centres with reflected "
             "corners: the layer has no receptive field that could be centred in them"
         )
-    if (sides := geometry.sides) != Sides():
-        is_cut = sides.step_px != 1 or sides.is_square
+    sides = geometry.sides
+    is_cut = sides.step_px != 1 or sides.is_square
+    if is_cut or (sides != Sides() and not geometry.is_global):
         said.append(
             f"the network was shown {sides.words} alone, because it refuses others or its grid lies elsewhere for "
-            f"them: {'images were cut, and ' if is_cut else ''}patches filled up, at the right and below"
+            f"them: {'images were cut and patches' if is_cut else 'patches were'} filled up at the right and below"
         )
     return said
 
@@ -286,45 +288,57 @@ def _settle(
     notes: Mapping[str, list[str]],
 ) -> dict[str, LayerGeometry]:
     """Compare patches with images, in larger and larger patches where they differ."""
+    _tell_rims(model, images, geometries, notes)
     settled = dict(geometries)
-    # What leaves out a rim differs, and is told by how much.
-    rimless = {n: g for n, g in geometries.items() if not g.is_global and g.largest_px is not None}
-    for layer, error in patch_errors(model, images, rimless).items():
+    waiting = {n: g for n, g in geometries.items() if not g.is_global and g.largest_px is None}
+    # Layers that were made global because their grid has no square patch keep their stride.
+    seen = [n for n, g in geometries.items() if g.is_global and not g.stride_px[0]]
+    if seen:
+        local = find_local_geometry(model, seen, geometries[seen[0]].sides, whole_px)
+        waiting |= {n: g for n, g in local.items() if g.is_centred(g.patch_px) and _is_part(g, whole_px)}
+    while waiting:
+        larger = {}
+        for layer, error in patch_errors(model, images, waiting).items():
+            own, sees_all = waiting[layer], layer in seen
+            if error <= CLOSE or (np.isnan(error) and not sees_all):
+                settled[layer] = own
+                notes[layer] += _words_of_accepted(own, error, sees_all)
+            elif _is_part(grown := replace(own, smallest_px=math.ceil(_GROWTH * own.patch_px)), whole_px):
+                larger[layer] = grown
+            else:
+                settled[layer] = replace(geometries[layer], is_global=True)
+                notes[layer].append(
+                    f"it sees the whole image, or tells where in it it looks: the middle of a patch of {own.patch_px} "
+                    f"px differs from the image there by {100 * error:.2g} % of the layer's spread, {100 * CLOSE:g} % "
+                    "is allowed"
+                )
+        waiting = larger
+    return settled
+
+
+def _words_of_accepted(geometry: LayerGeometry, error: float, sees_all: bool) -> list[str]:
+    """Say how well a patch holds a layer's answer, unless it is the patch that was expected and holds all of it."""
+    if not sees_all and geometry.smallest_px is None and not error > EXACT:
+        return []
+    principle = "it sees the whole image in principle; " if sees_all else ""
+    return [
+        f"{principle}a patch of {geometry.patch_px} px holds its answer within {100 * error:.2g} % of its spread"
+    ]
+
+
+def _tell_rims(
+    model: Model,
+    images: Sequence[Tensor],
+    geometries: Mapping[str, LayerGeometry],
+    notes: Mapping[str, list[str]],
+) -> None:
+    """Say by how much the answers of patches differ that leave out the rim of a receptive field."""
+    without_rim = {n: g for n, g in geometries.items() if not g.is_global and g.largest_px is not None}
+    for layer, error in patch_errors(model, images, without_rim).items():
         if not np.isnan(error):
             notes[layer].append(
                 f"without the rim, answers differ from those in the image by {100 * error:.2g} % of the layer's spread"
             )
-    open_ones = {n: g for n, g in geometries.items() if not g.is_global and g.largest_px is None}
-    nominal = set(open_ones)
-    seen = [n for n, g in geometries.items() if g.is_global and not g.stride_px[0]]
-    if seen:
-        local = find_local_geometry(model, seen, geometries[seen[0]].sides, whole_px)
-        open_ones |= {n: g for n, g in local.items() if g.is_centred(g.patch_px) and _is_part(g, whole_px)}
-    while open_ones:
-        errors = patch_errors(model, images, open_ones)
-        grown: dict[str, LayerGeometry] = {}
-        for layer, geometry in open_ones.items():
-            error, size_px = errors[layer], geometry.patch_px
-            is_first = geometry.smallest_px is None
-            larger = replace(geometry, smallest_px=int(np.ceil(_GROWTH * size_px)))
-            if layer in nominal and is_first and not error > EXACT:
-                continue
-            if error <= CLOSE:
-                settled[layer] = geometry
-                principle = "" if layer in nominal else "it sees the whole image in principle; "
-                notes[layer].append(
-                    f"{principle}a patch of {size_px} px holds its answer within {100 * error:.2g} % of its spread"
-                )
-            elif _is_part(larger, whole_px):
-                grown[layer] = larger
-            elif layer in nominal:
-                settled[layer] = replace(geometries[layer], is_global=True)
-                notes[layer].append(
-                    f"the middle of a patch of {size_px} px does not answer as the image does there: it differs by "
-                    f"{100 * error:.2g} % of the layer's spread, {100 * CLOSE:g} % is allowed"
-                )
-        open_ones = grown
-    return settled
 
 
 def _is_part(geometry: LayerGeometry, whole_px: int) -> bool:

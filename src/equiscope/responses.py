@@ -228,7 +228,7 @@ def measure_responses(
         return output[:, :, row, column].float()
 
     passes = BoundedPasses(fitted(model, first.sides))
-    per_pass = patches_per_pass(size_px, group.order)
+    per_pass = patches_per_pass(first.sides.at_least(size_px)[0], group.order)
     per_cut = max(1, _PIXELS_PER_CUT // (group.order * size_px**2))
     for start in range(0, len(bank), CHUNK_STIMULI):
         stop = min(start + CHUNK_STIMULI, len(bank))

@@ -223,7 +223,7 @@ def _record(
         row, column = (geometry.position_in_patch if is_alone else geometry.nearest_position)(size_px)
         return output[:, :, row, column].float()
 
-    per_pass = max(16, _PIXELS_PER_PASS // size_px**2)
+    per_pass = max(16, _PIXELS_PER_PASS // geometries[0].sides.at_least(size_px)[0] ** 2)
     parts = []
     for start in range(0, len(patches), per_pass):
         with torch.autocast(model.device.type, precision, enabled=precision != torch.float32):

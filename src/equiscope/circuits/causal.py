@@ -162,7 +162,7 @@ def _record(
         inside = output[:, channels].clamp(min=0)
         return inside[:, :, rows][..., columns].float()
 
-    per_pass = max(1, _PIXELS_PER_PASS // (size_px**2 * len(angles_deg)))
+    per_pass = max(1, _PIXELS_PER_PASS // (target.sides.at_least(size_px)[0] ** 2 * len(angles_deg)))
     below, above = [], []
     for start in range(0, len(image), per_pass):
         some = slice(start, start + per_pass)

@@ -84,7 +84,7 @@ def gradient_weights(
     order = np.argsort(unit, kind="stable")
     half, unit, rank = half[order], unit[order], rank[order]
     counts = np.bincount(unit, minlength=target.n_channels)
-    per_pass = max(8, _PIXELS_PER_PASS // size_px**2)
+    per_pass = max(8, _PIXELS_PER_PASS // target.sides.at_least(size_px)[0] ** 2)
     summed: dict[str, Tensor] = {}
     shapes: dict[str, torch.Size] = {}
     by_layer = {geometry.layer: geometry for geometry in sources}

@@ -162,13 +162,15 @@ def visualise_units(
                 "name one of these"
             )
     if size_px is None:
-        size_px = (model.input_size_px or _SIZE_PX) if geometry.is_global else geometry.patch_px
+        own_px = geometry.sides.at_least(model.input_size_px or _SIZE_PX)[0]
+        size_px = own_px if geometry.is_global else geometry.patch_px
     limits.SIDE_PX.check("size_px", size_px)
     if robustness is None:
         shift_px = max(geometry.stride_px) * SHIFT_STRIDES
         robustness = Robustness(shift_px, _ROTATION_DEG, _OCTAVES)
     responses = CentreResponses(model, geometry, size_px)
-    per_pass = min(_MOST_PER_PASS, max(1, _PIXELS_PER_PASS // size_px**2))
+    shown_px = geometry.sides.at_least(size_px)[0]
+    per_pass = min(_MOST_PER_PASS, max(1, _PIXELS_PER_PASS // shown_px**2))
     keep_large_buffers()
     parts = []
     n_passes = -(-len(wanted) // per_pass)

@@ -29,6 +29,8 @@ __all__ = ["MAX_OFFSET", "LayerGeometry", "find_geometry", "find_local_geometry"
 # second, long ones the rest. Twice the stride must fit into the probes, so strides above 36 count as global.
 _ATTEMPTS = ((256, 40), (896, 72))
 _STRIP_PX = 32
+# Patches shown to a network to see whether it takes them: of different sides, small ones cost little.
+_N_PATCHES = 3
 # Side of the images of a network of which none is known, px.
 _USUAL_PX = 224
 # How far from a stimulus' middle positions of several layers may be read where no patch is centred on one of each, in
@@ -227,18 +229,16 @@ def find_geometry(
         If the network takes neither strips nor squares of any usual side.
     """
     side_px = side_px or model.input_size_px or _USUAL_PX
-    try:
-        return _find(model, layers, Sides(), side_px)
-    except EquiscopeError:
-        raise
-    except Exception as problem:  # networks refuse a size with any type, timm's with AssertionError
-        sides = find_sides(model, layers, side_px, problem)
-        try:
-            return _find(model, layers, sides, side_px)
-        except EquiscopeError:
-            raise
-        except Exception as error:
-            raise no_size_taken(model, problem, f"images with {sides.words}", error) from error
+    found = _try(model, layers, Sides(), side_px)
+    if isinstance(found, dict):
+        return found
+    sides, problem = find_sides(model, layers, side_px, found), found
+    # Long strips may be too long for it, where the side that it takes is not.
+    for some in (sides, sides.alone(side_px)):
+        found = _try(model, layers, some, side_px)
+        if isinstance(found, dict):
+            return found
+    raise no_size_taken(model, problem, f"images with {sides.words}", found) from found
 
 
 def find_local_geometry(
@@ -276,6 +276,18 @@ def find_local_geometry(
     return {layer: geometry for layer, geometry in found.items() if not geometry.is_global}
 
 
+def _try(
+    model: Model, layers: Sequence[str], sides: Sides, side_px: int
+) -> dict[str, LayerGeometry] | Exception:
+    """Find geometries among some sides, or give what the network throws there."""
+    try:
+        return _find(model, layers, sides, side_px)
+    except EquiscopeError:
+        raise
+    except Exception as problem:  # networks refuse a size with any type, timm's with AssertionError
+        return problem
+
+
 def _find(model: Model, layers: Sequence[str], sides: Sides, side_px: int) -> dict[str, LayerGeometry]:
     """Find geometries among the sides that a network takes; what it refuses it may still throw."""
     n_channels: dict[str, int] = {}
@@ -286,11 +298,13 @@ def _find(model: Model, layers: Sequence[str], sides: Sides, side_px: int) -> di
     axes = probe(sides)
     periods = _periods(fitted(model, sides), axes, sides)
     if not periods and sides.step_px:
-        # It may resize what it gets, so that its grid is regular for one side alone.
-        alone = sides.alone(side_px)
-        fixed = probe(alone)
-        if periods := _periods(fitted(model, alone), fixed, alone):
-            sides, axes = alone, fixed
+        # It may resize what it gets, so that its grid is regular for one side alone: most likely for its own.
+        own_px = min(model.input_size_px or side_px, side_px)
+        for alone in dict.fromkeys((sides.alone(own_px), sides.alone(side_px))):
+            fixed = probe(alone)
+            if periods := _periods(fitted(model, alone), fixed, alone):
+                sides, axes = alone, fixed
+                break
     elif (period := math.lcm(*periods.values())) > 1:
         sides = sides.every(period, side_px)
         axes = probe(sides)
@@ -308,14 +322,17 @@ def _find(model: Model, layers: Sequence[str], sides: Sides, side_px: int) -> di
 
 
 def _show_patches(model: Model, geometries: Mapping[str, LayerGeometry]) -> None:
-    """Run an empty patch of each layer, as large as its stimuli are."""
-    for layer, geometry in geometries.items():
-        if not geometry.is_global and geometry.sides.holds(geometry.patch_px):
-            model.record(torch.zeros(1, 3, geometry.patch_px, geometry.patch_px), [layer])
+    """Run empty patches as large as the stimuli of the layers that have the smallest: what takes them takes others."""
+    usable = [g for g in geometries.values() if not g.is_global and g.sides.holds(g.patch_px)]
+    by_side = {g.patch_px: g.layer for g in usable}
+    for side in sorted(by_side)[:_N_PATCHES]:
+        model.record(torch.zeros(1, 3, side, side), [by_side[side]])
 
 
 def _takes_patches(model: Model, geometries: Mapping[str, LayerGeometry]) -> bool:
-    """Whether a network takes the patches of all layers as they are."""
+    """Whether a network takes the patches of all layers as they are; whole images may be too small for it."""
+    if any(geometry.is_global for geometry in geometries.values()):
+        return False
     try:
         _show_patches(model, geometries)
     except EquiscopeError:

@@ -85,9 +85,10 @@ class held_summaries(TorchFunctionMode):  # noqa: N801 - used like a function
             isinstance(given, Tensor)
             and isinstance(result, Tensor)
             and result.is_floating_point()
-            and given.ndim == 4
-            and given.shape[2] * given.shape[3] > 1
-            and (result.ndim == 2 or (result.ndim == 4 and result.shape[2:] == (1, 1)))
+            and given.ndim > 2
+            and result.shape[:2] == given.shape[:2]
+            and math.prod(given.shape[2:]) > 1
+            and math.prod(result.shape[2:]) == 1
         )
         return torch.nan_to_num(result) if is_summary else result
 

@@ -16,7 +16,8 @@ from equiscope.models.refusals import no_size_taken
 
 __all__ = ["Sides", "crop_to", "find_sides", "fitted"]
 
-# Sides that networks are usually trained at, px: tried, nearest first, where a network refuses the one expected of it.
+# Sides that networks are usually trained at, px: tried, nearest first, where a network refuses the one expected of it,
+# and then all around that one.
 _USUAL_PX = (28, 32, 48, 56, 64, 96, 128, 160, 192, 224, 240, 256, 288, 299, 320, 331, 384, 448, 512)
 # Largest step between two sides that a network takes, px: patches and strides are multiples of 64 at most.
 _MOST_STEP_PX = 64
@@ -146,7 +147,8 @@ def find_sides(model: Model, layers: Sequence[str], side_px: int, problem: Excep
 
     Notes
     -----
-    Cost: a forward pass for each step tried, 64 for a network that takes one side alone, and some ten for the least.
+    Cost: a forward pass for each side tried, 64 for the step of a network that takes one side alone, and some ten for
+    the least side.
     """
     thrown: list[Exception] = []
 
@@ -160,8 +162,12 @@ def find_sides(model: Model, layers: Sequence[str], side_px: int, problem: Excep
             return False
         return True
 
-    usual = sorted(_USUAL_PX, key=lambda side: (abs(side - side_px), side))
-    taken = next((side for side in dict.fromkeys((side_px, *usual)) if takes(side, side)), None)
+    def away(side: int) -> tuple[int, int]:
+        return abs(side - side_px), side
+
+    near = range(max(1, side_px - _MOST_STEP_PX), side_px + _MOST_STEP_PX)
+    tried_px = dict.fromkeys((side_px, *sorted(_USUAL_PX, key=away), *sorted(near, key=away)))
+    taken = next((side for side in tried_px if takes(side, side)), None)
     if taken is None:
         tried = f"{side_px} px squares or those of any usual side"
         raise no_size_taken(model, problem, tried, thrown[0]) from thrown[0]

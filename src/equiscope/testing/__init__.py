@@ -7,6 +7,7 @@ from equiscope.testing.planted import LayerTruth, Planted, PlantedFamily, plante
 from equiscope.testing.planted_circuits import PlantedCircuits, planted_circuits
 from equiscope.testing.planted_fields import planted_fields, sample_crops
 from equiscope.testing.planted_scales import planted_scales
+from equiscope.testing.planted_sides import Oddity, planted_oddity
 from equiscope.testing.planted_transformations import (
     PlantedOrbit,
     PlantedPose,
@@ -18,6 +19,7 @@ from equiscope.testing.rotating import equivariant_network
 __all__ = [
     "EquivarianceErrors",
     "LayerTruth",
+    "Oddity",
     "Planted",
     "PlantedCircuits",
     "PlantedFamily",
@@ -30,6 +32,7 @@ __all__ = [
     "planted_circuits",
     "planted_fields",
     "planted_network",
+    "planted_oddity",
     "planted_scales",
     "planted_transformation",
     "random_weights",

@@ -80,17 +80,19 @@ def planted_oddity(oddity: Oddity, seed: int = 0) -> Planted:
     stem, layer = planted.model.module.stem, planted.model.module.planted
     if not isinstance(stem, nn.Conv2d) or not isinstance(layer, nn.Conv2d):
         raise TypeError("the strided planted network has a stem and a planted layer")
-    if oddity == "same-padding":
-        stem, layer = _SamePadded(stem), _SamePadded(layer, stride=2)
-    else:
-        layer.stride = (2, 2)
     first, between = _PARTS[oddity]
-    parts = OrderedDict(
+    parts: OrderedDict[str, nn.Module] = OrderedDict(
         first=_Applied(first), stem=stem, between=_Applied(between), planted=layer, relu=nn.ReLU()
     )
-    if oddity == "coordinates":
+    layer.stride = (2, 2)
+    if oddity == "same-padding":
+        parts |= {"stem": _SamePadded(stem), "planted": _SamePadded(layer)}
+    elif oddity == "coordinates":
         parts["planted"] = _WithCoordinates(layer)
-    model = Model(nn.Sequential(parts).eval(), f"planted-{oddity}", default_layers=("planted",))
+    own_px = 128 if oddity == "resizes" else None
+    model = Model(
+        nn.Sequential(parts).eval(), f"planted-{oddity}", default_layers=("planted",), input_size_px=own_px
+    )
     return Planted(model, planted.truth)
 
 
@@ -108,11 +110,9 @@ class _Applied(nn.Module):
 class _SamePadded(nn.Module):
     """A convolution that pads so that its output has ``ceil(side / stride)`` positions, the larger half at the end."""
 
-    def __init__(self, convolution: nn.Conv2d, stride: int | None = None) -> None:
+    def __init__(self, convolution: nn.Conv2d) -> None:
         super().__init__()
         self.convolution = convolution
-        if stride is not None:
-            convolution.stride = (stride, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         size, stride = self.convolution.kernel_size[0], self.convolution.stride[0]
