@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import pickle
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -164,6 +166,12 @@ def test_pipes_and_devices_are_refused(tmp_path: Path) -> None:
     folder = write(tmp_path / "set", ["a", "b"], n=10)
     os.mkfifo(folder / "a" / "zz.png")
     assert open_labelled(folder, 8).left_out == {"a/zz.png": "it is a named pipe, not a file"}
+    cifar = tmp_path / "cifar"
+    cifar.mkdir()
+    (cifar / "train").write_bytes(pickle.dumps({b"fine_labels": [0], b"data": np.zeros((1, 3072), np.uint8)}))
+    os.mkfifo(cifar / "test")
+    with pytest.raises(EquiscopeError, match="is a named pipe, not a file: expected a batch of CIFAR"):
+        open_labelled(cifar, 8)
     for place in (tmp_path / "pipe.npz", Path("/dev/zero")):
         with pytest.raises(EquiscopeError, match="not a file: expected a folder of class folders"):
             open_labelled(place, 8)
