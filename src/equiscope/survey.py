@@ -169,8 +169,8 @@ def survey(
     if n_photographs < 2:
         copies = f" ({images.n_copies} of its {len(images)} images are copies)" if images.n_copies else ""
         raise EquiscopeError(
-            f"{images.name} holds {n_photographs} photograph(s){copies}: one half of the images finds families and "
-            "the other verifies them, so at least 2 are needed, and some hundreds for results worth trusting"
+            f"{images.name} holds {n_photographs} photograph(s){copies}: one half of the images finds families and the "
+            "other verifies them, so at least 2 are needed, and some hundreds for results worth trusting"
         )
     folder = Path(out)
     chosen = model.resolve_layers(list_names(layers))

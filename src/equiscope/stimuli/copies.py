@@ -28,8 +28,6 @@ _END_BYTES = 4096
 # Pictures are compared in sets of up to this many: at 0.8 ms for each of 224 px, eight seconds.
 _MAX_COMPARED = 10_000
 _SIDE, _BLOCK = 32, 4
-# An image of fewer pixels has no detail beyond 8 x 8 that could tell it from others.
-_MIN_SIDE_PX = 32
 # Root mean square differences of 8 x 8 colours, in levels of 255, and of the 32 x 32 details beyond them, as a share of
 # the details; and least detail, in levels. Copies at quality 10, at half the size or of 64 px differ by up to 3.8 and
 # 0.38; of 1,880 photographs no two by less than 7 and 0.66 (two dark textures behind a bright edge).
@@ -126,14 +124,12 @@ def _equal_pictures(source: Source) -> Iterator[tuple[int, int]]:
 
 
 def _shrink(source: Source, index: int) -> tuple[float, NDArray[np.uint8]] | None:
-    """Aspect ratio of an image, and its picture at 32 x 32; None where it cannot be decoded or is smaller."""
+    """Aspect ratio of an image, and its picture at 32 x 32; None where it cannot be decoded."""
     try:
         pixels, _ = decode_image(read_encoded(source, index), source.pixel_shape, 2 * _SIDE)
     except Exception:  # `ImageSet.load` names what cannot be decoded
         return None
     height, width = pixels.shape[:2]
-    if max(height, width) < _MIN_SIDE_PX:
-        return None
     small = Image.fromarray(pixels).resize((_SIDE, _SIDE), Image.Resampling.BOX)
     return width / height, np.asarray(small)
 

@@ -274,7 +274,7 @@ def _floats(image: Image.Image) -> _Levels:
 def _refuse_dark(image: Image.Image) -> None:
     """Refuse colours of 12 bits stored in 16: Pillow gives their upper 8 bits, in which only 16 steps are left."""
     colours = "RGB" if "RGB" in image.mode else "L"
-    if max(image.getchannel(colour).getextrema()[1] for colour in colours) <= 16:
+    if max(int(np.asarray(image.getchannel(colour)).max()) for colour in colours) <= 16:
         raise UndecodableError(
             "its channels of 16 bits stay below a sixteenth of their range, as those of 12 bits do: scale its values "
             "to 16 bits, or convert it to 8"

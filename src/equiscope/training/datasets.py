@@ -347,6 +347,7 @@ def _open_cifar(folder: Path, side_px: int) -> LabelledImages:
 
 
 def _read_cifar(path: Path) -> dict[Any, Any]:
+    check_regular(path, "a batch of CIFAR's python version")
     try:
         with path.open("rb") as stream:
             batch = _ArrayUnpickler(stream, encoding="bytes").load()
