@@ -14,6 +14,7 @@ What a command needs of the package is imported in the command, so that the othe
 """
 
 import errno
+import logging
 import sys
 
 import typer
@@ -33,9 +34,12 @@ from equiscope.cli import (
     train,
     verify,
 )
+from equiscope.cli.console import Notes
 from equiscope.errors import EquiscopeError
 
 __all__ = ["app", "main"]
+
+logging.getLogger("equiscope").addHandler(Notes())
 
 app = typer.Typer(
     name="equiscope",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import typer
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -15,7 +18,25 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-__all__ = ["show_progress", "wide_console"]
+__all__ = ["Notes", "show_progress", "wide_console"]
+
+
+class Notes(logging.Handler):
+    """Writes what the package has to say beside its results to standard error, each sentence once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._stream = sys.stderr
+        self._said: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one sentence."""
+        if self._stream is not sys.stderr:  # another command of one process, in tests
+            self._stream, self._said = sys.stderr, set()
+        message = record.getMessage()
+        if message not in self._said:
+            self._said.add(message)
+            typer.echo(f"equiscope: {message}", err=True)
 
 
 @contextmanager

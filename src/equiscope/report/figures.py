@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from PIL import Image
 
 from equiscope.circuits import load_circuits
 from equiscope.errors import EquiscopeError, MissingExtraError, unknown_name
+from equiscope.records import leave_out_damaged
 from equiscope.report.budget_drawings import draw_saving, draw_savings, drawn_transformations
 from equiscope.report.circuit_drawings import Matrices, arrange, draw_board, draw_template
 from equiscope.report.circuit_ends import Ends
@@ -29,7 +31,7 @@ from equiscope.report.sprites import Pictures
 from equiscope.report.svg import Drawing, Node, below, beside, write_for_print
 from equiscope.report.tuning_drawings import draw_joint_tuning, draw_tuning
 from equiscope.report.turned import draw_turned
-from equiscope.store import Run, read_json, write_atomically
+from equiscope.store import Run, read_manifest, say_changes, write_atomically
 
 __all__ = ["SUBJECTS", "draw_figure", "figure_kinds", "save_figure"]
 
@@ -125,12 +127,14 @@ def _context(run: Run | str | Path) -> SiteContext:
         raise EquiscopeError(
             f"{folder} is not the folder of a run: expected one that `equiscope survey --out` made"
         )
-    read_json(folder / "run.json")
-    document = load_document(folder)
+    read_manifest(folder)
+    say_changes(folder)
+    document = leave_out_damaged(partial(load_document, folder))
     if document is None:
         document = partial_document(folder)
     missing = [s["address"] for s in document.get("sheets", []) if not (folder / s["address"]).exists()]
-    return SiteContext(document, Pictures(document, missing), folder, load_circuits(folder))
+    circuits = leave_out_damaged(partial(load_circuits, folder))
+    return SiteContext(document, Pictures(document, missing), folder, circuits)
 
 
 def figure_kinds(context: SiteContext, subject: str, name: str) -> _Kinds:
