@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["EquiscopeError", "MissingExtraError", "unknown_name"]
+__all__ = ["DamagedFileError", "EquiscopeError", "MissingExtraError", "unknown_name"]
 
 
 class EquiscopeError(ValueError):
@@ -13,6 +13,10 @@ class EquiscopeError(ValueError):
 
     The command line prints the message alone and exits with code 2.
     """
+
+
+class DamagedFileError(EquiscopeError):
+    """A file of a run is not what was written, or is gone; the message names the command that makes it again."""
 
 
 class MissingExtraError(EquiscopeError, ImportError):

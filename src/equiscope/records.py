@@ -41,11 +41,10 @@ from typing import (
 import numpy as np
 from numpy.typing import NDArray
 
-from equiscope.errors import EquiscopeError
+from equiscope.errors import DamagedFileError, EquiscopeError
 
 __all__ = [
     "Archive",
-    "DamagedFileError",
     "NumberTree",
     "leave_out_damaged",
     "read_record",
@@ -70,7 +69,12 @@ _MAKERS = {
     "budget.json": "budget",
     "design.json": "design",
     "simplify.json": "simplify",
-    "digests.json": "survey",
+}
+# Files that nothing can make again: all others follow from them.
+_ALONE = {
+    "run.json": "nothing else says what the run was of, so run the survey again into another folder",
+    "training.json": "train again into another folder",
+    "digests.json": "remove it; until files are written again nothing says whether they were changed",
 }
 # What damaged bytes were seen to raise in json, zipfile, numpy and zarr. AssertionError and AttributeError are zarr's
 # answers to descriptions of other types.
@@ -80,25 +84,22 @@ _SYMPTOMS = (
 )  # fmt: skip
 
 
-class DamagedFileError(EquiscopeError):
-    """A file of a run is not what was written; the message names the command that makes it again."""
-
-
 def run_folder(path: Path) -> Path:
-    """Folder of the run that a file belongs to: the nearest above it with a ``run.json``, else the file's own."""
-    return next((folder for folder in path.parents if (folder / "run.json").exists()), path.parent)
+    """Folder of the run that a file belongs to: the nearest above it with a ``run.json``, else where that should be."""
+    likely = path.parent.parent if path.parent.name in _MAKERS else path.parent
+    return next((folder for folder in path.parents if (folder / "run.json").exists()), likely)
 
 
 def _remedy(path: Path) -> str:
-    """Word the command that makes a file of a run again."""
+    """Word what makes a file of a run again."""
+    if path.name in _ALONE:
+        return _ALONE[path.name]
     folder = run_folder(path)
-    if path.name == "run.json":
-        return "nothing else says what the run was of, so run the survey again into another folder"
+    place = shlex.quote(str(folder))
     maker = _MAKERS.get(path.relative_to(folder).parts[0])
     if maker is None:
-        return f"give the command of the survey again, with --out {shlex.quote(str(folder))}; it makes this file again"
-    other = {"featurevis": f"remove it, and run `equiscope featurevis {shlex.quote(str(folder))}` again"}
-    return other.get(maker, f"`equiscope {maker} {shlex.quote(str(folder))}` makes it again")
+        return f"give the command of the survey again, with --out {place}; it makes this file again"
+    return f"`equiscope {maker} {place}` makes it again"
 
 
 @contextmanager
@@ -153,6 +154,8 @@ class Archive(Mapping[str, NDArray[Any]]):
     ----------
     path
         The file. It stays open: finding its arrays can take longer than reading some.
+    what
+        As for `reading`.
 
     Raises
     ------
@@ -160,14 +163,14 @@ class Archive(Mapping[str, NDArray[Any]]):
         If it is damaged; for an array of it, when that is read.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        with reading(path):
+    def __init__(self, path: Path, what: str = "is damaged") -> None:
+        self._path, self._what = path, what
+        with reading(path, what):
             self._zip = zipfile.ZipFile(path)
             self._names = [name.removesuffix(".npy") for name in self._zip.namelist()]
 
     def __getitem__(self, name: str) -> NDArray[Any]:
-        with reading(self._path):
+        with reading(self._path, self._what):
             stored = io.BytesIO(self._zip.read(f"{name}.npy"))
             return np.asarray(np.lib.format.read_array(stored, allow_pickle=False))
 

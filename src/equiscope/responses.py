@@ -23,11 +23,11 @@ from zarr.codecs import Crc32cCodec
 from zarr.storage import MemoryStore
 
 from equiscope.bank import Bank, cut_orbits
-from equiscope.errors import EquiscopeError
+from equiscope.errors import DamagedFileError, EquiscopeError
 from equiscope.groups import Group, Scales
 from equiscope.models.geometry import LayerGeometry
 from equiscope.models.model import Model
-from equiscope.records import DamagedFileError, reading
+from equiscope.records import reading
 from equiscope.stimuli import ImageSet
 from equiscope.store import to_json, write_atomically
 

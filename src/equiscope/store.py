@@ -294,7 +294,7 @@ def is_as_written(path: Path) -> bool:
     """Whether a JSON file of a run has the digest that was kept of it, if one was."""
     folder = run_folder(path)
     known = _known_digests(folder).get(path.relative_to(folder).as_posix())
-    return known is None or _digest(path.read_bytes()) in known
+    return not known or _digest(path.read_bytes()) in known
 
 
 def say_changes(folder: Path) -> None:
@@ -306,7 +306,7 @@ def say_changes(folder: Path) -> None:
     """
     for name, known in _known_digests(folder).items():
         path = folder / name
-        if path.is_file() and (found := _digest(path.read_bytes())) not in known:
+        if known and path.is_file() and (found := _digest(path.read_bytes())) not in known:
             _LOG.warning(
                 "%s was changed since it was written (sha256 %s…, was %s…): what is said here is what it says now",
                 path, found[:12], known[-1][:12],

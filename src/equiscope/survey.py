@@ -20,7 +20,7 @@ from torch import nn
 import equiscope
 from equiscope.allocator import keep_large_buffers
 from equiscope.circuits import load_circuits
-from equiscope.errors import EquiscopeError, unknown_name
+from equiscope.errors import DamagedFileError, EquiscopeError, unknown_name
 from equiscope.examples import Examples, collect_examples, empty_examples, merge_examples, split_halves
 from equiscope.families import (
     Family,
@@ -34,7 +34,7 @@ from equiscope.families import (
 from equiscope.models import Model, load_model
 from equiscope.models.geometry import LayerGeometry, find_geometry
 from equiscope.progress import Progress, silent
-from equiscope.records import DamagedFileError, NumberTree, leave_out_damaged, reading
+from equiscope.records import NumberTree, leave_out_damaged, reading
 from equiscope.report.document import build_document, with_circuits, with_verification
 from equiscope.report.files import save_report
 from equiscope.report.schema import FamilyEntry

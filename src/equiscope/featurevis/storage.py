@@ -183,7 +183,7 @@ def _write(path: Path, arrays: dict[str, Any]) -> None:
 def _read(path: Path) -> StoredVisualisations:
     """Read one file: a layer's images, or all families' templates."""
     said = "cannot be read as a file of visualisations"
-    with Archive(path) as stored, reading(path, said):
+    with Archive(path, said) as stored, reading(path, said):
         arrays = dict(stored)
         version = int(arrays["schema_version"])
         if version <= SCHEMA_VERSION and "families" in arrays:
