@@ -508,6 +508,23 @@ def test_of_processes_that_begin_at_once_one_wins(tmp_path: Path) -> None:
             assert [path.name for path in folder.iterdir()] == ["run.json"]
 
 
+def _survey_at_once(place: tuple[str, Path, Any]) -> bytes:
+    folder, crops, barrier = place
+    model = planted_circuits().model
+    barrier.wait()
+    survey_again(Path(folder), model, crops)
+    return (Path(folder) / "families.json").read_bytes()
+
+
+def test_two_equal_surveys_of_one_folder_end_as_one(surveyed: Path, crops: Path, tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    with context.Manager() as manager, context.Pool(2) as pool:
+        barrier = manager.Barrier(2)
+        found = pool.map(_survey_at_once, [(str(tmp_path / "run"), crops, barrier)] * 2, chunksize=1)
+    assert found == [(surveyed / "families.json").read_bytes()] * 2
+    assert (tmp_path / "run" / "units.json").read_bytes() == (surveyed / "units.json").read_bytes()
+
+
 def test_without_hard_links_there_is_still_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def link(*_: object) -> None:
         raise PermissionError(1, "Operation not permitted")

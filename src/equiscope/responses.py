@@ -339,11 +339,10 @@ def _chunk_files(responses: Responses[Any], starts: Iterable[int]) -> list[Path]
 
 
 def _clear_chunk(responses: Responses[Any], start: int) -> None:
-    """Take away what stands in the place of a chunk: to write the last, which is smaller, zarr reads what was there."""
+    """Take away a folder that stands in the place of a chunk; a damaged file is replaced as it is written."""
     for path in _chunk_files(responses, [start]):
         if path.is_dir():
             shutil.rmtree(path)
-        path.unlink(missing_ok=True)
 
 
 def _sync_chunks(responses: Responses[Any]) -> None:
