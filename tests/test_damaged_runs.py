@@ -611,6 +611,29 @@ def test_processes_that_write_at_once_keep_all_digests(
     assert files.keys() == {"0.json", "1.json", "2.json"}
 
 
+def test_digests_of_files_elsewhere_are_not_looked_at(
+    damaged: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    secret = damaged.parent / "secret.json"
+    secret.write_text("{}")
+    (damaged / "link.json").symlink_to(secret)
+    files = {"../secret.json": ["0" * 64], str(secret): ["0" * 64], "link.json": ["0" * 64]}
+    (damaged / "digests.json").write_text(json.dumps({"schema_version": 2, "files": files}))
+    load_run(damaged)
+    assert caplog.records == []
+
+
+def test_members_that_no_layer_has_are_refused(damaged: Path) -> None:
+    path = damaged / "families.json"
+    text = path.read_text()
+    layer = '"layer": "early",\n     "channel"'
+    for before, after in (('"channel": ', '"channel": 99'), (layer, layer.replace("early", "x"))):
+        assert before in text
+        path.write_text(text.replace(before, after, 1))
+        with pytest.raises(DamagedFileError, match=r"families\.json is damaged \(the run has no unit"):
+            load_run(damaged)
+
+
 def test_runs_without_digests_are_not_judged(damaged: Path, caplog: pytest.LogCaptureFixture) -> None:
     (damaged / "digests.json").unlink()
     with_another_number(damaged / "families.json")

@@ -82,7 +82,7 @@ def test_a_record_comes_back_with_its_types() -> None:
         ({"pair": ["a"]}, "pair is list, expected a list of 2"),
         ({"pair": ["a", []]}, r"pair\[1\] is list, expected a number"),
         ({"is_closed": 1}, "is_closed is 1, expected true or false"),
-        ({"by_name": {"a": []}}, r"by_name\[a\] is list, expected an object"),
+        ({"by_name": {"a": []}}, r"by_name\['a'\] is list, expected an object"),
         ({"grid": [[1, "2"]]}, "grid is '2', expected a number"),
     ],
 )

@@ -388,6 +388,6 @@ def _dict_reader(read_entry: _Reader) -> _Reader:
     def read(value: Any) -> Any:
         if not isinstance(value, dict):
             raise _wrong(value, "an object")
-        return {key: _entry(read_entry, entry, key) for key, entry in value.items()}
+        return {key: _entry(read_entry, entry, repr(key)[:60]) for key, entry in value.items()}
 
     return read

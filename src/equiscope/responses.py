@@ -144,8 +144,9 @@ def open_responses(path: Path, bank: Bank, group: G, n_units: int) -> Responses[
 def _read_description(place: Path) -> dict[str, Any] | None:
     """Read the description of an array; None where it is not there, or is no JSON."""
     try:
-        found = json.loads(place.read_bytes())
-    except (FileNotFoundError, ValueError, RecursionError):
+        with reading(place):
+            found = json.loads(place.read_bytes())
+    except DamagedFileError:
         return None
     return found if isinstance(found, dict) else None
 
@@ -157,8 +158,9 @@ def _is_whole(found: dict[str, Any], described: dict[str, Any], path: Path) -> b
     differing = [key for key in described if key != "attributes" and found.get(key) != described[key]]
     is_ours = digest == described["attributes"][_DIGEST]
     if not is_ours and set(differing) == {"shape", "chunk_grid"}:
+        shape = str(found.get("shape"))[:60]
         raise EquiscopeError(
-            f"{path} holds responses of shape {found.get('shape')}, expected {tuple(described['shape'])}: remove it"
+            f"{path} holds responses of shape {shape}, expected {tuple(described['shape'])}: remove it"
         )
     # Earlier versions wrote no digest.
     return not differing and (is_ours or attributes == {})
@@ -349,9 +351,9 @@ def _sync_chunks(responses: Responses[Any]) -> None:
     """See to it that all chunks are on the disk, so that no result outlives, in a power cut, what it rests on."""
     files = _chunk_files(responses, range(0, len(responses.bank), CHUNK_STIMULI))
     for path in files:
-        with path.open("rb") as stream:
+        with path.open("r+b") as stream:
             os.fsync(stream.fileno())
-    # Their names are in folders of their own; where folders cannot be synced their names are safe without.
+    # Their names stand in folders, which not every system can sync.
     for folder in dict.fromkeys(parent for path in files for parent in list(path.parents)[:4]):
         with suppress(OSError):
             descriptor = os.open(folder, os.O_RDONLY)

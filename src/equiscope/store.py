@@ -306,7 +306,9 @@ def say_changes(folder: Path) -> None:
     """
     for name, known in _known_digests(folder).items():
         path = folder / name
-        if known and path.is_file() and (found := _digest(path.read_bytes())) not in known:
+        # A run that comes from somebody else names no file outside it.
+        is_inside = path.resolve().is_relative_to(folder.resolve())
+        if known and is_inside and path.is_file() and (found := _digest(path.read_bytes())) not in known:
             _LOG.warning(
                 "%s was changed since it was written (sha256 %s…, was %s…): what is said here is what it says now",
                 path, found[:12], known[-1][:12],
@@ -548,7 +550,18 @@ def load_run(folder: str | Path) -> Run:
             f"({manifest.get('command', 'equiscope survey')})"
         )
     say_changes(folder)
-    return Run(folder, manifest, load_units(folder), load_families(folder))
+    run = Run(folder, manifest, load_units(folder), load_families(folder))
+    _check_members(run)
+    return run
+
+
+def _check_members(run: Run) -> None:
+    """Check that every member of a family is a channel of one of the run's layers."""
+    n_channels = {entry["layer"]: entry["n_channels"] for entry in run.manifest.get("geometry", [])}
+    with reading(run.folder / "families.json"):
+        for member in (member for family in run.families for member in family.members):
+            if n_channels and not 0 <= member.channel < n_channels.get(member.layer, 0):
+                raise ValueError(f"the run has no unit {member.layer!r}:{member.channel}")
 
 
 def load_units(folder: Path) -> tuple[Unit, ...]:
