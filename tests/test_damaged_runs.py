@@ -27,6 +27,7 @@ from equiscope.featurevis import load_visualisations, visualise_run
 from equiscope.models import Model
 from equiscope.report.circuit_weights import StoredWeights
 from equiscope.report.files import build_site, load_document, show_verification
+from equiscope.report.sprites import missing_sheets
 from equiscope.store import create_json, load_examples, load_run, write_json
 from equiscope.testing import planted_circuits, sample_crops
 from equiscope.verification import load_verification, verify_run
@@ -251,6 +252,18 @@ def test_commands_go_on_without_parts_that_are_damaged(damaged: Path) -> None:
     assert isinstance(result.exception, DamagedFileError)
 
 
+@pytest.mark.parametrize("way", ["removed", "empty", "halved", "zeroed", "folder"])
+def test_pictures_that_are_damaged_are_left_out(damaged: Path, way: str) -> None:
+    document = load_document(damaged)
+    assert document is not None
+    addresses = [sheet["address"] for sheet in document["sheets"]]
+    assert missing_sheets(damaged, document) == []
+    damage(damaged / addresses[1], way)
+    assert missing_sheets(damaged, document) == [addresses[1]]
+    page = build_site(damaged).read_text()
+    assert f"1 of {len(addresses)} sheets of pictures are no longer there, or damaged" in page
+
+
 def test_drawn_weights_are_checked_one_by_one(damaged: Path) -> None:
     path = damaged / "circuits" / "early+late.npz"
     circuits = load_circuits(damaged)
@@ -320,7 +333,8 @@ def nest_description(folder: Path) -> None:
 def other_shape_in_description(folder: Path) -> None:
     path = folder / "responses" / "rotation" / "early.zarr" / "zarr.json"
     document = json.loads(path.read_text())
-    document["shape"][0] += 1
+    document["shape"][2] += 1
+    document["chunk_grid"]["configuration"]["chunk_shape"][2] += 1
     path.write_text(json.dumps(document))
 
 
@@ -395,6 +409,21 @@ def test_what_the_survey_made_is_made_again(
     caplog.clear()
     survey_again(folder, model, crops)
     assert [record.getMessage() for record in caplog.records] == []
+
+
+@pytest.mark.parametrize(
+    "name", ["results/rotation/early.json", "examples.npz", "responses/rotation/late.zarr/zarr.json"]
+)
+def test_a_folder_in_the_place_of_what_would_be_made_again_stays(
+    surveyed: Path, model: Model, crops: Path, tmp_path: Path, name: str
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(surveyed, folder)
+    damage(folder / name, "folder")
+    (folder / name / "own.txt").write_text("somebody's")
+    with pytest.raises(EquiscopeError, match="is a folder where a file belongs: move it away"):
+        survey_again(folder, model, crops)
+    assert (folder / name / "own.txt").read_text() == "somebody's"
 
 
 def test_responses_that_are_not_there_are_never_used(

@@ -125,7 +125,7 @@ def reading(path: Path, what: str = "is damaged") -> Iterator[None]:
     except FileNotFoundError:
         raise DamagedFileError(f"{path.parent} holds no {path.name}: {_remedy(path)}") from None
     except IsADirectoryError:
-        raise EquiscopeError(
+        raise DamagedFileError(
             f"{path} is a folder where a file belongs: move it away; {_remedy(path)}"
         ) from None
     except PermissionError as error:
@@ -136,10 +136,10 @@ def reading(path: Path, what: str = "is damaged") -> Iterator[None]:
 
 
 def leave_out_damaged(read: Callable[[], T]) -> T | None:
-    """Read a part of a run that the others can do without; where it cannot be read, say so and go on without it."""
+    """Read a part of a run that the others can do without; where it is damaged, say so and go on without it."""
     try:
         return read()
-    except EquiscopeError as error:
+    except DamagedFileError as error:
         _LOG.warning("%s (left out here)", error)
         return None
 

@@ -147,6 +147,8 @@ def _read_description(place: Path) -> dict[str, Any] | None:
         with reading(place):
             found = json.loads(place.read_bytes())
     except DamagedFileError:
+        if place.is_dir():
+            raise
         return None
     return found if isinstance(found, dict) else None
 

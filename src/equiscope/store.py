@@ -19,7 +19,7 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
-from equiscope.errors import EquiscopeError
+from equiscope.errors import DamagedFileError, EquiscopeError
 from equiscope.examples import Examples, empty_examples
 from equiscope.families import Family, Symmetry, Unit
 from equiscope.models import Model
@@ -211,7 +211,7 @@ def read_json(path: Path) -> dict[str, Any]:
                 f"schema version {version!r}, expected 1 to {SCHEMA_VERSION}: it is no file of a run"
             )
     if version > SCHEMA_VERSION:
-        raise EquiscopeError(
+        raise DamagedFileError(
             f"{path} has schema version {version}, this equiscope reads 1 to {SCHEMA_VERSION}: update equiscope"
         )
     return dict(document)
@@ -523,8 +523,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / "run.json"
     manifest = read_json(path)
     with reading(path):
-        # What the first version wrote is taken as it is.
-        if manifest["schema_version"] > 1:
+        # What the first version wrote, and what other programs made, is taken as it is.
+        if manifest["schema_version"] > 1 and "equiscope_version" in manifest:
             read_record(_Finished if manifest.get("is_complete") else _Begun, manifest)
             read_geometries({"geometry": manifest.get("geometry", [])})
     return manifest
@@ -557,8 +557,8 @@ def load_run(folder: str | Path) -> Run:
 
 def _check_members(run: Run) -> None:
     """Check that every member of a family is a channel of one of the run's layers."""
-    n_channels = {entry["layer"]: entry["n_channels"] for entry in run.manifest.get("geometry", [])}
     with reading(run.folder / "families.json"):
+        n_channels = {entry["layer"]: entry["n_channels"] for entry in run.manifest.get("geometry", [])}
         for member in (member for family in run.families for member in family.members):
             if n_channels and not 0 <= member.channel < n_channels.get(member.layer, 0):
                 raise ValueError(f"the run has no unit {member.layer!r}:{member.channel}")

@@ -435,6 +435,8 @@ class _Survey:
         try:
             found = read(path)
         except DamagedFileError as error:
+            if path.is_dir():
+                raise  # what lies in it is not the survey's to remove
             _LOG.warning("%s (done now)", error)
             return None
         if path.suffix == ".json" and not is_as_written(path):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import unquote
 
-from equiscope.families import Family, NullSummary, Symmetry, Unit
+from equiscope.families import Family, Symmetry, Unit
 from equiscope.records import leave_out_damaged
 from equiscope.report.document import count_kinds, family_entry, unit_entry
 from equiscope.report.schema import LayerEntry, ReportDocument, ResultEntry, TuningEntry, UnitEntry
@@ -64,6 +64,13 @@ def _stored_units(folder: Path, document: ReportDocument) -> dict[tuple[str, int
 
 
 @dataclass(frozen=True)
+class _StoredNull:
+    n_draws: int
+    families_expected: float
+    score_95: float
+
+
+@dataclass(frozen=True)
 class _StoredResult:
     """What is shown of the result of one transformation of one layer."""
 
@@ -71,7 +78,7 @@ class _StoredResult:
     transformation: str
     families: tuple[Family, ...]
     symmetries: tuple[Symmetry, ...]
-    null: NullSummary
+    null: _StoredNull
     n_refused: int
     notes: tuple[str, ...]
     tuning: dict[str, TuningEntry] = field(default_factory=dict)

@@ -18,8 +18,8 @@ from equiscope.report.document import with_circuits, with_verification
 from equiscope.report.earlier import earlier_document, partial_document
 from equiscope.report.schema import ReportDocument
 from equiscope.report.site import DOCUMENT, PAGE, SITE, write_site
-from equiscope.report.sprites import Pictures
-from equiscope.store import SCHEMA_VERSION, read_json, read_manifest, say_changes, write_json
+from equiscope.report.sprites import Pictures, missing_sheets
+from equiscope.store import SCHEMA_VERSION, read_json, say_changes, write_json
 from equiscope.verification import FamilyVerification
 
 __all__ = [
@@ -71,7 +71,7 @@ def build_site(folder: str | Path) -> Path:
         raise EquiscopeError(
             f"{folder} is a published copy of a report, without the run that it is of: give the folder of the run"
         )
-    read_manifest(folder)
+    read_json(folder / "run.json")
     say_changes(folder)
     document = leave_out_damaged(partial(load_document, folder))
     _write(folder, partial_document(folder) if document is None else document)
@@ -121,11 +121,9 @@ def publish_site(folder: str | Path, target: str | Path) -> Path:
 
 
 def _write(folder: Path, document: ReportDocument) -> None:
-    missing = [
-        sheet["address"] for sheet in document.get("sheets", []) if not (folder / sheet["address"]).exists()
-    ]
+    missing = missing_sheets(folder, document)
     if missing:
-        said = f"{len(missing)} of {len(document.get('sheets', []))} sheets of pictures are no longer there"
+        said = f"{len(missing)} of {len(document.get('sheets', []))} sheets of pictures are no longer there, or damaged"
         document = document | {"missing": [*document.get("missing", []), said]}
     circuits = leave_out_damaged(partial(load_circuits, folder))
     write_site(folder, SiteContext(document, Pictures(document, missing), folder, circuits))
