@@ -426,6 +426,16 @@ def test_a_folder_in_the_place_of_what_would_be_made_again_stays(
     assert (folder / name / "own.txt").read_text() == "somebody's"
 
 
+@pytest.mark.parametrize("change", [lambda a: a[:, :-1], lambda a: a.astype(float), lambda a: a[0]])
+def test_examples_of_another_shape_are_refused(damaged: Path, change: Callable[[Any], Any]) -> None:
+    path = damaged / "examples.npz"
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    np.savez(path, **(arrays | {"0:image": change(arrays["0:image"])}))
+    with pytest.raises(DamagedFileError, match=r"examples\.npz is damaged \(image of early has shape"):
+        load_examples(path)
+
+
 def test_responses_that_are_not_there_are_never_used(
     surveyed: Path, model: Model, crops: Path, tmp_path: Path
 ) -> None:
