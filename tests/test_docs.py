@@ -220,7 +220,7 @@ def messages() -> dict[str, str]:
     for path in sorted((ROOT / "src").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             name = getattr(node.func, "id", "") if isinstance(node, ast.Call) else ""
-            if name in ("EquiscopeError", "MissingExtraError", "UndecodableError"):
+            if name in ("EquiscopeError", "DamagedFileError", "MissingExtraError", "UndecodableError"):
                 found[template(node.args[0])] = f"{path.relative_to(ROOT)}:{node.lineno}"
     # Messages put together from parts that are messages of their own.
     return {text: place for text, place in found.items() if len(re.sub(r"\W", "", text)) > 4}

@@ -219,13 +219,7 @@ def _open_side(
             geometries[layer] = geometry
     has_these = images.fingerprint == run.manifest["images"]["fingerprint"]
     if has_these:
-        path = run.folder / "examples.npz"
-        if not path.exists():
-            raise EquiscopeError(
-                f"{run.folder} holds no examples.npz, which names the stimuli of its units: give the folder as the "
-                "survey left it"
-            )
-        examples = load_examples(path)[0]
+        examples = load_examples(run.folder / "examples.npz")[0]
         is_held_out = split_halves(images.groups, run.manifest["settings"]["seed"]) == 1
         return _Side(run, model, geometries, examples, is_held_out, True)
     notes.append(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from math import nan
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from equiscope.families import NullSummary
 from equiscope.files import file_name
-from equiscope.store import SCHEMA_VERSION, read_json, write_json
+from equiscope.records import leave_out_damaged
+from equiscope.store import SCHEMA_VERSION, load_record, write_json
 
 __all__ = [
     "ComparedFamily",
@@ -207,45 +207,13 @@ def save_comparison(folder: Path, comparison: Comparison) -> Path:
 
 
 def load_comparisons(folder: str | Path) -> tuple[Comparison, ...]:
-    """Read what ``compare_runs`` wrote into a run's folder, by name; empty where nothing was compared."""
-    return tuple(_read(path) for path in sorted((Path(folder) / _FOLDER).glob("*.json")))
+    """Read what ``compare_runs`` wrote into a run's folder, by name; empty where nothing was compared.
 
-
-def _read(path: Path) -> Comparison:
-    entry = read_json(path)
-    del entry["schema_version"]
-    families = tuple(
-        ComparedFamily(
-            **_numbers(own | {"members": ()}),
-        )
-        for own in entry["families"]
-    )
-    members = [tuple(ComparedMember(**_numbers(m)) for m in own["members"]) for own in entry["families"]]
-    return Comparison(
-        **entry
-        | {
-            "a": ComparedRun(**entry["a"]),
-            "b": ComparedRun(**entry["b"]),
-            "transformations": tuple(
-                ComparedTransformation(
-                    **own | {key: NullSummary(**_numbers(own[key])) for key in ("null", "pose_null")}
-                )
-                for own in entry["transformations"]
-            ),
-            "matches": tuple(Match(**_numbers(own)) for own in entry["matches"]),
-            "families": tuple(replace(f, members=m) for f, m in zip(families, members, strict=True)),
-            "layers": tuple(LayerShare(**own) for own in entry["layers"]),
-            "notes": tuple(entry["notes"]),
-        }
-    )
-
-
-def _numbers(entry: dict[str, Any]) -> dict[str, Any]:
-    """Undo what JSON did to numbers that were not measured; names that are not there stay None."""
-    return {
-        key: nan if value is None and key not in ("counterpart", "nearest") else value
-        for key, value in entry.items()
-    }
+    A file that is damaged is said to be, and left out.
+    """
+    paths = sorted((Path(folder) / _FOLDER).glob("*.json"))
+    found = (leave_out_damaged(partial(load_record, path, Comparison)) for path in paths)
+    return tuple(comparison for comparison in found if comparison is not None)
 
 
 def count_by_layers(matches: Sequence[Match], families: Sequence[ComparedFamily]) -> tuple[LayerShare, ...]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["EquiscopeError", "MissingExtraError", "packages_of", "unknown_name"]
+__all__ = ["DamagedFileError", "EquiscopeError", "MissingExtraError", "packages_of", "unknown_name"]
 
 
 class EquiscopeError(ValueError):
@@ -15,6 +15,10 @@ class EquiscopeError(ValueError):
 
     The command line prints the message alone and exits with code 2.
     """
+
+
+class DamagedFileError(EquiscopeError):
+    """A file of a run is not what was written, or is gone; the message names the command that makes it again."""
 
 
 class MissingExtraError(EquiscopeError, ImportError):

@@ -38,6 +38,7 @@ __all__ = [
     "temporary_beside",
     "write_atomically",
     "write_changed",
+    "write_new",
     "write_output",
 ]
 
@@ -85,6 +86,42 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object], *, is_sync
         with suppress(OSError):  # the error that led here is the one to tell
             temporary.unlink(missing_ok=True)
         raise
+
+
+def write_new(path: Path, write: Callable[[BinaryIO], object]) -> bool:
+    """Write a file of a run unless there is one of that name: of several processes one succeeds.
+
+    Returns
+    -------
+    bool
+        False where another was there already, which stays as it is.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_left_overs(path.parent)
+    temporary = temporary_beside(path)
+    try:
+        with naming(path):
+            _write_exclusively(temporary, write)
+            try:
+                os.link(temporary, path)
+            except FileExistsError:
+                return False
+            except OSError:
+                # A file system without hard links; a kill before the content is there leaves a damaged file.
+                _write_exclusively(path, write)
+    except FileExistsError:
+        return False
+    finally:
+        temporary.unlink(missing_ok=True)
+    return True
+
+
+def _write_exclusively(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write a file that is not there yet, and bring it to the disk. A link of its name would be written through."""
+    with path.open("xb") as stream:
+        write(stream)
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def temporary_beside(path: Path) -> Path:

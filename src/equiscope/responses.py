@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -13,12 +19,12 @@ import torch
 import zarr
 from numpy.typing import NDArray
 from torch import Tensor
+from zarr.abc.buffer import Buffer
 from zarr.codecs import Crc32cCodec
-from zarr.core.buffer import Buffer
-from zarr.storage import LocalStore
+from zarr.storage import LocalStore, MemoryStore
 
 from equiscope.bank import Bank, cut_orbits
-from equiscope.errors import EquiscopeError
+from equiscope.errors import DamagedFileError, EquiscopeError
 from equiscope.files import write_atomically
 from equiscope.groups import Group, Scales
 from equiscope.models.borrowing import borrows_model
@@ -27,7 +33,9 @@ from equiscope.models.model import Model
 from equiscope.models.passes import BoundedPasses
 from equiscope.models.refusals import refusals_told
 from equiscope.models.sides import fitted
+from equiscope.records import reading
 from equiscope.stimuli import ImageSet
+from equiscope.store import to_json
 
 __all__ = [
     "Responses",
@@ -37,6 +45,8 @@ __all__ = [
     "scramble_responses",
 ]
 
+_LOG = logging.getLogger(__name__)
+
 G = TypeVar("G", bound=Group)
 
 # One chunk on disk is what an interruption can lose: about two seconds of a deep layer.
@@ -45,6 +55,7 @@ CHUNK_STIMULI = 64
 _PIXELS_PER_PASS = 700_000
 # Pixels of patches cut together, 120 MB: a whole chunk for patches of up to 98 px at 16 angles.
 _PIXELS_PER_CUT = 10_000_000
+_DIGEST = "stimuli_sha256"
 
 
 @dataclass(frozen=True)
@@ -62,11 +73,14 @@ class Responses(Generic[G]):
         The group.
     array
         The numbers, on disk or in memory, shape (stimulus, element, unit), before the ReLU, activation units.
+    path
+        Folder of the array on disk; None in memory.
     """
 
     bank: Bank
     group: G
     array: zarr.Array[Any] | NDArray[np.float32]
+    path: Path | None = None
 
     @property
     def n_units(self) -> int:
@@ -78,8 +92,24 @@ class Responses(Generic[G]):
         return int(np.searchsorted(self.bank.half, half)), int(np.searchsorted(self.bank.half, half + 1))
 
     def read(self, start: int, stop: int) -> NDArray[np.float32]:
-        """Responses after the ReLU, shape (stimulus, element, unit), of a range of stimuli."""
-        return np.maximum(np.asarray(self.array[start:stop], dtype=np.float32), 0)
+        """Responses after the ReLU, shape (stimulus, element, unit), of a range of stimuli.
+
+        Raises
+        ------
+        DamagedFileError
+            If a chunk on disk is damaged, or is not there.
+        """
+        return np.maximum(self._stored(start, stop), 0)
+
+    def _stored(self, start: int, stop: int) -> NDArray[np.float32]:
+        if self.path is None:
+            return np.asarray(self.array[start:stop], dtype=np.float32)
+        with reading(self.path):
+            values = np.asarray(self.array[start:stop], dtype=np.float32)
+            # A chunk that is not there reads as NaN, and the smallest of anything with NaN in it is NaN.
+            if values.size and not np.isfinite(values.min()):
+                raise ValueError(f"the responses to stimuli {start} to {stop - 1} are not all there")
+        return values
 
     def chunks(
         self, half: int, n_stimuli: int = 8 * CHUNK_STIMULI
@@ -101,36 +131,75 @@ class _ChunkStore(LocalStore):
 
 
 def open_responses(path: Path, bank: Bank, group: G, n_units: int) -> Responses[G]:
-    """Open the array of a layer's responses, or make an empty one where there is none.
+    """Open the array of a layer's responses, or make an empty one where there is none of these stimuli.
 
     Every chunk carries a checksum, so that a chunk which was half written when the process was killed is
-    recognised and measured again.
+    recognised and measured again. The description of the array, ``zarr.json``, carries a digest of what was to be
+    measured. Where it is damaged, or the digest is that of other stimuli, the array is begun again.
 
     Raises
     ------
     EquiscopeError
         If there is an array of another shape at this place.
     """
-    shape = (len(bank), group.order, n_units)
-    # The description is written last, by renaming, so a folder without one holds nothing yet.
-    store = _ChunkStore(path)
-    if (path / "zarr.json").exists():
-        array = zarr.open_array(store, mode="r+")
-        if array.shape != shape:
-            raise EquiscopeError(
-                f"{path} holds responses of shape {array.shape}, expected {shape}: remove it"
+    described = _describe(bank, group, n_units)
+    chunks, place = path / "c", path / "zarr.json"
+    # In this order: another process that begins the same array writes its description before its first chunk.
+    has_chunks = chunks.exists()
+    found = _read_description(place)
+    if found is None or not _is_whole(found, described, path):
+        if has_chunks:
+            _LOG.warning(
+                "%s was lost, damaged, or of other stimuli: all of these responses are measured again", place
             )
-    else:
-        array = zarr.create_array(
-            store,
-            shape=shape,
-            chunks=(CHUNK_STIMULI, group.order, n_units),
-            dtype="float32",
-            fill_value=np.nan,
-            compressors=[Crc32cCodec()],
-            overwrite=True,
+            shutil.rmtree(chunks)
+        write_atomically(place, lambda stream: stream.write(to_json(described).encode()))
+    return Responses(bank, group, zarr.open_array(_ChunkStore(path), mode="r+"), path)
+
+
+def _read_description(place: Path) -> dict[str, Any] | None:
+    """Read the description of an array; None where it is not there, or is no JSON."""
+    try:
+        with reading(place):
+            found = json.loads(place.read_bytes())
+    except DamagedFileError:
+        if place.is_dir():
+            raise
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _is_whole(found: dict[str, Any], described: dict[str, Any], path: Path) -> bool:
+    """Whether a description says what it should; a whole one of another array is refused."""
+    attributes = found.get("attributes")
+    digest = attributes.get(_DIGEST) if isinstance(attributes, dict) else None
+    differing = [key for key in described if key != "attributes" and found.get(key) != described[key]]
+    is_ours = digest == described["attributes"][_DIGEST]
+    if not is_ours and set(differing) == {"shape", "chunk_grid"}:
+        shape = str(found.get("shape"))[:60]
+        raise EquiscopeError(
+            f"{path} holds responses of shape {shape}, expected {tuple(described['shape'])}: remove it"
         )
-    return Responses(bank, group, array)
+    # Earlier versions wrote no digest.
+    return not differing and (is_ours or attributes == {})
+
+
+def _describe(bank: Bank, group: Group, n_units: int) -> dict[str, Any]:
+    """Give the description of an array, the contents of ``zarr.json``; the same for the same array."""
+    digest = hashlib.sha256(f"{group.name} {group.order} {n_units}".encode())
+    for part in (bank.half, bank.image, bank.position, bank.centre_px):
+        digest.update(b"" if part is None else np.ascontiguousarray(part).tobytes())
+    store: dict[str, Buffer] = {}
+    zarr.create_array(
+        MemoryStore(store),
+        shape=(len(bank), group.order, n_units),
+        chunks=(CHUNK_STIMULI, group.order, n_units),
+        dtype="float32",
+        fill_value=np.nan,
+        compressors=[Crc32cCodec()],
+        attributes={_DIGEST: digest.hexdigest()},
+    )
+    return dict(json.loads(store["zarr.json"].to_bytes()))
 
 
 def scramble_responses(
@@ -174,7 +243,7 @@ def measure_responses(
     whole_px: int = 224,
     precision: torch.dtype = torch.float32,
     on_stimuli: Callable[[int], None] | None = None,
-) -> None:
+) -> int:
     """Run every stimulus of a bank under every group element once and keep all units' centre responses.
 
     Parameters
@@ -194,6 +263,11 @@ def measure_responses(
         ``torch.bfloat16`` runs the network under autocast, which leaves its parameters as they are.
     on_stimuli
         Called with the number of stimuli done since the last call.
+
+    Returns
+    -------
+    int
+        Chunks that were measured; all that were there are on the disk now.
 
     Raises
     ------
@@ -230,6 +304,7 @@ def measure_responses(
     passes = BoundedPasses(fitted(model, first.sides))
     per_pass = patches_per_pass(first.sides.at_least(size_px)[0], group.order)
     per_cut = max(1, _PIXELS_PER_CUT // (group.order * size_px**2))
+    n_measured = 0
     for start in range(0, len(bank), CHUNK_STIMULI):
         stop = min(start + CHUNK_STIMULI, len(bank))
         if not _is_measured(responses, start, stop):
@@ -249,9 +324,13 @@ def measure_responses(
             if not np.isfinite(values).all():
                 column = int(np.argwhere(~np.isfinite(values))[0, 2])
                 raise not_finite(model, *_unit_of_column(layers, column))
+            _clear_chunk(responses, start)
             responses.array[start:stop] = values
+            n_measured += 1
         if on_stimuli is not None:
             on_stimuli(stop - start)
+    _sync_chunks(responses)
+    return n_measured
 
 
 def _unit_of_column(layers: dict[str, LayerGeometry], column: int) -> tuple[str, int]:
@@ -279,7 +358,36 @@ def patches_per_pass(size_px: int, order: int) -> int:
 def _is_measured(responses: Responses[Any], start: int, stop: int) -> bool:
     """Whether a chunk is on disk, whole."""
     try:
-        return bool(np.isfinite(np.asarray(responses.array[start:stop])).all())
-    except (ValueError, RuntimeError):
-        # The checksum or the length is wrong: the chunk was being written when the process ended.
+        return bool(np.isfinite(responses._stored(start, stop)).all())
+    except DamagedFileError:
+        # The checksum or the length is wrong, or there is nothing yet: the process ended before it was written.
         return False
+
+
+def _chunk_files(responses: Responses[Any], starts: Iterable[int]) -> list[Path]:
+    """Files of the chunks that begin with some stimuli; none in memory."""
+    if responses.path is None or isinstance(responses.array, np.ndarray):
+        return []
+    key = responses.array.metadata.encode_chunk_key
+    return [responses.path / key((start // CHUNK_STIMULI, 0, 0)) for start in starts]
+
+
+def _clear_chunk(responses: Responses[Any], start: int) -> None:
+    """Take away a folder that stands in the place of a chunk; a damaged file is replaced as it is written."""
+    for path in _chunk_files(responses, [start]):
+        if path.is_dir():
+            shutil.rmtree(path)
+
+
+def _sync_chunks(responses: Responses[Any]) -> None:
+    """See to it that all chunks are on the disk, so that no result outlives, in a power cut, what it rests on."""
+    files = _chunk_files(responses, range(0, len(responses.bank), CHUNK_STIMULI))
+    for path in files:
+        with path.open("r+b") as stream:
+            os.fsync(stream.fileno())
+    # Their names stand in folders, which not every system can sync.
+    for folder in dict.fromkeys(parent for path in files for parent in list(path.parents)[:4]):
+        with suppress(OSError):
+            descriptor = os.open(folder, os.O_RDONLY)
+            os.fsync(descriptor)
+            os.close(descriptor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import textwrap
 import warnings
 from dataclasses import dataclass, field, replace
@@ -40,6 +41,8 @@ __all__ = [
     "choose_precision",
     "with_needed",
 ]
+
+_LOG = logging.getLogger(__name__)
 
 # In the order in which they are surveyed: later ones use the results of earlier ones.
 TRANSFORMATIONS = ("rotation", "hue", "reflection", "contrast", "dihedral", "hue-rotation", "scale")
@@ -236,6 +239,8 @@ class Stage:
     precision: torch.dtype
     progress: Progress
     _varying: dict[str, NDArray[np.int64]] = field(default_factory=dict, repr=False)
+    # Arrays all of whose chunks this process has seen.
+    _seen: set[Path] = field(default_factory=set, repr=False)
 
     def group(self, transformation: str, layer: str | None = None) -> Any:
         """Give the elements that stimuli are shown under."""
@@ -289,15 +294,6 @@ class Stage:
         geometry = self.geometries[layer]
         return self.whole_px if geometry.is_global else geometry.patch_px
 
-    def responses(self, transformation: str, layer: str, bank: Bank) -> Responses[Any]:
-        """Open the responses of a layer, without measuring them."""
-        return open_responses(
-            layer_path(self.folder, f"responses/{transformation}", layer, ".zarr"),
-            bank,
-            self.group(transformation, layer),
-            self.examples[layer].n_units,
-        )
-
     def bank(self, transformation: str, layer: str, channels: NDArray[np.int64] | None = None) -> Bank:
         """Stimuli of a layer that are shown under a transformation."""
         return build_bank(
@@ -313,20 +309,34 @@ class Stage:
             return sum(own.n_units for own in self.examples.values())
         return self.examples[layer].n_units if channels is None else len(channels)
 
-    def measure(self, transformation: str, layer: str, bank: Bank) -> Responses[Any]:
-        """Measure the responses of a layer to a bank, or what is missing of them."""
-        responses = self.responses(transformation, layer, bank)
-        with self.progress(f"{transformation}: showing {layer}", len(bank)) as on_stimuli:
-            measure_responses(
-                self.model,
-                self.images,
-                self.geometries[layer],
-                responses,
-                whole_px=self.whole_px,
-                precision=self.precision,
-                on_stimuli=on_stimuli,
-            )
+    def measure(
+        self, transformation: str, layer: str, bank: Bank, *, is_done: bool = False
+    ) -> Responses[Any]:
+        """Measure the responses of a layer to a bank, or what is missing of them.
+
+        With ``is_done`` they were all measured before, so that whatever is missing was lost, which is said.
+        """
+        path = layer_path(self.folder, f"responses/{transformation}", layer, ".zarr")
+        group = self.group(transformation, layer)
+        responses = open_responses(path, bank, group, self.examples[layer].n_units)
+        if path not in self._seen:
+            with self.progress(f"{transformation}: showing {layer}", len(bank)) as on_stimuli:
+                n_measured = measure_responses(
+                    self.model,
+                    self.images,
+                    self.geometries[layer],
+                    responses,
+                    whole_px=self.whole_px,
+                    precision=self.precision,
+                    on_stimuli=on_stimuli,
+                )
+            self._have_seen(path, n_measured, is_done)
         return responses
+
+    def _have_seen(self, path: Path, n_measured: int, is_done: bool) -> None:
+        self._seen.add(path)
+        if is_done and n_measured:
+            _LOG.warning("%s: %d chunk(s) were lost or damaged, and are measured again", path, n_measured)
 
     def run(self, transformation: str, layer: str, earlier: dict[str, LayerFamilies]) -> StageResult:
         """Survey one transformation of one layer.
@@ -394,19 +404,8 @@ class Stage:
         if not layers:
             joint = "+".join(self.geometries)
             return StageResult(self._nothing("scale", joint, note))
-        geometries = [self.geometries[layer] for layer in layers]
         examples = [self.examples[layer] for layer in layers]
-        responses = self._scale_responses(layers)
-        with self.progress("scale: showing all layers", len(responses.bank)) as on_stimuli:
-            measure_responses(
-                self.model,
-                self.images,
-                geometries,
-                responses,
-                size_px=joint_patch_px(geometries, max_offset=MAX_OFFSET),
-                precision=self.precision,
-                on_stimuli=on_stimuli,
-            )
+        responses = self._measure_scale(layers)
         with self.progress("scale: families of all layers", self.settings["n_null"] + 2) as on_step:
             found = find_scale_families(
                 responses,
@@ -491,7 +490,10 @@ class Stage:
             if transformation == "hue" and not self._is_coloured(layer, bank).any():
                 return np.zeros(0, np.int64)
             with np.errstate(invalid="ignore"):
-                varies &= find_invariance(self.responses(transformation, layer, bank), 0) <= INVARIANCE_CUT
+                varies &= (
+                    find_invariance(self.measure(transformation, layer, bank, is_done=True), 0)
+                    <= INVARIANCE_CUT
+                )
         return np.flatnonzero(varies)
 
     def _is_coloured(self, layer: str, bank: Bank) -> NDArray[np.bool_]:
@@ -515,7 +517,7 @@ class Stage:
     def measured(
         self, transformation: str, layer: str, results: dict[str, LayerFamilies]
     ) -> tuple[Responses[Any], NDArray[np.int64] | None]:
-        """Open what was measured of a layer under a transformation.
+        """Give what was measured of a layer under a transformation; what was lost of it is measured again.
 
         Parameters
         ----------
@@ -536,20 +538,34 @@ class Stage:
             channels = self.turning_units(results["rotation"])
         elif transformation == "hue-rotation":
             channels = self.varying_units(layer)
-        return self.responses(transformation, layer, self.bank(transformation, layer, channels)), channels
+        bank = self.bank(transformation, layer, channels)
+        return self.measure(transformation, layer, bank, is_done=True), channels
 
     def measured_scale(self) -> tuple[list[str], Responses[Any] | None]:
-        """Open what was measured under scale: layers, whose units stand side by side, and responses, if any."""
+        """Give what was measured under scale: layers, whose units stand side by side, and responses, if any."""
         layers, _ = self._aligned()
-        return layers, self._scale_responses(layers) if layers else None
+        return layers, self._measure_scale(layers, is_done=True) if layers else None
 
-    def _scale_responses(self, layers: list[str]) -> Responses[Any]:
-        bank = join_banks(
-            [self.bank("scale", layer) for layer in layers], [self.geometries[layer] for layer in layers]
-        )
+    def _measure_scale(self, layers: list[str], *, is_done: bool = False) -> Responses[Any]:
+        """Measure the joint responses of layers at all sizes, or what is missing of them."""
+        geometries = [self.geometries[layer] for layer in layers]
+        bank = join_banks([self.bank("scale", layer) for layer in layers], geometries)
         n_units = sum(self.examples[layer].n_units for layer in layers)
         path = layer_path(self.folder, "responses/scale", "joint", ".zarr")
-        return open_responses(path, bank, self.group("scale"), n_units)
+        responses = open_responses(path, bank, self.group("scale"), n_units)
+        if path not in self._seen:
+            with self.progress("scale: showing all layers", len(bank)) as on_stimuli:
+                n_measured = measure_responses(
+                    self.model,
+                    self.images,
+                    geometries,
+                    responses,
+                    size_px=joint_patch_px(geometries, max_offset=MAX_OFFSET),
+                    precision=self.precision,
+                    on_stimuli=on_stimuli,
+                )
+            self._have_seen(path, n_measured, is_done)
+        return responses
 
     def explain(self, results: dict[str, LayerFamilies], layer: str) -> dict[str, LayerFamilies]:
         """Say of each family of a layer which transformation explains it best and simplest."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -18,7 +20,7 @@ import equiscope
 from equiscope import limits
 from equiscope.allocator import keep_large_buffers
 from equiscope.circuits import load_circuits
-from equiscope.errors import EquiscopeError, unknown_name
+from equiscope.errors import DamagedFileError, EquiscopeError, unknown_name
 from equiscope.examples import Examples, collect_examples, empty_examples, merge_examples, split_halves
 from equiscope.families import (
     Family,
@@ -37,6 +39,7 @@ from equiscope.models.geometry import LayerGeometry
 from equiscope.models.layers import left_out
 from equiscope.models.repeatability import require_repeatable
 from equiscope.progress import Progress, Stages, silent
+from equiscope.records import NumberTree, leave_out_damaged, reading
 from equiscope.report.document import build_document, with_circuits, with_verification
 from equiscope.report.files import save_report
 from equiscope.report.schema import FamilyEntry
@@ -57,16 +60,19 @@ from equiscope.stages import (
 from equiscope.stimuli import ImageFailure, ImageSet, open_images
 from equiscope.store import (
     SCHEMA_VERSION,
+    FamiliesFile,
     Run,
+    create_json,
     families_document,
+    is_as_written,
     layer_path,
     load_examples,
+    load_record,
     load_run,
-    read_families,
     read_geometries,
-    read_json,
-    read_symmetries,
+    read_manifest,
     save_examples,
+    to_json,
     units_document,
     write_json,
 )
@@ -76,6 +82,9 @@ from equiscope.verification import load_verification
 
 __all__ = ["Progress", "survey"]
 
+T = TypeVar("T")
+
+_LOG = logging.getLogger(__name__)
 # Images between two checkpoints of the pass: about three seconds of GoogLeNet on two cores.
 _SHARD = 128
 # Candidates a unit should have for each stimulus that it keeps, before several come from one image.
@@ -256,24 +265,33 @@ def _word_plan(n_layers: int, n_transformations: int, n_stages: int) -> str:
 
 
 def _open_manifest(folder: Path, identity: dict[str, Any], command: str | None) -> dict[str, Any]:
-    """Open the manifest of this run: a new one, or that of the interrupted run that goes on."""
+    """Open the manifest of this run: a new one, or that of the run that goes on.
+
+    Of several surveys that begin in one folder at once one creates the manifest; the others find it, and go on with its
+    run if theirs is the same.
+    """
     path = folder / "run.json"
-    if path.exists():
-        manifest = read_json(path)
-        for part, ours in identity.items():
-            theirs = manifest.get(part, {})
-            for key, value in ours.items():
-                if theirs.get(key) != value:
-                    raise EquiscopeError(
-                        f"{folder} holds another run: its {part} {key} is {theirs.get(key)!r}, asked for is {value!r}; "
-                        "choose another folder with --out, or delete that one"
-                    )
-        return manifest
-    if not is_unused(folder):
-        raise EquiscopeError(
-            f"{folder} is there already and is not the folder of a run: choose another with --out"
-        )
-    manifest = {
+    if not path.exists():
+        # Another survey may have begun here since: the first that it writes is its manifest.
+        if not is_unused(folder) and not path.exists():
+            raise EquiscopeError(
+                f"{folder} is there already and is not the folder of a run: choose another with --out"
+            )
+        create_json(path, _begin_manifest(identity, command))
+    manifest = read_manifest(folder)
+    for part, ours in identity.items():
+        theirs = manifest.get(part, {})
+        for key, value in ours.items():
+            if theirs.get(key) != value:
+                raise EquiscopeError(
+                    f"{folder} holds another run: its {part} {key} is {theirs.get(key)!r}, asked for is {value!r}; "
+                    "choose another folder with --out, or delete that one"
+                )
+    return manifest
+
+
+def _begin_manifest(identity: dict[str, Any], command: str | None) -> dict[str, Any]:
+    return {
         "schema_version": SCHEMA_VERSION,
         "equiscope_version": equiscope.__version__,
         "command": command or "equiscope.survey(...)",
@@ -283,8 +301,6 @@ def _open_manifest(folder: Path, identity: dict[str, Any], command: str | None) 
         "machine": {"torch": torch.__version__, "python": platform.python_version(), "cpus": os.cpu_count()},
         "seconds": {},
     }
-    write_json(path, manifest)
-    return manifest
 
 
 class _Survey:
@@ -306,6 +322,7 @@ class _Survey:
         self.settings = manifest["settings"]
         self.photographs = np.asarray(images.groups, dtype=np.int64)
         self.earlier_failures: list[ImageFailure] = []
+        self.was_complete = bool(manifest.get("is_complete"))
 
     def run(self) -> None:
         """Go through all stages."""
@@ -347,8 +364,8 @@ class _Survey:
             lines = (_of_layer(result, layer, examples) for result in results)
             units += join_units(own, [own_lines for own_lines in lines if own_lines])
         families = with_invariances(families, units)
-        write_json(self.folder / "families.json", families_document(families))
-        write_json(self.folder / "units.json", units_document(units))
+        self._write("families.json", families_document(families))
+        self._write("units.json", units_document(units))
         self.progress.begin_next()
         unit_tunings = self._unit_tunings(stage, found)
         self.progress.begin_next()
@@ -390,8 +407,9 @@ class _Survey:
             )
             self._answer_turned(stage, found, document["families"])
             # A finished run that is given again keeps what `verify` and `circuits` found since.
-            document = with_verification(document, load_verification(self.folder))
-            circuits = load_circuits(self.folder)
+            verifications = leave_out_damaged(partial(load_verification, self.folder)) or ()
+            document = with_verification(document, verifications)
+            circuits = leave_out_damaged(partial(load_circuits, self.folder))
             if circuits is not None:
                 document = with_circuits(document, circuits.confirmations)
             save_report(self.folder, document)
@@ -419,9 +437,8 @@ class _Survey:
                 if name == "scale":
                     continue
                 path = layer_path(self.folder, f"results/{name}", layer, ".json")
-                if path.exists():
-                    entry = _read_result(read_json(path))
-                else:
+                entry = self._kept(path, _read_result)
+                if entry is None:
                     self.progress.begin_next()
                     with self._timed(name):
                         entry = stage.run(name, layer, earlier)
@@ -429,12 +446,13 @@ class _Survey:
                 earlier[name] = entry.result
                 own.append(entry)
             path = layer_path(self.folder, "results/explained", layer, ".json")
-            if not path.exists():
+            by_id = self._kept(path, partial(_read_explained, of=own))
+            if by_id is None:
                 with self._timed("explaining"):
                     explained = stage.explain(earlier, layer)
                 families = [family for result in explained.values() for family in result.families]
                 write_json(path, families_document(families))
-            by_id = {family.id: family for family in read_families(read_json(path))}
+                by_id = _read_explained(path, of=own)
             found += [
                 replace(
                     entry,
@@ -446,15 +464,39 @@ class _Survey:
             ]
         if "scale" in chosen:
             path = self.folder / "results" / "scale.json"
-            if path.exists():
-                entry = _read_result(read_json(path))
-            else:
+            entry = self._kept(path, _read_result)
+            if entry is None:
                 self.progress.begin_next()
                 with self._timed("scale"):
                     entry = stage.run_scale()
                 write_json(path, _result_document(entry))
             found.append(entry)
         return found
+
+    def _kept(self, path: Path, read: Callable[[Path], T]) -> T | None:
+        """Read what an earlier process left; None where that must be made, again if it was lost or damaged."""
+        if not path.exists():
+            if self.was_complete:
+                _LOG.warning("%s was lost: it is made again", path)
+            return None
+        try:
+            found = read(path)
+        except DamagedFileError as error:
+            if path.is_dir():
+                raise  # what lies in it is not the survey's to remove
+            _LOG.warning("%s (done now)", error)
+            return None
+        if path.suffix == ".json" and not is_as_written(path):
+            _LOG.warning("%s was changed since it was written: it is made again", path)
+            return None
+        return found
+
+    def _write(self, name: str, document: dict[str, Any]) -> None:
+        """Write one of the files that say what was found; if it said something else before, that is told."""
+        path = self.folder / name
+        if self.was_complete and not (path.is_file() and path.read_bytes() == to_json(document).encode()):
+            _LOG.warning("%s was not what the results of the run say: it is made again", path)
+        write_json(path, document)
 
     def _rotation_scale(
         self, families: Sequence[Family], scale: StageResult, examples: dict[str, Examples]
@@ -547,6 +589,7 @@ class _Survey:
                 "layers": [{"layer": layer, "notes": own} for layer, own in settled.notes.items()],
             }
             write_json(self.folder / "run.json", self.manifest)
+            self.manifest = read_manifest(self.folder)
         self.whole_px = int(self.manifest["whole_px"])
         notes = {entry["layer"]: list(entry["notes"]) for entry in self.manifest["layers"]}
         return read_geometries(self.manifest), notes
@@ -557,8 +600,9 @@ class _Survey:
         per_half = -(-self.settings["examples_per_unit"] // 2)
         found = {n: empty_examples(n, g.n_channels, per_half) for n, g in geometries.items()}
         n_done = 0
-        if path.exists():
-            found, n_done, self.earlier_failures = load_examples(path)
+        kept = self._kept(path, partial(_read_examples, geometries=geometries))
+        if kept is not None:
+            found, n_done, self.earlier_failures = kept
         half = split_halves(self.images.groups, self.settings["seed"])
         smaller = int(np.bincount(half, minlength=2).min())
         per_image = int(np.clip(-(-_IMAGES_PER_EXAMPLE * per_half // max(smaller, 1)), 1, _MAX_PER_IMAGE))
@@ -613,21 +657,63 @@ def _result_document(entry: StageResult) -> dict[str, Any]:
     }
 
 
-def _read_result(document: dict[str, Any]) -> StageResult:
+@dataclass(frozen=True)
+class _TuningPart:
+    axes: dict[str, list[float]]
+    values: NumberTree
+
+
+@dataclass(frozen=True)
+class _ResultFile:
+    """Contents of a file of ``results``."""
+
+    layer: str
+    transformation: str
+    families: tuple[Family, ...]
+    symmetries: tuple[Symmetry, ...]
+    null: NullSummary
+    n_refused: int
+    notes: tuple[str, ...]
+    tuning: dict[str, _TuningPart]
+    edges: tuple[ScaleEdge, ...]
+    scale_layers: tuple[str, ...]
+
+
+def _read_result(path: Path) -> StageResult:
     """Read back what `_result_document` worded."""
-    null: dict[str, Any] = {k: np.nan if v is None else v for k, v in document["null"].items()}
-    result = LayerFamilies(
-        document["layer"],
-        document["transformation"],
-        read_families(document),
-        read_symmetries(document["symmetries"]),
-        NullSummary(**null),
-        document["n_refused"],
-        tuple(document["notes"]),
-    )
-    tunings = {
-        name: Tuning(tuning["axes"], np.array(tuning["values"], dtype=float))
-        for name, tuning in document["tuning"].items()
-    }
-    edges = tuple(ScaleEdge(**edge) for edge in document["edges"])
-    return StageResult(result, tunings, edges, tuple(document["scale_layers"]))
+    stored: _ResultFile = load_record(path, _ResultFile)
+    with reading(path):
+        result = LayerFamilies(
+            stored.layer,
+            stored.transformation,
+            stored.families,
+            stored.symmetries,
+            stored.null,
+            stored.n_refused,
+            stored.notes,
+        )
+        tunings = {
+            name: Tuning(tuning.axes, np.array(tuning.values, dtype=float))
+            for name, tuning in stored.tuning.items()
+        }
+    return StageResult(result, tunings, stored.edges, stored.scale_layers)
+
+
+def _read_explained(path: Path, of: Sequence[StageResult]) -> dict[str, Family]:
+    """Read the families of a layer, by their ids, once their transformations are compared."""
+    by_id = {family.id: family for family in load_record(path, FamiliesFile).families}
+    with reading(path):
+        return {family.id: by_id[family.id] for entry in of for family in entry.result.families}
+
+
+def _read_examples(
+    path: Path, geometries: dict[str, LayerGeometry]
+) -> tuple[dict[str, Examples], int, list[ImageFailure]]:
+    """Read the strongest stimuli of all layers of the survey."""
+    found, n_done, failures = load_examples(path)
+    with reading(path):
+        sizes = {layer: own.n_units for layer, own in found.items()}
+        wanted = {layer: geometry.n_channels for layer, geometry in geometries.items()}
+        if sizes != wanted:
+            raise ValueError(f"it has units of {sizes}, expected {wanted}")
+    return found, n_done, failures

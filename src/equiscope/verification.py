@@ -32,7 +32,7 @@ from equiscope.significance import (
     percentile_interval,
 )
 from equiscope.stimuli.synthetic import SyntheticStimulus, catalogue, render
-from equiscope.store import SCHEMA_VERSION, Run, check_network, read_geometries, read_json, write_json
+from equiscope.store import SCHEMA_VERSION, Run, check_network, load_record, read_geometries, write_json
 from equiscope.transforms import invert_contrast
 
 __all__ = ["FamilyVerification", "MemberVerification", "load_verification", "verify_run"]
@@ -194,20 +194,26 @@ def verify_run(
     return verified
 
 
+@dataclass(frozen=True)
+class _File:
+    """Contents of ``verification.json``."""
+
+    verifications: tuple[FamilyVerification, ...]
+
+
 def load_verification(folder: str | Path) -> tuple[FamilyVerification, ...]:
-    """Read what ``verify_run`` wrote into a run's folder; empty where it was not run."""
+    """Read what ``verify_run`` wrote into a run's folder; empty where it was not run.
+
+    Raises
+    ------
+    EquiscopeError
+        If the file is damaged, or of a newer version.
+    """
     path = Path(folder) / _FILE
     if not path.exists():
         return ()
-    entries = []
-    for entry in read_json(path)["verifications"]:
-        members = tuple(MemberVerification(**_numbers(member)) for member in entry.pop("members"))
-        entries.append(FamilyVerification(**_numbers(entry), members=members))
-    return tuple(entries)
-
-
-def _numbers(entry: dict[str, Any]) -> dict[str, Any]:
-    return {key: nan if value is None else value for key, value in entry.items()}
+    found: tuple[FamilyVerification, ...] = load_record(path, _File).verifications
+    return found
 
 
 def _record(

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
-from math import nan
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from equiscope.store import SCHEMA_VERSION, read_json, write_json
+from equiscope.store import SCHEMA_VERSION, load_record, write_json
 
 __all__ = [
     "Budget",
@@ -212,34 +209,19 @@ class Budget:
     totals: tuple[TotalBudget, ...] = ()
 
 
-_ENTRIES = {
-    "layers": LayerBudget,
-    "pairs": PairBudget,
-    "forced": ForcedBudget,
-    "convolutions": ConvolutionBudget,
-    "totals": TotalBudget,
-}
-
-
 def save_budget(folder: Path, budget: Budget) -> None:
     """Write ``budget.json`` into a run's folder."""
-    parts = {name: [dataclasses.asdict(entry) for entry in getattr(budget, name)] for name in _ENTRIES}
-    write_json(folder / _FILE, {"schema_version": SCHEMA_VERSION, **parts})
+    write_json(folder / _FILE, {"schema_version": SCHEMA_VERSION} | asdict(budget))
 
 
 def load_budget(folder: Path) -> Budget | None:
-    """Read ``budget.json`` back; None where the command was not run."""
-    if not (folder / _FILE).exists():
-        return None
-    document = read_json(folder / _FILE)
+    """Read ``budget.json`` back; None where the command was not run.
+
+    Raises
+    ------
+    EquiscopeError
+        If the file is damaged, or of a newer version.
+    """
+    path = folder / _FILE
     # Earlier versions counted neither the network's own parameters nor forced units.
-    return Budget(
-        **{
-            name: tuple(kind(**_with_nan(entry)) for entry in document.get(name, ()))
-            for name, kind in _ENTRIES.items()
-        }
-    )
-
-
-def _with_nan(entry: dict[str, Any]) -> dict[str, Any]:
-    return {key: nan if value is None else value for key, value in entry.items()}
+    return load_record(path, Budget) if path.exists() else None

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from equiscope.circuits.paths import ExpandedWeights
 from equiscope.files import file_name, write_atomically
+from equiscope.records import Archive, reading
 
 __all__ = ["Neighbours", "find_neighbours", "load_neighbours", "save_neighbours"]
 
@@ -118,11 +119,17 @@ def save_neighbours(folder: Path, neighbours: Neighbours) -> None:
 
 
 def load_neighbours(folder: Path, source: str, target: str) -> Neighbours | None:
-    """Read what `save_neighbours` wrote; None where it is not there."""
+    """Read what `save_neighbours` wrote; None where it is not there.
+
+    Raises
+    ------
+    EquiscopeError
+        If the file is damaged.
+    """
     path = _path(folder, source, target)
     if not path.exists():
         return None
-    with np.load(path, allow_pickle=False) as stored:
+    with Archive(path) as stored, reading(path):
         arrays: dict[str, Any] = {part.name: stored[part.name] for part in fields(Neighbours)}
         for name in ("input_kernels", "output_kernels"):
             scale = stored[f"{name}_scale"][:, None, None, None]

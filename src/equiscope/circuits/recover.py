@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from math import nan
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from equiscope.allocator import keep_large_buffers
 from equiscope.circuits.causal import CausalCheck, check_circuits
 from equiscope.circuits.circuit import Circuit
 from equiscope.circuits.ends import End, family_end
-from equiscope.circuits.factors import Factor, Factors, find_factors
+from equiscope.circuits.factors import Factors, find_factors
 from equiscope.circuits.find import find_circuits
 from equiscope.circuits.gradients import gradient_weights
 from equiscope.circuits.layer_pair import LayerPair
@@ -43,8 +43,8 @@ from equiscope.store import (
     Run,
     check_network,
     load_examples,
+    load_record,
     read_geometries,
-    read_json,
     write_json,
 )
 
@@ -490,34 +490,16 @@ def _save(folder: Path, result: Circuits) -> None:
     )
 
 
-def _read(kind: type, entry: dict[str, Any]) -> Any:
-    """One entry back as it was: null is NaN where a number stands, lists are tuples."""
-    own = {}
-    for part in fields(kind):
-        if part.name not in entry and part.default is not MISSING:
-            continue  # written by an earlier version
-        value = entry[part.name]
-        if value is None:
-            value = nan
-        elif isinstance(value, list):
-            value = tuple(tuple(v) if isinstance(v, list) else v for v in value)
-        own[part.name] = value
-    return kind(**own)
-
-
 def load_circuits(folder: str | Path) -> Circuits | None:
-    """Read what `recover_circuits` wrote into a run's folder; None where it was not run."""
+    """Read what `recover_circuits` wrote into a run's folder; None where it was not run.
+
+    Raises
+    ------
+    EquiscopeError
+        If the file is damaged, or of a newer version.
+    """
     path = Path(folder) / _FILE
-    if not path.exists():
-        return None
-    document = read_json(path)
-    for entry in document["factors"]:
-        entry["factors"] = [_read(Factor, factor) for factor in entry["factors"]]
-    kinds = {
-        "pairs": LayerPairSummary, "skipped": Skipped, "circuits": Circuit, "factors": Factors,
-        "transposed": Transposed, "checks": CausalCheck, "confirmations": Confirmation,
-    }  # fmt: skip
-    return Circuits(**{name: tuple(_read(kind, e) for e in document[name]) for name, kind in kinds.items()})
+    return load_record(path, Circuits) if path.exists() else None
 
 
 def write_graph(run: Run, circuits: Circuits, path: Path) -> None:

@@ -3,6 +3,7 @@
 ``--help`` and docs/cli.md list the commands in the order of those lines.
 """
 
+import logging
 from typing import Annotated, Any
 
 import typer
@@ -24,9 +25,12 @@ from equiscope.cli import (
     train,
     verify,
 )
+from equiscope.cli.console import Notes
 from equiscope.cli.interruption import INTERRUPTED, READER_HAS_GONE
 
 __all__ = ["app"]
+
+logging.getLogger("equiscope").addHandler(Notes())
 
 
 class _Commands(TyperGroup):

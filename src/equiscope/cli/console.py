@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import typer
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -19,7 +21,26 @@ from rich.progress import (
 
 from equiscope.progress import rough_time
 
-__all__ = ["show_progress", "wide_console"]
+__all__ = ["Notes", "show_progress", "wide_console"]
+
+
+class Notes(logging.Handler):
+    """Writes what the package has to say beside its results to standard error, each sentence once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._stream = sys.stderr
+        self._said: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one sentence."""
+        if self._stream is not sys.stderr:  # another command of one process, in tests
+            self._stream, self._said = sys.stderr, set()
+        message = record.getMessage()
+        if message not in self._said:
+            self._said.add(message)
+            typer.echo(f"equiscope: {message}", err=True)
+
 
 _SECONDS_BETWEEN_LINES = 30
 

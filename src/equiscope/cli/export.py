@@ -7,6 +7,7 @@ import dataclasses
 import io
 from collections.abc import Sequence
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -77,13 +78,14 @@ def export(
     Where circuits were recovered, families carry how many of their circuits turn with them, of how many were tested.
     """
     from equiscope.circuits import load_circuits
+    from equiscope.records import leave_out_damaged
     from equiscope.store import families_document, load_run, read_json, to_json, units_document
 
     opened = load_run(run)
     if part is Part.comparison:
         _export_comparisons(run, format)
         return
-    found = load_circuits(run)
+    found = load_circuits(run) if part is Part.circuits else leave_out_damaged(partial(load_circuits, run))
     if part is Part.circuits:
         if found is None:
             raise EquiscopeError(f"{run} has no circuits yet: run `equiscope circuits {run}` first")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from equiscope.errors import EquiscopeError
 from equiscope.featurevis.families import FamilyVisualisation
 from equiscope.featurevis.units import Visualisation
 from equiscope.files import write_atomically
+from equiscope.records import Archive, leave_out_damaged, reading
 from equiscope.store import SCHEMA_VERSION, layer_path
 
 __all__ = ["StoredVisualisations", "load_visualisations", "save_visualisations"]
@@ -64,22 +64,28 @@ def save_visualisations(
         _write(Path(folder) / _FOLDER / _FAMILIES, _arrays_of_families(list(families)))
 
 
-def load_visualisations(folder: str | Path) -> StoredVisualisations:
+def load_visualisations(folder: str | Path, *, leave_out: bool = False) -> StoredVisualisations:
     """Read what a run's folder holds of visualisations; empty where there are none.
+
+    Parameters
+    ----------
+    folder
+        Of the run.
+    leave_out
+        Whether a file that cannot be read is said to be so and left out.
 
     Raises
     ------
     EquiscopeError
         If a file cannot be read, or is of a newer version.
     """
-    layers, families = {}, {}
+    layers: dict[str, Visualisation] = {}
+    families: dict[str, FamilyVisualisation] = {}
     for path in sorted((Path(folder) / _FOLDER).glob("*.npz")):
-        arrays = _read(path)
-        if "families" in arrays:
-            families = {found.family: found for found in _families_from(arrays)}
-        else:
-            found = _layer_from(arrays)
-            layers[found.layer] = found
+        read = partial(_read, path)
+        found = (leave_out_damaged(read) or StoredVisualisations()) if leave_out else read()
+        layers |= found.layers
+        families |= found.families
     return StoredVisualisations(layers, families)
 
 
@@ -175,19 +181,18 @@ def _write(path: Path, arrays: dict[str, Any]) -> None:
     )
 
 
-def _read(path: Path) -> dict[str, NDArray[Any]]:
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
+def _read(path: Path) -> StoredVisualisations:
+    """Read one file: a layer's images, or all families' templates."""
+    said = "cannot be read as a file of visualisations"
+    with Archive(path, said) as stored, reading(path, said):
+        arrays = dict(stored)
         version = int(arrays["schema_version"])
-    except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        # Not numpy's own words, which advise to allow pickles: those may run code.
-        raise EquiscopeError(
-            f"{path} cannot be read as a file of visualisations: expected an .npz archive of plain arrays, as "
-            "`equiscope featurevis` writes it; remove it, and run that again"
-        ) from error
-    if version > SCHEMA_VERSION:
-        raise EquiscopeError(
-            f"{path} has schema version {version}, this equiscope reads 1 to {SCHEMA_VERSION}: update equiscope"
-        )
-    return arrays
+        if version <= SCHEMA_VERSION and "families" in arrays:
+            families = {found.family: found for found in _families_from(arrays)}
+            return StoredVisualisations({}, families)
+        if version <= SCHEMA_VERSION:
+            layer = _layer_from(arrays)
+            return StoredVisualisations({layer.layer: layer}, {})
+    raise EquiscopeError(
+        f"{path} has schema version {version}, this equiscope reads 1 to {SCHEMA_VERSION}: update equiscope"
+    )

@@ -80,7 +80,7 @@ def visualise_run(
             raise unknown_name(f"layer of the run in {run.folder}", layer, geometries)
     examples = load_examples(run.folder / "examples.npz")[0]
     natural = {layer: natural_responses(own) for layer, own in examples.items()}
-    stored = load_visualisations(run.folder)
+    stored = load_visualisations(run.folder, leave_out=True)
     of_layers: dict[str, Visualisation] = {}
     for layer in wanted:
         found = stored.layers.get(layer)

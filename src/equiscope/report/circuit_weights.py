@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from equiscope.circuits import Circuits
 from equiscope.circuits.recover import across_path, weights_path
+from equiscope.records import Archive, leave_out_damaged, reading
 
 __all__ = ["StoredWeights", "Weights"]
 
@@ -32,15 +32,13 @@ class StoredWeights:
     """
 
     def __init__(self, folder: Path | None, circuits: Circuits) -> None:
-        self._places: dict[str, tuple[NpzFile, int]] = {}
+        self._places: dict[str, tuple[Archive, int]] = {}
         if folder is None:
             return
         paths = [weights_path(folder, pair.source, pair.target) for pair in circuits.pairs]
         for path in [*paths, across_path(folder)]:
             if path.exists():
-                # Stays open: finding its thousands of arrays takes longer than reading some.
-                archive = np.load(path, allow_pickle=False)
-                self._places |= {str(name): (archive, i) for i, name in enumerate(archive["ids"].tolist())}
+                self._places |= leave_out_damaged(partial(_places, path)) or {}
 
     def __contains__(self, circuit: str) -> bool:
         return circuit in self._places
@@ -58,4 +56,11 @@ class StoredWeights:
         if circuit not in self._places:
             return None
         archive, index = self._places[circuit]
-        return {part: archive[f"{index}:{part}"] for part in _PARTS}
+        return leave_out_damaged(lambda: {part: archive[f"{index}:{part}"] for part in _PARTS})
+
+
+def _places(path: Path) -> dict[str, tuple[Archive, int]]:
+    """Find each circuit of a file."""
+    archive = Archive(path)
+    with reading(path):
+        return {str(name): (archive, index) for index, name in enumerate(archive["ids"].tolist())}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from equiscope.comparison import Comparison
 from equiscope.files import file_name, write_changed
+from equiscope.records import leave_out_damaged, read_record, reading
 from equiscope.report.sheets import SPRITES, FileStems
 from equiscope.report.sprites import Pictures, Tile
 from equiscope.store import SCHEMA_VERSION, read_json, write_json
@@ -63,7 +65,9 @@ def kept_tiles(folder: Path, comparison: Comparison) -> dict[tuple[str, int], Ti
     place = _place(folder, comparison.name)
     if not (place / _FILE).exists():
         return {}
-    kept = read_json(place / _FILE)
+    kept = leave_out_damaged(partial(_read, place / _FILE))
+    if kept is None:
+        return {}
     is_there = []
     for sheet in kept["sheets"]:
         source, target = place / sheet["name"], folder / SPRITES / sheet["name"]
@@ -79,6 +83,28 @@ def kept_tiles(folder: Path, comparison: Comparison) -> dict[tuple[str, int], Ti
                 f"{SPRITES}/{sheet['name']}", column, row, sheet["n_columns"], sheet["n_rows"]
             )
     return tiles
+
+
+class _Sheet(TypedDict):
+    name: str
+    n_columns: int
+    n_rows: int
+
+
+class _Kept(TypedDict):
+    sheets: list[_Sheet]
+    tiles: dict[str, tuple[int, int, int]]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    kept = read_json(path)
+    with reading(path):
+        read_record(_Kept, kept)
+        for name, (number, _column, _row) in kept["tiles"].items():
+            int(name.rpartition(":")[2])
+            if not 0 <= number < len(kept["sheets"]):
+                raise ValueError(f"tiles.{name} is on sheet {number} of {len(kept['sheets'])}")
+    return kept
 
 
 def _place(folder: Path, name: str) -> Path:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 from equiscope.budget import Budget, load_budget
 from equiscope.circuits import Circuits
+from equiscope.records import leave_out_damaged
 from equiscope.report.optimised import Optimised
 from equiscope.report.schema import FamilyEntry, LayerEntry, ReportDocument, UnitEntry
 from equiscope.report.sprites import Pictures
@@ -65,12 +66,12 @@ class SiteContext:
     @cached_property
     def budget(self) -> Budget | None:
         """What tying would save; None where it was not counted."""
-        return None if self.folder is None else load_budget(self.folder)
+        return None if self.folder is None else leave_out_damaged(partial(load_budget, self.folder))
 
     @cached_property
     def simplification(self) -> Simplification | None:
         """What the network can do with its families tied; None where none were."""
-        return None if self.folder is None else load_simplification(self.folder)
+        return None if self.folder is None else leave_out_damaged(partial(load_simplification, self.folder))
 
     @cached_property
     def families_of(self) -> Mapping[tuple[str, int], Sequence[FamilyEntry]]:

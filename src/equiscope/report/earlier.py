@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-from equiscope.families import Family, Unit
+from equiscope.families import Family, Symmetry, Unit
 from equiscope.files import file_name
+from equiscope.records import leave_out_damaged
 from equiscope.report.document import count_kinds, family_entry, unit_entry
-from equiscope.report.schema import LayerEntry, ReportDocument, ResultEntry, UnitEntry
+from equiscope.report.schema import LayerEntry, ReportDocument, ResultEntry, TuningEntry, UnitEntry
 from equiscope.report.sheets import SheetWriter, read_strips
-from equiscope.store import read_families, read_json, read_symmetries, read_units
+from equiscope.store import load_families, load_record, load_units, read_manifest
 
 __all__ = ["earlier_document", "partial_document"]
 
@@ -49,7 +52,7 @@ def earlier_document(folder: Path, document: ReportDocument) -> ReportDocument:
 def _stored_units(folder: Path, document: ReportDocument) -> dict[tuple[str, int], UnitEntry]:
     """Units by ``units.json``; where that is not there, what the families and the layers' sizes say."""
     if (folder / "units.json").exists():
-        units = read_units(read_json(folder / "units.json"))
+        units = load_units(folder)
     else:
         nan = float("nan")
         units = tuple(
@@ -60,6 +63,27 @@ def _stored_units(folder: Path, document: ReportDocument) -> dict[tuple[str, int
     return {(unit.layer, unit.channel): unit_entry(unit) for unit in units}
 
 
+@dataclass(frozen=True)
+class _StoredNull:
+    n_draws: int
+    families_expected: float
+    score_95: float
+
+
+@dataclass(frozen=True)
+class _StoredResult:
+    """What is shown of the result of one transformation of one layer."""
+
+    layer: str
+    transformation: str
+    families: tuple[Family, ...]
+    symmetries: tuple[Symmetry, ...]
+    null: _StoredNull
+    n_refused: int
+    notes: tuple[str, ...]
+    tuning: dict[str, TuningEntry] = field(default_factory=dict)
+
+
 def partial_document(folder: Path) -> ReportDocument:
     """Collect what a run without a document has: one that is not finished, or was made before reports kept theirs.
 
@@ -68,7 +92,7 @@ def partial_document(folder: Path) -> ReportDocument:
     folder
         Of the run; ``run.json`` must be there.
     """
-    manifest = read_json(folder / "run.json")
+    manifest = read_manifest(folder)
     settings = manifest["settings"]
     names = list(settings["layers"])
     results: list[ResultEntry] = []
@@ -78,25 +102,29 @@ def partial_document(folder: Path) -> ReportDocument:
     names_of_files = {file_name(name, ending=".json") for name in names}
     for path in sorted((folder / "results").glob("*/*.json")):
         if path.parent.name != "explained" and path.name in names_of_files:
-            document = read_json(path)
-            families += read_families(document)
-            tunings |= document.get("tuning", {})
-            null = document["null"] if document["null"]["n_draws"] else None
+            stored = leave_out_damaged(partial(load_record, path, _StoredResult))
+            if stored is None or stored.layer not in lines:
+                continue
+            families += stored.families
+            tunings |= stored.tuning
+            null = stored.null
             results.append(
                 {
-                    "layer": document["layer"],
-                    "transformation": document["transformation"],
-                    "null": null and {key: null[key] for key in ("families_expected", "score_95")},  # type: ignore[typeddict-item]
-                    "n_refused": document["n_refused"],
-                    "notes": document["notes"],
+                    "layer": stored.layer,
+                    "transformation": stored.transformation,
+                    "null": {"families_expected": null.families_expected, "score_95": null.score_95}
+                    if null.n_draws
+                    else None,
+                    "n_refused": stored.n_refused,
+                    "notes": list(stored.notes),
                 }
             )
-            for channel, line in enumerate(read_symmetries(document["symmetries"])):
-                lines[document["layer"]][channel].append(line)
+            for channel, line in enumerate(stored.symmetries):
+                lines[stored.layer][channel].append(line)
     is_complete = bool(manifest.get("is_complete"))
     if is_complete:
-        families = list(read_families(read_json(folder / "families.json")))
-        units = read_units(read_json(folder / "units.json"))
+        families = list(load_families(folder))
+        units = load_units(folder)
     else:
         nan = float("nan")
         units = tuple(
@@ -177,8 +205,8 @@ def partial_document(folder: Path) -> ReportDocument:
 def _what_is_missing(manifest: dict[str, Any], is_complete: bool, n_results: int) -> str:
     if is_complete:
         return (
-            "This run has no report.json, because an earlier version of equiscope made it: there are no pictures and "
-            "no tuning of units. A new survey has all of it."
+            "This run has no report.json, because an earlier version of equiscope made it or the file was damaged: "
+            "there are no pictures and no tuning of units. The command of the survey, given again, makes all of it."
         )
     n_all = len(manifest["settings"]["layers"]) * len(
         manifest["settings"].get("transformations", ["rotation"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from PIL import Image
 from equiscope.circuits import load_circuits
 from equiscope.errors import EquiscopeError, MissingExtraError, packages_of, unknown_name
 from equiscope.files import write_output
+from equiscope.records import leave_out_damaged, reading
 from equiscope.report.budget_drawings import draw_saving, draw_savings, drawn_transformations
 from equiscope.report.circuit_drawings import Matrices, arrange, draw_board, draw_template
 from equiscope.report.circuit_ends import Ends
@@ -26,11 +28,11 @@ from equiscope.report.poses import members_in_order
 from equiscope.report.schema import FamilyEntry
 from equiscope.report.share_drawings import draw_layer_shares, draw_shares
 from equiscope.report.simplify_drawings import draw_curve, draw_curves
-from equiscope.report.sprites import Pictures
+from equiscope.report.sprites import Pictures, missing_sheets
 from equiscope.report.svg import Drawing, Node, below, beside, write_for_print
 from equiscope.report.tuning_drawings import draw_joint_tuning, draw_tuning
 from equiscope.report.turned import draw_turned
-from equiscope.store import Run, read_json
+from equiscope.store import Run, read_json, say_changes
 
 __all__ = ["SUBJECTS", "draw_figure", "figure_kinds", "save_figure"]
 
@@ -126,11 +128,13 @@ def _context(run: Run | str | Path) -> SiteContext:
             f"{folder} is not the folder of a run: expected one that `equiscope survey --out` made"
         )
     read_json(folder / "run.json")
-    document = load_document(folder)
+    say_changes(folder)
+    document = leave_out_damaged(partial(load_document, folder))
     if document is None:
         document = partial_document(folder)
-    missing = [s["address"] for s in document.get("sheets", []) if not (folder / s["address"]).exists()]
-    return SiteContext(document, Pictures(document, missing), folder, load_circuits(folder))
+    missing = missing_sheets(folder, document)
+    circuits = leave_out_damaged(partial(load_circuits, folder))
+    return SiteContext(document, Pictures(document, missing), folder, circuits)
 
 
 def figure_kinds(context: SiteContext, subject: str, name: str) -> _Kinds:
@@ -243,7 +247,7 @@ class _Cropper:
         if path is None or not path.exists():
             return None
         if address not in self._sheets:
-            with Image.open(path) as sheet:
+            with reading(path), Image.open(path) as sheet:
                 self._sheets[address] = sheet.convert("RGB")
         own = self._sheets[address]
         column, row, n_columns, n_rows = (

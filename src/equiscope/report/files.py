@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import cast
 
 from equiscope.circuits import load_circuits
 from equiscope.comparison import Comparison
 from equiscope.errors import EquiscopeError
+from equiscope.records import leave_out_damaged, read_record, reading
 from equiscope.report.compare_pictures import keep_pictures
 from equiscope.report.context import SiteContext
 from equiscope.report.document import with_circuits, with_verification
 from equiscope.report.earlier import earlier_document, partial_document
 from equiscope.report.schema import ReportDocument
 from equiscope.report.site import DOCUMENT, PAGE, SITE, write_site
-from equiscope.report.sprites import Pictures
-from equiscope.store import SCHEMA_VERSION, read_json, write_json
+from equiscope.report.sprites import Pictures, missing_sheets
+from equiscope.store import SCHEMA_VERSION, read_json, say_changes, write_json
 from equiscope.verification import FamilyVerification, load_verification
 
 __all__ = [
@@ -70,7 +72,8 @@ def build_site(folder: str | Path) -> Path:
             f"{folder} is a published copy of a report, without the run that it is of: give the folder of the run"
         )
     read_json(folder / "run.json")
-    document = load_document(folder)
+    say_changes(folder)
+    document = leave_out_damaged(partial(load_document, folder))
     _write(folder, partial_document(folder) if document is None else document)
     return folder / PAGE
 
@@ -126,13 +129,11 @@ def _is_copy(target: Path) -> bool:
 
 
 def _write(folder: Path, document: ReportDocument) -> None:
-    missing = [
-        sheet["address"] for sheet in document.get("sheets", []) if not (folder / sheet["address"]).exists()
-    ]
+    missing = missing_sheets(folder, document)
     if missing:
-        said = f"{len(missing)} of {len(document.get('sheets', []))} sheets of pictures are no longer there"
+        said = f"{len(missing)} of {len(document.get('sheets', []))} sheets of pictures are no longer there, or damaged"
         document = document | {"missing": [*document.get("missing", []), said]}
-    circuits = load_circuits(folder)
+    circuits = leave_out_damaged(partial(load_circuits, folder))
     write_site(folder, SiteContext(document, Pictures(document, missing), folder, circuits))
     for name in _OUTDATED:
         (folder / name).unlink(missing_ok=True)
@@ -147,12 +148,14 @@ def load_document(folder: Path) -> ReportDocument | None:
     if not (folder / DOCUMENT).exists():
         return None
     stored = read_json(folder / DOCUMENT)
+    with reading(folder / DOCUMENT):
+        read_record(ReportDocument, stored)
     del stored["schema_version"]
     document = earlier_document(folder, cast("ReportDocument", stored))
     # `verify` and `circuits` write their own files first: killed after that, they have not come to the document.
-    if verifications := load_verification(folder):
+    if verifications := leave_out_damaged(partial(load_verification, folder)):
         document = with_verification(document, verifications)
-    if (circuits := load_circuits(folder)) is not None:
+    if (circuits := leave_out_damaged(partial(load_circuits, folder))) is not None:
         document = with_circuits(document, circuits.confirmations)
     return document
 
@@ -163,9 +166,9 @@ def show_verification(folder: Path, verifications: Iterable[FamilyVerification])
     Returns
     -------
     bool
-        False where there is no document to draw it from, because the run was made by an earlier version.
+        False where there is no document to draw it from: the run was made by an earlier version, or it is damaged.
     """
-    document = load_document(folder)
+    document = leave_out_damaged(partial(load_document, folder))
     if document is None:
         return False
     save_report(folder, with_verification(document, verifications))
@@ -183,7 +186,7 @@ def show_circuits(folder: Path) -> bool:
     circuits = load_circuits(folder)
     if circuits is None:
         return False
-    document = load_document(folder)
+    document = leave_out_damaged(partial(load_document, folder))
     if document is None:
         build_site(folder)
     else:
@@ -207,7 +210,7 @@ def show_again(folder: Path) -> bool:
 
 def show_comparison(folder: Path, comparison: Comparison, other: Path) -> Path:
     """Build a run's site again with a comparison, and with the pictures of the other run; give its ``index.html``."""
-    document = load_document(other)
+    document = leave_out_damaged(partial(load_document, other))
     if document is not None:
         keep_pictures(folder, comparison, other, Pictures(document))
     return build_site(folder)

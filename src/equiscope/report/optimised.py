@@ -32,7 +32,7 @@ class Optimised:
     """
 
     def __init__(self, folder: Path | None) -> None:
-        stored = None if folder is None else load_visualisations(folder)
+        stored = None if folder is None else load_visualisations(folder, leave_out=True)
         self._layers = {} if stored is None else dict(stored.layers)
         self._families = {} if stored is None else dict(stored.families)
         self._rows = {

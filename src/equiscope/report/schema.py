@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NotRequired, TypedDict
 
+from equiscope.records import NumberTree
+
 __all__ = [
     "AlternativeEntry",
     "ConfirmationEntry",
@@ -135,7 +137,7 @@ class TuningEntry(TypedDict):
     """
 
     axes: dict[str, list[float]]
-    values: list[Any]
+    values: NumberTree
 
 
 class AlternativeEntry(TypedDict):
@@ -288,8 +290,8 @@ class UnitTuningEntry(TypedDict):
     """
 
     n_stimuli: int
-    values: list[Any]
-    error: list[Any] | None
+    values: NumberTree
+    error: NumberTree | None
 
 
 class UnitPicturesEntry(TypedDict):

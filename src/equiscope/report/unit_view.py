@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from equiscope.circuits.neighbours import Neighbours, load_neighbours
+from equiscope.records import leave_out_damaged
 from equiscope.report.context import SiteContext
 from equiscope.report.fragment import Fragment
 from equiscope.report.html import render_template
@@ -51,7 +53,7 @@ def _nearest(context: SiteContext, pairs: Sequence[tuple[str, str]]) -> list[Nei
     found: list[Neighbours] = []
     others: list[Neighbours] = []
     for source, target in pairs:
-        own = load_neighbours(context.folder, source, target)
+        own = leave_out_damaged(partial(load_neighbours, context.folder, source, target))
         if own is not None:
             (found if own.path == "expanded" else others).append(own)
         if len(found) == _N_LAYERS:

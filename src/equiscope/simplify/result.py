@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from math import nan
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from equiscope.simplify.evaluation import Accuracy
-from equiscope.store import SCHEMA_VERSION, read_json, write_json
+from equiscope.store import SCHEMA_VERSION, load_record, write_json
 
 __all__ = [
     "METHODS",
@@ -146,29 +143,12 @@ def save_simplification(folder: Path, result: Simplification) -> None:
 
 
 def load_simplification(folder: str | Path) -> Simplification | None:
-    """Read what `simplify_run` wrote into a run's folder; None where it was not run."""
+    """Read what `simplify_run` wrote into a run's folder; None where it was not run.
+
+    Raises
+    ------
+    EquiscopeError
+        If the file is damaged, or of a newer version.
+    """
     path = Path(folder) / _FILE
-    if not path.exists():
-        return None
-    document = read_json(path)
-    kinds: dict[str, Any] = {"convolutions": Convolution, "points": Point}
-    for name, kind in kinds.items():
-        document[name] = tuple(_read(kind, entry) for entry in document[name])
-    document["notes"] = tuple(document.get("notes", ()))
-    return Simplification(
-        **{
-            f.name: document[f.name]
-            for f in fields(Simplification)
-            if f.name in document.keys() - {"original"}
-        },
-        original=_read(Accuracy, document["original"]),
-    )
-
-
-def _read(kind: type[Any], entry: Mapping[str, Any]) -> Any:
-    own: dict[str, Any] = {f.name: entry[f.name] for f in fields(kind) if f.name in entry}
-    own |= {name: nan for name, value in own.items() if value is None and name != "layer"}
-    for name in ("plain", "recalibrated"):
-        if name in own:
-            own[name] = _read(Accuracy, own[name])
-    return kind(**own)
+    return load_record(path, Simplification) if path.exists() else None

@@ -8,12 +8,13 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from scipy.stats import t as student
 
 from equiscope.errors import EquiscopeError
+from equiscope.records import read_record, reading
 from equiscope.training.checkpoint import read_checkpoint
 from equiscope.training.descriptions import Description, parse_description
 from equiscope.training.network import DesignedNetwork
@@ -86,24 +87,57 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         If it is not there, is not JSON, or is of a newer schema.
     """
     path = folder / "training.json"
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        version = document["schema_version"]
-    except FileNotFoundError:
+    if not path.exists():
         raise EquiscopeError(
             f"{folder} holds no training.json: expected the folder of a training, as `equiscope train --out` makes it"
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise EquiscopeError(
-            f"{path} cannot be read as the record of a training ({type(error).__name__}: {error}): train again into "
-            "another folder"
-        ) from error
+        )
+    with reading(path, "cannot be read as the record of a training"):
+        document = json.loads(path.read_text(encoding="utf-8"))
+        version = document["schema_version"]
+        if version == SCHEMA_VERSION:
+            read_record(_Finished if document.get("is_complete") else _Begun, document)
     if version != SCHEMA_VERSION:
         raise EquiscopeError(
             f"{path} has schema version {version!r}, this equiscope reads trainings of version {SCHEMA_VERSION}: "
             "update equiscope"
         )
     return dict(document)
+
+
+class _Settings(TypedDict):
+    network: dict[str, Any]
+    seed: int
+
+
+class _Data(TypedDict):
+    classes: list[str]
+    failures: list[dict[str, str]]
+
+
+class _Begun(TypedDict):
+    """What ``training.json`` holds from its first checkpoint on, as far as it is read."""
+
+    is_complete: bool
+    command: str | None
+    settings: _Settings
+    counts: dict[str, Any]
+    data: _Data
+    step: int
+    n_steps: int
+    seconds: float
+
+
+class _Result(TypedDict):
+    top1: float
+    low: float
+    high: float
+    n_images: int
+
+
+class _Finished(_Begun):
+    """What it holds of a finished training."""
+
+    result: _Result
 
 
 def load_training(folder: str | Path) -> TrainingRun:
