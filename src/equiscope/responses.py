@@ -56,6 +56,8 @@ _PIXELS_PER_PASS = 700_000
 # Pixels of patches cut together, 120 MB: a whole chunk for patches of up to 98 px at 16 angles.
 _PIXELS_PER_CUT = 10_000_000
 _DIGEST = "stimuli_sha256"
+# Parts of an array's description that are not the same in all versions of equiscope and zarr.
+_VARYING = ("attributes", "storage_transformers")
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,8 @@ def open_responses(path: Path, bank: Bank, group: G, n_units: int) -> Responses[
             )
             shutil.rmtree(chunks)
         write_atomically(place, lambda stream: stream.write(to_json(described).encode()))
-    return Responses(bank, group, zarr.open_array(_ChunkStore(path), mode="r+"), path)
+    with reading(place):
+        return Responses(bank, group, zarr.open_array(_ChunkStore(path), mode="r+"), path)
 
 
 def _read_description(place: Path) -> dict[str, Any] | None:
@@ -173,7 +176,7 @@ def _is_whole(found: dict[str, Any], described: dict[str, Any], path: Path) -> b
     """Whether a description says what it should; a whole one of another array is refused."""
     attributes = found.get("attributes")
     digest = attributes.get(_DIGEST) if isinstance(attributes, dict) else None
-    differing = [key for key in described if key != "attributes" and found.get(key) != described[key]]
+    differing = [key for key in described if key not in _VARYING and found.get(key) != described[key]]
     is_ours = digest == described["attributes"][_DIGEST]
     if not is_ours and set(differing) == {"shape", "chunk_grid"}:
         shape = str(found.get("shape"))[:60]
