@@ -194,7 +194,8 @@ def recalibrate(model: Model, images: Tensor, wanted: Mapping[str, Moments]) -> 
     One pass: each convolution's output is corrected before the next one sees it, and the convolutions themselves after
     the pass, which leaves a network as it was.
     """
-    corrections: list[tuple[nn.Conv2d, Tensor, Tensor]] = []
+    # Of a convolution that runs twice, the last run counts, as it does for its moments.
+    corrections: dict[nn.Conv2d, tuple[Tensor, Tensor]] = {}
 
     def hook_for(name: str) -> Callable[..., Tensor]:
         def correct(module: nn.Conv2d, _inputs: object, output: Tensor) -> Tensor:
@@ -204,13 +205,13 @@ def recalibrate(model: Model, images: Tensor, wanted: Mapping[str, Moments]) -> 
             )
             gain = torch.where(sd > want_sd / _MOST_GAIN, want_sd / sd.clamp(min=1e-30), torch.ones_like(sd))
             bias = 0.0 if module.bias is None else module.bias.data
-            corrections.append((module, gain, ((bias - mean) * gain + want_mean).to(module.weight)))
+            corrections[module] = gain, ((bias - mean) * gain + want_mean).to(module.weight)
             return (output - mean[:, None, None]) * gain[:, None, None] + want_mean[:, None, None]
 
         return correct
 
     _run_hooked(model, images, hook_for)
-    for module, gain, shifted in corrections:
+    for module, (gain, shifted) in corrections.items():
         module.weight.data.mul_(gain.to(module.weight)[:, None, None, None])
         if module.bias is None:
             module.bias = nn.Parameter(shifted, requires_grad=False)
