@@ -193,8 +193,11 @@ def recalibrate(model: Model, images: Tensor, wanted: Mapping[str, Moments]) -> 
 
     Notes
     -----
-    One pass: each convolution is corrected before the next one sees its output.
+    One pass: each convolution's output is corrected before the next one sees it, and the convolutions themselves after
+    the pass, which leaves a network as it was.
     """
+    # Of a convolution that runs twice, the last run counts, as it does for its moments.
+    corrections: dict[nn.Conv2d, tuple[Tensor, Tensor]] = {}
 
     def hook_for(name: str) -> Callable[..., Tensor]:
         def correct(module: nn.Conv2d, _inputs: object, output: Tensor) -> Tensor:
@@ -203,15 +206,16 @@ def recalibrate(model: Model, images: Tensor, wanted: Mapping[str, Moments]) -> 
                 torch.as_tensor(part).to(output) for part in (wanted[name].mean, wanted[name].sd)
             )
             gain = torch.where(sd > want_sd / _MOST_GAIN, want_sd / sd.clamp(min=1e-30), torch.ones_like(sd))
-            module.weight.data.mul_(gain.to(module.weight)[:, None, None, None])
             bias = 0.0 if module.bias is None else module.bias.data
-            shifted = ((bias - mean) * gain + want_mean).to(module.weight)
-            if module.bias is None:
-                module.bias = nn.Parameter(shifted, requires_grad=False)
-            else:
-                module.bias.data.copy_(shifted)
+            corrections[module] = gain, ((bias - mean) * gain + want_mean).to(module.weight)
             return (output - mean[:, None, None]) * gain[:, None, None] + want_mean[:, None, None]
 
         return correct
 
     _run_hooked(model, images, hook_for)
+    for module, (gain, shifted) in corrections.items():
+        module.weight.data.mul_(gain.to(module.weight)[:, None, None, None])
+        if module.bias is None:
+            module.bias = nn.Parameter(shifted, requires_grad=False)
+        else:
+            module.bias.data.copy_(shifted)
