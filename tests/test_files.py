@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -171,11 +172,8 @@ def test_threads_that_write_one_file_do_not_meet(tmp_path: Path) -> None:
 
         write_atomically(tmp_path / "file", slowly)
 
-    threads = [threading.Thread(target=write, args=(content,)) for content in (b"one", b"other")]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(write, (b"one", b"other")))
     assert (tmp_path / "file").read_bytes() in (b"one", b"other")
     assert len(list(tmp_path.iterdir())) == 1
 
