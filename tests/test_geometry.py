@@ -274,6 +274,16 @@ def test_a_joint_patch_is_centred_exactly_where_it_can_be() -> None:
     assert [geometry.offset_strides(size) for geometry in every] == [0.0] * 3
 
 
+@pytest.mark.parametrize(("side", "shares"), [(47, False), (48, True)])
+def test_layers_share_no_patch_that_is_larger_than_the_network_takes(side: int, shares: bool) -> None:
+    # Middles at 15.5 + 8 i and at 15.5 + 16 i px: both are met at 23.5 px, in a patch of 48 px.
+    every = [
+        LayerGeometry("a", 1, (8, 8), (30, 30), (15.5, 15.5), sides=Sides(side, 0)),
+        LayerGeometry("b", 1, (16, 16), (40, 40), (23.5, 23.5), sides=Sides(side, 0)),
+    ]
+    assert joint_patch_px(every) == (48 if shares else None)
+
+
 @pytest.mark.parametrize("use", [lambda g: g.patch_px, lambda g: g.position_in_patch()])
 def test_a_global_layer_has_no_patch(use: Callable[[LayerGeometry], object]) -> None:
     geometry = find_geometry(Model(nn.Sequential(conv(3, 4, 3), SqueezeExcite(4))), ["1"])["1"]

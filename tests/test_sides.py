@@ -23,6 +23,8 @@ RULES: dict[str, tuple[Takes, Sides]] = {
     "multiples of 14, two at least": (lambda h, w: h % 14 == w % 14 == 0 and min(h, w) >= 28, Sides(28, 14)),
     "one more than multiples of 8": (lambda h, w: h % 8 == w % 8 == 1, Sides(1, 8)),
     "75 px at least": (lambda h, w: min(h, w) >= 75, Sides(75, 1)),
+    # Takes every strip and no small patch.
+    "75 px at least along one side": (lambda h, w: max(h, w) >= 75, Sides(75, 1)),
     "224 px alone": (lambda h, w: (h, w) == (224, 224), Sides(224, 0)),
     "299 px alone": (lambda h, w: (h, w) == (299, 299), Sides(299, 0)),
     "squares": (lambda h, w: h == w, Sides(1, 1, True)),

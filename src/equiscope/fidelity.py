@@ -22,11 +22,11 @@ from equiscope.stimuli import ImageSet
 __all__ = ["CLOSE", "EXACT", "Settled", "patch_errors", "settle_geometries"]
 
 # Largest error, as `patch_errors` gives it, that counts as none. Both answers are computed in float32 from the same
-# pixels, so they differ by rounding, 1e-6 to 1e-4 of the spread behind some fifty layers; a grid that is one pixel
-# elsewhere gives 0.3 to 1.2.
+# pixels, so they differ by rounding alone: by 0 in mini and GoogLeNet on a CPU, by some 1e-5 where a library takes
+# other kernels for other sizes. A grid that lies one pixel elsewhere gave 0.15 to 1.3.
 EXACT = 1e-3
-# Largest error that is accepted, and said. It lowers a correlation by half its square, 5e-5, where members of a family
-# differ by 1e-2 from perfect copies.
+# Largest error that is accepted, and said. It lowers a correlation by half its square, 5e-5, while even planted copies
+# are apart by up to 1e-2.
 CLOSE = 1e-2
 # Largest patch, as a share of the images' side, that can stand for the image where a layer sees all of it: a patch that
 # is nearly the image answers like it whatever the layer sees.
