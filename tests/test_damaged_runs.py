@@ -164,7 +164,9 @@ def test_each_file_in_each_way_is_one_sentence_with_its_command(damaged: Path, n
             assert remedy in said, way
             assert "`" not in remedy or f"'{damaged}'`" in said, way
         except EquiscopeError:
-            assert_is_one_bit(way)  # a bit can make a later version, or an unfinished run
+            # A bit can make a run unfinished; one of which nothing is said is taken for a run that has just begun.
+            if (name, way) != ("run.json", "no keys"):
+                assert_is_one_bit(way)
         else:
             assert_is_one_bit(way)  # a bit of a number, or of a name, leaves another one: see the digests
 
