@@ -13,6 +13,7 @@ import equiscope
 PACKAGE = Path(equiscope.__file__).parent
 # From the bottom up. A module may import those before it; the modules of a package import each other freely.
 ORDER = (
+    "received",
     "groups",
     "significance",
     "transforms",

@@ -19,6 +19,7 @@ from equiscope.examples import Examples
 from equiscope.families import Family, Member, Symmetry, Unit
 from equiscope.models import Model
 from equiscope.models.geometry import LayerGeometry
+from equiscope.received import check_archive, refuse_links, shown_command
 from equiscope.stimuli import ImageFailure
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "read_families",
     "read_geometries",
     "read_json",
+    "read_manifest",
     "read_symmetries",
     "read_units",
     "save_examples",
@@ -93,8 +95,10 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    # What a killed process of this number left, or a link that somebody laid there to be written through.
+    temporary.unlink(missing_ok=True)
     try:
-        with temporary.open("wb") as stream:
+        with temporary.open("xb") as stream:
             write(stream)
             stream.flush()
             os.fsync(stream.fileno())
@@ -161,6 +165,21 @@ def read_json(path: Path) -> dict[str, Any]:
     return dict(document)
 
 
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Read the ``run.json`` of a run, whoever made it, and see to it that its folder holds no links.
+
+    Raises
+    ------
+    EquiscopeError
+        If it is not there or cannot be read (`read_json`), or if the folder holds links (`refuse_links`).
+    """
+    path = folder / "run.json"
+    # A folder that is none of a run may be a whole disk.
+    if path.exists():
+        refuse_links(folder)
+    return read_json(path)
+
+
 def layer_path(folder: Path, stage: str, layer: str, ending: str) -> Path:
     """File of one layer in a stage's folder; any layer name makes a safe file name."""
     return folder / stage / (quote(layer, safe="") + ending)
@@ -196,6 +215,7 @@ def save_examples(
 def load_examples(path: Path) -> tuple[dict[str, Examples], int, list[ImageFailure]]:
     """Read back what ``save_examples`` wrote."""
     examples = {}
+    check_archive(path)
     with np.load(path, allow_pickle=False) as stored:
         for index, layer in enumerate(stored["layers"].tolist()):
             arrays = {part.name: stored[f"{index}:{part.name}"] for part in fields(Examples)}
@@ -282,18 +302,18 @@ def load_run(folder: str | Path) -> Run:
     Raises
     ------
     EquiscopeError
-        If the folder is not that of a finished run, or of a newer schema.
+        If the folder is not that of a finished run, is of a newer schema, or holds links (`refuse_links`).
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise EquiscopeError(
             f"{folder} is no folder: expected the folder of a run, as `equiscope survey --out` makes it"
         )
-    manifest = read_json(folder / "run.json")
+    manifest = read_manifest(folder)
     if not manifest.get("is_complete"):
         raise EquiscopeError(
             f"the run in {folder} is not finished: give the same command again and it goes on "
-            f"({manifest.get('command', 'equiscope survey')})"
+            f"({shown_command(manifest.get('command'))})"
         )
     return Run(
         folder,

@@ -59,6 +59,7 @@ from equiscope.store import (
     load_run,
     read_families,
     read_json,
+    read_manifest,
     read_symmetries,
     save_examples,
     units_document,
@@ -222,7 +223,7 @@ def _open_manifest(folder: Path, identity: dict[str, Any], command: str | None) 
     """Open the manifest of this run: a new one, or that of the interrupted run that goes on."""
     path = folder / "run.json"
     if path.exists():
-        manifest = read_json(path)
+        manifest = read_manifest(folder)
         for part, ours in identity.items():
             theirs = manifest.get(part, {})
             for key, value in ours.items():

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiscope.circuits.paths import ExpandedWeights
+from equiscope.received import check_archive
 from equiscope.store import layer_path, write_atomically
 
 __all__ = ["Neighbours", "find_neighbours", "load_neighbours", "save_neighbours"]
@@ -122,6 +123,7 @@ def load_neighbours(folder: Path, source: str, target: str) -> Neighbours | None
     path = _path(folder, source, target)
     if not path.exists():
         return None
+    check_archive(path)
     with np.load(path, allow_pickle=False) as stored:
         arrays: dict[str, Any] = {part.name: stored[part.name] for part in fields(Neighbours)}
         for name in ("input_kernels", "output_kernels"):

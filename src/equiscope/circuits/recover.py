@@ -32,6 +32,7 @@ from equiscope.errors import EquiscopeError
 from equiscope.models import Model
 from equiscope.models.geometry import LayerGeometry
 from equiscope.progress import Progress, silent
+from equiscope.received import printable_lines
 from equiscope.stages import choose_precision
 from equiscope.stimuli import ImageSet
 from equiscope.store import (
@@ -542,5 +543,6 @@ def write_graph(run: Run, circuits: Circuits, path: Path) -> None:
                 name, entry.target, transformation="rotation", circuit_class="invariant→equivariant",
                 r2=entry.r2, r2_null_95=entry.r2_null_95, energy_share=factor.share,
             )  # fmt: skip
-    text = "\n".join(networkx.generate_graphml(graph))
+    # XML allows no control characters, not even written as their codes.
+    text = printable_lines("\n".join(networkx.generate_graphml(graph)))
     write_atomically(path, lambda stream: stream.write(text.encode()))

@@ -33,6 +33,7 @@ from equiscope.cli import (
     train,
     verify,
 )
+from equiscope.cli.console import printable_message
 from equiscope.errors import EquiscopeError
 
 __all__ = ["app", "main"]
@@ -66,7 +67,7 @@ def main() -> None:
     try:
         app()
     except EquiscopeError as error:
-        typer.echo(f"equiscope: {error}", err=True)
+        typer.echo(printable_message(f"equiscope: {error}"), err=True)
         sys.exit(2)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):

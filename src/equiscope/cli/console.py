@@ -15,7 +15,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-__all__ = ["show_progress", "wide_console"]
+from equiscope.received import printable
+
+__all__ = ["print_note", "printable_message", "show_progress", "wide_console"]
 
 
 @contextmanager
@@ -23,7 +25,7 @@ def show_progress(stage: str, total: int) -> Iterator[Callable[[int], None]]:
     """One progress bar with a time estimate, on standard error; nothing where that is no terminal."""
     console = Console(stderr=True)
     columns = (
-        TextColumn("{task.description:<28}"),
+        TextColumn("{task.description:<28}", markup=False),
         BarColumn(bar_width=30),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -31,8 +33,18 @@ def show_progress(stage: str, total: int) -> Iterator[Callable[[int], None]]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
-        task = bars.add_task(stage, total=total)
+        task = bars.add_task(printable(stage), total=total)
         yield lambda steps: bars.advance(task, steps)
+
+
+def print_note(text: str) -> None:
+    """Print a sentence on standard error, as it is: names in it may come from a run, and mean nothing to a terminal."""
+    Console(stderr=True).print(printable(text), markup=False, highlight=False)
+
+
+def printable_message(text: str) -> str:
+    """Word a message of any number of lines for a terminal: all but the first are indented, so that none is forged."""
+    return "\n  ".join(printable(line) for line in text.splitlines())
 
 
 def wide_console() -> Console:

@@ -16,6 +16,7 @@ from torch import Tensor
 from equiscope.errors import EquiscopeError
 from equiscope.featurevis.families import FamilyVisualisation
 from equiscope.featurevis.units import Visualisation
+from equiscope.received import check_archive
 from equiscope.store import SCHEMA_VERSION, layer_path, write_atomically
 
 __all__ = ["StoredVisualisations", "load_visualisations", "save_visualisations"]
@@ -174,6 +175,7 @@ def _write(path: Path, arrays: dict[str, Any]) -> None:
 
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
+    check_archive(path)
     try:
         with np.load(path, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from equiscope.circuits import Circuits
 from equiscope.circuits.recover import across_path, weights_path
+from equiscope.received import check_archive
 
 __all__ = ["StoredWeights", "Weights"]
 
@@ -39,6 +40,7 @@ class StoredWeights:
         for path in [*paths, across_path(folder)]:
             if path.exists():
                 # Stays open: finding its thousands of arrays takes longer than reading some.
+                check_archive(path)
                 archive = np.load(path, allow_pickle=False)
                 self._places |= {str(name): (archive, i) for i, name in enumerate(archive["ids"].tolist())}
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from equiscope.comparison import Comparison
+from equiscope.comparison import Comparison, load_comparisons
+from equiscope.received import inside, is_sheet, is_webp
 from equiscope.report.sheets import SPRITES, FileStems
 from equiscope.report.sprites import Pictures, Tile
 from equiscope.store import SCHEMA_VERSION, read_json, write_json
 
-__all__ = ["keep_pictures", "kept_tiles"]
+__all__ = ["bring_sheets", "keep_pictures", "kept_tiles"]
 
 _FILE = "pictures.json"
+_SHEET = re.compile(r"compare-[A-Za-z0-9._-]+\.webp")
 
 
 def keep_pictures(folder: Path, comparison: Comparison, other: Path, pictures: Pictures) -> int:
@@ -35,7 +38,7 @@ def keep_pictures(folder: Path, comparison: Comparison, other: Path, pictures: P
         Members that have a picture.
     """
     place = _place(folder, comparison.name)
-    shutil.rmtree(place, ignore_errors=True)
+    _remove_kept(place)
     sheets: list[dict[str, Any]] = []
     number_of: dict[str, int] = {}
     tiles: dict[str, list[int]] = {}
@@ -43,7 +46,7 @@ def keep_pictures(folder: Path, comparison: Comparison, other: Path, pictures: P
     for family in comparison.families:
         for member in family.members if family.run == "b" else ():
             tile = pictures.tile(member.layer, member.channel)
-            if tile is None or not (other / tile.sheet).exists():
+            if tile is None or not is_sheet(other, tile.sheet):
                 continue
             if tile.sheet not in number_of:
                 number = number_of[tile.sheet] = len(sheets)
@@ -59,18 +62,11 @@ def keep_pictures(folder: Path, comparison: Comparison, other: Path, pictures: P
 
 
 def kept_tiles(folder: Path, comparison: Comparison) -> dict[tuple[str, int], Tile]:
-    """Give the tile of each unit of the other run that has one, after seeing to it that its sheet is in the site."""
-    place = _place(folder, comparison.name)
-    if not (place / _FILE).exists():
+    """Give the tile of each unit of the other run that has one and whose sheet was kept."""
+    kept = _read(folder, comparison.name)
+    if kept is None:
         return {}
-    kept = read_json(place / _FILE)
-    is_there = []
-    for sheet in kept["sheets"]:
-        source, target = place / sheet["name"], folder / SPRITES / sheet["name"]
-        if source.exists() and not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, target)
-        is_there.append(target.exists())
+    is_there = [_source(folder, comparison.name, sheet["name"]) is not None for sheet in kept["sheets"]]
     tiles = {}
     for name, (number, column, row) in kept["tiles"].items():
         layer, _, channel = name.rpartition(":")
@@ -82,5 +78,41 @@ def kept_tiles(folder: Path, comparison: Comparison) -> dict[tuple[str, int], Ti
     return tiles
 
 
+def bring_sheets(folder: Path, target: Path) -> list[str]:
+    """Copy the kept sheets of all comparisons of a run into a site, where they are not yet; give their addresses."""
+    addresses = []
+    for comparison in load_comparisons(folder):
+        kept = _read(folder, comparison.name)
+        for sheet in kept["sheets"] if kept else ():
+            source, address = _source(folder, comparison.name, sheet["name"]), f"{SPRITES}/{sheet['name']}"
+            if source is None:
+                continue
+            if not is_sheet(target, address):
+                (target / SPRITES).mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source, inside(target, address))
+            addresses.append(address)
+    return addresses
+
+
+def _read(folder: Path, name: str) -> dict[str, Any] | None:
+    path = _place(folder, name) / _FILE
+    return read_json(path) if path.exists() else None
+
+
+def _source(folder: Path, comparison: str, name: str) -> Path | None:
+    """Give a kept sheet; None where it is not there, or is no picture of a comparison."""
+    path = _place(folder, comparison) / name
+    is_ours = isinstance(name, str) and _SHEET.fullmatch(name) is not None
+    return path if is_ours and is_webp(path) else None
+
+
+def _remove_kept(place: Path) -> None:
+    """Remove the pictures of an earlier comparison of this name, and nothing else."""
+    for path in place.iterdir() if place.is_dir() else ():
+        if _SHEET.fullmatch(path.name) or path.name == _FILE:
+            path.unlink()
+
+
 def _place(folder: Path, name: str) -> Path:
-    return folder / "compare" / quote(name, safe="")
+    # Never `.` or `..`: the folder itself would be taken for that of a comparison.
+    return folder / "compare" / quote(name, safe="").replace(".", "%2E", 1 if name.startswith(".") else 0)

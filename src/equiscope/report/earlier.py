@@ -8,6 +8,7 @@ from typing import Any, cast
 from urllib.parse import unquote
 
 from equiscope.families import Family, Unit
+from equiscope.received import shown_command
 from equiscope.report.document import count_kinds, family_entry, unit_entry
 from equiscope.report.schema import LayerEntry, ReportDocument, ResultEntry, UnitEntry
 from equiscope.report.sheets import SheetWriter, read_strips
@@ -184,5 +185,5 @@ def _what_is_missing(manifest: dict[str, Any], is_complete: bool, n_results: int
     )
     return (
         f"This run is not finished: {n_results} of about {n_all} searches are there, and no pictures yet. The same "
-        f"command goes on where it stopped: {manifest.get('command', 'equiscope survey')}"
+        f"command goes on where it stopped: {shown_command(manifest.get('command'))}"
     )

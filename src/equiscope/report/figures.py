@@ -12,6 +12,7 @@ from PIL import Image
 
 from equiscope.circuits import load_circuits
 from equiscope.errors import EquiscopeError, MissingExtraError, unknown_name
+from equiscope.received import is_sheet, quoted
 from equiscope.report.budget_drawings import draw_saving, draw_savings, drawn_transformations
 from equiscope.report.circuit_drawings import Matrices, arrange, draw_board, draw_template
 from equiscope.report.circuit_ends import Ends
@@ -24,12 +25,13 @@ from equiscope.report.pose_drawings import draw_poses, poses_kind
 from equiscope.report.poses import members_in_order
 from equiscope.report.schema import FamilyEntry
 from equiscope.report.share_drawings import draw_layer_shares, draw_shares
+from equiscope.report.sheets import lost_sheets
 from equiscope.report.simplify_drawings import draw_curve, draw_curves
 from equiscope.report.sprites import Pictures
 from equiscope.report.svg import Drawing, Node, below, beside, write_for_print
 from equiscope.report.tuning_drawings import draw_joint_tuning, draw_tuning
 from equiscope.report.turned import draw_turned
-from equiscope.store import Run, read_json, write_atomically
+from equiscope.store import Run, read_manifest, write_atomically
 
 __all__ = ["SUBJECTS", "draw_figure", "figure_kinds", "save_figure"]
 
@@ -125,12 +127,12 @@ def _context(run: Run | str | Path) -> SiteContext:
         raise EquiscopeError(
             f"{folder} is not the folder of a run: expected one that `equiscope survey --out` made"
         )
-    read_json(folder / "run.json")
+    read_manifest(folder)
     document = load_document(folder)
     if document is None:
         document = partial_document(folder)
-    missing = [s["address"] for s in document.get("sheets", []) if not (folder / s["address"]).exists()]
-    return SiteContext(document, Pictures(document, missing), folder, load_circuits(folder))
+    pictures = Pictures(document, lost_sheets(folder, document))
+    return SiteContext(document, pictures, folder, load_circuits(folder))
 
 
 def figure_kinds(context: SiteContext, subject: str, name: str) -> _Kinds:
@@ -180,7 +182,7 @@ def _family_kinds(context: SiteContext, family: FamilyEntry) -> _Kinds:
 def _circuit_kinds(context: SiteContext, name: str) -> _Kinds:
     if context.circuits is None:
         raise EquiscopeError(
-            f"{context.folder} has no circuits yet: run `equiscope circuits {context.folder}` first"
+            f"{context.folder} has no circuits yet: run `equiscope circuits {quoted(context.folder)}` first"
         )
     stored = StoredWeights(context.folder, context.circuits)
     circuit = next((c for c in context.circuits.circuits if c.id == name), None)
@@ -201,7 +203,7 @@ def _budget_kinds(context: SiteContext) -> _Kinds:
     budget = context.budget
     if budget is None:
         raise EquiscopeError(
-            f"{context.folder} has no budget yet: run `equiscope budget {context.folder}` first"
+            f"{context.folder} has no budget yet: run `equiscope budget {quoted(context.folder)}` first"
         )
     names = drawn_transformations(budget)
     if not names:
@@ -216,8 +218,8 @@ def _simplify_kinds(context: SiteContext) -> _Kinds:
     found = context.simplification
     if found is None:
         raise EquiscopeError(
-            f"{context.folder} was not simplified yet: run `equiscope simplify {context.folder}` with labelled images "
-            "first"
+            f"{context.folder} was not simplified yet: run `equiscope simplify {quoted(context.folder)}` with labelled "
+            "images first"
         )
     return {
         "curves": lambda: draw_curves(found),
@@ -239,11 +241,10 @@ class _Cropper:
 
     def __call__(self, image: Node) -> str | None:
         address = image.attributes["href"]
-        path = None if self._folder is None else self._folder / address
-        if path is None or not path.exists():
+        if self._folder is None or not is_sheet(self._folder, address):
             return None
         if address not in self._sheets:
-            with Image.open(path) as sheet:
+            with Image.open(self._folder / address, formats=("WEBP",)) as sheet:
                 self._sheets[address] = sheet.convert("RGB")
         own = self._sheets[address]
         column, row, n_columns, n_rows = (
