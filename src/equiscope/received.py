@@ -13,6 +13,7 @@ reader and writer of the package asks:
 `printable`             a text without what steers a terminal
 `spreadsheet_cell`      a value of a table that no spreadsheet takes for a formula
 `file_name`             a name that may come from a file, as the name of one file
+`within_limits`         numbers of a run that a machine can count through
 `check_archive`         an ``.npz`` that does not unpack into more than a machine holds
 ======================= ====================================================================================
 
@@ -50,6 +51,7 @@ __all__ = [
     "refuse_links",
     "shown_command",
     "spreadsheet_cell",
+    "within_limits",
 ]
 
 # What a name may not hold if it is to be one part of a path everywhere: it separates parts or drives, or is unseen.
@@ -66,6 +68,25 @@ _UNSEEN = re.compile(
     "\ud800-\udfff\U000e0000-\U000e007f]"
 )
 _FROM_PYTHON = "equiscope.survey(...)"
+# Smallest and largest value of what becomes a loop, a picture or an array, by field: far more than any network has, and
+# little enough for a machine.
+_LIMITS = {
+    "angle_deg": (-3_600, 3_600),
+    "angles": (0, 3_600),
+    "centre_px": (-10_000, 10_000),
+    "channel": (0, 1_000_000),
+    "hue_deg": (-3_600, 3_600),
+    "largest_px": (0, 10_000),
+    "n_channels": (0, 1_000_000),
+    "n_columns": (1, 10_000),
+    "n_rows": (1, 10_000),
+    "n_stimuli": (0, 1_000_000),
+    "n_units": (0, 1_000_000),
+    "octaves": (-100, 100),
+    "receptive_field_px": (0, 10_000),
+    "stabiliser_order": (0, 3_600),
+    "stride_px": (0, 1_000),
+}
 # Deflate makes at most 1,032 bytes of one. Weights and pictures of honest runs give less than 10; what is small anyway
 # may hold zeros only.
 _MOST_EXPANSION = 100
@@ -263,6 +284,23 @@ def file_name(name: str) -> str:
     """
     safe = _NO_FILE_NAME.sub(lambda found: quote(found[0], safe=""), name)
     return f"%2E{safe[1:]}" if safe.startswith(".") else safe or "unnamed"
+
+
+def within_limits(entry: dict[str, Any]) -> dict[str, Any]:
+    """Give an object of a JSON file back, after checking its sizes: for `json.loads`, as ``object_hook``.
+
+    Raises
+    ------
+    ValueError
+        If a number that becomes a loop, a picture or an array is larger than any network's.
+    """
+    for name in _LIMITS.keys() & entry.keys():
+        value = entry[name]
+        low, high = _LIMITS[name]
+        for number in value if isinstance(value, list) else (value,):
+            if isinstance(number, (int, float)) and not low <= number <= high and number == number:
+                raise ValueError(f"{name} is {number:g}, expected {low:,} to {high:,}")
+    return entry
 
 
 def check_archive(path: Path) -> None:

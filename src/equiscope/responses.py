@@ -33,6 +33,8 @@ G = TypeVar("G", bound=Group)
 
 # One chunk on disk is what an interruption can lose: about two seconds of a deep layer.
 CHUNK_STIMULI = 64
+# Nothing is compressed: a chunk that somebody else made cannot unpack into more than it is.
+_CODECS = (Crc32cCodec(),)
 # Pixels of patches in one forward pass: large enough to keep two cores busy, small enough for their caches.
 _PIXELS_PER_PASS = 700_000
 # Pixels of patches cut together, 120 MB: a whole chunk for patches of up to 98 px at 16 angles.
@@ -94,6 +96,7 @@ def open_responses(path: Path, bank: Bank, group: G, n_units: int) -> Responses[
         If there is an array of another shape at this place.
     """
     shape = (len(bank), group.order, n_units)
+    chunks = (CHUNK_STIMULI, group.order, n_units)
     # The description is written last, by renaming, so a folder without one holds nothing yet.
     if (path / "zarr.json").exists():
         array = zarr.open_array(path, mode="r+")
@@ -101,14 +104,24 @@ def open_responses(path: Path, bank: Bank, group: G, n_units: int) -> Responses[
             raise EquiscopeError(
                 f"{path} holds responses of shape {array.shape}, expected {shape}: remove it"
             )
+        if (
+            array.chunks != chunks
+            or array.shards
+            or array.compressors != _CODECS
+            or array.dtype != np.float32
+        ):
+            raise EquiscopeError(
+                f"{path} stores its responses in another way than a survey does (chunks of {array.chunks}, "
+                f"{array.dtype}), expected chunks of {chunks}, float32: remove it"
+            )
     else:
         array = zarr.create_array(
             path,
             shape=shape,
-            chunks=(CHUNK_STIMULI, group.order, n_units),
+            chunks=chunks,
             dtype="float32",
             fill_value=np.nan,
-            compressors=[Crc32cCodec()],
+            compressors=_CODECS,
             overwrite=True,
         )
     return Responses(bank, group, array)

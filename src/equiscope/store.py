@@ -19,7 +19,7 @@ from equiscope.examples import Examples
 from equiscope.families import Family, Member, Symmetry, Unit
 from equiscope.models import Model
 from equiscope.models.geometry import LayerGeometry
-from equiscope.received import check_archive, refuse_links, shown_command
+from equiscope.received import check_archive, refuse_links, shown_command, within_limits
 from equiscope.stimuli import ImageFailure
 
 __all__ = [
@@ -145,13 +145,13 @@ def read_json(path: Path) -> dict[str, Any]:
         If it is not there, is not JSON, is no document of a run, or is of a newer schema than this version knows.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(path.read_text(encoding="utf-8"), object_hook=within_limits)
     except FileNotFoundError:
         raise EquiscopeError(
             f"{path.parent} holds no {path.name}: expected the folder of a finished run, as `equiscope survey --out` "
             "makes it (an interrupted one goes on when the same command is given again)"
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise EquiscopeError(f"{path} cannot be read as JSON ({error}): run the survey again") from error
     version = document.get("schema_version") if isinstance(document, dict) else None
     if not isinstance(version, int) or version < 1:
@@ -182,7 +182,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 def layer_path(folder: Path, stage: str, layer: str, ending: str) -> Path:
     """File of one layer in a stage's folder; any layer name makes a safe file name."""
-    return folder / stage / (quote(layer, safe="") + ending)
+    return folder / stage / (quote(layer, safe="", errors="surrogatepass") + ending)
 
 
 def read_geometries(manifest: dict[str, Any]) -> dict[str, LayerGeometry]:

@@ -25,11 +25,11 @@ def compare(
     run_a: Annotated[Path, typer.Argument(help="Folder of the run that keeps the comparison and shows it.")],
     run_b: Annotated[Path, typer.Argument(help="Folder of the other run.")],
     model_a: Annotated[
-        str | None, typer.Option(help="Network of the first run; default: the run's own name for it.")
+        str | None, typer.Option(help="Network of the first run; default: its own name, if built in.")
     ] = None,
     weights_a: Annotated[Path | None, typer.Option(help="Weight file of a built-in network.")] = None,
     model_b: Annotated[
-        str | None, typer.Option(help="Network of the second run; default: the run's own name for it.")
+        str | None, typer.Option(help="Network of the second run; default: its own name, if built in.")
     ] = None,
     weights_b: Annotated[Path | None, typer.Option(help="Weight file of a built-in network.")] = None,
     images: Annotated[

@@ -114,5 +114,6 @@ def _remove_kept(place: Path) -> None:
 
 
 def _place(folder: Path, name: str) -> Path:
-    # Never `.` or `..`: the folder itself would be taken for that of a comparison.
-    return folder / "compare" / quote(name, safe="").replace(".", "%2E", 1 if name.startswith(".") else 0)
+    stem = quote(name, safe="", errors="surrogatepass")
+    # Never `.` or `..`: the folder above would be taken for that of a comparison.
+    return folder / "compare" / (f"%2E{stem[1:]}" if stem.startswith(".") else stem)

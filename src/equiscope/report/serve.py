@@ -51,6 +51,10 @@ _HEADERS = {
     "Cache-Control": "no-store",
 }
 _SECONDS = 30.0
+_AT_FAULT = {
+    HTTPStatus.NOT_IMPLEMENTED: HTTPStatus.METHOD_NOT_ALLOWED,
+    HTTPStatus.HTTP_VERSION_NOT_SUPPORTED: HTTPStatus.BAD_REQUEST,
+}
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -58,6 +62,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     # A connection that sends nothing for so long is closed.
     timeout = _SECONDS
+    # Without it what is no HTTP gets an answer without a status.
+    default_request_version = "HTTP/1.0"
 
     def __init__(self, *args: Any, files: Mapping[str, Path]) -> None:
         self._files = files
@@ -91,10 +97,8 @@ class _Handler(BaseHTTPRequestHandler):
         return content
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        # What is asked for is at fault, not the server, which is all that it gives out by GET and HEAD.
-        if code == HTTPStatus.NOT_IMPLEMENTED:
-            code, message = HTTPStatus.METHOD_NOT_ALLOWED, None
-        super().send_error(code, message, explain)
+        # The request is at fault, not the server: there is nothing here but files, by GET and HEAD.
+        super().send_error(_AT_FAULT.get(code, code), None if code in _AT_FAULT else message, explain)
 
     def end_headers(self) -> None:
         for name, value in _HEADERS.items():
