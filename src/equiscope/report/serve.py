@@ -51,7 +51,7 @@ _HEADERS = {
     "Cache-Control": "no-store",
 }
 _SECONDS = 30.0
-_AT_FAULT = {
+_AT_FAULT: Mapping[int, int] = {
     HTTPStatus.NOT_IMPLEMENTED: HTTPStatus.METHOD_NOT_ALLOWED,
     HTTPStatus.HTTP_VERSION_NOT_SUPPORTED: HTTPStatus.BAD_REQUEST,
 }
