@@ -27,7 +27,9 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from budget_run import make_scale_family
 from equiscope.bank import Bank
+from equiscope.circuits import Circuits, write_graph
 from equiscope.cli import app, main
 from equiscope.comparison import save_comparison
 from equiscope.errors import EquiscopeError
@@ -147,6 +149,7 @@ def test_only_built_in_names_are_taken_from_a_run(folder: Path, name: Any) -> No
     write_run(folder, name)
     result = CliRunner().invoke(app, ["verify", str(folder)])
     assert isinstance(result.exception, EquiscopeError)
+    assert "are taken from you, never from a run" in str(result.exception)
 
 
 @pytest.mark.parametrize("name", ["mini", "mini-random", "mini-shuffled"])
@@ -181,10 +184,13 @@ def test_a_received_network_does_not_choose_where_its_run_goes(
 # Addresses that lead out -----------------------------------------------------------------------------------
 
 
-def compare_with(folder: Path, other: Path, address: str) -> None:
-    """Compare with a run whose document says that its pictures are elsewhere."""
+def compare_with(folder: Path, other: Path, address: str, linked: Path | None = None) -> None:
+    """Compare with a run whose document says that its pictures are elsewhere, or at what is no picture of it."""
     document, theirs = site_document(folder), site_document(other, seed=1)
     save_run(folder, document)
+    (other / "site" / "sprites" / "text.webp").write_text(SECRET)
+    if linked is not None:
+        (other / "site" / "sprites" / "linked.webp").symlink_to(linked)
     for sheet in theirs["sheets"]:
         sheet["address"] = address
     write_json(other / "run.json", {"schema_version": SCHEMA_VERSION, "is_complete": True})
@@ -205,11 +211,7 @@ def test_a_comparison_copies_no_file_that_the_other_run_points_at(
     tmp_path: Path, folder: Path, outside: Path, address: str
 ) -> None:
     other = tmp_path / "theirs"
-    (other / "site" / "sprites").mkdir(parents=True)
-    (other / "site" / "sprites" / "text.webp").write_text(SECRET)
-    if "linked" in address:
-        (other / "site" / "sprites" / "linked.webp").symlink_to(outside / "private.webp")
-    compare_with(folder, other, address.replace("HOME", str(outside)))
+    compare_with(folder, other, address.replace("HOME", str(outside)), outside / "private.webp")
     stolen = {SECRET.encode(), (outside / "private.webp").read_bytes(), (other / "run.json").read_bytes()}
     copied = list((folder / "compare").rglob("*.webp"))
     assert copied == []
@@ -237,6 +239,7 @@ def test_pictures_that_a_run_kept_come_from_its_folder(folder: Path, outside: Pa
         build_site(folder)
     assert contents(outside) == before
     new = contents(folder)
+    assert not any(name.encode() in text for place, text in new.items() if place.startswith("site/data"))
     assert not {SECRET.encode(), (outside / "private.webp").read_bytes()} & set(new.values())
 
 
@@ -644,7 +647,8 @@ def test_a_name_in_a_table_is_text(name: str) -> None:
     said = stream.getvalue()
     if name[0] == "[":
         assert said.count(name) == 2
-    assert ESCAPE not in said
+    assert "\x1b]0" not in said
+    assert "\x1b[2J" not in said
     assert "\u202e" not in said
     assert "\x1b]8" not in said
 
@@ -683,7 +687,7 @@ def test_only_a_command_of_this_program_is_offered(folder: Path, command: str, i
 @pytest.mark.parametrize("command", [5, None, ["curl"]])
 def test_a_command_of_another_type_is_not_offered(folder: Path, command: Any) -> None:
     write_run(folder, command=command, is_complete=False)
-    with pytest.raises(EquiscopeError):
+    with pytest.raises(EquiscopeError, match="the command that made it"):
         load_run(folder)
 
 
@@ -715,6 +719,14 @@ def test_a_figure_is_well_formed_whatever_the_names(folder: Path, name: str) -> 
             "javascript:" in v for node in root.iter() for k, v in node.attrib.items() if "href" in k
         )
         assert not list(root.iter("{http://www.w3.org/2000/svg}script"))
+
+
+@pytest.mark.parametrize("name", [f"conv{ESCAPE}1", "a\x00b", "x\uffff"])
+def test_a_graph_is_well_formed_whatever_the_names(folder: Path, name: str) -> None:
+    families = (make_scale_family(name, [("a", 0, 0.0), ("a", 1, 1.0)]),)
+    run = dataclasses.replace(load_run(write_run(folder)), families=families)
+    write_graph(run, Circuits((), (), (), (), (), (), ()), folder / "graph.graphml")
+    ElementTree.parse(folder / "graph.graphml")  # noqa: S314 - our own graph
 
 
 # Numbers ---------------------------------------------------------------------------------------------------

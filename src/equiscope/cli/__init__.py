@@ -72,11 +72,11 @@ def main() -> None:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
             raise
-        typer.echo(
+        said = (
             f"equiscope: {error.strerror} ({error.filename or 'while writing the run'}); what is finished is kept: "
-            "make room or choose another --out, and give the same command again",
-            err=True,
+            "make room or choose another --out, and give the same command again"
         )
+        typer.echo(printable_message(said), err=True)
         sys.exit(2)
     except KeyboardInterrupt:
         typer.echo("equiscope: interrupted; the same command goes on from here", err=True)

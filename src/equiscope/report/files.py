@@ -142,26 +142,24 @@ def _earlier_copy(target: Path) -> list[Path]:
     Raises
     ------
     EquiscopeError
-        If the folder holds anything else, or only a part of such a copy.
+        If the folder holds anything else, only a part of such a copy, or a link.
     """
-    if not target.is_dir():
-        held, others = ([target.name], [target.name]) if os.path.lexists(target) else ([], [])
-    else:
-        held = sorted(path.name for path in target.iterdir())
-        others = [name for name in held if name not in (PAGE, SITE, DOCUMENT)]
-        if not others and (target / SITE / "app").is_dir():
-            refuse_links(target)
-            inner = sorted(path for path in (target / SITE).rglob("*") if path.is_file())
-            addresses = [path.relative_to(target).as_posix() for path in inner]
-            others = [address for address in addresses if not is_own(address)]
-            if not others:
-                return [path for path in (target / PAGE, target / DOCUMENT, *inner) if path.exists()]
-    if held:
+    if not os.path.lexists(target):
+        return []
+    held = sorted(path.name for path in target.iterdir()) if target.is_dir() else [target.name]
+    others = [name for name in held if name not in (PAGE, SITE, DOCUMENT)]
+    if held and not others and not (target / SITE / "app").is_dir():
+        others = held
+    if not others:
+        refuse_links(target)
+    inner = [] if others else sorted(path for path in (target / SITE).rglob("*") if path.is_file())
+    others += [address for path in inner if not is_own(address := path.relative_to(target).as_posix())]
+    if others:
         raise EquiscopeError(
-            f"{target} holds {(others or held)[0]!r}: expected a new or empty folder, or an earlier copy of a "
-            "report, to publish to"
+            f"{target} holds {others[0]!r}: expected a new or empty folder, or an earlier copy of a report, to publish "
+            "to"
         )
-    return []
+    return [path for path in (target / PAGE, target / DOCUMENT, *inner) if path.exists()]
 
 
 def _write(folder: Path, document: ReportDocument, target: Path | None = None) -> dict[str, Path]:
