@@ -56,8 +56,10 @@ __all__ = [
 
 # What a name may not hold if it is to be one part of a path everywhere: it separates parts or drives, or is unseen.
 _NO_PART = re.compile(r"[\x00-\x1f\x7f\\:]")
-_NO_FILE_NAME = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')
-# Whatever was typed into a run's command: a spreadsheet takes a cell that begins so for a formula, behind spaces too.
+_NO_FILE_NAME = re.compile(r'[/\\:*?"<>|]')
+# A file system takes 255 bytes for a name; the rest is for what is put before and behind it.
+_MOST_NAME_BYTES = 160
+# A spreadsheet takes a cell that begins so for a formula, also behind spaces and quotes.
 _FORMULA = re.compile(r"[\s'\"]*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n]")
 # Commands that make what can be made again by giving the same command.
 _MAKERS = ("survey", "train")
@@ -282,7 +284,8 @@ def file_name(name: str) -> str:
     >>> file_name("plain"), file_name("../up"), file_name("..")
     ('plain', '%2E.%2Fup', '%2E.')
     """
-    safe = _NO_FILE_NAME.sub(lambda found: quote(found[0], safe=""), name)
+    safe = _NO_FILE_NAME.sub(lambda found: quote(found[0], safe=""), printable(name))
+    safe = safe.encode()[:_MOST_NAME_BYTES].decode(errors="ignore")
     return f"%2E{safe[1:]}" if safe.startswith(".") else safe or "unnamed"
 
 
