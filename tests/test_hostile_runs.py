@@ -253,6 +253,19 @@ def test_a_comparison_that_is_called_like_the_folder_above_has_no_pictures_there
     build_site(folder)
 
 
+def test_a_sheet_of_a_comparison_is_replaced_where_it_lies_already(tmp_path: Path, folder: Path) -> None:
+    other = tmp_path / "theirs"
+    document, theirs = site_document(folder), site_document(other, seed=1)
+    save_run(folder, document)
+    save_run(other, theirs)
+    comparison = make_comparison("theirs", document, theirs)
+    save_comparison(folder, comparison)
+    other_picture = write_webp(folder / "site" / "sprites" / "compare-theirs-0.webp").read_bytes()
+    show_comparison(folder, comparison, other)
+    kept = (folder / "compare" / "theirs" / "compare-theirs-0.webp").read_bytes()
+    assert (folder / "site" / "sprites" / "compare-theirs-0.webp").read_bytes() == kept != other_picture
+
+
 @pytest.mark.parametrize(
     "name", ["x');background:red;y('.webp", "x\\29 ;color:red.webp", ".webp", "a b.webp"]
 )

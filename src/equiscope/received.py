@@ -231,10 +231,11 @@ def shown_command(command: object, otherwise: str = "the command that made it") 
     return command if is_ours and shlex.join(words) == command else otherwise
 
 
-def offered_network(name: str) -> str:
+def offered_network(name: object) -> str:
     """Give the name of a run's network for a command that may be copied: ``NETWORK`` where it could be that of code."""
-    is_word = re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name) is not None
-    return name if is_word and not name.endswith((".py", ".onnx", ".safetensors")) else "NETWORK"
+    text = str(name)
+    is_word = re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", text) is not None
+    return text if is_word and not text.endswith((".py", ".onnx", ".safetensors")) else "NETWORK"
 
 
 def quoted(word: object) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import typer
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -39,7 +40,8 @@ def show_progress(stage: str, total: int) -> Iterator[Callable[[int], None]]:
 
 def print_note(text: str) -> None:
     """Print a sentence on standard error, as it is: names in it may come from a run, and mean nothing to a terminal."""
-    Console(stderr=True).print(printable(text), markup=False, highlight=False)
+    # Not through rich, which would break it over lines and read markup in it.
+    typer.echo(printable(text), err=True)
 
 
 def printable_message(text: str) -> str:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 import shutil
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import quote
 
 from equiscope.comparison import Comparison, load_comparisons
 from equiscope.received import inside, is_sheet, is_webp
 from equiscope.report.sheets import SPRITES, FileStems
 from equiscope.report.sprites import Pictures, Tile
-from equiscope.store import SCHEMA_VERSION, read_json, write_json
+from equiscope.store import SCHEMA_VERSION, read_json, write_atomically, write_json
 
 __all__ = ["bring_sheets", "keep_pictures", "kept_tiles"]
 
@@ -79,7 +80,7 @@ def kept_tiles(folder: Path, comparison: Comparison) -> dict[tuple[str, int], Ti
 
 
 def bring_sheets(folder: Path, target: Path) -> list[str]:
-    """Copy the kept sheets of all comparisons of a run into a site, where they are not yet; give their addresses."""
+    """Copy the kept sheets of all comparisons of a run into a site, where they differ; give their addresses."""
     addresses = []
     for comparison in load_comparisons(folder):
         kept = _read(folder, comparison.name)
@@ -87,11 +88,15 @@ def bring_sheets(folder: Path, target: Path) -> list[str]:
             source, address = _source(folder, comparison.name, sheet["name"]), f"{SPRITES}/{sheet['name']}"
             if source is None:
                 continue
-            if not is_sheet(target, address):
-                (target / SPRITES).mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(source, inside(target, address))
+            content, path = source.read_bytes(), inside(target, address)
+            if not path.is_file() or path.read_bytes() != content:
+                write_atomically(path, partial(_write, content))
             addresses.append(address)
     return addresses
+
+
+def _write(content: bytes, stream: BinaryIO) -> None:
+    stream.write(content)
 
 
 def _read(folder: Path, name: str) -> dict[str, Any] | None:
@@ -99,11 +104,12 @@ def _read(folder: Path, name: str) -> dict[str, Any] | None:
     return read_json(path) if path.exists() else None
 
 
-def _source(folder: Path, comparison: str, name: str) -> Path | None:
+def _source(folder: Path, comparison: str, name: Any) -> Path | None:
     """Give a kept sheet; None where it is not there, or is no picture of a comparison."""
+    if not isinstance(name, str) or not _SHEET.fullmatch(name):
+        return None
     path = _place(folder, comparison) / name
-    is_ours = isinstance(name, str) and _SHEET.fullmatch(name) is not None
-    return path if is_ours and is_webp(path) else None
+    return path if is_webp(path) else None
 
 
 def _remove_kept(place: Path) -> None:
