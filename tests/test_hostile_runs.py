@@ -30,15 +30,18 @@ from typer.testing import CliRunner
 from budget_run import make_scale_family
 from equiscope.bank import Bank
 from equiscope.circuits import Circuits, write_graph
+from equiscope.circuits.neighbours import load_neighbours
 from equiscope.cli import app, main
 from equiscope.comparison import save_comparison
 from equiscope.errors import EquiscopeError
+from equiscope.featurevis import load_visualisations
 from equiscope.groups import CyclicGroup
 from equiscope.models.trained import Blueprint, PlainNetwork, serialise
 from equiscope.report import build_site, publish_site, save_figure, serve_site
+from equiscope.report.circuit_weights import StoredWeights
 from equiscope.report.files import show_comparison
 from equiscope.responses import open_responses
-from equiscope.store import SCHEMA_VERSION, load_run, write_json
+from equiscope.store import SCHEMA_VERSION, load_examples, load_run, write_json
 from report_document import complete_document
 from site_document import save_run, site_document
 from test_compare_view import make_comparison
@@ -292,6 +295,23 @@ def test_a_figure_opens_webp_and_nothing_else(folder: Path, monkeypatch: pytest.
 
     monkeypatch.setattr("subprocess.check_call", refuse)
     monkeypatch.setattr("subprocess.Popen", refuse)
+    figure = save_figure(folder, "family", "mixed3a-rotation-1", folder / "f.svg")
+    assert "data:image" not in figure.read_text()
+
+
+@pytest.mark.parametrize("kind", ["damaged", "bomb", "small"])
+def test_a_sheet_that_is_no_sheet_is_left_out_of_a_figure(folder: Path, kind: str) -> None:
+    document = site_document(folder)
+    save_run(folder, document)
+    for sheet in document["sheets"]:
+        path = folder / sheet["address"]
+        if kind == "damaged":
+            path.write_bytes(path.read_bytes()[:40])
+        elif kind == "small":
+            Image.new("RGB", (2, 2)).save(path, "WEBP")
+        else:
+            # The header alone says 16,383 x 16,383.
+            path.write_bytes(b"RIFF\x1a\0\0\0WEBPVP8L\x0d\0\0\0\x2f\xfe\xbf\xff\x0f" + b"\0" * 9)
     figure = save_figure(folder, "family", "mixed3a-rotation-1", folder / "f.svg")
     assert "data:image" not in figure.read_text()
 
@@ -873,3 +893,22 @@ def test_an_array_of_responses_that_no_survey_stored_is_refused(
     (place / "zarr.json").write_text(json.dumps(description | change))
     with pytest.raises(EquiscopeError, match="stores its responses in another way than a survey does"):
         open_array(place)
+
+
+READERS = {
+    "examples.npz": lambda folder: load_examples(folder / "examples.npz"),
+    "featurevis/conv1.npz": load_visualisations,
+    "circuits/a+b.units.npz": lambda folder: load_neighbours(folder, "a", "b"),
+    "circuits/across.npz": lambda folder: StoredWeights(folder, Circuits((), (), (), (), (), (), ())),
+}
+
+
+@pytest.mark.parametrize("place", READERS)
+def test_an_archive_that_would_fill_the_memory_is_not_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    (tmp_path / place).parent.mkdir(exist_ok=True)
+    np.savez_compressed(tmp_path / place, ids=np.zeros(4_000_000, np.uint8))
+    monkeypatch.setattr("equiscope.received._SMALL_BYTES", 1_000_000)
+    with pytest.raises(EquiscopeError, match="bytes and unpacks into"):
+        READERS[place](tmp_path)

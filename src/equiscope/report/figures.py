@@ -237,24 +237,34 @@ class _Cropper:
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
-        self._sheets: dict[str, Image.Image] = {}
+        self._sheets: dict[str, Image.Image | None] = {}
 
     def __call__(self, image: Node) -> str | None:
         address = image.attributes["href"]
         if self._folder is None or not is_sheet(self._folder, address):
             return None
         if address not in self._sheets:
-            with Image.open(self._folder / address, formats=("WEBP",)) as sheet:
-                self._sheets[address] = sheet.convert("RGB")
+            self._sheets[address] = _read_sheet(self._folder / address)
         own = self._sheets[address]
         column, row, n_columns, n_rows = (
             abs(int(float(image.attributes[key]))) for key in ("x", "y", "width", "height")
         )
+        if own is None or n_columns > own.width or n_rows > own.height:
+            return None
         width, height = own.width // n_columns, own.height // n_rows
         tile = own.crop((column * width, row * height, (column + 1) * width, (row + 1) * height))
         stream = io.BytesIO()
         tile.save(stream, "PNG", optimize=True)
         return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
+
+
+def _read_sheet(path: Path) -> Image.Image | None:
+    """Read a sheet of pictures, as WebP and nothing else; None where it is damaged, or larger than any sheet is."""
+    try:
+        with Image.open(path, formats=("WEBP",)) as sheet:
+            return sheet.convert("RGB")
+    except (OSError, ValueError, Image.DecompressionBombError):
+        return None
 
 
 def _rasterise(svg: str) -> bytes:

@@ -158,7 +158,7 @@ def read_strips(
                 n = max(1, picture["n_stimuli"])
                 size = (TILE_PX * n, TILE_PX)
                 pixels = np.asarray(strip.convert("RGB").resize(size), np.uint8)
-        except (UnidentifiedImageError, OSError, ValueError):
+        except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError):
             continue
         own = np.arange(len(tiles), len(tiles) + n)
         tiles += list(pixels.reshape(TILE_PX, n, TILE_PX, 3).transpose(1, 0, 2, 3))
