@@ -27,6 +27,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+import equiscope
 from budget_run import make_scale_family
 from equiscope.bank import Bank
 from equiscope.circuits import Circuits, write_graph
@@ -42,6 +43,7 @@ from equiscope.report.circuit_weights import StoredWeights
 from equiscope.report.files import show_comparison
 from equiscope.responses import open_responses
 from equiscope.store import SCHEMA_VERSION, load_examples, load_run, write_json
+from equiscope.training.loop import _check_folder
 from report_document import complete_document
 from site_document import save_run, site_document
 from test_compare_view import make_comparison
@@ -355,6 +357,23 @@ def test_a_linked_file_is_not_followed(folder: Path, outside: Path, place: str) 
     with pytest.raises(EquiscopeError, match="is a link to"):
         publish_site(folder, folder.with_name("www"))
     assert (outside / "id_rsa").read_text() == SECRET
+
+
+def test_a_survey_does_not_go_on_through_a_link(folder: Path, outside: Path) -> None:
+    write_run(folder, is_complete=False)
+    (folder / "responses").symlink_to(outside)
+    before = contents(outside)
+    with pytest.raises(EquiscopeError, match="is a link to"):
+        equiscope.survey("mini", layers=["conv2d0"], transformations=["rotation"], out=folder)
+    assert contents(outside) == before
+
+
+def test_a_training_does_not_go_on_through_a_link(folder: Path, outside: Path) -> None:
+    folder.mkdir()
+    (folder / "training.json").write_text("{}")
+    (folder / "checkpoint.pt").symlink_to(outside / "id_rsa")
+    with pytest.raises(EquiscopeError, match="is a link to"):
+        _check_folder(folder, {})
 
 
 def test_a_pipe_in_a_run_does_not_hang(folder: Path) -> None:
