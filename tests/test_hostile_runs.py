@@ -794,7 +794,7 @@ def earlier_run(folder: Path, document: Any) -> Path:
 def test_a_layer_of_a_billion_units_is_refused_at_once(folder: Path) -> None:
     document = complete_document()
     document["layers"][0]["n_units"] = 10**12
-    with pytest.raises(EquiscopeError, match=r"n_units is 1e\+12, expected 0 to 1,000,000"):
+    with pytest.raises(EquiscopeError, match=r"n_units is 1000000000000, expected 0 to 1,000,000"):
         build_site(earlier_run(folder, document))
 
 
@@ -813,7 +813,7 @@ def test_an_axis_of_a_billion_octaves_is_refused(folder: Path) -> None:
     document = complete_document()
     tuned: Any = next(family for family in document["families"] if family["tuning"])
     tuned["tuning"]["axes"] = {"octaves": [0.0, 1e9]}
-    with pytest.raises(EquiscopeError, match=r"octaves is 1e\+09"):
+    with pytest.raises(EquiscopeError, match=r"octaves is 1000000000"):
         build_site(earlier_run(folder, document))
 
 

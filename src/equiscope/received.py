@@ -8,7 +8,9 @@ reader and writer of the package asks:
 `refuse_links`          a folder holds files and folders only: no link leads out, no pipe waits for ever
 `inside`                an address out of a run, as a path that lies inside its folder
 `built_in_name`         the network that a run names, where that names no code
+`is_sheet`              the address of a picture, where there is one
 `shown_command`         the command that made a run, where it is one of this program's
+`offered_network`       the network that a run names, in a command that may be copied
 `quoted`                a path or a name as one word of a command that may be copied
 `printable`             a text without what steers a terminal
 `spreadsheet_cell`      a value of a table that no spreadsheet takes for a formula
@@ -40,7 +42,6 @@ __all__ = [
     "check_archive",
     "file_name",
     "inside",
-    "is_built_in",
     "is_sheet",
     "is_webp",
     "offered_network",
@@ -182,12 +183,6 @@ def is_webp(path: Path) -> bool:
     return head[:4] == b"RIFF" and head[8:] == b"WEBP"
 
 
-def is_built_in(name: str, built_in: Collection[str]) -> bool:
-    """Say whether a name is that of a network that comes with the package, or of a control of one."""
-    known = "|".join(re.escape(own) for own in built_in)
-    return re.fullmatch(f"({known})(-random|-shuffled){{0,2}}", name) is not None
-
-
 def built_in_name(name: object, built_in: Collection[str], command: str) -> str:
     """Give the name of a run's network where it is one that comes with the package, or a control of one.
 
@@ -205,7 +200,8 @@ def built_in_name(name: object, built_in: Collection[str], command: str) -> str:
     EquiscopeError
         For any other name: it could be that of a file of code.
     """
-    if isinstance(name, str) and is_built_in(name, built_in):
+    known = "|".join(re.escape(own) for own in built_in)
+    if isinstance(name, str) and re.fullmatch(f"({known})(-random|-shuffled){{0,2}}", name):
         return name
     raise EquiscopeError(
         f"the run says that it surveyed {name!r}, which is not among the built-in {', '.join(sorted(built_in))}: code "
@@ -303,7 +299,7 @@ def within_limits(entry: dict[str, Any]) -> dict[str, Any]:
         low, high = _LIMITS[name]
         for number in value if isinstance(value, list) else (value,):
             if isinstance(number, (int, float)) and not low <= number <= high and number == number:
-                raise ValueError(f"{name} is {number:g}, expected {low:,} to {high:,}")
+                raise ValueError(f"{name} is {str(number)[:20]}, expected {low:,} to {high:,}")
     return entry
 
 
