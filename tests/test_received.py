@@ -260,7 +260,8 @@ def test_numbers_of_networks_are_taken(entry: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "entry",
     [
-        {"n_units": 1_000_001}, {"n_units": -1}, {"octaves": 101}, {"octaves": [0.0, math.inf]}, {"angles": 10**20}, {"angles": 10**400},
+        {"n_units": 1_000_001}, {"n_units": -1}, {"octaves": 101}, {"octaves": [0.0, math.inf]}, {"angles": 10**20},
+        {"angles": 10**400},
         {"n_columns": 0}, {"stride_px": [1, 10**6]}, {"stabiliser_order": 10**6},
     ],
 )  # fmt: skip
