@@ -17,6 +17,7 @@ PACKAGE = Path(equiscope.__file__).parent
 ORDER = (
     "files",
     "limits",
+    "received",
     "groups",
     "significance",
     "transforms",

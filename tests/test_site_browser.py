@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -280,6 +281,50 @@ def test_hostile_names_are_text_in_every_view(browser: Any, tmp_path: Path) -> N
         assert HOSTILE in heading(page)
         assert page.locator("img[onerror]").count() == 0
         assert troubles == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "</script><!--<script>alert(1)//",
+        "\u2028alert(1)\u2029`${alert(2)}`",
+        "javascript:alert(1)",
+        "x');background:url(//evil.example/x.png);y('",
+        "--x:1;position:fixed;inset:0",
+    ],
+)
+def test_a_hostile_run_is_served_as_text_and_its_own_page_not_at_all(
+    browser: Any, tmp_path: Path, name: str
+) -> None:
+    document = site_document(tmp_path, layers=((name, 12), ("mixed3a", 12)), n_families=4)
+    document["title"] = document["model"]["name"] = name
+    save_run(tmp_path, document)
+    (tmp_path / "index.html").write_text("<script>document.title = 'owned'; alert(1)</script>")
+    (tmp_path / "site" / "app" / "core.js").write_text("alert(2)")
+    with serve_site(tmp_path) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        there = f"http://127.0.0.1:{server.server_address[1]}/index.html"
+        with watched_page(browser, there) as (page, troubles):
+            for view in ("", "families", f"layer/{quote(name, safe='')}", f"unit/{quote(name, safe='')}-3"):
+                go_to(page, there, view)
+                assert page.locator("img[onerror], main script").count() == 0
+                assert page.evaluate("getComputedStyle(document.querySelector('main')).position") == "static"
+            # Whatever gets into the page cannot run: neither in an attribute, nor as a script, nor as an address.
+            page.evaluate(
+                """() => {
+                    const image = '<img src=x onerror="document.title = 1">';
+                    const link = '<a id=evil href="javascript:document.title = 2">x</a>';
+                    document.body.insertAdjacentHTML('beforeend', image + link);
+                    document.getElementById('evil').click();
+                    const script = document.createElement('script');
+                    script.textContent = 'document.title = 3';
+                    document.body.append(script);
+                }"""
+            )
+            page.wait_for_timeout(100)
+            assert page.title() not in ("owned", "1", "2", "3")
+            assert not [trouble for trouble in troubles if trouble.startswith(("dialog", "request"))]
+        server.shutdown()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

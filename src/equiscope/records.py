@@ -42,6 +42,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiscope.errors import DamagedFileError, EquiscopeError
+from equiscope.received import check_archive
 
 __all__ = [
     "Archive",
@@ -165,6 +166,7 @@ class Archive(Mapping[str, NDArray[Any]]):
 
     def __init__(self, path: Path, what: str = "is damaged") -> None:
         self._path, self._what = path, what
+        check_archive(path)
         with reading(path, what):
             self._zip = zipfile.ZipFile(path)
             self._names = [name.removesuffix(".npy") for name in self._zip.namelist()]

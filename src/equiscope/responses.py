@@ -51,6 +51,8 @@ G = TypeVar("G", bound=Group)
 
 # One chunk on disk is what an interruption can lose: about two seconds of a deep layer.
 CHUNK_STIMULI = 64
+# Nothing is compressed: a chunk that somebody else made cannot unpack into more than it is.
+_CODECS = (Crc32cCodec(),)
 # Pixels of patches in one forward pass: large enough to keep two cores busy, small enough for their caches.
 _PIXELS_PER_PASS = 700_000
 # Pixels of patches cut together, 120 MB: a whole chunk for patches of up to 98 px at 16 angles.

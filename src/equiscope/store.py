@@ -23,6 +23,7 @@ from equiscope.families import Family, Symmetry, Unit
 from equiscope.files import file_name, write_atomically, write_new
 from equiscope.models import Model
 from equiscope.models.geometry import LayerGeometry
+from equiscope.received import refuse_links, shown_command, within_limits
 from equiscope.records import Archive, leave_out_damaged, read_record, reading, run_folder
 from equiscope.stimuli import ImageFailure
 
@@ -159,7 +160,8 @@ def read_json(path: Path) -> dict[str, Any]:
             "makes it (an interrupted one goes on when the same command is given again)"
         )
     with reading(path, "cannot be read as JSON"):
-        document = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        text = path.read_text(encoding="utf-8")
+        document = json.loads(text, parse_constant=_refuse_constant, object_hook=within_limits)
     version = document.get("schema_version") if isinstance(document, dict) else None
     with reading(path):
         if type(version) is not int or version < 1:
@@ -469,14 +471,17 @@ class _Finished(_Begun):
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """Read the ``run.json`` of a run, finished or not.
+    """Read the ``run.json`` of a run, finished or not, whoever made it, and see to it that its folder holds no links.
 
     Raises
     ------
     EquiscopeError
-        If it is not there, is damaged, or is of a newer schema.
+        If it is not there, is damaged, or is of a newer schema, or if the folder holds links (`refuse_links`).
     """
     path = folder / "run.json"
+    # A folder that is none of a run may be a whole disk.
+    if path.exists():
+        refuse_links(folder)
     manifest = read_json(path)
     with reading(path):
         # What the first version wrote, and what other programs made, is taken as it is.
@@ -492,7 +497,7 @@ def load_run(folder: str | Path) -> Run:
     Raises
     ------
     EquiscopeError
-        If the folder is not that of a finished run, or of a newer schema.
+        If the folder is not that of a finished run, is of a newer schema, or holds links (`refuse_links`).
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -503,7 +508,7 @@ def load_run(folder: str | Path) -> Run:
     if not manifest.get("is_complete"):
         raise EquiscopeError(
             f"the run in {folder} is not finished: give the same command again and it goes on "
-            f"({manifest.get('command', 'equiscope survey')})"
+            f"({shown_command(manifest.get('command'))})"
         )
     say_changes(folder)
     run = Run(folder, manifest, load_units(folder), load_families(folder))

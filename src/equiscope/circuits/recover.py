@@ -36,6 +36,7 @@ from equiscope.models.borrowing import borrows_model
 from equiscope.models.geometry import LayerGeometry
 from equiscope.models.sides import fitted
 from equiscope.progress import Progress, silent
+from equiscope.received import printable
 from equiscope.stages import choose_precision
 from equiscope.stimuli import ImageSet
 from equiscope.store import (
@@ -530,5 +531,13 @@ def write_graph(run: Run, circuits: Circuits, path: Path) -> None:
                 name, entry.target, transformation="rotation", circuit_class="invariant→equivariant",
                 r2=entry.r2, r2_null_95=entry.r2_null_95, energy_share=factor.share,
             )  # fmt: skip
-    text = "\n".join(networkx.generate_graphml(graph))
+    text = "\n".join(networkx.generate_graphml(_printable_graph(graph)))
     write_output(path, lambda stream: stream.write(text.encode()))
+
+
+def _printable_graph(graph: networkx.DiGraph) -> networkx.DiGraph:
+    """Copy a graph, its names as `printable` writes them: XML allows no control character, not even as a number."""
+    clean = networkx.relabel_nodes(graph, {name: printable(name) for name in graph})
+    for *_, own in (*clean.nodes(data=True), *clean.edges(data=True)):
+        own.update({key: printable(value) for key, value in own.items() if isinstance(value, str)})
+    return clean

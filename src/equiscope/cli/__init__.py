@@ -46,7 +46,7 @@ def main() -> None:
     except BrokenPipeError:  # As in `equiscope export … | head`.
         sys.exit(READER_HAS_GONE)
     except (EquiscopeError, OSError) as error:
-        _say(f"equiscope: {_word(error)}")
+        _say(_word(error))
         sys.exit(2)
 
 
@@ -80,10 +80,12 @@ def _next_step() -> str:
 def _word(error: Exception) -> str:
     """Give an error's own words, or what to do where the operating system is behind it."""
     from equiscope.cli.commands import app
+    from equiscope.cli.console import printable_message
     from equiscope.cli.system_errors import has_out, system_cause, word_system_error
 
     cause = error if isinstance(error, OSError) else system_cause(error)
-    return str(error) if cause is None else word_system_error(cause, has_out=has_out(app, sys.argv[1:]))
+    said = str(error) if cause is None else word_system_error(cause, has_out=has_out(app, sys.argv[1:]))
+    return printable_message(f"equiscope: {said}")
 
 
 def _say(message: str) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from equiscope.cli.console import wide_console
+from equiscope.cli.console import print_note, wide_console
 from equiscope.cli.options import RunArgument, WeightsOption
+from equiscope.cli.surveyed import load_surveyed
 from equiscope.cli.tables import new_table
+from equiscope.received import offered_network, quoted
 
 if TYPE_CHECKING:
     from equiscope.budget import Budget
@@ -39,15 +40,15 @@ def budget(
     Writes budget.json and budget.svg into the run, and draws its report again with them.
     """
     from equiscope.budget import estimate_budget
-    from equiscope.models import load_model
     from equiscope.report.budget_drawings import save_savings
     from equiscope.report.files import show_again
     from equiscope.store import load_run
 
     opened = load_run(run)
     own_name = opened.manifest["model"]["name"]
-    name = model or (own_name if weights is not None or own_name == _EMBEDDED else None)
-    network = None if name is None else load_model(name, weights)
+    command = f"equiscope budget {quoted(run)} {offered_network(own_name)}"
+    is_given = model is not None or weights is not None or own_name == _EMBEDDED
+    network = load_surveyed(opened, model, weights, command) if is_given else None
     found = estimate_budget(opened, network, n_resamples=resamples, seed=seed)
     console = wide_console()
     console.print(_layers_table(found))
@@ -58,11 +59,7 @@ def budget(
         console.print()
         console.print(_totals_table(found))
     else:
-        Console(stderr=True).print(
-            f"every kernel counts alike: give the network to count its parameters (equiscope budget {run} {own_name})",
-            highlight=False,
-            markup=False,
-        )
+        print_note(f"every kernel counts alike: give the network to count its parameters ({command})")
     typer.echo(f"budget: {run / 'budget.json'}")
     drawn = save_savings(run, found)
     if drawn is not None:

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from equiscope.cli.console import show_progress, wide_console
+from equiscope.cli.console import print_note, show_progress, wide_console
 from equiscope.cli.options import FalseDiscoveryRateOption, RunArgument, SurveyedModelArgument, WeightsOption
+from equiscope.cli.surveyed import load_surveyed
 from equiscope.cli.tables import new_table
+from equiscope.received import quoted
 
 if TYPE_CHECKING:
     from equiscope.circuits import Circuits
@@ -43,7 +44,6 @@ def circuits(
     """
     from equiscope.circuits import recover_circuits, write_graph
     from equiscope.files import check_output
-    from equiscope.models import load_model
     from equiscope.report.files import show_circuits
     from equiscope.stimuli import open_images
     from equiscope.store import load_run
@@ -51,7 +51,7 @@ def circuits(
     if graphml is not None:
         check_output(graphml)
     opened = load_run(run)
-    borrowed = load_model(model or opened.manifest["model"]["name"], weights)
+    borrowed = load_surveyed(opened, model, weights, f"equiscope circuits {quoted(run)} NETWORK")
     is_embedded = opened.manifest["images"]["name"] == "embedded"
     shown = open_images(images) if images is not None or is_embedded else None
     found = recover_circuits(
@@ -63,9 +63,8 @@ def circuits(
         seed=seed,
         progress=show_progress,
     )
-    console = Console(stderr=True)
     for entry in found.skipped:
-        console.print(f"{entry.source} to {entry.target}: {entry.reason}", markup=False, highlight=False)
+        print_note(f"{entry.source} to {entry.target}: {entry.reason}")
     out_console = wide_console()
     out_console.print(_circuits_table(found))
     scaled = [c for c in found.circuits if c.transformation == "scale"]

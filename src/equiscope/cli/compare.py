@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from equiscope.cli.console import show_progress, wide_console
+from equiscope.cli.console import print_note, show_progress, wide_console
 from equiscope.cli.options import FalseDiscoveryRateOption, PrecisionOption, split_names
+from equiscope.cli.surveyed import load_surveyed
 from equiscope.cli.tables import blank_unmeasured, new_table
+from equiscope.received import quoted
 
 if TYPE_CHECKING:
     from equiscope.comparison import Comparison
@@ -23,11 +25,11 @@ def compare(
     run_a: Annotated[Path, typer.Argument(help="Folder of the run that keeps the comparison and shows it.")],
     run_b: Annotated[Path, typer.Argument(help="Folder of the other run.")],
     model_a: Annotated[
-        str | None, typer.Option(help="Network of the first run; default: the run's own name for it.")
+        str | None, typer.Option(help="Network of the first run; default: its own name, if built in.")
     ] = None,
     weights_a: Annotated[Path | None, typer.Option(help="Weight file of a built-in network.")] = None,
     model_b: Annotated[
-        str | None, typer.Option(help="Network of the second run; default: the run's own name for it.")
+        str | None, typer.Option(help="Network of the second run; default: its own name, if built in.")
     ] = None,
     weights_b: Annotated[Path | None, typer.Option(help="Weight file of a built-in network.")] = None,
     images: Annotated[
@@ -52,16 +54,19 @@ def compare(
     Writes compare/NAME.json into the first run, NAME being the second run's folder, and builds its report again.
     """
     from equiscope.compare import compare_runs
-    from equiscope.models import load_model
     from equiscope.report.files import show_comparison
     from equiscope.stages import choose_precision
     from equiscope.stimuli import open_images
     from equiscope.store import load_run
 
     first, second = load_run(run_a), load_run(run_b)
+    command = f"equiscope compare {quoted(run_a)} {quoted(run_b)}"
     models = [
-        load_model(model or opened.manifest["model"]["name"], weights)
-        for model, weights, opened in ((model_a, weights_a, first), (model_b, weights_b, second))
+        load_surveyed(opened, model, weights, f"{command} --model-{side} NETWORK")
+        for side, model, weights, opened in (
+            ("a", model_a, weights_a, first),
+            ("b", model_b, weights_b, second),
+        )
     ]
     found = compare_runs(
         first,
@@ -77,7 +82,7 @@ def compare(
         progress=show_progress,
     )
     for note in found.notes:
-        typer.echo(note, err=True)
+        print_note(note)
     wide_console().print(_comparison_table(found))
     typer.echo(f"comparison: {run_a / 'compare' / found.name}.json")
     typer.echo(f"report: {show_comparison(run_a, found, run_b)}")

@@ -20,8 +20,9 @@ from rich.progress import (
 )
 
 from equiscope.progress import rough_time
+from equiscope.received import printable
 
-__all__ = ["Notes", "show_progress", "wide_console"]
+__all__ = ["Notes", "print_note", "printable_message", "show_progress", "wide_console"]
 
 
 class Notes(logging.Handler):
@@ -39,7 +40,7 @@ class Notes(logging.Handler):
         message = record.getMessage()
         if message not in self._said:
             self._said.add(message)
-            typer.echo(f"equiscope: {message}", err=True)
+            print_note(f"equiscope: {message}")
 
 
 _SECONDS_BETWEEN_LINES = 30
@@ -48,12 +49,12 @@ _SECONDS_BETWEEN_LINES = 30
 @contextmanager
 def show_progress(stage: str, total: int) -> Iterator[Callable[[int], None]]:
     """Show how far a stage is, on standard error: a bar on a terminal, elsewhere a line now and then."""
-    console = Console(stderr=True)
+    console, stage = Console(stderr=True), printable(stage)
     if not console.is_terminal:
         yield _Lines(stage, total).advance
         return
     columns = (
-        TextColumn("{task.description:<28}"),
+        TextColumn("{task.description:<28}", markup=False),
         BarColumn(bar_width=30),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -89,6 +90,17 @@ class _Lines:
 
     def _say(self, line: str) -> None:
         sys.stderr.write(f"{line}\n")
+
+
+def print_note(text: str) -> None:
+    """Print a sentence on standard error, as it is: names in it may come from a run, and mean nothing to a terminal."""
+    # Not through rich, which would break it over lines and read markup in it.
+    typer.echo(printable(text), err=True)
+
+
+def printable_message(text: str) -> str:
+    """Word a message of any number of lines for a terminal: all but the first are indented, so that none is forged."""
+    return "\n  ".join(printable(line) for line in text.splitlines())
 
 
 def wide_console() -> Console:

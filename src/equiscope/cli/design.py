@@ -11,6 +11,7 @@ from rich.table import Table
 from equiscope.cli.console import wide_console
 from equiscope.cli.options import RunArgument
 from equiscope.cli.tables import new_table
+from equiscope.received import printable
 
 if TYPE_CHECKING:
     from equiscope.design import Design, LayerDesign
@@ -51,8 +52,8 @@ def design(
             f"{name}: {share:.1%} of the plain twin's parameters stay free if plain units feed all others"
         )
     typer.echo(
-        f"{found.description.name}: {found.free_parameters:,} free parameters with 100 classes; its plain twin "
-        f"{found.twin_free_parameters:,}"
+        f"{printable(found.description.name)}: {found.free_parameters:,} free parameters with 100 classes; its plain "
+        f"twin {found.twin_free_parameters:,}"
     )
     typer.echo(f"design: {out or run / 'design.json'}")
 

@@ -16,6 +16,7 @@ import typer
 from equiscope.cli.options import RunArgument
 from equiscope.cli.tables import blank_unmeasured
 from equiscope.errors import EquiscopeError
+from equiscope.received import printable_json, quoted, spreadsheet_cell
 
 if TYPE_CHECKING:
     from equiscope.families import Family, Unit
@@ -79,7 +80,7 @@ def export(
     """
     from equiscope.circuits import load_circuits
     from equiscope.records import leave_out_damaged
-    from equiscope.store import families_document, load_run, read_json, to_json, units_document
+    from equiscope.store import families_document, load_run, read_json, units_document
 
     opened = load_run(run)
     if part is Part.comparison:
@@ -88,9 +89,9 @@ def export(
     found = load_circuits(run) if part is Part.circuits else leave_out_damaged(partial(load_circuits, run))
     if part is Part.circuits:
         if found is None:
-            raise EquiscopeError(f"{run} has no circuits yet: run `equiscope circuits {run}` first")
+            raise EquiscopeError(f"{run} has no circuits yet: run `equiscope circuits {quoted(run)}` first")
         if format is Format.json:
-            typer.echo(to_json(read_json(run / "circuits.json")), nl=False)
+            _echo_json(read_json(run / "circuits.json"))
             return
         _echo_csv(
             [
@@ -103,7 +104,7 @@ def export(
     confirmed = {} if found is None else {entry.family: entry for entry in found.confirmations}
     document = families_document(opened.families) if part is Part.families else units_document(opened.units)
     if format is Format.json:
-        typer.echo(to_json(document), nl=False)
+        _echo_json(document)
         return
     if part is Part.families:
         rows = [
@@ -122,14 +123,16 @@ def export(
 def _export_comparisons(run: Path, format: Format) -> None:
     """Write the pairs of all comparisons of a run, and the families that have none."""
     from equiscope.comparison import load_comparisons
-    from equiscope.store import SCHEMA_VERSION, to_json
+    from equiscope.store import SCHEMA_VERSION
 
     comparisons = load_comparisons(run)
     if not comparisons:
-        raise EquiscopeError(f"{run} was not compared yet: run `equiscope compare {run} OTHER-RUN` first")
+        raise EquiscopeError(
+            f"{run} was not compared yet: run `equiscope compare {quoted(run)} OTHER-RUN` first"
+        )
     if format is Format.json:
         documents = [dataclasses.asdict(comparison) for comparison in comparisons]
-        typer.echo(to_json({"schema_version": SCHEMA_VERSION, "comparisons": documents}), nl=False)
+        _echo_json({"schema_version": SCHEMA_VERSION, "comparisons": documents})
         return
     rows: list[dict[str, Any]] = []
     for comparison in comparisons:
@@ -178,9 +181,15 @@ def _unit_rows(units: tuple[Unit, ...], families: tuple[Family, ...]) -> list[di
     return rows
 
 
+def _echo_json(document: dict[str, Any]) -> None:
+    from equiscope.store import to_json
+
+    typer.echo(printable_json(to_json(document)), nl=False)
+
+
 def _echo_csv(rows: list[dict[str, Any]], columns: Sequence[str]) -> None:
     stream = io.StringIO()
     writer = csv.DictWriter(stream, fieldnames=columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({key: spreadsheet_cell(value) for key, value in row.items()} for row in rows)
     typer.echo(stream.getvalue(), nl=False)

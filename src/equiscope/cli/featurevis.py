@@ -12,7 +12,9 @@ from rich.table import Table
 
 from equiscope.cli.console import show_progress, wide_console
 from equiscope.cli.options import RunArgument, SurveyedModelArgument, WeightsOption, split_names
+from equiscope.cli.surveyed import load_surveyed
 from equiscope.cli.tables import new_table
+from equiscope.received import quoted
 
 if TYPE_CHECKING:
     from equiscope.featurevis import StoredVisualisations
@@ -55,12 +57,11 @@ def visualise(
 ) -> None:
     """Optimise images, tabulate them, and show them in the report."""
     from equiscope.featurevis import visualise_run
-    from equiscope.models import load_model
     from equiscope.report.files import build_site
     from equiscope.store import load_run
 
     opened = load_run(run)
-    borrowed = load_model(model or opened.manifest["model"]["name"], weights)
+    borrowed = load_surveyed(opened, model, weights, f"equiscope featurevis {quoted(run)} NETWORK")
     found = visualise_run(
         opened,
         borrowed,

@@ -27,7 +27,10 @@ ModelArgument = Annotated[
     ),
 ]
 SurveyedModelArgument = Annotated[
-    str | None, typer.Argument(help="The network that was surveyed; default: the run's own name for it.")
+    str | None,
+    typer.Argument(
+        help="The network that was surveyed; default: the run's own name for it, if that is of a built-in network."
+    ),
 ]
 WeightsOption = Annotated[Path | None, typer.Option(help="Weight file for a built-in network.")]
 PrecisionOption = Annotated[str, typer.Option(help="auto, float32 or bfloat16.")]

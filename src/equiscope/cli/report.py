@@ -24,7 +24,7 @@ def report(
         typer.Option(help="First make what `equiscope featurevis` makes, and is not there yet."),
     ] = False,
     model: Annotated[
-        str | None, typer.Option(help="For --featurevis: the network; default: the run's own name for it.")
+        str | None, typer.Option(help="For --featurevis: the network; default: its own name, if built in.")
     ] = None,
     weights: WeightsOption = None,
 ) -> None:

@@ -17,7 +17,9 @@ from equiscope.cli.options import (
     WeightsOption,
     split_names,
 )
+from equiscope.cli.surveyed import load_surveyed
 from equiscope.cli.tables import new_table
+from equiscope.received import quoted
 
 if TYPE_CHECKING:
     from equiscope.simplify import Accuracy, Simplification
@@ -79,14 +81,14 @@ def simplify(
     Beside it the same number of parameters removed by pruning and low rank, and templates at wrong poses.
     Writes simplify.json and simplify.svg into the run, and draws its report again with them.
     """
-    from equiscope.models import load_model
     from equiscope.report.files import show_again
     from equiscope.report.simplify_drawings import save_curves
     from equiscope.simplify import METHODS, count_logits, open_evaluation, simplify_run
     from equiscope.store import load_run
 
     opened = load_run(run)
-    borrowed = load_model(model or opened.manifest["model"]["name"], weights)
+    command = f"equiscope simplify {quoted(run)} NETWORK --images {quoted(images)}"
+    borrowed = load_surveyed(opened, model, weights, command)
     seen = crop if crop is not None else borrowed.input_size_px or 224
     names = (
         None

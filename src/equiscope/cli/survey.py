@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from equiscope.cli.console import show_progress, wide_console
+from equiscope.cli.console import print_note, show_progress, wide_console
 from equiscope.cli.options import FalseDiscoveryRateOption, ModelArgument, WeightsOption, split_names
 from equiscope.cli.tables import new_table
 
@@ -85,16 +85,16 @@ def survey(
             f"{len(failures)} images could not be read; run.json names them, the first:", highlight=False
         )
         for failure in failures[:3]:
-            console.print(f"  {failure['name']}: {failure['reason']}", markup=False, highlight=False)
+            print_note(f"  {failure['name']}: {failure['reason']}")
     for note in run.manifest["images"].get("notes", ()):
-        console.print(note, markup=False, highlight=False)
+        print_note(note)
     out_console = wide_console()
     out_console.print(_kinds_table(run))
     seconds = sum(run.manifest["seconds"].values())
     members = {(member.layer, member.channel) for family in run.families for member in family.members}
     for result in run.manifest["results"]:
         for note in result["notes"]:
-            console.print(f"{result['layer']}, {note}", markup=False, highlight=False)
+            print_note(f"{result['layer']}, {note}")
     out_console.print(
         f"{len(run.families)} families of {len(members)} units, {seconds:.0f} s",
         highlight=False,

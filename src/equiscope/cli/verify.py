@@ -11,7 +11,9 @@ from rich.table import Table
 
 from equiscope.cli.console import show_progress, wide_console
 from equiscope.cli.options import PrecisionOption, RunArgument, SurveyedModelArgument, WeightsOption
+from equiscope.cli.surveyed import load_surveyed
 from equiscope.cli.tables import new_table
+from equiscope.received import quoted
 
 if TYPE_CHECKING:
     from equiscope.verification import FamilyVerification
@@ -29,14 +31,13 @@ def verify(
 
     Writes verification.json into the run and draws its report again with what was found.
     """
-    from equiscope.models import load_model
     from equiscope.report.files import show_verification
     from equiscope.stages import choose_precision
     from equiscope.store import load_run
     from equiscope.verification import verify_run
 
     opened = load_run(run)
-    borrowed = load_model(model or opened.manifest["model"]["name"], weights)
+    borrowed = load_surveyed(opened, model, weights, f"equiscope verify {quoted(run)} NETWORK")
     found = verify_run(
         opened, borrowed, precision=choose_precision(precision, borrowed.device), progress=show_progress
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from equiscope.budget import TOGETHER, Budget, ForcedBudget, LayerBudget, PairBudget, TotalBudget
+from equiscope.received import offered_network, quoted
 from equiscope.report.budget_drawings import draw_saving, drawn_transformations
 from equiscope.report.context import SiteContext
 from equiscope.report.fragment import Fragment
@@ -22,8 +23,8 @@ def render_budget(context: SiteContext) -> Iterator[tuple[str, Fragment]]:
     """Render the parameters of a run; where they were not counted it says which command does."""
     budget = context.budget
     commands = {
-        "folder": str(context.folder or "RUN"),
-        "network": context.document["model"]["name"],
+        "folder": quoted(context.folder or "RUN"),
+        "network": offered_network(context.document["model"]["name"]),
     }
     if budget is None:
         yield "", Fragment(render_template("site/budget.html.jinja", budget=None, **commands))

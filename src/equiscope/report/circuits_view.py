@@ -10,6 +10,7 @@ import numpy as np
 
 from equiscope.circuits import Circuit, Circuits
 from equiscope.circuits.factors import Factor, Factors
+from equiscope.received import quoted
 from equiscope.report.circuit_ends import Ends, is_unit, strength_of
 from equiscope.report.circuit_text import class_text, percent_text
 from equiscope.report.circuit_weights import StoredWeights
@@ -34,7 +35,7 @@ _PATHS = {"expanded": "expanded along every path", "gradient": "mean gradients o
 def render_all_circuits(context: SiteContext) -> Iterator[tuple[str, Fragment]]:
     """Render the view of all circuits; without circuits it says what recovers them."""
     circuits = context.circuits
-    folder = str(context.folder or "RUN")
+    folder = quoted(context.folder or "RUN")
     if circuits is None:
         yield "", Fragment(render_template("site/circuits.html.jinja", has_circuits=False, folder=folder))
         return

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from functools import partial
 from pathlib import Path
 from typing import Any, TypedDict
 
-from equiscope.comparison import Comparison
+from equiscope.comparison import Comparison, load_comparisons
 from equiscope.files import file_name, write_changed
+from equiscope.received import inside, is_sheet, is_webp
 from equiscope.records import leave_out_damaged, read_record, reading
 from equiscope.report.sheets import SPRITES, FileStems
 from equiscope.report.sprites import Pictures, Tile
 from equiscope.store import SCHEMA_VERSION, read_json, write_json
 
-__all__ = ["keep_pictures", "kept_tiles"]
+__all__ = ["bring_sheets", "keep_pictures", "kept_tiles"]
 
 _FILE = "pictures.json"
+_SHEET = re.compile(r"compare-[A-Za-z0-9._-]+\.webp")
 
 
 def keep_pictures(folder: Path, comparison: Comparison, other: Path, pictures: Pictures) -> int:
@@ -37,7 +40,7 @@ def keep_pictures(folder: Path, comparison: Comparison, other: Path, pictures: P
         Members that have a picture.
     """
     place = _place(folder, comparison.name)
-    shutil.rmtree(place, ignore_errors=True)
+    _remove_kept(place)
     sheets: list[dict[str, Any]] = []
     number_of: dict[str, int] = {}
     tiles: dict[str, list[int]] = {}
@@ -45,7 +48,7 @@ def keep_pictures(folder: Path, comparison: Comparison, other: Path, pictures: P
     for family in comparison.families:
         for member in family.members if family.run == "b" else ():
             tile = pictures.tile(member.layer, member.channel)
-            if tile is None or not (other / tile.sheet).exists():
+            if tile is None or not is_sheet(other, tile.sheet):
                 continue
             if tile.sheet not in number_of:
                 number = number_of[tile.sheet] = len(sheets)
@@ -61,19 +64,11 @@ def keep_pictures(folder: Path, comparison: Comparison, other: Path, pictures: P
 
 
 def kept_tiles(folder: Path, comparison: Comparison) -> dict[tuple[str, int], Tile]:
-    """Give the tile of each unit of the other run that has one, after seeing to it that its sheet is in the site."""
-    place = _place(folder, comparison.name)
-    if not (place / _FILE).exists():
-        return {}
-    kept = leave_out_damaged(partial(_read, place / _FILE))
+    """Give the tile of each unit of the other run that has one and whose sheet was kept."""
+    kept = _kept(folder, comparison.name)
     if kept is None:
         return {}
-    is_there = []
-    for sheet in kept["sheets"]:
-        source, target = place / sheet["name"], folder / SPRITES / sheet["name"]
-        if source.exists():
-            write_changed(target, source.read_bytes())
-        is_there.append(target.exists())
+    is_there = [_source(folder, comparison.name, sheet["name"]) is not None for sheet in kept["sheets"]]
     tiles = {}
     for name, (number, column, row) in kept["tiles"].items():
         layer, _, channel = name.rpartition(":")
@@ -107,5 +102,42 @@ def _read(path: Path) -> dict[str, Any]:
     return kept
 
 
+def _kept(folder: Path, name: str) -> dict[str, Any] | None:
+    """Read which pictures a comparison kept; None where it kept none, or that is damaged, which is said."""
+    path = _place(folder, name) / _FILE
+    return leave_out_damaged(partial(_read, path)) if path.exists() else None
+
+
+def bring_sheets(folder: Path, target: Path) -> list[str]:
+    """Copy the kept sheets of all comparisons of a run into a site, where they differ; give their addresses."""
+    addresses = []
+    for comparison in load_comparisons(folder):
+        kept = _kept(folder, comparison.name)
+        for sheet in kept["sheets"] if kept else ():
+            source, address = _source(folder, comparison.name, sheet["name"]), f"{SPRITES}/{sheet['name']}"
+            if source is None:
+                continue
+            write_changed(inside(target, address), source.read_bytes())
+            addresses.append(address)
+    return addresses
+
+
+def _source(folder: Path, comparison: str, name: Any) -> Path | None:
+    """Give a kept sheet; None where it is not there, or is no picture of a comparison."""
+    if not isinstance(name, str) or not _SHEET.fullmatch(name):
+        return None
+    path = _place(folder, comparison) / name
+    return path if is_webp(path) else None
+
+
+def _remove_kept(place: Path) -> None:
+    """Remove the pictures of an earlier comparison of this name, and nothing else."""
+    for path in place.iterdir() if place.is_dir() else ():
+        if _SHEET.fullmatch(path.name) or path.name == _FILE:
+            path.unlink()
+
+
 def _place(folder: Path, name: str) -> Path:
-    return folder / "compare" / file_name(name, ending="")
+    stem = file_name(name, ending="")
+    # Never `.` or `..`: the folder above would be taken for that of a comparison.
+    return folder / "compare" / (f"%2E{stem[1:]}" if stem.startswith(".") else stem)

@@ -14,6 +14,7 @@ from equiscope.comparison import (
     Match,
     load_comparisons,
 )
+from equiscope.received import quoted
 from equiscope.report.compare_pictures import kept_tiles
 from equiscope.report.context import SiteContext
 from equiscope.report.fragment import Fragment
@@ -38,7 +39,7 @@ def render_comparisons(context: SiteContext) -> Iterator[tuple[str, Fragment]]:
     rows = [
         {"name": c.name, "title": f"{c.a.model} and {c.b.model}", "counts": _counts(c)} for c in comparisons
     ]
-    html = render_template("site/comparisons.html.jinja", rows=rows, folder=str(context.folder or "RUN"))
+    html = render_template("site/comparisons.html.jinja", rows=rows, folder=quoted(context.folder or "RUN"))
     yield "", Fragment(html)
     for comparison in comparisons:
         yield comparison.name, _render(context, comparison, context.folder or Path())

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from equiscope.families import Family, Symmetry, Unit
 from equiscope.files import file_name
+from equiscope.received import shown_command
 from equiscope.records import leave_out_damaged
 from equiscope.report.document import count_kinds, family_entry, unit_entry
 from equiscope.report.schema import LayerEntry, ReportDocument, ResultEntry, TuningEntry, UnitEntry
@@ -213,5 +214,5 @@ def _what_is_missing(manifest: dict[str, Any], is_complete: bool, n_results: int
     )
     return (
         f"This run is not finished: {n_results} of about {n_all} searches are there, and no pictures yet. The same "
-        f"command goes on where it stopped: {manifest.get('command', 'equiscope survey')}"
+        f"command goes on where it stopped: {shown_command(manifest.get('command'))}"
     )

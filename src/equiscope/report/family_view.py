@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from equiscope.circuits import Circuit
+from equiscope.received import quoted
 from equiscope.report.assurance import assurances, figures_of
 from equiscope.report.circuit_drawings import arrange, draw_thumbnail
 from equiscope.report.circuit_ends import Ends, strength_of
@@ -127,7 +128,7 @@ def render_family(
         joined=_joined(context, family),
         weights=_weights(family, circuits, weights, ends),
         has_circuits=context.circuits is not None,
-        folder=str(context.folder or "RUN"),
+        folder=quoted(context.folder or "RUN"),
     )
     return Fragment(html, {"id": family["id"], "members": [member.unit for member in shown]})
 

@@ -14,7 +14,8 @@ from PIL import Image
 from equiscope.circuits import load_circuits
 from equiscope.errors import EquiscopeError, MissingExtraError, packages_of, unknown_name
 from equiscope.files import write_output
-from equiscope.records import leave_out_damaged, reading
+from equiscope.received import is_sheet, quoted
+from equiscope.records import leave_out_damaged
 from equiscope.report.budget_drawings import draw_saving, draw_savings, drawn_transformations
 from equiscope.report.circuit_drawings import Matrices, arrange, draw_board, draw_template
 from equiscope.report.circuit_ends import Ends
@@ -27,12 +28,13 @@ from equiscope.report.pose_drawings import draw_poses, poses_kind
 from equiscope.report.poses import members_in_order
 from equiscope.report.schema import FamilyEntry
 from equiscope.report.share_drawings import draw_layer_shares, draw_shares
+from equiscope.report.sheets import lost_sheets
 from equiscope.report.simplify_drawings import draw_curve, draw_curves
-from equiscope.report.sprites import Pictures, missing_sheets
+from equiscope.report.sprites import Pictures
 from equiscope.report.svg import Drawing, Node, below, beside, write_for_print
 from equiscope.report.tuning_drawings import draw_joint_tuning, draw_tuning
 from equiscope.report.turned import draw_turned
-from equiscope.store import Run, read_json, say_changes
+from equiscope.store import Run, read_manifest, say_changes
 
 __all__ = ["SUBJECTS", "draw_figure", "figure_kinds", "save_figure"]
 
@@ -127,14 +129,13 @@ def _context(run: Run | str | Path) -> SiteContext:
         raise EquiscopeError(
             f"{folder} is not the folder of a run: expected one that `equiscope survey --out` made"
         )
-    read_json(folder / "run.json")
+    read_manifest(folder)
     say_changes(folder)
     document = leave_out_damaged(partial(load_document, folder))
     if document is None:
         document = partial_document(folder)
-    missing = missing_sheets(folder, document)
     circuits = leave_out_damaged(partial(load_circuits, folder))
-    return SiteContext(document, Pictures(document, missing), folder, circuits)
+    return SiteContext(document, Pictures(document, lost_sheets(folder, document)), folder, circuits)
 
 
 def figure_kinds(context: SiteContext, subject: str, name: str) -> _Kinds:
@@ -184,7 +185,7 @@ def _family_kinds(context: SiteContext, family: FamilyEntry) -> _Kinds:
 def _circuit_kinds(context: SiteContext, name: str) -> _Kinds:
     if context.circuits is None:
         raise EquiscopeError(
-            f"{context.folder} has no circuits yet: run `equiscope circuits {context.folder}` first"
+            f"{context.folder} has no circuits yet: run `equiscope circuits {quoted(context.folder)}` first"
         )
     stored = StoredWeights(context.folder, context.circuits)
     circuit = next((c for c in context.circuits.circuits if c.id == name), None)
@@ -205,7 +206,7 @@ def _budget_kinds(context: SiteContext) -> _Kinds:
     budget = context.budget
     if budget is None:
         raise EquiscopeError(
-            f"{context.folder} has no budget yet: run `equiscope budget {context.folder}` first"
+            f"{context.folder} has no budget yet: run `equiscope budget {quoted(context.folder)}` first"
         )
     names = drawn_transformations(budget)
     if not names:
@@ -220,8 +221,8 @@ def _simplify_kinds(context: SiteContext) -> _Kinds:
     found = context.simplification
     if found is None:
         raise EquiscopeError(
-            f"{context.folder} was not simplified yet: run `equiscope simplify {context.folder}` with labelled images "
-            "first"
+            f"{context.folder} was not simplified yet: run `equiscope simplify {quoted(context.folder)}` with labelled "
+            "images first"
         )
     return {
         "curves": lambda: draw_curves(found),
@@ -239,25 +240,34 @@ class _Cropper:
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
-        self._sheets: dict[str, Image.Image] = {}
+        self._sheets: dict[str, Image.Image | None] = {}
 
     def __call__(self, image: Node) -> str | None:
         address = image.attributes["href"]
-        path = None if self._folder is None else self._folder / address
-        if path is None or not path.exists():
+        if self._folder is None or not is_sheet(self._folder, address):
             return None
         if address not in self._sheets:
-            with reading(path), Image.open(path) as sheet:
-                self._sheets[address] = sheet.convert("RGB")
+            self._sheets[address] = _read_sheet(self._folder / address)
         own = self._sheets[address]
         column, row, n_columns, n_rows = (
             abs(int(float(image.attributes[key]))) for key in ("x", "y", "width", "height")
         )
+        if own is None or n_columns > own.width or n_rows > own.height:
+            return None
         width, height = own.width // n_columns, own.height // n_rows
         tile = own.crop((column * width, row * height, (column + 1) * width, (row + 1) * height))
         stream = io.BytesIO()
         tile.save(stream, "PNG", optimize=True)
         return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
+
+
+def _read_sheet(path: Path) -> Image.Image | None:
+    """Read a sheet of pictures, as WebP and nothing else; None where it is damaged, or larger than any sheet is."""
+    try:
+        with Image.open(path, formats=("WEBP",)) as sheet:
+            return sheet.convert("RGB")
+    except (OSError, ValueError, Image.DecompressionBombError):
+        return None
 
 
 def _rasterise(svg: str) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterable
 from functools import partial
@@ -11,15 +12,17 @@ from typing import cast
 from equiscope.circuits import load_circuits
 from equiscope.comparison import Comparison
 from equiscope.errors import EquiscopeError
+from equiscope.received import refuse_links
 from equiscope.records import leave_out_damaged, read_record, reading
-from equiscope.report.compare_pictures import keep_pictures
+from equiscope.report.compare_pictures import bring_sheets, keep_pictures
 from equiscope.report.context import SiteContext
 from equiscope.report.document import with_circuits, with_verification
 from equiscope.report.earlier import earlier_document, partial_document
 from equiscope.report.schema import ReportDocument
-from equiscope.report.site import DOCUMENT, PAGE, SITE, write_site
-from equiscope.report.sprites import Pictures, missing_sheets
-from equiscope.store import SCHEMA_VERSION, read_json, say_changes, write_json
+from equiscope.report.sheets import lost_sheets
+from equiscope.report.site import DOCUMENT, PAGE, SITE, is_own, write_site
+from equiscope.report.sprites import Pictures
+from equiscope.store import SCHEMA_VERSION, read_json, read_manifest, say_changes, write_json
 from equiscope.verification import FamilyVerification, load_verification
 
 __all__ = [
@@ -31,6 +34,7 @@ __all__ = [
     "show_circuits",
     "show_comparison",
     "show_verification",
+    "write_files",
 ]
 
 # Pages of earlier versions, which the site replaces.
@@ -62,6 +66,30 @@ def build_site(folder: str | Path) -> Path:
     EquiscopeError
         If the folder is not that of a run, or of a newer schema than this version knows.
     """
+    write_files(folder)
+    return Path(folder) / PAGE
+
+
+def write_files(folder: str | Path, target: Path | None = None) -> dict[str, Path]:
+    """Build the site of a run again, as `build_site` does, and tell what it consists of.
+
+    Parameters
+    ----------
+    folder
+        Of a run.
+    target
+        Where pages, scripts and style sheets go; None for the run's own folder. Pictures stay in the run.
+
+    Returns
+    -------
+    dict
+        Each file of the site by its address, relative to ``index.html``.
+
+    Raises
+    ------
+    EquiscopeError
+        As `build_site` does.
+    """
     folder = Path(folder)
     if not folder.is_dir():
         raise EquiscopeError(
@@ -71,11 +99,10 @@ def build_site(folder: str | Path) -> Path:
         raise EquiscopeError(
             f"{folder} is a published copy of a report, without the run that it is of: give the folder of the run"
         )
-    read_json(folder / "run.json")
+    read_manifest(folder)
     say_changes(folder)
     document = leave_out_damaged(partial(load_document, folder))
-    _write(folder, partial_document(folder) if document is None else document)
-    return folder / PAGE
+    return _write(folder, partial_document(folder) if document is None else document, target or folder)
 
 
 def publish_site(folder: str | Path, target: str | Path) -> Path:
@@ -99,44 +126,64 @@ def publish_site(folder: str | Path, target: str | Path) -> Path:
         If the folder is not that of a run, or ``target`` holds anything but such a copy.
     """
     folder, target = Path(folder), Path(target)
-    parts = (PAGE, SITE, DOCUMENT)
-    if target.exists():
-        held = [path.name for path in target.iterdir()] if target.is_dir() else [target.name]
-        others = sorted(name for name in held if name not in parts)
-        if others or (held and not _is_copy(target)):
-            raise EquiscopeError(
-                f"{target} holds {(others or held)[0]!r}: expected a new or empty folder, or an earlier copy of a "
-                "report, to publish to"
-            )
-    build_site(folder)
+    earlier = _earlier_copy(target)
+    written = write_files(folder)
+    if (folder / DOCUMENT).exists():
+        written = {DOCUMENT: folder / DOCUMENT, **written}
+    for path in earlier:
+        path.unlink()
     # Made first and never removed: by it a copy is known that was killed half way.
     (target / SITE / "app").mkdir(parents=True, exist_ok=True)
-    for name in (PAGE, DOCUMENT):
-        (target / name).unlink(missing_ok=True)
-    for path in list((target / SITE).rglob("*")):
-        if path.is_symlink() or not path.is_dir():
-            path.unlink()
-    shutil.copytree(folder / SITE, target / SITE, ignore=shutil.ignore_patterns(".*"), dirs_exist_ok=True)
-    for name in (DOCUMENT, PAGE):
-        if (folder / name).exists():
-            shutil.copyfile(folder / name, target / name)
+    for address, source in written.items():
+        path = target / address
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, path)
     return target / PAGE
 
 
-def _is_copy(target: Path) -> bool:
-    """Whether a folder is a copy of a report, or the beginning of one, which has no file yet."""
-    return (target / SITE / "app").is_dir() or all(path.is_dir() for path in target.rglob("*"))
+def _earlier_copy(target: Path) -> list[Path]:
+    """Give the files of an earlier copy of a report in a folder, its page first.
+
+    Raises
+    ------
+    EquiscopeError
+        If the folder holds anything else, only a part of such a copy, or a link.
+    """
+    if not os.path.lexists(target):
+        return []
+    held = sorted(path.name for path in target.iterdir()) if target.is_dir() else [target.name]
+    others = [name for name in held if name not in (PAGE, SITE, DOCUMENT)]
+    # A copy that was killed half way may have no file yet.
+    is_copy = (target / SITE / "app").is_dir() or all(path.is_dir() for path in target.rglob("*"))
+    if held and not others and not is_copy:
+        others = held
+    if not others:
+        refuse_links(target)
+    inner = [] if others else sorted(path for path in (target / SITE).rglob("*") if path.is_file())
+    others += [address for path in inner if not is_own(address := path.relative_to(target).as_posix())]
+    if others:
+        raise EquiscopeError(
+            f"{target} holds {others[0]!r}: expected a new or empty folder, or an earlier copy of a report, to publish "
+            "to"
+        )
+    return [path for path in (target / PAGE, target / DOCUMENT, *inner) if path.exists()]
 
 
-def _write(folder: Path, document: ReportDocument) -> None:
-    missing = missing_sheets(folder, document)
+def _write(folder: Path, document: ReportDocument, target: Path | None = None) -> dict[str, Path]:
+    """Write the site of a run; give its files by their addresses, the page last."""
+    target = target or folder
+    missing = lost_sheets(folder, document)
+    sheets = [s["address"] for s in document.get("sheets", []) if s["address"] not in missing]
     if missing:
         said = f"{len(missing)} of {len(document.get('sheets', []))} sheets of pictures are no longer there, or damaged"
         document = document | {"missing": [*document.get("missing", []), said]}
     circuits = leave_out_damaged(partial(load_circuits, folder))
-    write_site(folder, SiteContext(document, Pictures(document, missing), folder, circuits))
+    files = {address: folder / address for address in sheets}
+    files |= {address: target / address for address in bring_sheets(folder, target)}
+    written = write_site(target, SiteContext(document, Pictures(document, missing), folder, circuits))
     for name in _OUTDATED:
-        (folder / name).unlink(missing_ok=True)
+        (target / name).unlink(missing_ok=True)
+    return files | {address: target / address for address in written}
 
 
 def load_document(folder: Path) -> ReportDocument | None:
@@ -212,5 +259,5 @@ def show_comparison(folder: Path, comparison: Comparison, other: Path) -> Path:
     """Build a run's site again with a comparison, and with the pictures of the other run; give its ``index.html``."""
     document = leave_out_damaged(partial(load_document, other))
     if document is not None:
-        keep_pictures(folder, comparison, other, Pictures(document))
+        keep_pictures(folder, comparison, other, Pictures(document, lost_sheets(other, document)))
     return build_site(folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from equiscope.received import shown_command
 from equiscope.report.article import SOURCE, article_claim
 from equiscope.report.context import SiteContext
 from equiscope.report.fragment import Fragment
@@ -31,6 +32,7 @@ def render_overview(context: SiteContext) -> Fragment:
     html = render_template(
         "site/overview.html.jinja",
         document=document,
+        command=shown_command(document["command"]) if document["command"] else MISSING,
         layers=layers,
         transformations=transformations,
         depth=depth,

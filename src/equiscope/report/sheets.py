@@ -14,17 +14,20 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from equiscope.files import write_atomically
+from equiscope.received import is_sheet
 from equiscope.report.html import checked_address
-from equiscope.report.schema import PictureEntry, SheetEntry, UnitPicturesEntry
+from equiscope.report.schema import PictureEntry, ReportDocument, SheetEntry, UnitPicturesEntry
 from equiscope.report.sprites import TILE_PX
 
-__all__ = ["SPRITES", "FileStems", "SheetWriter", "read_strips", "shrink"]
+__all__ = ["SPRITES", "FileStems", "SheetWriter", "lost_sheets", "read_strips", "shrink"]
 
 SPRITES = "site/sprites"
 # A sheet of photographs at this quality has 150 to 250 kB, and is halved where it has more than the most allowed.
 _N_TILES = 144
 _MOST_BYTES = 290_000
 _QUALITY = 75
+# What `checked_address` names. Other formats are not even tried: PIL draws some by other programs.
+_STRIP_FORMATS = ("JPEG", "PNG", "WEBP")
 
 
 class FileStems:
@@ -109,7 +112,7 @@ class SheetWriter:
         """Remove the sheets of an earlier report."""
         kept = {sheet["address"] for sheet in self.sheets}
         for path in (self._folder / SPRITES).glob("*.webp"):
-            if f"{SPRITES}/{path.name}" not in kept:
+            if f"{SPRITES}/{path.name}" not in kept and path.is_file():
                 path.unlink(missing_ok=True)
 
 
@@ -124,6 +127,13 @@ def _encode(tiles: NDArray[np.uint8]) -> tuple[dict[str, int], bytes]:
     picture = Image.fromarray(pixels.reshape(n_rows * TILE_PX, n_columns * TILE_PX, 3))
     picture.save(stream, "WEBP", quality=_QUALITY, method=4)
     return {"n_columns": n_columns, "n_rows": n_rows}, stream.getvalue()
+
+
+def lost_sheets(folder: Path, document: ReportDocument) -> list[str]:
+    """Give the addresses of a document's sheets that are not there, or that are not those of sheets (`is_sheet`)."""
+    return [
+        sheet["address"] for sheet in document.get("sheets", []) if not is_sheet(folder, sheet["address"])
+    ]
 
 
 def shrink(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -147,11 +157,11 @@ def read_strips(
     for picture in pictures:
         content = base64.b64decode(checked_address(picture).partition(",")[2])
         try:
-            with Image.open(io.BytesIO(content)) as strip:
+            with Image.open(io.BytesIO(content), formats=_STRIP_FORMATS) as strip:
                 n = max(1, picture["n_stimuli"])
                 size = (TILE_PX * n, TILE_PX)
                 pixels = np.asarray(strip.convert("RGB").resize(size), np.uint8)
-        except (UnidentifiedImageError, OSError, ValueError):
+        except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError):
             continue
         own = np.arange(len(tiles), len(tiles) + n)
         tiles += list(pixels.reshape(TILE_PX, n, TILE_PX, 3).transpose(1, 0, 2, 3))

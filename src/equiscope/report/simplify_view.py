@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from equiscope.received import offered_network, quoted
 from equiscope.report.context import SiteContext
 from equiscope.report.fragment import Fragment
 from equiscope.report.html import render_template
@@ -36,8 +37,8 @@ def render_simplification(context: SiteContext) -> Iterator[tuple[str, Fragment]
     """Render what tying the families of a run left of its network; where nothing was tied, which command does it."""
     found = context.simplification
     commands = {
-        "folder": str(context.folder or "RUN"),
-        "network": context.document["model"]["name"],
+        "folder": quoted(context.folder or "RUN"),
+        "network": offered_network(context.document["model"]["name"]),
         "transformation": _first_to_tie(context),
     }
     if found is None:

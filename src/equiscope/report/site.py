@@ -22,18 +22,23 @@ from equiscope.report.overview_view import render_overview
 from equiscope.report.sheets import FileStems
 from equiscope.report.views import RENDERERS
 
-__all__ = ["DOCUMENT", "PAGE", "SITE", "read_index", "write_site"]
+__all__ = ["DOCUMENT", "PAGE", "SITE", "is_own", "read_index", "write_site"]
 
 PAGE, SITE, DOCUMENT = "index.html", "site", "report.json"
 # The first script makes the namespace, the last one shows the first view.
 _FIRST, _LAST = "core.js", "router.js"
+_OWN = re.compile(
+    rf"{SITE}/(app/[A-Za-z0-9_][\w.-]*\.(js|css)|data/\w+/[A-Za-z0-9_][\w.-]*\.js|"
+    r"sprites/[A-Za-z0-9_][\w.-]*\.webp)",
+    re.ASCII,
+)
 # Fragments of one kind share a file up to this size; only units are so small that many do.
 _SHARED_BYTES = 150_000
 _SHARED = ("unit",)
 
 
-def write_site(folder: Path, context: SiteContext) -> None:
-    """Write the site of one run into its folder; sheets of pictures are there already.
+def write_site(folder: Path, context: SiteContext) -> list[str]:
+    """Write the site of one run into a folder, the run's own as a rule; sheets of pictures are not written.
 
     Parameters
     ----------
@@ -41,6 +46,11 @@ def write_site(folder: Path, context: SiteContext) -> None:
         Where ``index.html`` and ``site/`` go. Data files of an earlier site are removed, sheets stay.
     context
         What is shown.
+
+    Returns
+    -------
+    list of str
+        Addresses of what was written, relative to ``index.html``, which is the last.
 
     Raises
     ------
@@ -54,10 +64,13 @@ def write_site(folder: Path, context: SiteContext) -> None:
     """
     _check_families(context)
     scripts, styles = _write_assets(folder / SITE / "app")
+    addresses = [*styles, *scripts]
     stale: list[Path] = []
     index: dict[str, Any] = {
         kind: _write_views(folder, kind, renderer(context), stale) for kind, renderer in RENDERERS.items()
     }
+    for kind, named in index.items():
+        addresses += [f"{SITE}/data/{kind}/{name}" for name in dict.fromkeys(named.values())]
     index["unit"] = _ranges(index.get("unit", {}))
     overview = render_overview(context)
     page = render_template(
@@ -75,6 +88,12 @@ def write_site(folder: Path, context: SiteContext) -> None:
     write_atomically(folder / PAGE, lambda stream: stream.write(page.encode()))
     for path in stale:
         path.unlink(missing_ok=True)
+    return [*addresses, PAGE]
+
+
+def is_own(address: str) -> bool:
+    """Say whether an address is one where a site has its files: only those are ever removed."""
+    return _OWN.fullmatch(address) is not None
 
 
 def _check_families(context: SiteContext) -> None:
@@ -99,8 +118,8 @@ def _write_assets(folder: Path) -> tuple[list[str], list[str]]:
     ordered = [[_FIRST, *scripts, _LAST], ["base.css", *styles]]
     for name in (name for some in ordered for name in some):
         write_changed(folder / name, asset(f"site/{name}").encode())
-    for path in folder.iterdir():
-        if path.name not in (name for some in ordered for name in some) and not path.name.startswith("."):
+    for path in _own_files(folder, f"{SITE}/app"):
+        if path.name not in (name for some in ordered for name in some):
             path.unlink(missing_ok=True)
     first, second = ([f"{SITE}/app/{name}" for name in some] for some in ordered)
     return first, second
@@ -120,8 +139,13 @@ def _write_views(
         write_changed(place / name, text.encode())
         written.add(name)
         found |= dict.fromkeys(names, name)
-    stale += [path for path in place.iterdir() if path.name not in written and not path.name.startswith(".")]
+    stale += [path for path in _own_files(place, f"{SITE}/data/{kind}") if path.name not in written]
     return found
+
+
+def _own_files(place: Path, address: str) -> list[Path]:
+    """Give the files of a folder of the site that a site wrote there, this one or an earlier one."""
+    return [path for path in place.iterdir() if is_own(f"{address}/{path.name}") and path.is_file()]
 
 
 def _ranges(files: dict[str, str]) -> dict[str, list[list[Any]]]:

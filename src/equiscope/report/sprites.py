@@ -113,6 +113,8 @@ class Pictures:
         return [dict(zip(own["axes"], values, strict=True)) for values in product(*own["axes"].values())]
 
     def _at(self, sheet: int, tile: int) -> Tile | None:
+        if not 0 <= sheet < len(self._sheets):
+            return None
         entry = self._sheets[sheet]
         if entry["address"] in self._missing:
             return None

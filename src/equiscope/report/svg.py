@@ -15,6 +15,8 @@ from typing import Any
 
 from markupsafe import Markup
 
+from equiscope.received import printable_lines
+
 __all__ = [
     "Drawing",
     "Node",
@@ -277,7 +279,7 @@ def write_for_print(drawing: Drawing, picture: Callable[[Node], str | None]) -> 
     )
     inside = "".join(_write(own, _print_attributes) for own in nodes)
     left, top, width, height = _view_box(drawing).split()
-    return (
+    return printable_lines(
         '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
         f'width="{width}" height="{height}" viewBox="{_view_box(drawing)}" role="img">\n'
         f"<title>{escape(drawing.label)}</title>\n"

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from equiscope.files import write_atomically
+from equiscope.received import printable
 
 __all__ = ["COLUMNS", "draw_curves", "save_curves"]
 
@@ -91,7 +92,7 @@ def draw_curves(rows: Sequence[Row], name: str) -> str:
     if top1:
         x, y = place(top1[-1])
         parts.append(f'<text class="end in-val" x="{x:.1f}" y="{y - 9:.1f}">{100 * top1[-1][1]:.1f} %</text>')
-    title = html.escape(name)
+    title = html.escape(printable(name))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
         f'aria-label="Learning curves of {title}"><title>Learning curves of {title}</title><style>{_STYLE}</style>'

@@ -26,6 +26,7 @@ from equiscope.errors import EquiscopeError
 from equiscope.files import is_unused, write_atomically
 from equiscope.models.trained import serialise, standardise
 from equiscope.progress import Progress, silent
+from equiscope.received import refuse_links
 from equiscope.significance import share_interval
 from equiscope.stages import choose_precision
 from equiscope.store import write_json
@@ -201,6 +202,7 @@ def _check_folder(folder: Path, settings: dict[str, Any]) -> TrainingRun | None:
         raise EquiscopeError(
             f"{folder} is there already and is not the folder of a training: give another --out"
         )
+    refuse_links(folder)
     manifest = read_manifest(folder)
     stored = manifest["settings"]
     different = [key for key, value in settings.items() if stored.get(key) != value]

@@ -14,6 +14,7 @@ import numpy as np
 from scipy.stats import t as student
 
 from equiscope.errors import EquiscopeError
+from equiscope.received import shown_command
 from equiscope.records import read_record, reading
 from equiscope.training.checkpoint import read_checkpoint
 from equiscope.training.descriptions import Description, parse_description
@@ -153,7 +154,7 @@ def load_training(folder: str | Path) -> TrainingRun:
     if not manifest["is_complete"]:
         raise EquiscopeError(
             f"the training in {folder} is not finished (step {manifest['step']} of {manifest['n_steps']}): give the "
-            f"same command again and it goes on ({manifest['command'] or 'equiscope train'})"
+            f"same command again and it goes on ({shown_command(manifest['command'])})"
         )
     return TrainingRun(folder, manifest)
 
