@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 import equiscope
 from equiscope.bank import build_bank
-from equiscope.circuits.gradients import gradient_weights
+from equiscope.circuits.gradients import _within, gradient_weights
 from equiscope.circuits.paths import expanded_weights
 from equiscope.errors import EquiscopeError
 from equiscope.examples import collect_examples, split_halves
@@ -26,12 +27,12 @@ from equiscope.featurevis.objectives import CentreResponses
 from equiscope.groups import CyclicGroup
 from equiscope.models import Model
 from equiscope.models.geometry import MAX_OFFSET, find_geometry, joint_patch_px
-from equiscope.models.sides import fitted
+from equiscope.models.sides import Sides, fitted
 from equiscope.responses import Responses, measure_responses
 from equiscope.stimuli import open_images
 from equiscope.store import read_geometries
 from equiscope.testing import Oddity, planted_oddity
-from equiscope.verification import verify_run
+from equiscope.verification import _record, verify_run
 
 # Those that no patch can stand for, and those that need images of 128 px.
 WHOLE = ("coordinates", "gated")
@@ -188,7 +189,7 @@ def test_circuits_and_pictures_are_those_of_the_plain_twin(mixed: Path) -> None:
     images = open_images(mixed)
     weights, gradients, centres = [], [], []
     for model in twins():
-        own = find_geometry(model, ["first", "second"], side_px=100)
+        own = find_geometry(model, ["first", "second"], side_px=98)
         weights.append(expanded_weights(model, own["first"], own["second"]))
         half = split_halves(images.groups, 0)
         examples = collect_examples(model, images, own, half, 2)
@@ -198,7 +199,7 @@ def test_circuits_and_pictures_are_those_of_the_plain_twin(mixed: Path) -> None:
         rim = (41 - size) // 2
         responses = CentreResponses(model, own["second"], size)
         centres.append(responses(patch[:, :, rim : 41 - rim, rim : 41 - rim]))
-    assert find_geometry(twins()[0], ["second"], side_px=100)["second"].sides.step_px == 4
+    assert find_geometry(twins()[0], ["second"], side_px=98)["second"].sides.step_px == 4
     for found, wanted in (weights, gradients):
         assert np.allclose(_cells(found), _cells(wanted), atol=1e-6)
     assert torch.allclose(*centres, atol=1e-6)
@@ -210,13 +211,22 @@ def _cells(weights: Any) -> dict[tuple[float, float], float]:
     return np.concatenate([found.ravel(), weights.y_px[used.any(1)], weights.x_px[used.any(0)]])  # type: ignore[return-value]
 
 
+def test_gradients_leave_out_what_a_patch_was_filled_up_with() -> None:
+    geometry = find_geometry(twins()[0], ["first"], side_px=98)["first"]
+    assert (geometry.centre_px, geometry.stride_px) == ((1, 1), (2, 2))
+    maps = torch.rand(2, 3, 30, 40)
+    # Positions at 1, 3, ... 9 px lie in a patch of 11 px.
+    assert torch.equal(_within(maps, geometry, 11), maps[:, :, :5, :5])
+    assert _within(maps, replace(geometry, sides=Sides()), 11) is maps
+
+
 def test_layers_share_a_patch_in_which_each_answers_as_in_the_image() -> None:
     model = twins()[0]
-    own = find_geometry(model, ["first", "second"], side_px=100)
+    own = find_geometry(model, ["first", "second"], side_px=98)
     every = list(own.values())
     size = joint_patch_px(every, max_offset=MAX_OFFSET)
     assert size is not None
-    image = torch.rand(3, 100, 104)
+    image = torch.rand(3, 98, 102)
     network = fitted(model, every[0].sides)
     whole = network.record(image[None], list(own))
     part = network.record(image[None, :, 8 : 8 + size, 12 : 12 + size], list(own))
@@ -231,3 +241,17 @@ def test_poses_are_confirmed_on_drawn_stimuli(mixed: Path, tmp_path: Path) -> No
     curves = max(run.families, key=lambda family: len(family.members))
     (verified,) = (v for v in verify_run(run, planted_oddity("same-padding").model) if v.family == curves.id)
     assert verified.median_error < 3
+
+
+def test_drawn_stimuli_are_answered_as_by_the_plain_twin() -> None:
+    models = [planted_oddity(oddity).model for oddity in ("same-padding", "none")]
+    same, plain = (find_geometry(model, ["planted"], side_px=100)["planted"] for model in models)
+    size, core = same.patch_px, plain.patch_px
+    assert same.sides.at_least(size) != (size,)
+    # Bright enough that units fire at noise.
+    patches = 20 * torch.rand(5, 3, size, size, generator=torch.Generator().manual_seed(0))
+    rim = (size - core) // 2
+    cores = patches[:, :, rim : rim + core, rim : rim + core]
+    found = _record(models[0], [same], size, patches, torch.float32)
+    assert found.any()
+    assert np.allclose(found, _record(models[1], [plain], core, cores, torch.float32), atol=1e-5)

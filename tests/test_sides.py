@@ -82,6 +82,15 @@ def test_a_network_that_takes_no_long_strip_is_shown_the_side_of_its_images() ->
     )
 
 
+@pytest.mark.parametrize("side", [8, 13, 28])
+def test_a_network_of_one_small_side_is_probed_inside_it(side: int) -> None:
+    model = Model(nn.Sequential(Picky(lambda h, w: (h, w) == (side, side), ValueError)), input_size_px=side)
+    geometry = find_geometry(model, ["0"])["0"]
+    assert geometry.sides == Sides(side, 0)
+    assert geometry.is_global or (geometry.stride_px, geometry.receptive_field_px) == ((2, 2), (3, 3))
+    assert geometry.is_global is (side == 8)
+
+
 def test_sides_behind_the_last_layer_do_not_matter() -> None:
     module = nn.Sequential(nn.Conv2d(3, 2, 3), Picky(lambda h, w: False))
     assert find_geometry(Model(module), ["0"])["0"].sides == Sides()

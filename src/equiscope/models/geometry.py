@@ -366,7 +366,7 @@ def _attempts(sides: Sides) -> tuple[tuple[tuple[int, int], int], ...]:
         return tuple(((length, _STRIP_PX), n_probes) for length, n_probes in _ATTEMPTS)
     own_px = sides.least_px
     # Few rows reach no rim where the field is nearly as large as the image.
-    rows = (max(8, min(_ATTEMPTS[-1][1], own_px // 2 // 8 * 8)), 16)
+    rows = (max(1, min(_ATTEMPTS[-1][1], own_px // 2)), min(16, own_px))
     return tuple(((own_px, own_px), n_probes) for n_probes in rows)
 
 

@@ -134,8 +134,9 @@ def probe_by_nan(
         return torch.isnan(output).any(dim=1).any(dim=2 - axis)
 
     for start in range(0, n_probes, _ROWS_PER_PASS):
-        strips = torch.zeros(_ROWS_PER_PASS, 3, *shape)
-        for row in range(_ROWS_PER_PASS):
+        n_rows = min(_ROWS_PER_PASS, n_probes - start)
+        strips = torch.zeros(n_rows, 3, *shape)
+        for row in range(n_rows):
             strips[row, :, first_row + start + row] = math.nan
         with torch.backends.cudnn.flags(enabled=False):
             for layer, mask in model.record(_along(strips, axis), layers, reach).items():
@@ -162,6 +163,7 @@ def reaches_further(model: Model, known: Mapping[str, Axis], axis: int, shape: t
         return []
     step = max(1, max(own.stride_px for own in known.values()) // _ROWS_PER_PASS)
     rows = shape[0] // 2 + step * np.arange(_ROWS_PER_PASS)
+    rows = rows[rows < shape[0]]
     found = []
     for layer, reached in _changed(model, list(known), axis, shape, rows, n_draws=2).items():
         if (reached & ~known[layer].predicts(rows, reached.shape[1])).any():

@@ -73,7 +73,7 @@ class Sides:
 
     def holds(self, side_px: int) -> bool:
         """Whether one of the sides is at least this large."""
-        return self._up(side_px) >= side_px
+        return bool(self.step_px) or side_px <= self.least_px
 
     def alone(self, near_px: int) -> Sides:
         """Give the largest of the sides within ``near_px`` alone, or else the least."""
