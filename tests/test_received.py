@@ -21,7 +21,7 @@ from equiscope.errors import EquiscopeError
 from equiscope.received import (
     built_in_name,
     check_archive,
-    file_name,
+    folder_name,
     inside,
     is_sheet,
     offered_network,
@@ -216,16 +216,16 @@ def test_cells_that_are_formulas_become_text(value: str) -> None:
 
 
 @given(st.text())
-def test_a_file_name_is_one_part_of_a_path(name: str) -> None:
-    made = file_name(name)
+def test_a_folder_name_is_one_part_of_a_path(name: str) -> None:
+    made = folder_name(name)
     assert Path("folder", made).parent == Path("folder")
     assert made not in ("", ".", "..")
     assert made[0] != "."
 
 
 @pytest.mark.parametrize("name", ["mini", "my net", "größe", "resnet50.a1_in1k", "a-b_c.d"])
-def test_a_file_name_that_leads_nowhere_stays(name: str) -> None:
-    assert file_name(name) == name
+def test_a_folder_name_that_leads_nowhere_stays(name: str) -> None:
+    assert folder_name(name) == name
 
 
 def test_an_archive_unpacks_into_no_more_than_a_hundred_times_itself(

@@ -14,7 +14,7 @@ reader and writer of the package asks:
 `quoted`                a path or a name as one word of a command that may be copied
 `printable`             a text without what steers a terminal
 `spreadsheet_cell`      a value of a table that no spreadsheet takes for a formula
-`file_name`             a name that may come from a file, as the name of one file
+`folder_name`           a name that may come from a file, as the name of one folder
 `within_limits`         numbers of a run that a machine can count through
 `check_archive`         an ``.npz`` that does not unpack into more than a machine holds
 ======================= ====================================================================================
@@ -40,7 +40,7 @@ from equiscope.errors import EquiscopeError
 __all__ = [
     "built_in_name",
     "check_archive",
-    "file_name",
+    "folder_name",
     "inside",
     "is_sheet",
     "is_webp",
@@ -57,7 +57,7 @@ __all__ = [
 
 # What a name may not hold if it is to be one part of a path everywhere: it separates parts or drives, or is unseen.
 _NO_PART = re.compile(r"[\x00-\x1f\x7f\\:]")
-_NO_FILE_NAME = re.compile(r'[/\\:*?"<>|]')
+_NO_FOLDER_NAME = re.compile(r'[/\\:*?"<>|]')
 # A file system takes 255 bytes for a name; the rest is for what is put before and behind it.
 _MOST_NAME_BYTES = 160
 # A spreadsheet takes a cell that begins so for a formula, also behind spaces and quotes.
@@ -273,15 +273,15 @@ def spreadsheet_cell(value: Any) -> Any:
     return f"'{printable(value)}" if _FORMULA.match(value) else printable(value)
 
 
-def file_name(name: str) -> str:
-    """Give the name of one file or folder like a name that may come from a file: what would lead elsewhere is encoded.
+def folder_name(name: str) -> str:
+    """Give the name of one folder for a name that may come from a file: what would lead elsewhere is encoded.
 
     Examples
     --------
-    >>> file_name("plain"), file_name("../up"), file_name("..")
+    >>> folder_name("plain"), folder_name("../up"), folder_name("..")
     ('plain', '%2E.%2Fup', '%2E.')
     """
-    safe = _NO_FILE_NAME.sub(lambda found: quote(found[0], safe=""), printable(name))
+    safe = _NO_FOLDER_NAME.sub(lambda found: quote(found[0], safe=""), printable(name))
     safe = safe.encode()[:_MOST_NAME_BYTES].decode(errors="ignore")
     return f"%2E{safe[1:]}" if safe.startswith(".") else safe or "unnamed"
 

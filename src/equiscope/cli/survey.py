@@ -14,6 +14,7 @@ from rich.table import Table
 from equiscope.cli.console import print_note, show_progress, wide_console
 from equiscope.cli.options import FalseDiscoveryRateOption, ModelArgument, WeightsOption, split_names
 from equiscope.cli.tables import new_table
+from equiscope.received import folder_name
 
 if TYPE_CHECKING:
     from equiscope.store import Run
@@ -63,7 +64,7 @@ def survey(
 
     console = Console(stderr=True)
     borrowed = load_model(model, weights)
-    folder = out if out is not None else Path("equiscope-runs") / borrowed.folder_name
+    folder = out if out is not None else Path("equiscope-runs") / folder_name(borrowed.name)
     run = run_survey(
         borrowed,
         images,

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from equiscope.cli.console import show_progress, wide_console
 from equiscope.cli.tables import new_table
-from equiscope.received import file_name
+from equiscope.received import folder_name
 
 if TYPE_CHECKING:
     from equiscope.training import TrainingRun
@@ -85,7 +85,7 @@ def train(
     run = run_training(
         description,
         data,
-        out if out is not None else Path("equiscope-runs/trained") / f"{file_name(description.name)}-{seed}",
+        out if out is not None else Path("equiscope-runs/trained") / f"{folder_name(description.name)}-{seed}",
         recipe=recipe,
         match=match.value,
         reference=reference,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -81,11 +80,6 @@ class Model:
                 raise EquiscopeError(
                     f"{self.name} has no weights yet ({name} {why}): load them before it is studied"
                 )
-
-    @property
-    def folder_name(self) -> str:
-        """The name as that of a folder: names come from anybody, and no folder may lie elsewhere because of one."""
-        return re.sub(r"[^\w.+-]+", "-", self.name).strip(".-")[:100] or "model"
 
     @property
     def device(self) -> torch.device:
