@@ -126,7 +126,8 @@ def _words(geometry: LayerGeometry, whole_px: int) -> list[str]:
         )
     sides = geometry.sides
     is_cut = sides.step_px != 1 or sides.is_square
-    if is_cut or (sides != Sides() and not geometry.is_global):
+    is_filled = not geometry.is_global and sides.at_least(geometry.patch_px) != (geometry.patch_px,)
+    if is_cut or is_filled:
         said.append(
             f"the network was shown {sides.words} alone, because it refuses others or its grid lies elsewhere for "
             f"them: {'images were cut and patches' if is_cut else 'patches were'} filled up at the right and below"
