@@ -16,7 +16,7 @@ from equiscope.errors import EquiscopeError
 from equiscope.models.geometry import LayerGeometry, find_geometry, find_local_geometry
 from equiscope.models.model import Model
 from equiscope.models.refusals import refusals_told
-from equiscope.models.sides import Sides, crop_to, fitted
+from equiscope.models.sides import crop_to, fitted
 from equiscope.stimuli import ImageSet
 
 __all__ = ["CLOSE", "EXACT", "Settled", "patch_errors", "settle_geometries"]
