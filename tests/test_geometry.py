@@ -633,10 +633,15 @@ def test_what_is_local_behind_a_gate_is_found_apart_from_it() -> None:
     assert find_geometry(model, ["2"])["2"].is_global
     local = find_local_geometry(model, ["2"], Sides(), 224)["2"]
     assert (local.stride_px, local.receptive_field_px, local.centre_px) == ((4, 4), (9, 9), (0, 0))
-    flat = Done(lambda x: x * torch.sigmoid(x.flatten(2).amax(2))[:, :, None, None])
-    model = Model(nn.Sequential(module[0], flat, module[2]))
-    assert find_geometry(model, ["2"])["2"].is_global
-    assert find_local_geometry(model, ["2"], Sides(), 224) == {"2": local}
+    gates: tuple[Callable[[Tensor], Tensor], ...] = (
+        lambda x: torch.sigmoid(x.flatten(2).amax(2))[:, :, None, None],
+        lambda x: x.mean((1, 2, 3), keepdim=True),
+        lambda x: x.mean((1, 2, 3))[:, None, None, None],
+    )
+    for gate in gates:
+        model = Model(nn.Sequential(module[0], Done(lambda x, gate=gate: x * gate(x)), module[2]))  # type: ignore[misc]
+        assert find_geometry(model, ["2"])["2"].is_global
+        assert find_local_geometry(model, ["2"], Sides(), 224) == {"2": local}
     summed = Model(nn.Sequential(conv(3, 4, 3), nn.AdaptiveAvgPool2d(1)))
     assert find_local_geometry(summed, ["1"], Sides(), 224) == {}
 

@@ -16,7 +16,7 @@ from equiscope.errors import EquiscopeError
 from equiscope.models.geometry import LayerGeometry, find_geometry, find_local_geometry
 from equiscope.models.model import Model
 from equiscope.models.refusals import refusals_told
-from equiscope.models.sides import Sides, crop_to, fitted
+from equiscope.models.sides import crop_to, fitted
 from equiscope.stimuli import ImageSet
 
 __all__ = ["CLOSE", "EXACT", "Settled", "patch_errors", "settle_geometries"]
@@ -127,7 +127,8 @@ def _words(geometry: LayerGeometry, whole_px: int) -> list[str]:
         )
     sides = geometry.sides
     is_cut = sides.step_px != 1 or sides.is_square
-    if is_cut or (sides != Sides() and not geometry.is_global):
+    is_filled = not geometry.is_global and sides.at_least(geometry.patch_px) != (geometry.patch_px,)
+    if is_cut or is_filled:
         said.append(
             f"the network was shown {sides.words} alone, because it refuses others or its grid lies elsewhere for "
             f"them: {'images were cut and patches' if is_cut else 'patches were'} filled up at the right and below"

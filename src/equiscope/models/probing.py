@@ -86,7 +86,7 @@ class held_summaries(TorchFunctionMode):  # noqa: N801 - used like a function
             and isinstance(result, Tensor)
             and result.is_floating_point()
             and given.ndim > 2
-            and result.shape[:2] == given.shape[:2]
+            and result.shape[:1] == given.shape[:1]
             and math.prod(given.shape[2:]) > 1
             and math.prod(result.shape[2:]) == 1
         )
