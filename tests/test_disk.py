@@ -22,6 +22,7 @@ import pytest
 from sklearn.datasets import load_sample_images
 
 import equiscope
+import equiscope.cli.commands  # the forks have it, as if they had been running
 from equiscope.cli import main
 from equiscope.files import write_atomically
 from equiscope.timings import Timings
@@ -34,7 +35,7 @@ def network():
     return nn.Sequential(nn.Conv2d(3, 12, 7), nn.ReLU(), nn.Conv2d(12, 8, 3))
 """
 # These hold times, or what is drawn of them.
-TIMED = {"run.json", "report.json", "index.html"}
+TIMED = {"run.json", "report.json", "index.html", "digests.json"}
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +76,12 @@ def run_command(place: Path, arguments: str, prepare: Callable[[], object] = lam
                     traceback.print_exc()
         finally:
             os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), said.read_text()
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), _without_progress(said.read_text())
+
+
+def _without_progress(text: str) -> str:
+    """Leave out what stages say when they begin: all before the first message or traceback."""
+    return re.sub(r"\A(?:(?!equiscope: |Traceback).*\n)*", "", text)
 
 
 def survey(place: Path, out: str, prepare: Callable[[], object] = lambda: None) -> tuple[int, str]:
@@ -346,7 +352,9 @@ def test_layers_with_names_longer_than_files_can_have_are_surveyed(place: Path) 
     (place / "long" / "report.json").unlink()
     manifest["is_complete"] = False
     (place / "long" / "run.json").write_text(json.dumps(manifest))
-    assert run_command(place, "report long") == (0, "")
+    status, said = run_command(place, "report long")
+    assert status == 0
+    assert "long/run.json was changed since it was written" in said
     assert len(list((place / "long" / "site" / "data" / "layer").iterdir())) == 2
 
 

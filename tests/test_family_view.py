@@ -290,7 +290,7 @@ def test_its_circuits_stand_there_with_their_nulls(tmp_path: Path, document: Rep
     lanes = {a.get("data-unit") for a, _ in page.all("rect", class_="member-lane")}
     assert units <= lanes
     without = Page(
-        dict(render_families(SiteContext(context.document, context.pictures, tmp_path)))[first.target].html
+        dict(render_families(SiteContext(document, context.pictures, tmp_path)))[first.target].html
     )
     assert "equiscope circuits" in without.text
     assert not without.all("a", class_="circuit-link")

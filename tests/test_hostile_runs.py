@@ -12,6 +12,7 @@ import io
 import json
 import os
 import pickle
+import re
 import shutil
 import socket
 import sys
@@ -147,14 +148,22 @@ def test_no_command_runs_code_that_a_run_names(
     "name",
     [
         "theirs.onnx", "weights.safetensors", "timm:resnet18", "torchvision:resnet18", "mini\n", " mini", "MINI", "",
-        "mini-random-random-random", "mini.py", 5, None, ["mini"],
+        "mini-random-random-random", "mini.py",
     ],
 )  # fmt: skip
-def test_only_built_in_names_are_taken_from_a_run(folder: Path, name: Any) -> None:
+def test_only_built_in_names_are_taken_from_a_run(folder: Path, name: str) -> None:
     write_run(folder, name)
     result = CliRunner().invoke(app, ["verify", str(folder)])
     assert isinstance(result.exception, EquiscopeError)
     assert "are taken from you, never from a run" in str(result.exception)
+
+
+@pytest.mark.parametrize("name", [5, None, ["mini"]])
+def test_a_name_of_another_type_is_no_name(folder: Path, name: Any) -> None:
+    write_run(folder, name)
+    result = CliRunner().invoke(app, ["verify", str(folder)])
+    assert isinstance(result.exception, EquiscopeError)
+    assert "is damaged (model.name is" in str(result.exception)
 
 
 @pytest.mark.parametrize("name", ["mini", "mini-random", "mini-shuffled"])
@@ -165,7 +174,7 @@ def test_built_in_names_are_taken_from_a_run_as_before(folder: Path, name: str) 
     assert "has other weights than the network of" in str(result.exception)
 
 
-@pytest.mark.parametrize("name", ["../../up", "/srv/absolute", "..", "a\x00b", ".hidden"])
+@pytest.mark.parametrize("name", ["../../up", "/srv/absolute", "..", ".hidden"])
 def test_a_received_network_does_not_choose_where_its_run_goes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -739,7 +748,7 @@ def test_only_a_command_of_this_program_is_offered(folder: Path, command: str, i
 @pytest.mark.parametrize("command", [5, None, ["curl"]])
 def test_a_command_of_another_type_is_not_offered(folder: Path, command: Any) -> None:
     write_run(folder, command=command, is_complete=False)
-    with pytest.raises(EquiscopeError, match="the command that made it"):
+    with pytest.raises(EquiscopeError, match=r"is damaged \(command is"):
         load_run(folder)
 
 
@@ -784,44 +793,47 @@ def test_a_graph_is_well_formed_whatever_the_names(folder: Path, name: str) -> N
 # Numbers ---------------------------------------------------------------------------------------------------
 
 
-def earlier_run(folder: Path, document: Any) -> Path:
-    folder.mkdir()
-    write_json(folder / "run.json", {"schema_version": SCHEMA_VERSION, "is_complete": True})
+def left_out(folder: Path, document: Any, caplog: pytest.LogCaptureFixture) -> str:
+    """Build the site of a run with such a document; what is said of it."""
+    write_run(folder)
     write_json(folder / "report.json", {"schema_version": SCHEMA_VERSION, **document})
-    return folder
+    assert build_site(folder).exists()
+    (said,) = (record.getMessage() for record in caplog.records)
+    assert said.endswith("(left out here)")
+    return said
 
 
-def test_a_layer_of_a_billion_units_is_refused_at_once(folder: Path) -> None:
+def test_a_layer_of_a_billion_units_is_refused_at_once(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     document = complete_document()
     document["layers"][0]["n_units"] = 10**12
-    with pytest.raises(EquiscopeError, match=r"n_units is 1000000000000, expected 0 to 1,000,000"):
-        build_site(earlier_run(folder, document))
+    assert re.search(r"n_units is 1000000000000, expected 0 to 1,000,000", left_out(folder, document, caplog))
 
 
 @pytest.mark.parametrize(
     ("key", "value"), [("stabiliser_order", 10**9), ("octaves", 1e12), ("octaves", -1e12)]
 )
-def test_numbers_that_become_loops_have_an_end(folder: Path, key: str, value: float) -> None:
+def test_numbers_that_become_loops_have_an_end(
+    folder: Path, key: str, value: float, caplog: pytest.LogCaptureFixture
+) -> None:
     document = complete_document()
     family: Any = document["families"][0]
     (family if key in family else family["members"][0])[key] = value
-    with pytest.raises(EquiscopeError, match=f"{key} is .*, expected"):
-        build_site(earlier_run(folder, document))
+    assert re.search(rf"{key} is .*, expected", left_out(folder, document, caplog))
 
 
-def test_an_axis_of_a_billion_octaves_is_refused(folder: Path) -> None:
+def test_an_axis_of_a_billion_octaves_is_refused(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     document = complete_document()
     tuned: Any = next(family for family in document["families"] if family["tuning"])
     tuned["tuning"]["axes"] = {"octaves": [0.0, 1e9]}
-    with pytest.raises(EquiscopeError, match=r"octaves is 1000000000"):
-        build_site(earlier_run(folder, document))
+    assert re.search(r"octaves is 1000000000", left_out(folder, document, caplog))
 
 
-def test_a_strip_of_a_billion_stimuli_is_not_unrolled(folder: Path) -> None:
+def test_a_strip_of_a_billion_stimuli_is_not_unrolled(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     document = complete_document()
     document["pictures"][0]["n_stimuli"] = 10**9
-    with pytest.raises(EquiscopeError, match="n_stimuli is"):
-        build_site(earlier_run(folder, document))
+    assert re.search(r"n_stimuli is", left_out(folder, document, caplog))
 
 
 @pytest.mark.parametrize(("key", "value"), [("receptive_field_px", [10**6, 11]), ("stride_px", [9973, 9967])])
@@ -885,8 +897,8 @@ def test_an_array_of_responses_unpickles_nothing(
     (place / "c" / "0" / "0").mkdir(parents=True)
     for chunk in (place / "0.0.0", place / "c" / "0" / "0" / "0"):
         chunk.write_bytes(pickle.dumps(Trap()))
-    with pytest.raises(Exception, match="codec"):
-        open_array(place)
+    # It is not what a survey stores, so it is begun again.
+    assert np.isnan(open_array(place).array[:]).all()
     assert not trace.exists()
 
 
@@ -904,14 +916,14 @@ def test_an_array_of_responses_unpickles_nothing(
     ],
     ids=["chunks", "compressed", "type"],
 )
-def test_an_array_of_responses_that_no_survey_stored_is_refused(
+def test_an_array_of_responses_that_no_survey_stored_is_begun_again(
     stored: tuple[Path, dict[str, Any]], change: dict[str, Any]
 ) -> None:
     place, description = stored
     assert np.isnan(open_array(place).array[:]).all()
     (place / "zarr.json").write_text(json.dumps(description | change))
-    with pytest.raises(EquiscopeError, match="stores its responses in another way than a survey does"):
-        open_array(place)
+    assert np.isnan(open_array(place).array[:]).all()
+    assert json.loads((place / "zarr.json").read_text()) == description
 
 
 READERS = {

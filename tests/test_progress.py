@@ -171,7 +171,7 @@ def test_a_long_survey_says_how_it_gets_shorter(n_layers: int, has_advice: bool,
 
     plans: list[str] = []
     network = nn.Sequential(*(nn.Conv2d(3, 3, 3) for _ in range(n_layers)))
-    images = np.zeros((4, 30, 40, 3), np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (4, 30, 40, 3)).astype(np.uint8)
     np.savez(tmp_path / "images.npz", images=images)
     with pytest.raises(Stop):
         equiscope.survey(network, tmp_path / "images.npz", out=tmp_path / "run", on_plan=stop)

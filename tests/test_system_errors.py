@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from equiscope.cli import app, main
+from equiscope.cli import main
 from equiscope.cli.system_errors import has_out, word_system_error
 
 NUMBERS = sorted(errno.errorcode)
@@ -76,10 +76,8 @@ def test_errors_of_any_make_are_one_line(error: OSError, expected: str) -> None:
 )  # fmt: skip
 def test_the_command_knows_whether_it_has_out(command: str, is_there: bool) -> None:
     # A run may be called like another command.
-    assert (
-        has_out(app, [command, "survey" if not is_there and command != "nonsense" else "verify"]) is is_there
-    )
-    assert not has_out(app, [])
+    assert has_out([command, "survey" if not is_there and command != "nonsense" else "verify"]) is is_there
+    assert not has_out([])
 
 
 @pytest.fixture

@@ -48,6 +48,7 @@ __all__ = [
     "printable",
     "printable_json",
     "printable_lines",
+    "printable_message",
     "quoted",
     "refuse_links",
     "shown_command",
@@ -175,12 +176,13 @@ def is_sheet(folder: Path, address: str) -> bool:
 
 
 def is_webp(path: Path) -> bool:
-    """Say whether a path is a regular file that begins as a WebP picture does."""
+    """Say whether a path is a regular file that begins as a WebP picture does and is as long as it says there."""
     if path.is_symlink() or not path.is_file():
         return False
     with path.open("rb") as stream:
         head = stream.read(12)
-    return head[:4] == b"RIFF" and head[8:] == b"WEBP"
+    n_bytes = int.from_bytes(head[4:8], "little") + 8
+    return (head[:4], head[8:]) == (b"RIFF", b"WEBP") and n_bytes == path.stat().st_size
 
 
 def built_in_name(name: object, built_in: Collection[str], command: str) -> str:
@@ -253,6 +255,11 @@ def printable(text: str) -> str:
 def printable_lines(text: str) -> str:
     """Write a text of several lines as `printable` does, its lines kept."""
     return "\n".join(printable(line) for line in text.split("\n"))
+
+
+def printable_message(text: str) -> str:
+    """Word a message of any number of lines for a terminal: all but the first are indented, so that none is forged."""
+    return "\n  ".join(printable(line) for line in text.splitlines())
 
 
 def printable_json(text: str) -> str:

@@ -174,7 +174,12 @@ class Archive(Mapping[str, NDArray[Any]]):
     def __getitem__(self, name: str) -> NDArray[Any]:
         with reading(self._path, self._what):
             stored = io.BytesIO(self._zip.read(f"{name}.npy"))
-            return np.asarray(np.lib.format.read_array(stored, allow_pickle=False))
+            try:
+                return np.asarray(np.lib.format.read_array(stored, allow_pickle=False))
+            except ValueError as error:
+                # numpy would advise to allow pickles, which may run code.
+                said = "it holds Python objects" if "pickle" in str(error) else str(error)
+                raise ValueError(said) from None
 
     def __enter__(self) -> Archive:
         return self

@@ -21,7 +21,9 @@ import sys
 from typing import Any
 
 from equiscope.cli.interruption import READER_HAS_GONE, interruptible
+from equiscope.cli.system_errors import has_out, system_cause, word_system_error
 from equiscope.errors import EquiscopeError
+from equiscope.received import printable_message
 
 __all__ = ["app", "main"]
 
@@ -79,12 +81,8 @@ def _next_step() -> str:
 
 def _word(error: Exception) -> str:
     """Give an error's own words, or what to do where the operating system is behind it."""
-    from equiscope.cli.commands import app
-    from equiscope.cli.console import printable_message
-    from equiscope.cli.system_errors import has_out, system_cause, word_system_error
-
     cause = error if isinstance(error, OSError) else system_cause(error)
-    said = str(error) if cause is None else word_system_error(cause, has_out=has_out(app, sys.argv[1:]))
+    said = str(error) if cause is None else word_system_error(cause, has_out=has_out(sys.argv[1:]))
     return printable_message(f"equiscope: {said}")
 
 

@@ -22,7 +22,7 @@ from rich.progress import (
 from equiscope.progress import rough_time
 from equiscope.received import printable
 
-__all__ = ["Notes", "print_note", "printable_message", "show_progress", "wide_console"]
+__all__ = ["Notes", "print_note", "show_progress", "wide_console"]
 
 
 class Notes(logging.Handler):
@@ -96,11 +96,6 @@ def print_note(text: str) -> None:
     """Print a sentence on standard error, as it is: names in it may come from a run, and mean nothing to a terminal."""
     # Not through rich, which would break it over lines and read markup in it.
     typer.echo(printable(text), err=True)
-
-
-def printable_message(text: str) -> str:
-    """Word a message of any number of lines for a terminal: all but the first are indented, so that none is forged."""
-    return "\n  ".join(printable(line) for line in text.splitlines())
 
 
 def wide_console() -> Console:

@@ -6,8 +6,6 @@ import errno
 import os
 from pathlib import Path
 
-import typer
-
 __all__ = ["has_out", "system_cause", "word_system_error"]
 
 _AGAIN = ", and give the same command again; what is finished is kept"
@@ -81,8 +79,14 @@ def system_cause(error: BaseException) -> OSError | None:
     return cause if isinstance(cause, OSError) and cause.errno in _NOT_OF_THE_FILE else None
 
 
-def has_out(app: typer.Typer, arguments: list[str]) -> bool:
-    """Whether the command that these arguments name has ``--out``."""
+def has_out(arguments: list[str]) -> bool:
+    """Whether the command that these arguments name has ``--out``; also where nothing more can be imported."""
+    try:
+        import typer
+
+        from equiscope.cli.commands import app
+    except OSError:  # too many open files
+        return False
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     given = next((commands[name] for name in arguments if name in commands), None)
     return given is not None and any("--out" in option.opts for option in given.params)

@@ -85,7 +85,9 @@ def train(
     run = run_training(
         description,
         data,
-        out if out is not None else Path("equiscope-runs/trained") / f"{folder_name(description.name)}-{seed}",
+        out
+        if out is not None
+        else Path("equiscope-runs/trained") / f"{folder_name(description.name)}-{seed}",
         recipe=recipe,
         match=match.value,
         reference=reference,

@@ -11,7 +11,7 @@ from typing import Any, cast
 from equiscope.families import Family, Symmetry, Unit
 from equiscope.files import file_name
 from equiscope.received import shown_command
-from equiscope.records import leave_out_damaged
+from equiscope.records import leave_out_damaged, reading
 from equiscope.report.document import count_kinds, family_entry, unit_entry
 from equiscope.report.schema import LayerEntry, ReportDocument, ResultEntry, TuningEntry, UnitEntry
 from equiscope.report.sheets import SheetWriter, read_strips
@@ -94,8 +94,9 @@ def partial_document(folder: Path) -> ReportDocument:
         Of the run; ``run.json`` must be there.
     """
     manifest = read_manifest(folder)
-    settings = manifest["settings"]
-    names = list(settings["layers"])
+    with reading(folder / "run.json"):
+        settings = manifest["settings"]
+        names = [str(name) for name in settings["layers"]]
     results: list[ResultEntry] = []
     families: list[Family] = []
     lines: dict[str, dict[int, list[Any]]] = {name: defaultdict(list) for name in names}

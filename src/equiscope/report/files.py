@@ -154,7 +154,7 @@ def _earlier_copy(target: Path) -> list[Path]:
     held = sorted(path.name for path in target.iterdir()) if target.is_dir() else [target.name]
     others = [name for name in held if name not in (PAGE, SITE, DOCUMENT)]
     # A copy that was killed half way may have no file yet.
-    is_copy = (target / SITE / "app").is_dir() or all(path.is_dir() for path in target.rglob("*"))
+    is_copy = (target / SITE / "app").is_dir() or all(path.is_dir() for path in [target, *target.rglob("*")])
     if held and not others and not is_copy:
         others = held
     if not others:

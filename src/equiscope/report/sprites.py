@@ -6,11 +6,10 @@ import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import product
-from pathlib import Path
 
 from equiscope.report.schema import ReportDocument, SheetEntry, UnitPicturesEntry
 
-__all__ = ["TILE_PX", "Pictures", "Tile", "missing_sheets"]
+__all__ = ["TILE_PX", "Pictures", "Tile"]
 
 # Side at which a stimulus is stored, px.
 TILE_PX = 56
@@ -120,20 +119,3 @@ class Pictures:
             return None
         row, column = divmod(tile, entry["n_columns"])
         return Tile(entry["address"], column, row, entry["n_columns"], entry["n_rows"])
-
-
-def missing_sheets(folder: Path, document: ReportDocument) -> list[str]:
-    """Give the addresses of a document's sheets that are not there, or were cut short."""
-    return [
-        sheet["address"] for sheet in document.get("sheets", []) if not _is_whole(folder / sheet["address"])
-    ]
-
-
-def _is_whole(path: Path) -> bool:
-    """Whether a WebP file is as long as its own head says."""
-    if not path.is_file():
-        return False
-    with path.open("rb") as stream:
-        head = stream.read(12)
-    n_bytes = int.from_bytes(head[4:8], "little") + 8
-    return (head[:4], head[8:]) == (b"RIFF", b"WEBP") and n_bytes == path.stat().st_size
