@@ -221,6 +221,7 @@ def _digests_that_fit(folder: Path, digests: dict[str, list[str]]) -> dict[str, 
     return {
         name: hashlib.sha256((folder / name).read_bytes()).hexdigest() in known
         for name, known in sorted(digests.items())
+        if (folder / name).is_file()
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections.abc import Iterable
@@ -37,6 +38,7 @@ __all__ = [
     "write_files",
 ]
 
+_LOG = logging.getLogger(__name__)
 # Pages of earlier versions, which the site replaces.
 _OUTDATED = ("circuits.html",)
 
@@ -177,6 +179,7 @@ def _write(folder: Path, document: ReportDocument, target: Path | None = None) -
     if missing:
         said = f"{len(missing)} of {len(document.get('sheets', []))} sheets of pictures are no longer there, or damaged"
         document = document | {"missing": [*document.get("missing", []), said]}
+        _LOG.warning("%s: %s (left out here): the survey, given again, draws them again", folder, said)
     circuits = leave_out_damaged(partial(load_circuits, folder))
     files = {address: folder / address for address in sheets}
     files |= {address: target / address for address in bring_sheets(folder, target)}
