@@ -277,6 +277,20 @@ class TestBadInput:
         with pytest.raises(EquiscopeError, match=r"holds 1 photograph\(s\) \(5 of its 6 images are copies\)"):
             rotations(bars(), tmp_path / "copies.npz", layers=["0"], out=tmp_path / "run")
 
+    def test_a_run_begun_before_copies_were_told_apart_is_another(self, crops: Path, tmp_path: Path) -> None:
+        with np.load(crops) as stored:
+            np.savez(tmp_path / "copies.npz", images=stored["images"][[0, 0, 1, 2, 3]])
+        options = {"layers": ["0"], "out": tmp_path / "run", "n_null": 2}
+        assert rotations(bars(), tmp_path / "copies.npz", **options).manifest["images"]["n_copies"] == 1
+        assert rotations(bars(), tmp_path / "copies.npz", **options)
+        manifest = json.loads((tmp_path / "run" / "run.json").read_text())
+        del manifest["images"]["n_copies"]
+        (tmp_path / "run" / "run.json").write_text(json.dumps(manifest))
+        with pytest.raises(
+            EquiscopeError, match="holds another run: its images n_copies is None, asked for is 1"
+        ):
+            rotations(bars(), tmp_path / "copies.npz", **options)
+
     def test_all_grey_images_measure_nothing(self, tmp_path: Path) -> None:
         levels = np.arange(100, 160, 10, dtype=np.uint8)
         np.savez(tmp_path / "grey.npz", images=np.tile(levels[:, None, None, None], (1, 60, 70, 3)))

@@ -189,7 +189,9 @@ def survey(
     require_repeatable(model, chosen)
     identity = {
         "model": {"name": model.name, "weights_sha256": model.weights_sha256()},
-        "images": {"name": images.name, "n_images": len(images), "fingerprint": images.fingerprint},
+        "images": {"name": images.name, "n_images": len(images), "fingerprint": images.fingerprint}
+        # A run that was begun before copies were told apart has other halves.
+        | ({"n_copies": images.n_copies} if images.n_copies else {}),
         "settings": {
             "layers": chosen,
             "transformations": wanted,
