@@ -602,6 +602,27 @@ def test_verify_tells_it_too(damaged: Path, model: Model, caplog: pytest.LogCapt
     assert "families.json was changed since" in record.getMessage()
 
 
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("circuits.json", "circuits"),
+        ("circuits/early+late.npz", "circuits"),
+        ("circuits/early+late.units.npz", "circuits"),
+        ("featurevis/early.npz", "featurevis"),
+        ("verification.json", "verify"),
+        ("budget.json", "budget"),
+    ],
+)
+def test_what_was_written_and_is_not_there_is_told(
+    damaged: Path, name: str, command: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    (damaged / name).unlink()
+    build_site(damaged)
+    said = caplog.records[0].getMessage()
+    assert said.startswith(f"{damaged / name} was lost, or never finished, and is left out here: ")
+    assert f"`equiscope {command} '{damaged}'` makes it again" in said
+
+
 def test_a_kill_between_digest_and_file_accuses_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

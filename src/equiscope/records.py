@@ -50,6 +50,7 @@ __all__ = [
     "leave_out_damaged",
     "read_record",
     "reading",
+    "remedy",
     "run_folder",
 ]
 
@@ -91,7 +92,7 @@ def run_folder(path: Path) -> Path:
     return next((folder for folder in path.parents if (folder / "run.json").exists()), likely)
 
 
-def _remedy(path: Path) -> str:
+def remedy(path: Path) -> str:
     """Word what makes a file of a run again."""
     if path.name in _ALONE:
         return _ALONE[path.name]
@@ -124,16 +125,16 @@ def reading(path: Path, what: str = "is damaged") -> Iterator[None]:
     except EquiscopeError:
         raise
     except FileNotFoundError:
-        raise DamagedFileError(f"{path.parent} holds no {path.name}: {_remedy(path)}") from None
+        raise DamagedFileError(f"{path.parent} holds no {path.name}: {remedy(path)}") from None
     except IsADirectoryError:
         raise DamagedFileError(
-            f"{path} is a folder where a file belongs: move it away; {_remedy(path)}"
+            f"{path} is a folder where a file belongs: move it away; {remedy(path)}"
         ) from None
     except PermissionError as error:
         raise EquiscopeError(f"{path} may not be read: give this account the right to read it") from error
     except _SYMPTOMS as error:
         said = str(error) if type(error) in (ValueError, RecordError) else f"{type(error).__name__}: {error}"
-        raise DamagedFileError(f"{path} {what} ({said[:200]}): {_remedy(path)}") from error
+        raise DamagedFileError(f"{path} {what} ({said[:200]}): {remedy(path)}") from error
 
 
 def leave_out_damaged(read: Callable[[], T]) -> T | None:

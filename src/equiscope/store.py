@@ -7,7 +7,7 @@ import json
 import logging
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
 from functools import partial
@@ -24,7 +24,7 @@ from equiscope.files import file_name, write_atomically, write_new
 from equiscope.models import Model
 from equiscope.models.geometry import LayerGeometry
 from equiscope.received import refuse_links, shown_command, within_limits
-from equiscope.records import Archive, leave_out_damaged, read_record, reading, run_folder
+from equiscope.records import Archive, leave_out_damaged, read_record, reading, remedy, run_folder
 from equiscope.stimuli import ImageFailure
 
 try:
@@ -55,6 +55,7 @@ __all__ = [
     "say_changes",
     "to_json",
     "units_document",
+    "write_archive",
     "write_json",
 ]
 
@@ -134,6 +135,12 @@ def write_json(path: Path, document: dict[str, Any], *, is_compact: bool = False
         write_atomically(path, lambda stream: stream.write(content))
 
 
+def write_archive(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Write arrays as a compressed ``.npz``, atomically; of a file of a run it is kept that it was written."""
+    with _keeping_digest(path, None):
+        write_atomically(path, lambda stream: np.savez_compressed(stream, **arrays))
+
+
 def create_json(path: Path, document: dict[str, Any]) -> bool:
     """Write a document as JSON unless there is one of that name: of several processes one succeeds.
 
@@ -198,14 +205,17 @@ def _digest(content: bytes) -> str:
 
 @dataclass(frozen=True)
 class _DigestsFile:
-    """Contents of ``digests.json``: of each JSON file of the run what was written to it last, and before that."""
+    """Contents of ``digests.json``: of each JSON file of the run what was written to it last, and before that.
+
+    Archives have checksums of their own, so that of them only the names stand here, without a digest.
+    """
 
     files: dict[str, list[str]]
 
 
 @contextmanager
-def _keeping_digest(path: Path, content: bytes) -> Iterator[None]:
-    """Keep the digest of a file of a run that the block writes.
+def _keeping_digest(path: Path, content: bytes | None) -> Iterator[None]:
+    """Keep the digest of a file of a run that the block writes; of one without content that it was written.
 
     The digest is added before the file takes its name, and that of the file before it stays beside it: a process that
     is killed between the two leaves a file that has one of both. Other processes wait meanwhile.
@@ -217,9 +227,10 @@ def _keeping_digest(path: Path, content: bytes) -> Iterator[None]:
     with _locked(folder):
         files = _known_digests(folder)
         name = path.relative_to(folder).as_posix()
-        own, digest = files.get(name, []), _digest(content)
-        if own[-1:] != [digest]:
-            document = {"schema_version": SCHEMA_VERSION, "files": files | {name: [*own[-1:], digest]}}
+        own = files.get(name, [])[-1:]
+        kept = own if content is None or own == [_digest(content)] else [*own, _digest(content)]
+        if files.get(name) is None or kept != own:
+            document = {"schema_version": SCHEMA_VERSION, "files": files | {name: kept}}
             text = to_json(document).encode()
             write_atomically(folder / _DIGESTS, lambda stream: stream.write(text))
         yield
@@ -256,7 +267,7 @@ def is_as_written(path: Path) -> bool:
 
 
 def say_changes(folder: Path) -> None:
-    """Say of every JSON file of a run that it is not as it was written, where it is not.
+    """Say of every file of a run that was written and is not there, or is a JSON file and not as it was written.
 
     Notes
     -----
@@ -265,8 +276,11 @@ def say_changes(folder: Path) -> None:
     for name, known in _known_digests(folder).items():
         path = folder / name
         # A run that comes from somebody else names no file outside it.
-        is_inside = path.resolve().is_relative_to(folder.resolve())
-        if known and is_inside and path.is_file() and (found := _digest(path.read_bytes())) not in known:
+        if not path.resolve().is_relative_to(folder.resolve()):
+            continue
+        if not path.exists():
+            _LOG.warning("%s was lost, or never finished, and is left out here: %s", path, remedy(path))
+        elif known and path.is_file() and (found := _digest(path.read_bytes())) not in known:
             _LOG.warning(
                 "%s was changed since it was written (sha256 %s…, was %s…): what is said here is what it says now",
                 path, found[:12], known[-1][:12],

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiscope.circuits.paths import ExpandedWeights
-from equiscope.files import file_name, write_atomically
+from equiscope.files import file_name
 from equiscope.records import Archive, reading
+from equiscope.store import write_archive
 
 __all__ = ["Neighbours", "find_neighbours", "load_neighbours", "save_neighbours"]
 
@@ -114,8 +115,7 @@ def save_neighbours(folder: Path, neighbours: Neighbours) -> None:
         scale = np.where(largest > 0, largest, 1.0)
         arrays[f"{name}_scale"] = scale.astype(np.float32)
         arrays[name] = (arrays[name] / scale[:, None, None, None]).astype(np.float16)
-    path = _path(folder, neighbours.source, neighbours.target)
-    write_atomically(path, lambda stream: np.savez_compressed(stream, **arrays))  # type: ignore[arg-type]
+    write_archive(_path(folder, neighbours.source, neighbours.target), arrays)
 
 
 def load_neighbours(folder: Path, source: str, target: str) -> Neighbours | None:

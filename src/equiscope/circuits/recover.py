@@ -29,7 +29,7 @@ from equiscope.circuits.strangers import KeptWeights, find_stranger_circuits, ke
 from equiscope.circuits.tied import Tied, tie_circuit
 from equiscope.circuits.transposed import Template, Transposed, find_transposed
 from equiscope.errors import EquiscopeError
-from equiscope.files import file_name, write_atomically, write_output
+from equiscope.files import file_name, write_output
 from equiscope.limits import DRAWS, FALSE_DISCOVERY_RATE, SEED
 from equiscope.models import Model
 from equiscope.models.borrowing import borrows_model
@@ -46,6 +46,7 @@ from equiscope.store import (
     load_examples,
     load_record,
     read_geometries,
+    write_archive,
     write_json,
 )
 
@@ -431,7 +432,7 @@ def _save_tied(path: Path, ties: Mapping[str, Tied]) -> None:
             arrays[f"{index}:{name}"] = getattr(tied, name).astype(np.float16)
         for name in ("slots", "rows", "columns"):
             arrays[f"{index}:{name}"] = getattr(tied, name)
-    write_atomically(path, lambda stream: np.savez_compressed(stream, **arrays))  # type: ignore[arg-type]
+    write_archive(path, arrays)
 
 
 def weights_path(folder: Path, source: str, target: str) -> Path:

@@ -16,9 +16,8 @@ from torch import Tensor
 from equiscope.errors import EquiscopeError
 from equiscope.featurevis.families import FamilyVisualisation
 from equiscope.featurevis.units import Visualisation
-from equiscope.files import write_atomically
 from equiscope.records import Archive, leave_out_damaged, reading
-from equiscope.store import SCHEMA_VERSION, layer_path
+from equiscope.store import SCHEMA_VERSION, layer_path, write_archive
 
 __all__ = ["StoredVisualisations", "load_visualisations", "save_visualisations"]
 
@@ -175,10 +174,7 @@ def _from_bytes(stored: NDArray[np.uint8]) -> Tensor:
 
 def _write(path: Path, arrays: dict[str, Any]) -> None:
     stored = {name: np.asarray(value) for name, value in arrays.items()}
-    write_atomically(
-        path,
-        lambda stream: np.savez_compressed(stream, schema_version=np.array(SCHEMA_VERSION), **stored),  # type: ignore[arg-type]
-    )
+    write_archive(path, {"schema_version": np.array(SCHEMA_VERSION), **stored})
 
 
 def _read(path: Path) -> StoredVisualisations:

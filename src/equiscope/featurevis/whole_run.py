@@ -104,7 +104,8 @@ def visualise_run(
     ]
     kept = dict(stored.families)
     missing = [f for f in families if not _is_same(kept.get(f.id), f, steps, n_null, seed)]
-    with _saving(run, kept) as on_family, progress("templates of families", len(missing)) as on_step:
+    tell = progress if missing else silent
+    with _saving(run, kept) as on_family, tell("templates of families", len(missing)) as on_step:
         for family in missing:
             kept[family.id] = visualise_family(
                 model,
