@@ -203,7 +203,7 @@ def _content(path: Path) -> bytes:
     content = path.read_bytes()
     try:
         if path.name == "digests.json":
-            return repr(_digests_that_fit(path.parent, json.loads(content)["files"])).encode()
+            return repr(_digests_without_times(path.parent, json.loads(content)["files"])).encode()
         if path.suffix == ".json":
             return json.dumps(_plain(json.loads(content))).encode()
         if path.suffix == ".pt":
@@ -216,13 +216,15 @@ def _content(path: Path) -> bytes:
     return without_times(content.decode(errors="surrogateescape")).encode(errors="surrogateescape")
 
 
-def _digests_that_fit(folder: Path, digests: dict[str, list[str]]) -> dict[str, bool]:
-    """Tell for which files a run keeps a digest, and whether it is theirs: digests of documents with times differ."""
-    return {
-        name: hashlib.sha256((folder / name).read_bytes()).hexdigest() in known
-        for name, known in sorted(digests.items())
-        if (folder / name).is_file()
-    }
+def _digests_without_times(folder: Path, digests: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Tell of which files a run keeps a digest, and which do not fit theirs; digests of documents with times differ."""
+    present = {name: known for name, known in digests.items() if known and (folder / name).is_file()}
+    misfits = [
+        name
+        for name, known in present.items()
+        if hashlib.sha256((folder / name).read_bytes()).hexdigest() not in known
+    ]
+    return {"names": sorted(digests), "misfits": sorted(misfits)}
 
 
 def without_times(text: str) -> str:
