@@ -508,6 +508,6 @@ def test_the_command_writes_the_comparison_and_export_reads_it(
     assert "4 of 4" in done.output
     assert (tmp_path / "first" / "compare" / "second.json").exists()
     assert "#/compare" in (tmp_path / "first" / "index.html").read_text()
-    lines = runner.invoke(app, ["export", a, "comparison"]).output.splitlines()
+    lines = runner.invoke(app, ["export", a, "comparison"]).stdout.splitlines()
     assert lines[0].startswith("comparison,transformation,a,b,is_counterpart,is_alike,score")
     assert sum(",True,True," in line for line in lines) == 4

@@ -252,11 +252,11 @@ COMMANDS = {
 
 
 def everything(folder: Path) -> dict[str, str]:
-    """All files of a run by name, as text, without the times that circuits took."""
+    """All files of a run by name, as text, without the times that circuits took and the digests that follow them."""
     return {
         str(path.relative_to(folder)): re.sub(r'"seconds": ?[\d.]+', "", path.read_text(encoding="latin-1"))
         for path in folder.rglob("*")
-        if path.is_file()
+        if path.is_file() and path.name != "digests.json"
     }
 
 
@@ -282,12 +282,12 @@ def after(place: Path, finished: Path) -> Callable[[str], dict[str, str]]:
     [
         ("verify", "equiscope.store", "verification.json"),
         ("verify", "equiscope.store", "report.json"),
-        ("circuits", "equiscope.circuits.neighbours", "0+2.units.npz"),
-        ("circuits", "equiscope.circuits.recover", "across.npz"),
+        ("circuits", "equiscope.store", "0+2.units.npz"),
+        ("circuits", "equiscope.store", "across.npz"),
         ("circuits", "equiscope.store", "circuits.json"),
         ("circuits", "equiscope.store", "report.json"),
-        ("featurevis", "equiscope.featurevis.storage", "0.npz"),
-        ("featurevis", "equiscope.featurevis.storage", "families.npz"),
+        ("featurevis", "equiscope.store", "0.npz"),
+        ("featurevis", "equiscope.store", "families.npz"),
         ("budget", "equiscope.store", "budget.json"),
         ("budget", "equiscope.report.budget_drawings", "budget.svg"),
         ("compare", "equiscope.store", "other.json"),

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +115,15 @@ def test_a_signal_that_is_ignored_stays_ignored(place: Path, tmp_path: Path) -> 
     assert stopped.returncode == 130
 
 
+@pytest.fixture
+def heard() -> Iterator[None]:
+    """Let Ctrl-C be heard: in the background of a script it is ignored, and would stay so."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heard")
 def test_the_handlers_are_given_back() -> None:
     before = signal.getsignal(signal.SIGINT), sys.unraisablehook
     with interruptible("go on"):

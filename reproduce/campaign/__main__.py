@@ -29,7 +29,12 @@ _DISK_KIB = (64, 128, 192, 256, 320, 384, 448, 512, 640, 768)
 
 
 def run_campaign(
-    main: Callable[[], None], folder: Path, parts: Iterable[str], *, is_short: bool
+    main: Callable[[], None],
+    folder: Path,
+    parts: Iterable[str],
+    *,
+    is_short: bool,
+    shard: tuple[int, int] = (0, 1),
 ) -> list[Fault]:
     """Run some parts in an empty folder; tell the figures on standard output.
 
@@ -44,7 +49,7 @@ def run_campaign(
     trials = {
         "writes": lambda: kill_every_write(main, states, folder, every),
         "random": lambda: kill_at_random(main, states, folder, 6 if is_short else 200),
-        "damage": lambda: damage_every_file(main, finished, folder, 0.01 if is_short else 1.0),
+        "damage": lambda: damage_every_file(main, finished, folder, 0.01 if is_short else 1.0, shard),
         "calls": lambda: malformed_calls(main, finished, folder, 20 if is_short else 300),
         "disks": lambda: full_disks(main, states, folder, _DISK_KIB[::5] if is_short else _DISK_KIB),
         "names": lambda: hostile_names(main, folder),
@@ -60,6 +65,8 @@ def run_campaign(
             for fault in wrong:
                 print(f"  {fault.trial}: {fault.what}", flush=True)
             found += wrong
+            if not n_trials % 100:
+                print(f"{part}: {len(found)} faults in the first {n_trials} trials", flush=True)
         print(
             f"{part}: {len(found)} faults in {n_trials} trials, {time.monotonic() - started:.0f} s",
             flush=True,
@@ -72,11 +79,21 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--short", action="store_true", help="a sample of each part")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument(
+        "--shard", default="1/1", help="2/3: every third trial of damage, for the second of three"
+    )
     options = parser.parse_args()
+    number, n_shards = map(int, options.shard.split("/"))
     import_everything()
     from equiscope.cli import main
 
     print("commands: " + ", ".join(command.name for command in COMMANDS))
     with tempfile.TemporaryDirectory() as place:
-        faults = run_campaign(main, Path(place).resolve(), options.only, is_short=options.short)
+        faults = run_campaign(
+            main,
+            Path(place).resolve(),
+            options.only,
+            is_short=options.short,
+            shard=(number % n_shards, n_shards),
+        )
     sys.exit(1 if faults else 0)

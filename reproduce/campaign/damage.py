@@ -65,15 +65,27 @@ _SITE_READERS = ("survey", "report")
 
 
 def damage_every_file(
-    main: Callable[[], None], finished: Path, folder: Path, share: float = 1.0
+    main: Callable[[], None],
+    finished: Path,
+    folder: Path,
+    share: float = 1.0,
+    shard: tuple[int, int] = (0, 1),
 ) -> Iterator[tuple[str, list[Fault]]]:
-    """Damage each file of the run in ``finished`` in each way, for each reader; ``share`` of the trials, at random."""
+    """Damage each file of the run in ``finished`` in each way, for each reader.
+
+    ``share`` of the trials are drawn at random; of these ``shard`` takes every second, say, for one of two processes.
+    """
+    first, step = shard
+    n_drawn = 0
     rng = np.random.default_rng(0)
     references: dict[str, tuple[Outcome, dict[str, str]]] = {}
     for name in (str(path) for path in sorted(snapshot(finished / "run"))):
         for damage in DAMAGES:
             for reader in _SITE_READERS if name.startswith(("site/", "index.html")) else READERS:
                 if rng.uniform() >= share:
+                    continue
+                n_drawn += 1
+                if n_drawn % step != first:
                     continue
                 if reader not in references:
                     references[reader] = _read(main, finished, folder, reader)

@@ -6,6 +6,7 @@ A fork of this process, which has imported everything, takes milliseconds where 
 from __future__ import annotations
 
 import csv
+import faulthandler
 import hashlib
 import importlib
 import io
@@ -124,6 +125,7 @@ def _be_the_command(
 ) -> None:
     """Become the command; never returns."""
     os.setsid()
+    faulthandler.disable()  # A test has it on, and the way of a death is told by the signal.
     os.chdir(folder)
     for name, stream in (("out", 1), ("err", 2)):
         os.dup2(os.open(paths[name], os.O_WRONLY), stream)

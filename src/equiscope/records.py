@@ -13,6 +13,7 @@ Whatever an error is that reading raises, `reading` turns it into an `EquiscopeE
 
 from __future__ import annotations
 
+import errno
 import io
 import logging
 import math
@@ -81,7 +82,7 @@ _ALONE = {
 # What damaged bytes were seen to raise in json, zipfile, numpy and zarr. AssertionError and AttributeError are zarr's
 # answers to descriptions of other types.
 _SYMPTOMS = (
-    OSError, EOFError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, AssertionError,
+    EOFError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, AssertionError,
     RuntimeError, NotImplementedError, MemoryError, zipfile.BadZipFile, zlib.error, struct.error,
 )  # fmt: skip
 
@@ -132,6 +133,10 @@ def reading(path: Path, what: str = "is damaged") -> Iterator[None]:
         ) from None
     except PermissionError as error:
         raise EquiscopeError(f"{path} may not be read: give this account the right to read it") from error
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+            raise  # nothing is wrong with the file
+        raise DamagedFileError(f"{path} {what} ({type(error).__name__}: {error}): {remedy(path)}") from error
     except _SYMPTOMS as error:
         said = str(error) if type(error) in (ValueError, RecordError) else f"{type(error).__name__}: {error}"
         raise DamagedFileError(f"{path} {what} ({said[:200]}): {remedy(path)}") from error
