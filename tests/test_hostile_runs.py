@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import http.client
+import importlib
 import io
 import json
 import os
@@ -187,7 +188,7 @@ def test_a_received_network_does_not_choose_where_its_run_goes(
         asked.append(out)
         raise EquiscopeError("enough")
 
-    monkeypatch.setattr(sys.modules["equiscope.survey"], "survey", record)
+    monkeypatch.setattr(importlib.import_module("equiscope.survey"), "survey", record)
     CliRunner().invoke(app, ["survey", str(tmp_path / "theirs.safetensors")])
     assert asked[0].parent == Path("equiscope-runs")
     assert asked[0].name not in ("", ".", "..")
