@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib
 import io
 import json
 import os
@@ -445,7 +446,7 @@ def test_figures_and_designs_go_through_links(place: Path, finished: Path) -> No
 
 def dying_after(seconds: float, stage: str) -> None:
     """Let every step of a stage take as long, and this process die in the second."""
-    module = sys.modules["equiscope.cli.survey"]
+    module = importlib.import_module("equiscope.cli.survey")
     n_steps = 0
 
     @contextlib.contextmanager

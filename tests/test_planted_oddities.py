@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import importlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -122,7 +122,7 @@ def test_an_interrupted_run_keeps_what_it_had_settled(
     def stop(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    module = sys.modules["equiscope.survey"]
+    module = importlib.import_module("equiscope.survey")
     with monkeypatch.context() as patched:
         patched.setattr(module, "collect_examples", stop)
         with pytest.raises(KeyboardInterrupt):

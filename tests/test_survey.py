@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import math
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -200,8 +200,8 @@ class TestRunFolder:
         self, stop_at: str, crops: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         # By name, because equiscope.survey is the function.
-        monkeypatch.setattr(sys.modules["equiscope.survey"], "_SHARD", 8)
-        monkeypatch.setattr(sys.modules["equiscope.responses"], "CHUNK_STIMULI", 8)
+        monkeypatch.setattr(importlib.import_module("equiscope.survey"), "_SHARD", 8)
+        monkeypatch.setattr(importlib.import_module("equiscope.responses"), "CHUNK_STIMULI", 8)
         whole = rotations(bars(), crops, layers=["0"], out=tmp_path / "whole")
 
         class Killed(BaseException):
