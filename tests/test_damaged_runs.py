@@ -678,7 +678,8 @@ def test_digests_of_files_elsewhere_are_not_looked_at(
 ) -> None:
     secret = damaged.parent / "secret.json"
     secret.write_text("{}")
-    files = {"../secret.json": ["0" * 64], str(secret): ["0" * 64]}
+    names = ("../secret.json", str(secret), "a\x00b", "a" * 5000, "site/../../secret.json", "", ".")
+    files = {name: ["0" * 64] for name in names}
     (damaged / "digests.json").write_text(json.dumps({"schema_version": 2, "files": files}))
     load_run(damaged)
     assert caplog.records == []

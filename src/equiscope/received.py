@@ -12,7 +12,8 @@ reader and writer of the package asks:
 `shown_command`         the command that made a run, where it is one of this program's
 `offered_network`       the network that a run names, in a command that may be copied
 `quoted`                a path or a name as one word of a command that may be copied
-`printable`             a text without what steers a terminal
+`printable`             a text without what steers a terminal; `printable_message`, `printable_lines` and
+                        `printable_json` for messages, drawings and JSON
 `spreadsheet_cell`      a value of a table that no spreadsheet takes for a formula
 `folder_name`           a name that may come from a file, as the name of one folder
 `within_limits`         numbers of a run that a machine can count through

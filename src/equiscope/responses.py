@@ -201,7 +201,7 @@ def _describe(bank: Bank, group: Group, n_units: int) -> dict[str, Any]:
         chunks=(CHUNK_STIMULI, group.order, n_units),
         dtype="float32",
         fill_value=np.nan,
-        compressors=[Crc32cCodec()],
+        compressors=_CODECS,
         attributes={_DIGEST: digest.hexdigest()},
     )
     return dict(json.loads(store["zarr.json"].to_bytes()))
@@ -392,7 +392,9 @@ def _sync_chunks(responses: Responses[Any]) -> None:
             os.fsync(stream.fileno())
     # Their names stand in folders, which not every system can sync.
     for folder in dict.fromkeys(parent for path in files for parent in list(path.parents)[:4]):
-        with suppress(OSError):
-            descriptor = os.open(folder, os.O_RDONLY)
-            os.fsync(descriptor)
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            with suppress(OSError):
+                os.fsync(descriptor)
+        finally:
             os.close(descriptor)

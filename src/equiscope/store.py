@@ -23,7 +23,7 @@ from equiscope.families import Family, Symmetry, Unit
 from equiscope.files import file_name, write_atomically, write_new
 from equiscope.models import Model
 from equiscope.models.geometry import LayerGeometry
-from equiscope.received import refuse_links, shown_command, within_limits
+from equiscope.received import inside, refuse_links, shown_command, within_limits
 from equiscope.records import Archive, leave_out_damaged, read_record, reading, remedy, run_folder
 from equiscope.stimuli import ImageFailure
 
@@ -274,11 +274,13 @@ def say_changes(folder: Path) -> None:
     Cost: every such file is read once, 0.1 s for a hundred megabytes.
     """
     for name, known in _known_digests(folder).items():
-        path = folder / name
-        # A run that comes from somebody else names no file outside it.
-        if not path.resolve().is_relative_to(folder.resolve()):
-            continue
-        if not path.exists():
+        try:
+            # A run that comes from somebody else names no file outside it.
+            path = inside(folder, name)
+            is_there = path.exists()
+        except (EquiscopeError, OSError):
+            continue  # no file of a run is called so
+        if not is_there:
             _LOG.warning("%s was lost, or never finished, and is left out here: %s", path, remedy(path))
         elif known and path.is_file() and (found := _digest(path.read_bytes())) not in known:
             _LOG.warning(
