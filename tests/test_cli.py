@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import json
@@ -19,8 +18,9 @@ import pytest
 from sklearn.datasets import load_sample_images
 
 import equiscope as package
-from equiscope.cli import app, main
+from equiscope.cli import app
 from equiscope.stages import TRANSFORMATIONS
+from in_process import run_command
 
 FACTORY = """
 import torch
@@ -31,24 +31,6 @@ def network():
 def broken():
     raise RuntimeError("no weights today")
 """
-
-
-def equiscope(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run the command in this process, which spares three seconds of imports each time."""
-    out, err = io.StringIO(), io.StringIO()
-    code = 0
-    with (
-        contextlib.chdir(cwd),
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-        pytest.MonkeyPatch.context() as patch,
-    ):
-        patch.setattr(sys, "argv", ["equiscope", *arguments])
-        try:
-            main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +46,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(place: Path) -> subprocess.CompletedProcess[str]:
-    return equiscope(
+    return run_command(
         "survey",
         "mine.py:network",
         "--images",
@@ -108,7 +90,7 @@ def test_verify_prints_a_table_and_draws_the_report_again(
 ) -> None:
     assert run.returncode == 0, run.stderr
     shutil.copytree(place / "run", place / "verified")
-    done = equiscope("verify", "verified", "mine.py:network", cwd=place)
+    done = run_command("verify", "verified", "mine.py:network", cwd=place)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0].split()[:4] == ["family", "axis", "driven", "by"]
@@ -117,7 +99,7 @@ def test_verify_prints_a_table_and_draws_the_report_again(
         f"report: {Path('verified') / 'index.html'}",
     ]
     (place / "verified" / "report.json").unlink()
-    older = equiscope("verify", "verified", "mine.py:network", cwd=place)
+    older = run_command("verify", "verified", "mine.py:network", cwd=place)
     assert older.returncode == 0
     assert "an earlier version made it" in older.stderr
 
@@ -126,7 +108,7 @@ def test_finished_survey_given_again_measures_nothing(
     run: subprocess.CompletedProcess[str], place: Path
 ) -> None:
     before = (place / "run" / "responses" / "rotation" / "0.zarr" / "c" / "0" / "0" / "0").stat().st_mtime_ns
-    again = equiscope(
+    again = run_command(
         "survey",
         "mine.py:network",
         "--images",
@@ -149,7 +131,7 @@ def test_finished_survey_given_again_measures_nothing(
 @pytest.mark.usefixtures("run")
 class TestExport:
     def test_units_as_csv(self, place: Path) -> None:
-        result = equiscope("export", "run", "units", cwd=place)
+        result = run_command("export", "run", "units", cwd=place)
         rows = list(csv.DictReader(io.StringIO(result.stdout)))
         assert len(rows) == 12 * len(TRANSFORMATIONS)
         assert [row["transformation"] for row in rows[:7]] == list(TRANSFORMATIONS)
@@ -160,7 +142,7 @@ class TestExport:
 
     def test_units_and_families_as_json(self, place: Path) -> None:
         for part in ("units", "families"):
-            result = equiscope("export", "run", part, "--format", "json", cwd=place)
+            result = run_command("export", "run", part, "--format", "json", cwd=place)
             assert (
                 json.loads(result.stdout)[part]
                 == json.loads((place / "run" / f"{part}.json").read_text())[part]
@@ -168,16 +150,16 @@ class TestExport:
 
     def test_families_as_csv_have_one_line_a_member(self, place: Path) -> None:
         families = json.loads((place / "run" / "families.json").read_text())["families"]
-        rows = list(csv.DictReader(io.StringIO(equiscope("export", "run", "families", cwd=place).stdout)))
+        rows = list(csv.DictReader(io.StringIO(run_command("export", "run", "families", cwd=place).stdout)))
         assert len(rows) == sum(family["size"] for family in families)
 
 
 def test_layers(place: Path) -> None:
-    result = equiscope("layers", "mine.py:network", cwd=place)
+    result = run_command("layers", "mine.py:network", cwd=place)
     assert result.returncode == 0, result.stderr
     assert [line.split()[:2] for line in result.stdout.splitlines()[1:]] == [["0", "12"], ["2", "8"]]
     assert "9 px" in result.stdout.splitlines()[2]
-    named = equiscope("layers", "mine.py:network", "--layers", "1", cwd=place)
+    named = run_command("layers", "mine.py:network", "--layers", "1", cwd=place)
     assert [line.split()[:2] for line in named.stdout.splitlines()[1:]] == [["1", "12"]]
 
 
@@ -203,7 +185,7 @@ def test_layers(place: Path) -> None:
 def test_bad_input_is_one_message_and_exit_code_2(
     arguments: tuple[str, ...], message: str, place: Path, run: subprocess.CompletedProcess[str]
 ) -> None:
-    result = equiscope(*arguments, cwd=place)
+    result = run_command(*arguments, cwd=place)
     assert result.returncode == 2, result.stderr
     assert message in result.stderr
     assert "Traceback" not in result.stderr
@@ -227,12 +209,12 @@ def test_help_does_not_wait_for_torch(arguments: str) -> None:
 
 
 def test_version(place: Path) -> None:
-    assert equiscope("--version", cwd=place).stdout == f"equiscope {package.__version__}\n"
+    assert run_command("--version", cwd=place).stdout == f"equiscope {package.__version__}\n"
 
 
 @pytest.mark.parametrize("command", ["", *(c.name or c.callback.__name__ for c in app.registered_commands)])
 def test_every_command_has_a_short_option_for_help(command: str, place: Path) -> None:
-    short, long = (equiscope(*command.split(), option, cwd=place) for option in ("-h", "--help"))
+    short, long = (run_command(*command.split(), option, cwd=place) for option in ("-h", "--help"))
     assert short.returncode == 0
     assert short.stdout == long.stdout != ""
 
@@ -258,9 +240,9 @@ def test_killed_survey_goes_on(place: Path) -> None:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    unfinished = equiscope("export", "killed", "families", cwd=place)
-    resumed = equiscope(*arguments, cwd=place)
-    fresh = equiscope(*arguments[:-1], "fresh", cwd=place)
+    unfinished = run_command("export", "killed", "families", cwd=place)
+    resumed = run_command(*arguments, cwd=place)
+    fresh = run_command(*arguments[:-1], "fresh", cwd=place)
     assert resumed.returncode == fresh.returncode == 0, resumed.stderr
     assert (place / "killed" / "families.json").read_bytes() == (
         place / "fresh" / "families.json"
@@ -289,7 +271,7 @@ def test_a_full_disk_is_said_in_words_and_keeps_what_is_done(place: Path) -> Non
     assert result.returncode == 2
     assert "No space left on device" in result.stderr
     assert "same command again" in result.stderr
-    again = equiscope(
+    again = run_command(
         "survey",
         "mine.py:network",
         "--images",
@@ -310,6 +292,6 @@ def test_a_full_disk_is_said_in_words_and_keeps_what_is_done(place: Path) -> Non
                 "train plain --data DATA"],
 )  # fmt: skip
 def test_negative_seeds_are_refused_at_once(command: str, tmp_path: Path) -> None:
-    result = equiscope(*command.split(), "--seed", "-1", cwd=tmp_path)
+    result = run_command(*command.split(), "--seed", "-1", cwd=tmp_path)
     assert result.returncode == 2
     assert "Invalid value for '--seed'" in result.stderr

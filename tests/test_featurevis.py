@@ -7,7 +7,6 @@ import dataclasses
 import io
 import math
 import os
-import sys
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +17,6 @@ import torch
 from torch import Tensor, nn
 
 import equiscope
-from equiscope.cli import main
 from equiscope.errors import EquiscopeError
 from equiscope.examples import empty_examples
 from equiscope.families import Family, Member
@@ -41,6 +39,7 @@ from equiscope.models.geometry import find_geometry
 from equiscope.store import load_examples
 from equiscope.testing import PlantedOrbit, planted_network, planted_transformation
 from equiscope.transforms import hue_matrix
+from in_process import run_command
 
 STILL = Robustness()
 
@@ -704,24 +703,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> equiscope.Run:
     )
 
 
-def call(*arguments: str) -> tuple[int, str, str]:
-    out, err, code = io.StringIO(), io.StringIO(), 0
-    with (
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-        pytest.MonkeyPatch.context() as patch,
-    ):
-        patch.setattr(sys, "argv", ["equiscope", "featurevis", *arguments])
-        try:
-            main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-    return code, out.getvalue(), err.getvalue()
-
-
 def test_the_command_visualises_a_run_and_goes_on(run: equiscope.Run) -> None:
     folder = str(run.folder)
-    code, out, err = call(folder, "--steps", "3", "--layers", "conv2d0", "--no-families")
+    done = run_command("featurevis", folder, "--steps", "3", "--layers", "conv2d0", "--no-families")
+    code, out, err = done.returncode, done.stdout, done.stderr
     assert code == 0
     assert err == "images for conv2d0\n"
     assert "conv2d0     48" in out
@@ -730,7 +715,8 @@ def test_the_command_visualises_a_run_and_goes_on(run: equiscope.Run) -> None:
     (file,) = (run.folder / "featurevis").iterdir()
     first = file.stat().st_mtime_ns
 
-    code, out, _ = call(folder, "mini", "--steps", "3")
+    done = run_command("featurevis", folder, "mini", "--steps", "3")
+    code, out = done.returncode, done.stdout
     assert code == 0
     assert "reflection" in out
     assert {path.name for path in (run.folder / "featurevis").iterdir()} == {
@@ -749,9 +735,9 @@ def test_the_command_visualises_a_run_and_goes_on(run: equiscope.Run) -> None:
 
     families = run.folder / "featurevis" / "families.npz"
     times = [path.stat().st_mtime_ns for path in (file, families)]
-    assert call(folder, "--steps", "3")[0] == 0
+    assert run_command("featurevis", folder, "--steps", "3").returncode == 0
     assert [path.stat().st_mtime_ns for path in (file, families)] == times
-    assert call(folder, "--steps", "4", "--layers", "conv2d0")[0] == 0
+    assert run_command("featurevis", folder, "--steps", "4", "--layers", "conv2d0").returncode == 0
     assert load_visualisations(run.folder).layers["conv2d0"].steps == 4
     # Families of the other layer are kept as they were.
     assert list(load_visualisations(run.folder).families) == [family.id for family in run.families]
@@ -800,7 +786,8 @@ def test_wrong_commands_are_refused(
     Path("mine.py").write_text(
         "from torch import nn\ndef net():\n    return nn.Sequential(nn.Conv2d(3, 4, 3))\n"
     )
-    code, _, err = call(os.fspath(run.folder), *arguments)
+    done = run_command("featurevis", os.fspath(run.folder), *arguments)
+    code, err = done.returncode, done.stderr
     assert code == 2
     assert message in err
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import io
 import math
 import re
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
@@ -22,7 +20,7 @@ import equiscope
 from equiscope import EquiscopeError, limits
 from equiscope.budget import estimate_budget
 from equiscope.circuits import recover_circuits
-from equiscope.cli import app, main
+from equiscope.cli import app
 from equiscope.compare import compare_runs
 from equiscope.featurevis import Robustness, visualise_family, visualise_run, visualise_units
 from equiscope.limits import Count, Number, list_names
@@ -31,6 +29,7 @@ from equiscope.simplify import count_logits, open_evaluation, simplify_run
 from equiscope.stages import choose_device, choose_precision
 from equiscope.stimuli import open_images
 from equiscope.training import Recipe, train
+from in_process import run_command
 
 NETWORK = """
 import torch
@@ -99,22 +98,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def call(arguments: list[str], cwd: Path) -> tuple[int, str]:
-    err = io.StringIO()
-    with (
-        contextlib.chdir(cwd),
-        contextlib.redirect_stdout(io.StringIO()),
-        contextlib.redirect_stderr(err),
-        pytest.MonkeyPatch.context() as patch,
-    ):
-        patch.setattr(sys, "argv", ["equiscope", *arguments])
-        try:
-            main()
-        except SystemExit as stop:
-            return int(stop.code or 0), err.getvalue()
-    return 0, err.getvalue()
-
-
 def test_every_numeric_option_is_known_here() -> None:
     assert {command for command, _ in numeric_options()} == set(COMMANDS)
     assert len(list(numeric_options())) >= 29
@@ -126,7 +109,8 @@ def test_options_out_of_range_are_one_sentence(command: str, option: str, place:
     for value in VALUES:
         if (command, option, value) in MEANINGS:
             continue
-        code, said = call([*COMMANDS[command].split(), f"{option}={value}"], place)
+        done = run_command(*COMMANDS[command].split(), f"{option}={value}", cwd=place)
+        code, said = done.returncode, done.stderr
         assert code == 2, f"{option}={value}: {said}"
         last = said.splitlines()[-1]
         words = option.removeprefix("--").replace("-", "_")
@@ -147,7 +131,8 @@ def test_a_number_that_is_given_twice_over_is_judged_alike(name: str, place: Pat
     parameter = name.removeprefix("--").replace("-", "_")
     with pytest.raises(EquiscopeError) as refused, contextlib.chdir(place):
         equiscope.survey("net.py:network", "images.npz", ["0"], out="new", **{parameter: -3})
-    _, said = call([*COMMANDS["survey"].split(), f"{name}=-3"], place)
+    done = run_command(*COMMANDS["survey"].split(), f"{name}=-3", cwd=place)
+    said = done.stderr
     assert said.replace("-3.0", "-3") == f"equiscope: {refused.value}\n"
 
 
@@ -316,7 +301,8 @@ def test_unknown_precisions_are_one_sentence(precision: Any) -> None:
 
 @pytest.mark.parametrize("option", ["--device=meta", "--device=cuda:99", "--precision=half"])
 def test_commands_refuse_devices_and_precisions(option: str, place: Path) -> None:
-    code, said = call([*COMMANDS["survey"].split(), option], place)
+    done = run_command(*COMMANDS["survey"].split(), option, cwd=place)
+    code, said = done.returncode, done.stderr
     assert code == 2
     assert said.startswith("equiscope: ")
     assert said.count("\n") == 1

@@ -2,38 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import io
 import os
 import re
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from equiscope.cli import main
 from equiscope.cli.system_errors import has_out, word_system_error
+from in_process import run_command
 
 NUMBERS = sorted(errno.errorcode)
-
-
-def call(*arguments: str, cwd: Path) -> tuple[int, str]:
-    """Exit status of a command and what it says on standard error."""
-    err = io.StringIO()
-    with (
-        contextlib.chdir(cwd),
-        contextlib.redirect_stderr(err),
-        contextlib.redirect_stdout(io.StringIO()),
-        pytest.MonkeyPatch.context() as patch,
-    ):
-        patch.setattr(sys, "argv", ["equiscope", *arguments])
-        try:
-            main()
-        except SystemExit as stop:
-            return int(stop.code or 0), err.getvalue()
-    return 0, err.getvalue()
 
 
 @pytest.mark.parametrize("number", NUMBERS, ids=[errno.errorcode[number] for number in NUMBERS])
@@ -105,7 +85,8 @@ def place(tmp_path: Path) -> Path:
 def test_places_where_no_run_can_be(place: Path, out: str, said: str) -> None:
     (place / "circle").symlink_to("circle")
     before = sorted(place.rglob("*"))
-    status, words = call("survey", "mini", "--images", "images.npz", "--out", out, cwd=place)
+    done = run_command("survey", "mini", "--images", "images.npz", "--out", out, cwd=place)
+    status, words = done.returncode, done.stderr
     assert status == 2
     assert re.fullmatch(f"equiscope: {said}.*\n", words), words
     assert sorted(place.rglob("*")) == before
@@ -123,7 +104,8 @@ def test_places_where_no_run_can_be(place: Path, out: str, said: str) -> None:
     ],
 )
 def test_things_that_cannot_be_read(place: Path, arguments: list[str], said: str) -> None:
-    status, words = call(*arguments, cwd=place)
+    done = run_command(*arguments, cwd=place)
+    status, words = done.returncode, done.stderr
     assert status == 2
     assert words.startswith("equiscope: ")
     assert said in words
@@ -142,7 +124,8 @@ def test_a_message_that_blames_a_file_wrongly_is_not_said(
         raise OSError("damaged") if number is None else OSError(number, os.strerror(number), "images.npz")
 
     monkeypatch.setattr("zipfile.is_zipfile", fail)
-    status, said = call("survey", "mini", "--images", "images.npz", cwd=place)
+    done = run_command("survey", "mini", "--images", "images.npz", cwd=place)
+    status, said = done.returncode, done.stderr
     assert (status, said.count("\n")) == (2, 1)
     assert ("fetch" not in said) == is_told
     assert said.startswith(f"equiscope: {os.strerror(number)} (images.npz): ") == is_told if number else True

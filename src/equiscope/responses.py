@@ -392,9 +392,13 @@ def _sync_chunks(responses: Responses[Any]) -> None:
             os.fsync(stream.fileno())
     # Their names stand in folders, which not every system can sync.
     for folder in dict.fromkeys(parent for path in files for parent in list(path.parents)[:4]):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            with suppress(OSError):
-                os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        with suppress(OSError):
+            _sync_folder(folder)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
