@@ -11,10 +11,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from equiscope import ImageSet, Run, open_images, survey
+from equiscope.budget import estimate_budget
+from equiscope.circuits import recover_circuits
 from equiscope.circuits.paths import run_to
+from equiscope.compare import compare_runs
 from equiscope.errors import EquiscopeError
+from equiscope.featurevis import visualise_run
 from equiscope.models import Model
+from equiscope.models.controls import random_weights, shuffled_kernels
 from equiscope.models.geometry import find_geometry
+from equiscope.testing import planted_circuits, sample_crops
+from equiscope.verification import verify_run
 
 
 class Careless(nn.Module):
@@ -316,3 +324,79 @@ def test_a_large_parameter_that_is_written_unseen_is_put_back_at_the_end(images:
     with model.evaluating():
         model.record(images, ["1"])
     assert state_of(module) == before
+
+
+class Restless(nn.Module):
+    """Answers as its layers do, and changes itself in each pass in many ways at once."""
+
+    def __init__(self, early: nn.Module, late: nn.Module) -> None:
+        super().__init__()
+        self.early, self.late = early, late
+        self.register_buffer("least", torch.tensor(float("inf")))
+        self.register_buffer("seen", torch.zeros(0))
+        self.history: list[float] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        try:
+            return self.late(torch.relu(self.early(x)))
+        finally:  # also when the pass is left early
+            for change in (lowers, resizes, draws):
+                change(self, x.detach())  # type: ignore[arg-type]
+            self.history.append(1.0)
+            for part in (self.early, self.late):
+                if not torch.is_grad_enabled():  # a gradient would be one of other weights
+                    part.weight.mul_(1.5)
+                part.requires_grad_(False)
+                part.register_forward_hook(lambda _m, _i, output: output + 1)
+            self.train()
+
+
+@pytest.fixture(scope="module")
+def restless() -> Model:
+    planted = planted_circuits().model.module
+    return Model(Restless(planted.early, planted.late), "restless", default_layers=("early", "late"))
+
+
+@pytest.fixture(scope="module")
+def surveyed(restless: Model, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Run, ImageSet]:
+    """Two surveys of the network with other halves, and their images."""
+    folder = tmp_path_factory.mktemp("borrowing")
+    np.savez(folder / "crops.npz", images=sample_crops())
+    images = open_images(folder / "crops.npz")
+    before = state_of(restless.module)
+    runs = [
+        survey(
+            restless, images, out=folder / f"run{seed}", seed=seed, transformations="rotation", angles=8, n_null=3,
+            false_discovery_rate=0.3, precision="float32",
+        )
+        for seed in (0, 1)
+    ]  # fmt: skip
+    assert runs[0].families
+    assert changed(before, state_of(restless.module)) == set()
+    return runs[0], runs[1], images
+
+
+def changed(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
+    return {key for key in {*before, *after} if before.get(key) != after.get(key)}
+
+
+COMMANDS: dict[str, Callable[[Model, Run, Run, ImageSet], object]] = {
+    "verify": lambda model, run, _other, _images: verify_run(run, model),
+    "circuits": lambda model, run, _other, images: recover_circuits(run, model, images, n_draws=5),
+    "featurevis": lambda model, run, _other, _images: visualise_run(run, model, steps=1, n_null=0),
+    "budget": lambda model, run, _other, _images: estimate_budget(run, model, n_resamples=5),
+    "compare": lambda model, run, other, images: compare_runs(run, model, other, model, images, n_draws=2),
+    "layers": lambda model, _run, _other, _images: find_geometry(model, model.resolve_layers(["*"])),
+    "-shuffled": lambda model, _run, _other, _images: shuffled_kernels(model),
+    "-random": lambda model, _run, _other, _images: random_weights(model),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_network_and_the_random_state_are_the_same_bits_after_every_command(
+    command: str, restless: Model, surveyed: tuple[Run, Run, ImageSet]
+) -> None:
+    run, other, images = surveyed
+    before = state_of(restless.module)
+    COMMANDS[command](restless, run, other, images)
+    assert changed(before, state_of(restless.module)) == set()
