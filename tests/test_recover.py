@@ -30,7 +30,7 @@ from equiscope.errors import EquiscopeError
 from equiscope.models.geometry import find_geometry
 from equiscope.store import load_examples, read_geometries
 from equiscope.testing import Planted, equivariant_network
-from test_cli import equiscope as command
+from in_process import run_command
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +141,7 @@ def test_the_command_prints_a_table_and_writes_page_and_graph(
         "from equiscope.testing import equivariant_network\ndef network():\n    return equivariant_network(8).model\n"
     )
     shutil.copytree(run.folder, tmp_path / "run")
-    done = command(
+    done = run_command(
         "circuits", "run", "net.py:network", "--draws", "20", "--graphml", "g.graphml", cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr
@@ -163,14 +163,14 @@ def test_the_command_prints_a_table_and_writes_page_and_graph(
     assert len(views) >= 32
     assert all("In order of relative pose" in path.read_text(encoding="utf-8") for path in views)
     assert 'href="#/circuits"' in (tmp_path / "run" / "index.html").read_text(encoding="utf-8")
-    table = list(csv.DictReader(io.StringIO(command("export", "run", "circuits", cwd=tmp_path).stdout)))
+    table = list(csv.DictReader(io.StringIO(run_command("export", "run", "circuits", cwd=tmp_path).stdout)))
     assert {row["circuit_class"] for row in table} == {"equivariant→equivariant"}
-    families = list(csv.DictReader(io.StringIO(command("export", "run", "families", cwd=tmp_path).stdout)))
+    families = list(csv.DictReader(io.StringIO(run_command("export", "run", "families", cwd=tmp_path).stdout)))
     assert all(int(row["circuits_symmetric"]) > 0 for row in families)
-    as_json = json.loads(command("export", "run", "circuits", "--format", "json", cwd=tmp_path).stdout)
+    as_json = json.loads(run_command("export", "run", "circuits", "--format", "json", cwd=tmp_path).stdout)
     assert len(as_json["circuits"]) == len(table)
     (tmp_path / "run" / "circuits.json").unlink()
-    refused = command("export", "run", "circuits", cwd=tmp_path)
+    refused = run_command("export", "run", "circuits", cwd=tmp_path)
     assert refused.returncode == 2
     assert "has no circuits yet: run `equiscope circuits run` first" in refused.stderr
 
