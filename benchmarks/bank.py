@@ -21,12 +21,12 @@ import numpy as np
 import torch
 
 import equiscope
-from equiscope.allocator import keep_large_buffers
-from equiscope.bank import Bank, build_bank
-from equiscope.examples import collect_examples, split_halves
-from equiscope.groups import CyclicGroup
+from equiscope.foundations.devices import keep_large_buffers
+from equiscope.measurement.bank import Bank, build_bank
+from equiscope.measurement.examples import collect_examples, split_halves
+from equiscope.measurement.responses import measure_responses, open_responses, patches_per_pass
 from equiscope.models.geometry import LayerGeometry, find_geometry
-from equiscope.responses import measure_responses, open_responses, patches_per_pass
+from equiscope.transformations.groups import CyclicGroup
 
 
 def time_bank(

@@ -24,11 +24,11 @@ from pathlib import Path
 
 import torch
 
-from equiscope.circuits import recover_circuits
+from equiscope.evidence.circuits import recover_circuits
 from equiscope.models import load_model
-from equiscope.report.files import show_circuits
+from equiscope.reports.files import show_circuits
+from equiscope.runs.store import load_run
 from equiscope.stimuli import open_images
-from equiscope.store import load_run
 
 
 class Clock:

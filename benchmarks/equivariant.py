@@ -22,8 +22,8 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from equiscope.allocator import keep_large_buffers
-from equiscope.equivariant import BatchNorm2d, Conv2d, Fields, export
+from equiscope.construction.equivariant import BatchNorm2d, Conv2d, Fields, export
+from equiscope.foundations.devices import keep_large_buffers
 
 # Shares of the channels in fields and invariant units; the rest is plain.
 SHARES = ((1.0, 0.0), (0.5, 0.25))

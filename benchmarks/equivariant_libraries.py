@@ -110,7 +110,7 @@ def build(library: str, order: int, width: int, n_layers: int = N_LAYERS) -> nn.
             layers.append(nn.Conv2d(n_in, width, KERNEL_PX, padding="same", bias=False))
             layers += [nn.BatchNorm2d(width), nn.ReLU()] if n_layers else []
         return nn.Sequential(*layers)
-    own = importlib.import_module("equiscope.equivariant")
+    own = importlib.import_module("equiscope.construction.equivariant")
     fields, before = own.Fields(f"C{order}", width // order), own.Fields(f"C{order}", invariant=3)
     for _ in range(max(n_layers, 1)):
         layers.append(own.Conv2d(before, fields, KERNEL_PX, padding="same", bias=False))
@@ -124,7 +124,7 @@ def plain_export(library: str, network: nn.Module) -> nn.Module:
     if isinstance(network, Steerable):
         exported: nn.Module = network.layers.export()
         return exported
-    own = importlib.import_module("equiscope.equivariant") if library == "equiscope" else None
+    own = importlib.import_module("equiscope.construction.equivariant") if library == "equiscope" else None
     return network if own is None else own.export(network)
 
 

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from equiscope.featurevis import Visualisation, visualise_units
-from equiscope.featurevis.units import STEPS
+from equiscope.evidence.featurevis import Visualisation, visualise_units
+from equiscope.evidence.featurevis.units import STEPS
 from equiscope.models import load_model
 from equiscope.models.geometry import find_geometry
 

@@ -18,9 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from equiscope.allocator import keep_large_buffers
-from equiscope.training import DesignedNetwork, count, describe_network
-from equiscope.training.graphs import RecordedPasses
+from equiscope.construction.training import DesignedNetwork, count, describe_network
+from equiscope.construction.training.graphs import RecordedPasses
+from equiscope.foundations.devices import keep_large_buffers
 
 N_CLASSES = 100
 # Images of a batch, and their side in px.

@@ -18,15 +18,15 @@ from pathlib import Path
 import numpy as np
 
 import equiscope
-from equiscope.bank import build_bank
-from equiscope.correlations import correlate_orbits
-from equiscope.examples import NO_IMAGE
-from equiscope.groups import CyclicGroup
+from equiscope.families.correlations import correlate_orbits
+from equiscope.families.synchronisation import synchronise
+from equiscope.foundations.statistics import circular_difference_deg, circular_mean_deg
+from equiscope.measurement.bank import build_bank
+from equiscope.measurement.examples import NO_IMAGE
+from equiscope.measurement.responses import measure_responses, open_responses
 from equiscope.models.geometry import find_geometry
-from equiscope.responses import measure_responses, open_responses
-from equiscope.significance import circular_difference_deg, circular_mean_deg
-from equiscope.store import load_examples
-from equiscope.synchronisation import synchronise
+from equiscope.runs.store import load_examples
+from equiscope.transformations.groups import CyclicGroup
 
 
 def main() -> None:

@@ -21,9 +21,9 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from equiscope.budget import ConvolutionBudget, load_budget
-from equiscope.families import Unit
-from equiscope.store import load_run
+from equiscope.construction.budget import ConvolutionBudget, load_budget
+from equiscope.families.family import Unit
+from equiscope.runs.store import load_run
 
 
 def modules(folder: Path) -> dict[str, ConvolutionBudget]:

@@ -23,14 +23,14 @@ import numpy as np
 import torch
 
 import equiscope
-from equiscope.circuits.circuit import Circuit
-from equiscope.circuits.find import find_circuits
-from equiscope.circuits.layer_pair import LayerPair
-from equiscope.circuits.paths import expanded_weights, measure_gains
-from equiscope.circuits.strangers import find_stranger_circuits, keep_weights
-from equiscope.families import Family
+from equiscope.evidence.circuits.circuit import Circuit
+from equiscope.evidence.circuits.find import find_circuits
+from equiscope.evidence.circuits.layer_pair import LayerPair
+from equiscope.evidence.circuits.paths import expanded_weights, measure_gains
+from equiscope.evidence.circuits.strangers import find_stranger_circuits, keep_weights
+from equiscope.families.family import Family
 from equiscope.models.geometry import find_geometry
-from equiscope.store import read_geometries
+from equiscope.runs.store import read_geometries
 from equiscope.testing import planted_circuits
 
 NOISE = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0)

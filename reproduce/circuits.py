@@ -21,12 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 import equiscope
-from equiscope.circuits import Circuit, Circuits, load_circuits
-from equiscope.circuits.recover import weights_path
+from equiscope.evidence.circuits import Circuit, Circuits, load_circuits
+from equiscope.evidence.circuits.recover import weights_path
+from equiscope.evidence.verify.verification import load_verification
 from equiscope.models.geometry import LayerGeometry
+from equiscope.runs.store import read_geometries
 from equiscope.stimuli.synthetic import catalogue, render
-from equiscope.store import read_geometries
-from equiscope.verification import load_verification
 
 ROUND = (
     "circle",

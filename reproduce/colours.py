@@ -1,4 +1,4 @@
-"""The colours of photographs, in which images of `equiscope.featurevis` are written.
+"""The colours of photographs, in which images of `equiscope.evidence.featurevis` are written.
 
     python reproduce/colours.py --images photos.tar
 

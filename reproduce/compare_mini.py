@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from equiscope.comparison import ComparedFamily, Comparison, load_comparisons
+from equiscope.evidence.compare.comparison import ComparedFamily, Comparison, load_comparisons
 from equiscope.models import load_model
 from equiscope.models.mini import normalise
 from equiscope.testing import random_weights, shuffled_kernels

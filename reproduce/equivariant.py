@@ -17,7 +17,7 @@ from scipy.ndimage import gaussian_filter
 from sklearn.datasets import load_sample_images
 from torch import Tensor, nn
 
-from equiscope.equivariant import BlurredReLU, Conv2d, Fields
+from equiscope.construction.equivariant import BlurredReLU, Conv2d, Fields
 from equiscope.testing import assert_fields_equivariant
 
 SIDE = 64

@@ -23,10 +23,10 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from equiscope.families import Family
-from equiscope.featurevis import natural_responses, visualise_family, visualise_units
+from equiscope.evidence.featurevis import natural_responses, visualise_family, visualise_units
+from equiscope.families.family import Family
 from equiscope.models import load_model
-from equiscope.store import load_examples, load_run, read_geometries
+from equiscope.runs.store import load_examples, load_run, read_geometries
 
 _LARGEST_PX = 96
 

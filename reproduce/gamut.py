@@ -21,17 +21,17 @@ import torch
 from torch import Tensor
 
 import equiscope
-from equiscope import bank as bank_module
-from equiscope.bank import build_bank
-from equiscope.correlations import correlate_orbits
-from equiscope.examples import NO_IMAGE
-from equiscope.groups import CyclicGroup
+from equiscope.families.correlations import correlate_orbits
+from equiscope.families.synchronisation import Candidate, consensus, synchronise
+from equiscope.foundations.statistics import circular_difference_deg
+from equiscope.measurement import bank as bank_module
+from equiscope.measurement.bank import build_bank
+from equiscope.measurement.examples import NO_IMAGE
+from equiscope.measurement.responses import measure_responses, open_responses
 from equiscope.models.geometry import find_geometry
-from equiscope.responses import measure_responses, open_responses
-from equiscope.significance import circular_difference_deg
-from equiscope.store import load_examples
-from equiscope.synchronisation import Candidate, consensus, synchronise
-from equiscope.transforms import rotate_hue
+from equiscope.runs.store import load_examples
+from equiscope.transformations.groups import CyclicGroup
+from equiscope.transformations.pixels import rotate_hue
 
 
 def main() -> None:

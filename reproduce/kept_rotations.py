@@ -2,9 +2,10 @@ r"""How much of their groups' promises trained networks keep, and networks of th
 
     python reproduce/kept_rotations.py --data tiny_imagenet_100.npz twins/half-compute-of-plain-0 ...
 
-Errors are those of `equiscope.training.measure_equivariance` at the rotations that are no quarter turns: mean, smallest
-and largest over four sets of 32 validation images; of random networks over four seeds, each on a set of its own. The
-last column is the largest at quarter turns. The normalisations of random networks know the moments of 640 images.
+Errors are those of `equiscope.construction.training.measure_equivariance` at the rotations that are no quarter turns:
+mean, smallest and largest over four sets of 32 validation images; of random networks over four seeds, each on a set of
+its own. The last column is the largest at quarter turns. The normalisations of random networks know the moments of 640
+images.
 """
 
 from __future__ import annotations
@@ -16,15 +17,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from equiscope.models.trained import standardise
-from equiscope.training import (
+from equiscope.construction.training import (
     DesignedNetwork,
     LabelledImages,
     load_training,
     measure_equivariance,
     open_labelled,
 )
-from equiscope.training.batches import centre_batch
+from equiscope.construction.training.batches import centre_batch
+from equiscope.models.trained import standardise
 
 N_IMAGES, N_SETS, N_SETTLING = 32, 4, 640
 

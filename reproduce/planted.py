@@ -21,7 +21,7 @@ import torch
 from sklearn.metrics import adjusted_rand_score
 
 import equiscope
-from equiscope.significance import circular_difference_deg, circular_mean_deg
+from equiscope.foundations.statistics import circular_difference_deg, circular_mean_deg
 from equiscope.testing import PlantedFamily, planted_fields, planted_network, sample_crops
 
 

@@ -2,9 +2,9 @@
 
     python reproduce/train_mini.py --data tiny_imagenet_100.npz --out mini.safetensors
 
-One call of `equiscope.training.train` with its ``MINI_RECIPE``; the whitened stem and why it is needed is told in
-`equiscope.training.recipe`. The training lies beside the weights, in a folder called like them, and goes on when it was
-interrupted. What is saved is rounded to float16, as it is shipped.
+One call of `equiscope.construction.training.train` with its ``MINI_RECIPE``; the whitened stem and why it is needed is
+told in `equiscope.construction.training.recipe`. The training lies beside the weights, in a folder called like them,
+and goes on when it was interrupted. What is saved is rounded to float16, as it is shipped.
 
 Deterministic for a seed on one machine with one thread count. The embedded file was made by an earlier form of this
 script, of the same hyperparameters; its random numbers and the scale of its first weights were others.
@@ -21,9 +21,9 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
+from equiscope.construction.training import MINI_RECIPE, open_labelled, train
+from equiscope.construction.training.batches import centre_batch
 from equiscope.models.mini import build
-from equiscope.training import MINI_RECIPE, open_labelled, train
-from equiscope.training.batches import centre_batch
 
 
 def main() -> None:

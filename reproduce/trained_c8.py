@@ -20,8 +20,8 @@ from sklearn.metrics import adjusted_rand_score
 from torch import Tensor, nn
 
 import equiscope
-from equiscope.allocator import keep_large_buffers
-from equiscope.circuits import recover_circuits
+from equiscope.evidence.circuits import recover_circuits
+from equiscope.foundations.devices import keep_large_buffers
 from equiscope.testing import equivariant_network
 from equiscope.testing.rotating import group_weight, lifting_weight, scaled
 

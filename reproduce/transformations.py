@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 
 import equiscope
-from equiscope.significance import share_interval
-from equiscope.verification import load_verification
+from equiscope.evidence.verify.verification import load_verification
+from equiscope.foundations.statistics import share_interval
 
 
 def print_totals(run: equiscope.Run) -> None:

@@ -28,7 +28,13 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from equiscope.training import TrainingRun, describe_network, load_training, match_budget, summarise
+from equiscope.construction.training import (
+    TrainingRun,
+    describe_network,
+    load_training,
+    match_budget,
+    summarise,
+)
 
 # Of Tiny ImageNet's first hundred, for which budgets are counted.
 N_CLASSES = 100

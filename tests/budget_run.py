@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from equiscope.families import Family, Member, Symmetry, Unit
+from equiscope.families.family import Family, Member, Symmetry, Unit
 from equiscope.models import Model
 from equiscope.models.geometry import find_geometry
-from equiscope.store import Run, families_document, units_document, write_json
+from equiscope.runs.store import Run, families_document, units_document, write_json
 
 # What a unit is under each transformation: the name of its family, "invariant", or nothing.
 Kinds = Mapping[str, str]

@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from equiscope.circuits import Circuit, Circuits, Confirmation
-from equiscope.circuits.causal import CausalCheck
-from equiscope.circuits.factors import Factor, Factors
-from equiscope.circuits.recover import LayerPairSummary, Skipped, weights_path
-from equiscope.circuits.transposed import Transposed
-from equiscope.report import ReportDocument, load_document
-from equiscope.report.context import SiteContext
-from equiscope.report.sprites import Pictures
-from equiscope.store import SCHEMA_VERSION, write_json
+from equiscope.evidence.circuits import Circuit, Circuits, Confirmation
+from equiscope.evidence.circuits.causal import CausalCheck
+from equiscope.evidence.circuits.factors import Factor, Factors
+from equiscope.evidence.circuits.recover import LayerPairSummary, Skipped, weights_path
+from equiscope.evidence.circuits.transposed import Transposed
+from equiscope.reports import ReportDocument, load_document
+from equiscope.reports.context import SiteContext
+from equiscope.reports.sprites import Pictures
+from equiscope.runs.store import SCHEMA_VERSION, write_json
 
 SOURCE, TARGET = "mixed3a", "mixed3b"
 

@@ -6,7 +6,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
-from equiscope.equivariant import (
+from equiscope.construction.equivariant import (
     AvgPool2d,
     BatchNorm2d,
     Conv2d,

@@ -18,7 +18,7 @@ from typing import Any, cast
 import numpy as np
 from PIL import Image, ImageDraw
 
-from equiscope.report import (
+from equiscope.reports import (
     AlternativeEntry,
     FamilyEntry,
     LayerEntry,
@@ -31,8 +31,8 @@ from equiscope.report import (
     VerificationEntry,
     save_report,
 )
-from equiscope.report.earlier import earlier_document
-from equiscope.store import SCHEMA_VERSION
+from equiscope.reports.earlier import earlier_document
+from equiscope.runs.store import SCHEMA_VERSION
 
 TRANSFORMATIONS = ("rotation", "hue", "reflection", "contrast", "dihedral", "hue-rotation", "scale")
 

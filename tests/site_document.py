@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from equiscope.report import (
+from equiscope.reports import (
     FamilyEntry,
     LayerEntry,
     ReportDocument,
@@ -21,9 +21,9 @@ from equiscope.report import (
     UnitPicturesEntry,
     save_report,
 )
-from equiscope.report.sheets import SheetWriter
-from equiscope.report.sprites import TILE_PX
-from equiscope.store import SCHEMA_VERSION, write_json
+from equiscope.reports.sheets import SheetWriter
+from equiscope.reports.sprites import TILE_PX
+from equiscope.runs.store import SCHEMA_VERSION, write_json
 from report_document import ANGLES_DEG, assemble_family, make_member, make_result
 
 KINDS = ("equivariant", "invariant", "neither", "inactive", "not measurable")

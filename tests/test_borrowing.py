@@ -12,17 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from equiscope import ImageSet, Run, open_images, survey
-from equiscope.budget import estimate_budget
-from equiscope.circuits import recover_circuits
-from equiscope.circuits.paths import run_to
-from equiscope.compare import compare_runs
-from equiscope.errors import EquiscopeError
-from equiscope.featurevis import visualise_run
+from equiscope.construction.budget import estimate_budget
+from equiscope.evidence.circuits import recover_circuits
+from equiscope.evidence.circuits.paths import run_to
+from equiscope.evidence.compare.runs import compare_runs
+from equiscope.evidence.featurevis import visualise_run
+from equiscope.evidence.verify.verification import verify_run
+from equiscope.foundations.errors import EquiscopeError
 from equiscope.models import Model
 from equiscope.models.controls import random_weights, shuffled_kernels
 from equiscope.models.geometry import find_geometry
 from equiscope.testing import planted_circuits, sample_crops
-from equiscope.verification import verify_run
 
 
 class Careless(nn.Module):

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from equiscope.budget import Budget, count_ratio, estimate_budget, load_budget, predict_ratio
 from equiscope.cli import app
-from equiscope.errors import EquiscopeError
-from equiscope.families import Symmetry, Unit
-from equiscope.store import Run, families_document, units_document, write_json
+from equiscope.construction.budget import Budget, count_ratio, estimate_budget, load_budget, predict_ratio
+from equiscope.families.family import Symmetry, Unit
+from equiscope.foundations.errors import EquiscopeError
+from equiscope.runs.store import Run, families_document, units_document, write_json
 
 
 @pytest.mark.parametrize(("copies", "share"), [(1, 0.3), (4, 0.0), (8, 0.5), (16, 1.0), (10.5, 0.1)])

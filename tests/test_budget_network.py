@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from equiscope.budget.blocks import FIXED, Block, Convolution
-from equiscope.budget.parameters import find_convolutions
-from equiscope.errors import EquiscopeError
+from equiscope.construction.budget.blocks import FIXED, Block, Convolution
+from equiscope.construction.budget.parameters import find_convolutions
+from equiscope.foundations.errors import EquiscopeError
 from equiscope.models import Model, load_model
 from equiscope.models.googlenet import GoogLeNet, Widths
 

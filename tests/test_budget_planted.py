@@ -15,10 +15,17 @@ from torch import Tensor, nn
 from typer.testing import CliRunner
 
 from budget_run import Kinds, make_scale_family, planted_run, save_planted
-from equiscope.budget import TOGETHER, Budget, ForcedBudget, estimate_budget, load_budget, predict_ratio
 from equiscope.cli import app
-from equiscope.equivariant import Conv2d, Fields
-from equiscope.errors import EquiscopeError
+from equiscope.construction.budget import (
+    TOGETHER,
+    Budget,
+    ForcedBudget,
+    estimate_budget,
+    load_budget,
+    predict_ratio,
+)
+from equiscope.construction.equivariant import Conv2d, Fields
+from equiscope.foundations.errors import EquiscopeError
 from equiscope.models import Model, load_model
 
 

@@ -15,16 +15,16 @@ import pytest
 from typer.testing import CliRunner
 
 from budget_run import Kinds, planted_run
-from equiscope.budget import Budget, ConvolutionBudget, TotalBudget, estimate_budget, save_budget
 from equiscope.cli import app
-from equiscope.errors import EquiscopeError
-from equiscope.report import ReportDocument, build_site, draw_figure
-from equiscope.report.budget_drawings import draw_saving, draw_savings, save_savings
-from equiscope.report.budget_view import render_budget
-from equiscope.report.context import SiteContext
-from equiscope.report.files import show_again
-from equiscope.report.sprites import Pictures
-from equiscope.report.svg import write_for_print
+from equiscope.construction.budget import Budget, ConvolutionBudget, TotalBudget, estimate_budget, save_budget
+from equiscope.foundations.errors import EquiscopeError
+from equiscope.reports import ReportDocument, build_site, draw_figure
+from equiscope.reports.budget_drawings import draw_saving, draw_savings, save_savings
+from equiscope.reports.budget_view import render_budget
+from equiscope.reports.context import SiteContext
+from equiscope.reports.files import show_again
+from equiscope.reports.sprites import Pictures
+from equiscope.reports.svg import write_for_print
 from site_browser import CHROMIUM, OPTIONS, go_to, watched_page
 from site_document import save_run, site_document
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from equiscope.report.charts import (
+from equiscope.reports.charts import (
     Plane,
     curve_path,
     heat_paths,
@@ -19,13 +19,13 @@ from equiscope.report.charts import (
     spread_labels,
     spread_on_plane,
 )
-from equiscope.report.dial import (
+from equiscope.reports.dial import (
     CURVE_RADIUS,
     PICTURE_RADIUS,
     spread_pictures,
     tuning_path,
 )
-from equiscope.report.palette import category_colours, hue_colours, pose_colours
+from equiscope.reports.palette import category_colours, hue_colours, pose_colours
 from report_document import ANGLES_DEG
 
 

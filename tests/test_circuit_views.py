@@ -16,20 +16,20 @@ import pytest
 from PIL import Image
 
 from circuit_run import SOURCE, TARGET, make_circuit, make_circuits, make_weights, open_run, write_run
-from equiscope.circuits import Circuit, Circuits
-from equiscope.circuits.causal import CausalCheck
-from equiscope.circuits.factors import Factor, Factors
-from equiscope.circuits.recover import LayerPairSummary, Skipped
-from equiscope.circuits.transposed import Transposed
-from equiscope.report import ReportDocument, build_site, load_document, show_circuits
-from equiscope.report.circuit_drawings import arrange, draw_board
-from equiscope.report.circuit_ends import Ends, is_unit, transformation_of
-from equiscope.report.circuit_view import render_circuits
-from equiscope.report.circuit_weights import StoredWeights
-from equiscope.report.circuits_view import render_all_circuits, render_lists
-from equiscope.report.context import SiteContext
-from equiscope.report.kernels import draw_kernels, kernel_scale
-from equiscope.report.network import layers_in_order, network_data
+from equiscope.evidence.circuits import Circuit, Circuits
+from equiscope.evidence.circuits.causal import CausalCheck
+from equiscope.evidence.circuits.factors import Factor, Factors
+from equiscope.evidence.circuits.recover import LayerPairSummary, Skipped
+from equiscope.evidence.circuits.transposed import Transposed
+from equiscope.reports import ReportDocument, build_site, load_document, show_circuits
+from equiscope.reports.circuit_drawings import arrange, draw_board
+from equiscope.reports.circuit_ends import Ends, is_unit, transformation_of
+from equiscope.reports.circuit_view import render_circuits
+from equiscope.reports.circuit_weights import StoredWeights
+from equiscope.reports.circuits_view import render_all_circuits, render_lists
+from equiscope.reports.context import SiteContext
+from equiscope.reports.kernels import draw_kernels, kernel_scale
+from equiscope.reports.network import layers_in_order, network_data
 from html_page import CLOSING, HOSTILE, Page
 from report_document import complete_document
 

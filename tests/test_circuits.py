@@ -19,15 +19,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from equiscope.circuits.circuit import Circuit
-from equiscope.circuits.ends import End, characters
-from equiscope.circuits.find import find_circuits
-from equiscope.circuits.harmonics import KernelBasis, fitted_basis, rotating_basis
-from equiscope.circuits.layer_pair import LayerPair
-from equiscope.circuits.paths import ExpandedWeights, expanded_weights, measure_gains
-from equiscope.circuits.ties import _PENALTIES, permutations, predict, tie_equivariant, tie_invariant
-from equiscope.errors import EquiscopeError
-from equiscope.families import Family, Member, Symmetry, Unit
+from equiscope.evidence.circuits.circuit import Circuit
+from equiscope.evidence.circuits.ends import End, characters
+from equiscope.evidence.circuits.find import find_circuits
+from equiscope.evidence.circuits.harmonics import KernelBasis, fitted_basis, rotating_basis
+from equiscope.evidence.circuits.layer_pair import LayerPair
+from equiscope.evidence.circuits.paths import ExpandedWeights, expanded_weights, measure_gains
+from equiscope.evidence.circuits.ties import _PENALTIES, permutations, predict, tie_equivariant, tie_invariant
+from equiscope.families.family import Family, Member, Symmetry, Unit
+from equiscope.foundations.errors import EquiscopeError
 from equiscope.models import Model
 from equiscope.models.geometry import LayerGeometry, find_geometry
 from equiscope.models.googlenet import LocalResponseNorm

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from equiscope.errors import EquiscopeError
-from equiscope.simplify import open_evaluation
-from equiscope.training import open_labelled
-from equiscope.training.class_folders import find_split, read_class_folders
+from equiscope.construction.simplify import open_evaluation
+from equiscope.construction.training import open_labelled
+from equiscope.construction.training.class_folders import find_split, read_class_folders
+from equiscope.foundations.errors import EquiscopeError
 
 
 def write(folder: Path, places: Sequence[str], n: int = 2) -> Path:

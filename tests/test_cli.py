@@ -19,7 +19,7 @@ from sklearn.datasets import load_sample_images
 
 import equiscope as package
 from equiscope.cli import app
-from equiscope.stages import TRANSFORMATIONS
+from equiscope.surveys.stages import TRANSFORMATIONS
 from in_process import run_command
 
 FACTORY = """
@@ -254,7 +254,7 @@ def test_killed_survey_goes_on(place: Path) -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_a_full_disk_is_said_in_words_and_keeps_what_is_done(place: Path) -> None:
     script = (
-        "import errno, sys, equiscope.store as store\n"
+        "import errno, sys, equiscope.runs.store as store\n"
         "def full(path, write):\n"
         "    if path.name == 'families.json':\n"
         "        raise OSError(errno.ENOSPC, 'No space left on device', str(path))\n"

@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from equiscope.errors import EquiscopeError
-from equiscope.transforms import (
+from equiscope.foundations.errors import EquiscopeError
+from equiscope.transformations.pixels import (
     LUMA,
     chroma_of_hue,
     hue_matrix,

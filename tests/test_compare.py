@@ -14,19 +14,18 @@ import torch
 from torch import nn
 
 import equiscope
-import equiscope.compare as compare_module
+import equiscope.evidence.compare.runs as compare_module
 from equiscope import EquiscopeError, ImageSet, Model, Run
 from equiscope.cli import app
-from equiscope.compare import compare_runs
-from equiscope.comparison import Comparison, load_comparisons
-from equiscope.counterparts import FamilyResponses, find_counterparts
-from equiscope.examples import collect_examples, split_halves
-from equiscope.families import Family, Member, Symmetry, Unit
-from equiscope.groups import CyclicGroup, Involution
+from equiscope.evidence.compare.comparison import Comparison, load_comparisons
+from equiscope.evidence.compare.counterparts import FamilyResponses, find_counterparts
+from equiscope.evidence.compare.runs import compare_runs
+from equiscope.families.family import Family, Member, Symmetry, Unit
+from equiscope.foundations.progress import silent
+from equiscope.foundations.statistics import circular_difference_deg
+from equiscope.measurement.examples import collect_examples, split_halves
 from equiscope.models.geometry import find_geometry
-from equiscope.progress import silent
-from equiscope.significance import circular_difference_deg
-from equiscope.store import (
+from equiscope.runs.store import (
     SCHEMA_VERSION,
     families_document,
     load_run,
@@ -36,6 +35,7 @@ from equiscope.store import (
     write_json,
 )
 from equiscope.testing import Planted, planted_network
+from equiscope.transformations.groups import CyclicGroup, Involution
 
 NAN = float("nan")
 NAMES = ("curves", "edges", "lines", "crosses")

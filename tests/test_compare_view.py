@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from equiscope.comparison import (
+from equiscope.evidence.compare.comparison import (
     ComparedFamily,
     ComparedMember,
     ComparedRun,
@@ -21,12 +21,12 @@ from equiscope.comparison import (
     count_by_layers,
     save_comparison,
 )
-from equiscope.families import NullSummary
-from equiscope.report import ReportDocument, build_site
-from equiscope.report.compare_view import render_comparisons
-from equiscope.report.context import SiteContext
-from equiscope.report.files import show_comparison
-from equiscope.report.sprites import Pictures
+from equiscope.families.family import NullSummary
+from equiscope.reports import ReportDocument, build_site
+from equiscope.reports.compare_view import render_comparisons
+from equiscope.reports.context import SiteContext
+from equiscope.reports.files import show_comparison
+from equiscope.reports.sprites import Pictures
 from site_browser import CHROMIUM, OPTIONS, go_to, watched_page
 from site_document import save_run, site_document
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from equiscope.errors import EquiscopeError
+from equiscope.foundations.errors import EquiscopeError
 from equiscope.models import Model
 from equiscope.models.connections import (
     IMAGE,

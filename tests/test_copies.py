@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from equiscope.examples import split_halves
+from equiscope.measurement.examples import split_halves
 from equiscope.stimuli import ImageSet, open_images
 from equiscope.stimuli import copies as copies_module
 

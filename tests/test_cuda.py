@@ -14,10 +14,8 @@ import torch
 from PIL import Image
 
 import equiscope
-from equiscope.equivariant import BatchNorm2d, Conv2d, Fields, InceptionBlock, MaxPool2d
-from equiscope.models.trained import build
-from equiscope.testing import assert_fields_equivariant
-from equiscope.training import (
+from equiscope.construction.equivariant import BatchNorm2d, Conv2d, Fields, InceptionBlock, MaxPool2d
+from equiscope.construction.training import (
     DesignedNetwork,
     Recipe,
     describe_network,
@@ -25,7 +23,9 @@ from equiscope.training import (
     parse_description,
     train,
 )
-from equiscope.training.graphs import RecordedPasses
+from equiscope.construction.training.graphs import RecordedPasses
+from equiscope.models.trained import build
+from equiscope.testing import assert_fields_equivariant
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -158,7 +158,7 @@ def test_recorded_passes_give_what_plain_ones_give() -> None:
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_training_learns_goes_on_and_exports(gratings: Path, tmp_path: Path, precision: str) -> None:
-    def start(out: Path, **more: object) -> equiscope.training.TrainingRun:
+    def start(out: Path, **more: object) -> equiscope.construction.training.TrainingRun:
         description = parse_description(NETWORK)
         return train(description, gratings, out, recipe=RECIPE, precision=precision, device="cuda", **more)  # type: ignore[arg-type]
 

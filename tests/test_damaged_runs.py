@@ -17,22 +17,22 @@ import pytest
 from typer.testing import CliRunner
 
 import equiscope
-from equiscope import store
-from equiscope.budget import estimate_budget, load_budget, save_budget
-from equiscope.circuits import load_circuits, recover_circuits
-from equiscope.circuits.neighbours import load_neighbours
 from equiscope.cli import app
-from equiscope.errors import DamagedFileError, EquiscopeError
-from equiscope.featurevis import load_visualisations, visualise_run
+from equiscope.construction.budget import estimate_budget, load_budget, save_budget
+from equiscope.evidence.circuits import load_circuits, recover_circuits
+from equiscope.evidence.circuits.neighbours import load_neighbours
+from equiscope.evidence.featurevis import load_visualisations, visualise_run
+from equiscope.evidence.verify.verification import load_verification, verify_run
+from equiscope.foundations.errors import DamagedFileError, EquiscopeError
 from equiscope.models import Model
-from equiscope.report.circuit_weights import StoredWeights
-from equiscope.report.files import build_site, load_document, show_verification
-from equiscope.report.sheets import lost_sheets
-from equiscope.store import create_json, load_examples, load_run, write_json
+from equiscope.reports.circuit_weights import StoredWeights
+from equiscope.reports.files import build_site, load_document, show_verification
+from equiscope.reports.sheets import lost_sheets
+from equiscope.runs import store
+from equiscope.runs.store import create_json, load_examples, load_run, write_json
 from equiscope.testing import planted_circuits, sample_crops
-from equiscope.verification import load_verification, verify_run
 
-survey_module = importlib.import_module("equiscope.survey")  # its name is also the function's
+survey_module = importlib.import_module("equiscope.surveys.survey")  # its name is also the function's
 
 
 @pytest.fixture(scope="module")

@@ -14,12 +14,18 @@ from typer.testing import CliRunner
 
 from equiscope import EquiscopeError
 from equiscope.cli import app
-from equiscope.design import design_network
-from equiscope.equivariant import Fields
-from equiscope.families import Family, Member, Symmetry, Unit
-from equiscope.store import Run, families_document, units_document, write_json
+from equiscope.construction.design import design_network
+from equiscope.construction.equivariant import Fields
+from equiscope.construction.training import (
+    DesignedNetwork,
+    describe_network,
+    load_description,
+    match_budget,
+    plain_twin,
+)
+from equiscope.families.family import Family, Member, Symmetry, Unit
+from equiscope.runs.store import Run, families_document, units_document, write_json
 from equiscope.testing import assert_fields_equivariant
-from equiscope.training import DesignedNetwork, describe_network, load_description, match_budget, plain_twin
 
 WIDTHS = {"conv2d0": 48, "conv2d1": 96, "mixed3a": 128, "mixed3b": 192}
 # Sizes of the families of each layer and the period of their poses.

@@ -25,8 +25,8 @@ from sklearn.datasets import load_sample_images
 import equiscope
 import equiscope.cli.commands  # the forks have it, as if they had been running
 from equiscope.cli import main
-from equiscope.files import write_atomically
-from equiscope.timings import Timings
+from equiscope.foundations.files import write_atomically
+from equiscope.surveys.timings import Timings
 
 NETWORK = """
 import torch
@@ -201,16 +201,16 @@ def dying(module: str, name: str, *, is_half: bool = True) -> None:
 @pytest.mark.parametrize(
     ("module", "name"),
     [
-        ("equiscope.store", "run.json"),
-        ("equiscope.store", "examples.npz"),
-        ("equiscope.responses", "zarr.json"),
-        ("equiscope.responses", "0"),
-        ("equiscope.store", "0.json"),
-        ("equiscope.store", "units.json"),
-        ("equiscope.report.sheets", "0-stimuli-0.webp"),
-        ("equiscope.store", "report.json"),
-        ("equiscope.files", "core.js"),
-        ("equiscope.report.site", "index.html"),
+        ("equiscope.runs.store", "run.json"),
+        ("equiscope.runs.store", "examples.npz"),
+        ("equiscope.measurement.responses", "zarr.json"),
+        ("equiscope.measurement.responses", "0"),
+        ("equiscope.runs.store", "0.json"),
+        ("equiscope.runs.store", "units.json"),
+        ("equiscope.reports.sheets", "0-stimuli-0.webp"),
+        ("equiscope.runs.store", "report.json"),
+        ("equiscope.foundations.files", "core.js"),
+        ("equiscope.reports.site", "index.html"),
     ],
 )
 def test_a_survey_killed_in_any_write_goes_on_and_leaves_nothing(
@@ -225,7 +225,7 @@ def test_a_survey_killed_in_any_write_goes_on_and_leaves_nothing(
 
 
 def test_a_run_is_complete_when_all_that_follows_from_it_is_there(place: Path, whole: dict[str, str]) -> None:
-    killed = survey(place, "shown", lambda: dying("equiscope.report.site", "index.html", is_half=False))
+    killed = survey(place, "shown", lambda: dying("equiscope.reports.site", "index.html", is_half=False))
     assert killed[0] == 9
     with pytest.raises(equiscope.EquiscopeError, match="is not finished"):
         equiscope.load_run(place / "shown")
@@ -281,18 +281,18 @@ def after(place: Path, finished: Path) -> Callable[[str], dict[str, str]]:
 @pytest.mark.parametrize(
     ("command", "module", "name"),
     [
-        ("verify", "equiscope.store", "verification.json"),
-        ("verify", "equiscope.store", "report.json"),
-        ("circuits", "equiscope.store", "0+2.units.npz"),
-        ("circuits", "equiscope.store", "across.npz"),
-        ("circuits", "equiscope.store", "circuits.json"),
-        ("circuits", "equiscope.store", "report.json"),
-        ("featurevis", "equiscope.store", "0.npz"),
-        ("featurevis", "equiscope.store", "families.npz"),
-        ("budget", "equiscope.store", "budget.json"),
-        ("budget", "equiscope.report.budget_drawings", "budget.svg"),
-        ("compare", "equiscope.store", "other.json"),
-        ("compare", "equiscope.store", "pictures.json"),
+        ("verify", "equiscope.runs.store", "verification.json"),
+        ("verify", "equiscope.runs.store", "report.json"),
+        ("circuits", "equiscope.runs.store", "0+2.units.npz"),
+        ("circuits", "equiscope.runs.store", "across.npz"),
+        ("circuits", "equiscope.runs.store", "circuits.json"),
+        ("circuits", "equiscope.runs.store", "report.json"),
+        ("featurevis", "equiscope.runs.store", "0.npz"),
+        ("featurevis", "equiscope.runs.store", "families.npz"),
+        ("budget", "equiscope.runs.store", "budget.json"),
+        ("budget", "equiscope.reports.budget_drawings", "budget.svg"),
+        ("compare", "equiscope.runs.store", "other.json"),
+        ("compare", "equiscope.runs.store", "pictures.json"),
     ],
 )
 @pytest.mark.parametrize("is_half", [True, False], ids=["in", "after"])
@@ -320,7 +320,9 @@ def test_what_a_killed_command_had_found_is_in_the_next_report(
     expected = after(command)
     beside = place / f"report-after-{command}"
     shutil.copytree(finished, beside / "run")
-    killed = run_command(beside, COMMANDS[command], lambda: dying("equiscope.store", file, is_half=False))
+    killed = run_command(
+        beside, COMMANDS[command], lambda: dying("equiscope.runs.store", file, is_half=False)
+    )
     assert killed[0] == 9
     assert run_command(beside, "report run")[0] == 0
     found = everything(beside / "run")

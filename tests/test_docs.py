@@ -23,7 +23,8 @@ import typer
 import zarr
 
 import equiscope
-from equiscope.budget import (
+from equiscope.cli import app
+from equiscope.construction.budget import (
     Budget,
     ConvolutionBudget,
     ForcedBudget,
@@ -31,13 +32,14 @@ from equiscope.budget import (
     PairBudget,
     TotalBudget,
 )
-from equiscope.circuits import Circuit, Circuits, Confirmation
-from equiscope.circuits.causal import CausalCheck
-from equiscope.circuits.factors import Factor, Factors
-from equiscope.circuits.recover import LayerPairSummary, Skipped
-from equiscope.circuits.transposed import Transposed
-from equiscope.cli import app
-from equiscope.comparison import (
+from equiscope.construction.design import Design, LayerDesign
+from equiscope.construction.simplify import Accuracy, Convolution, Point, Simplification
+from equiscope.evidence.circuits import Circuit, Circuits, Confirmation
+from equiscope.evidence.circuits.causal import CausalCheck
+from equiscope.evidence.circuits.factors import Factor, Factors
+from equiscope.evidence.circuits.recover import LayerPairSummary, Skipped
+from equiscope.evidence.circuits.transposed import Transposed
+from equiscope.evidence.compare.comparison import (
     ComparedFamily,
     ComparedMember,
     ComparedRun,
@@ -46,13 +48,11 @@ from equiscope.comparison import (
     LayerShare,
     Match,
 )
-from equiscope.design import Design, LayerDesign
-from equiscope.examples import Examples
-from equiscope.featurevis import visualise_run
-from equiscope.rotation_scale import FamilyLink
-from equiscope.scales import ScaleEdge
-from equiscope.simplify import Accuracy, Convolution, Point, Simplification
-from equiscope.verification import verify_run
+from equiscope.evidence.featurevis import visualise_run
+from equiscope.evidence.verify.verification import verify_run
+from equiscope.families.rotation_scale import FamilyLink
+from equiscope.families.scales import ScaleEdge
+from equiscope.measurement.examples import Examples
 
 ROOT = Path(__file__).parents[1]
 DOCS = sorted((ROOT / "docs").glob("*.md"))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import equiscope
-from equiscope.equivariant import (
+from equiscope.construction.equivariant import (
     AvgPool2d,
     BatchNorm2d,
     BlurredReLU,
@@ -23,7 +23,7 @@ from equiscope.equivariant import (
     ResidualBlock,
     export,
 )
-from equiscope.errors import EquiscopeError
+from equiscope.foundations.errors import EquiscopeError
 from equiscope.testing import assert_fields_equivariant, planted_fields, sample_crops
 from equivariant_networks import GROUPS, network, noise, with_history
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from equiscope.equivariant import Colours, Fields
-from equiscope.equivariant.fields import action_of
-from equiscope.errors import EquiscopeError
-from equiscope.transforms import rotate_hue
+from equiscope.construction.equivariant import Colours, Fields
+from equiscope.construction.equivariant.fields import action_of
+from equiscope.foundations.errors import EquiscopeError
+from equiscope.transformations.pixels import rotate_hue
 from equivariant_networks import GROUPS, noise
 
 

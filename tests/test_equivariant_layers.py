@@ -16,7 +16,7 @@ from scipy.stats import ortho_group
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from equiscope.equivariant import (
+from equiscope.construction.equivariant import (
     AvgPool2d,
     BatchNorm2d,
     Blur,
@@ -31,10 +31,10 @@ from equiscope.equivariant import (
     ResidualBlock,
     normalisation,
 )
-from equiscope.equivariant import basis as basis_module
-from equiscope.equivariant.basis import kernel_basis
-from equiscope.equivariant.convolution import PlainTo
-from equiscope.errors import EquiscopeError
+from equiscope.construction.equivariant import basis as basis_module
+from equiscope.construction.equivariant.basis import kernel_basis
+from equiscope.construction.equivariant.convolution import PlainTo
+from equiscope.foundations.errors import EquiscopeError
 from equiscope.testing import assert_fields_equivariant
 from equivariant_networks import GROUPS, body, network, noise, with_history
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from equiscope import EquiscopeError
-from equiscope.errors import packages_of, unknown_name
+from equiscope.foundations.errors import packages_of, unknown_name
 
 EXTRAS = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"][
     "optional-dependencies"

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor, nn
 
-from equiscope.errors import EquiscopeError
-from equiscope.examples import (
+from equiscope.foundations.errors import EquiscopeError
+from equiscope.measurement.examples import (
     NO_IMAGE,
     Examples,
     allowed_positions,

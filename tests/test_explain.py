@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from equiscope.bank import Bank
-from equiscope.explain import Comparison, Explanation, simplest
-from equiscope.groups import CyclicGroup, Involution
-from equiscope.responses import Responses
+from equiscope.families.explain import Comparison, Explanation, simplest
+from equiscope.measurement.bank import Bank
+from equiscope.measurement.responses import Responses
+from equiscope.transformations.groups import CyclicGroup, Involution
 
 N = 200
 

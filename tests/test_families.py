@@ -7,15 +7,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from equiscope.bank import Bank
-from equiscope.circles import find_families, joint_tuning
-from equiscope.correlations import OrbitCorrelations, correlate_orbits
-from equiscope.examples import Examples, empty_examples
-from equiscope.families import LayerFamilies
-from equiscope.groups import CyclicGroup
-from equiscope.responses import Responses, scramble_responses
-from equiscope.significance import circular_difference_deg, circular_mean_deg
-from equiscope.synchronisation import (
+from equiscope.families.circles import find_families, joint_tuning
+from equiscope.families.correlations import OrbitCorrelations, correlate_orbits
+from equiscope.families.family import LayerFamilies
+from equiscope.families.synchronisation import (
     GRID_DEG,
     MAX_DISAGREEMENT_DEG,
     MIN_COHERENCE,
@@ -30,6 +25,11 @@ from equiscope.synchronisation import (
     resolve_stabiliser,
     synchronise,
 )
+from equiscope.foundations.statistics import circular_difference_deg, circular_mean_deg
+from equiscope.measurement.bank import Bank
+from equiscope.measurement.examples import Examples, empty_examples
+from equiscope.measurement.responses import Responses, scramble_responses
+from equiscope.transformations.groups import CyclicGroup
 
 ORDER = 16
 

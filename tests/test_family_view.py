@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 
 from circuit_run import make_circuits, open_run, write_run
-from equiscope.report import FamilyEntry, ReportDocument, build_site, load_document, show_verification
-from equiscope.report.assurance import assurances, figures_of
-from equiscope.report.context import SiteContext
-from equiscope.report.dial import mark_path, sector_path, tuning_path
-from equiscope.report.family_view import render_families
-from equiscope.report.palette import rim_colour
-from equiscope.report.poses import members_in_order
-from equiscope.verification import FamilyVerification, MemberVerification
+from equiscope.evidence.verify.verification import FamilyVerification, MemberVerification
+from equiscope.reports import FamilyEntry, ReportDocument, build_site, load_document, show_verification
+from equiscope.reports.assurance import assurances, figures_of
+from equiscope.reports.context import SiteContext
+from equiscope.reports.dial import mark_path, sector_path, tuning_path
+from equiscope.reports.family_view import render_families
+from equiscope.reports.palette import rim_colour
+from equiscope.reports.poses import members_in_order
 from html_page import CLOSING, HOSTILE, Page
 from report_document import ANGLES_DEG, complete_document, make_alternative, make_verification
 

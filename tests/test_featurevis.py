@@ -17,10 +17,7 @@ import torch
 from torch import Tensor, nn
 
 import equiscope
-from equiscope.errors import EquiscopeError
-from equiscope.examples import empty_examples
-from equiscope.families import Family, Member
-from equiscope.featurevis import (
+from equiscope.evidence.featurevis import (
     FamilyVisualisation,
     Robustness,
     Visualisation,
@@ -31,14 +28,17 @@ from equiscope.featurevis import (
     visualise_run,
     visualise_units,
 )
-from equiscope.featurevis.objectives import redirected_rectifiers
-from equiscope.featurevis.parameterisation import COLOURS, FourierImages
-from equiscope.featurevis.poses import Pose, canvas_px, show_at_poses
+from equiscope.evidence.featurevis.objectives import redirected_rectifiers
+from equiscope.evidence.featurevis.parameterisation import COLOURS, FourierImages
+from equiscope.evidence.featurevis.poses import Pose, canvas_px, show_at_poses
+from equiscope.families.family import Family, Member
+from equiscope.foundations.errors import EquiscopeError
+from equiscope.measurement.examples import empty_examples
 from equiscope.models import load_model
 from equiscope.models.geometry import find_geometry
-from equiscope.store import load_examples
+from equiscope.runs.store import load_examples
 from equiscope.testing import PlantedOrbit, planted_network, planted_transformation
-from equiscope.transforms import hue_matrix
+from equiscope.transformations.pixels import hue_matrix
 from in_process import run_command
 
 STILL = Robustness()
@@ -239,7 +239,7 @@ def test_dead_rectifiers_are_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     def nothing() -> None:
         yield
 
-    monkeypatch.setattr("equiscope.featurevis.ascent.redirected_rectifiers", nothing)
+    monkeypatch.setattr("equiscope.evidence.featurevis.ascent.redirected_rectifiers", nothing)
     stuck = visualise_units(model, "second", steps=96)
     np.testing.assert_allclose(stuck.after, stuck.before, atol=1e-6)
 
@@ -287,7 +287,7 @@ def test_a_batch_gives_what_single_units_give() -> None:
 def test_passes_of_several_batches_are_joined_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     model = load_model("mini")
     whole = visualise_units(model, "conv2d0", [5, 2, 9, 4, 1], steps=3)
-    monkeypatch.setattr("equiscope.featurevis.units._MOST_PER_PASS", 2)
+    monkeypatch.setattr("equiscope.evidence.featurevis.units._MOST_PER_PASS", 2)
     parts = visualise_units(model, "conv2d0", [5, 2, 9, 4, 1], steps=3)
     assert parts.channels.tolist() == [5, 2, 9, 4, 1]
     np.testing.assert_allclose(parts.after, whole.after, rtol=1e-2)
@@ -744,7 +744,7 @@ def test_the_command_visualises_a_run_and_goes_on(run: equiscope.Run) -> None:
 
 
 def test_an_interrupted_run_keeps_its_families(run: equiscope.Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    from equiscope.featurevis import whole_run
+    from equiscope.evidence.featurevis import whole_run
 
     made: list[str] = []
 

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from equiscope.errors import EquiscopeError
-from equiscope.fidelity import CLOSE, EXACT, patch_errors, settle_geometries
+from equiscope.foundations.errors import EquiscopeError
+from equiscope.measurement.fidelity import CLOSE, EXACT, patch_errors, settle_geometries
 from equiscope.models import Model
 from equiscope.models.geometry import LayerGeometry, find_geometry
 from equiscope.models.sides import Sides

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from equiscope import files
-from equiscope.errors import EquiscopeError
-from equiscope.files import (
+from equiscope.foundations import files
+from equiscope.foundations.errors import EquiscopeError
+from equiscope.foundations.files import (
     check_output,
     file_name,
     is_unused,
@@ -139,7 +139,7 @@ def test_what_is_not_ours_stays(tmp_path: Path, name: str) -> None:
 
 def test_a_kill_in_the_middle_of_a_write_leaves_what_is_recognised(tmp_path: Path) -> None:
     script = (
-        "import os, sys\nfrom pathlib import Path\nfrom equiscope.files import write_atomically\n"
+        "import os, sys\nfrom pathlib import Path\nfrom equiscope.foundations.files import write_atomically\n"
         "def half(stream):\n    stream.write(b'half'); stream.flush(); os.kill(os.getpid(), 9)\n"
         "write_atomically(Path(sys.argv[1]) / 'file', half)\n"
     )
@@ -270,7 +270,7 @@ def test_a_file_behind_standard_output_keeps_what_was_printed(
 @pytest.mark.skipif(not Path("/dev/stdout").exists(), reason="needs /dev/stdout")
 def test_a_pipe_behind_standard_output_gets_the_bytes() -> None:
     script = (
-        "from pathlib import Path\nfrom equiscope.files import write_output\n"
+        "from pathlib import Path\nfrom equiscope.foundations.files import write_output\n"
         "print('before')\nwrite_output(Path('/dev/stdout'), lambda s: s.write(b'graph\\n'))\nprint('after')\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

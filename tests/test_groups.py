@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from equiscope.errors import EquiscopeError
-from equiscope.groups import CyclicGroup, DihedralGroup, Group, Involution, Scales, TorusGroup
+from equiscope.foundations.errors import EquiscopeError
+from equiscope.transformations.groups import CyclicGroup, DihedralGroup, Group, Involution, Scales, TorusGroup
 
 ORDERS = st.integers(1, 40)
 

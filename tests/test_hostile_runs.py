@@ -31,21 +31,21 @@ from typer.testing import CliRunner
 
 import equiscope
 from budget_run import make_scale_family
-from equiscope.bank import Bank
-from equiscope.circuits import Circuits, write_graph
-from equiscope.circuits.neighbours import load_neighbours
 from equiscope.cli import app, main
-from equiscope.comparison import save_comparison
-from equiscope.errors import EquiscopeError
-from equiscope.featurevis import load_visualisations
-from equiscope.groups import CyclicGroup
+from equiscope.construction.training.loop import _check_folder
+from equiscope.evidence.circuits import Circuits, write_graph
+from equiscope.evidence.circuits.neighbours import load_neighbours
+from equiscope.evidence.compare.comparison import save_comparison
+from equiscope.evidence.featurevis import load_visualisations
+from equiscope.foundations.errors import EquiscopeError
+from equiscope.measurement.bank import Bank
+from equiscope.measurement.responses import open_responses
 from equiscope.models.trained import Blueprint, PlainNetwork, serialise
-from equiscope.report import build_site, publish_site, save_figure, serve_site
-from equiscope.report.circuit_weights import StoredWeights
-from equiscope.report.files import show_comparison
-from equiscope.responses import open_responses
-from equiscope.store import SCHEMA_VERSION, load_examples, load_run, write_json
-from equiscope.training.loop import _check_folder
+from equiscope.reports import build_site, publish_site, save_figure, serve_site
+from equiscope.reports.circuit_weights import StoredWeights
+from equiscope.reports.files import show_comparison
+from equiscope.runs.store import SCHEMA_VERSION, load_examples, load_run, write_json
+from equiscope.transformations.groups import CyclicGroup
 from report_document import complete_document
 from site_document import save_run, site_document
 from test_compare_view import make_comparison
@@ -188,7 +188,7 @@ def test_a_received_network_does_not_choose_where_its_run_goes(
         asked.append(out)
         raise EquiscopeError("enough")
 
-    monkeypatch.setattr(importlib.import_module("equiscope.survey"), "survey", record)
+    monkeypatch.setattr(importlib.import_module("equiscope.surveys.survey"), "survey", record)
     CliRunner().invoke(app, ["survey", str(tmp_path / "theirs.safetensors")])
     assert asked[0].parent == Path("equiscope-runs")
     assert asked[0].name not in ("", ".", "..")
@@ -615,7 +615,7 @@ def test_whatever_is_asked_is_answered_and_no_traceback(
 def test_a_run_that_may_not_be_written_to_is_served_from_elsewhere(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from equiscope.report import serve
+    from equiscope.reports import serve
 
     document = site_document(folder)
     save_run(folder, document)
@@ -941,6 +941,6 @@ def test_an_archive_that_would_fill_the_memory_is_not_unpacked(
 ) -> None:
     (tmp_path / place).parent.mkdir(exist_ok=True)
     np.savez_compressed(tmp_path / place, ids=np.zeros(4_000_000, np.uint8))
-    monkeypatch.setattr("equiscope.received._SMALL_BYTES", 1_000_000)
+    monkeypatch.setattr("equiscope.foundations.received._SMALL_BYTES", 1_000_000)
     with pytest.raises(EquiscopeError, match="bytes and unpacks into"):
         READERS[place](tmp_path)

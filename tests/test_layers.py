@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from typer.testing import CliRunner
 
 from equiscope.cli import app
-from equiscope.errors import EquiscopeError
+from equiscope.foundations.errors import EquiscopeError
 from equiscope.models import Model
 from equiscope.models.layers import left_out
-from equiscope.survey import survey
+from equiscope.surveys.survey import survey
 
 
 class Gate(nn.Module):

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from equiscope.circuits.paths import run_to
-from equiscope.errors import EquiscopeError
+from equiscope.evidence.circuits.paths import run_to
+from equiscope.foundations.errors import EquiscopeError
 from equiscope.models import Model
 
 

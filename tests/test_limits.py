@@ -17,18 +17,19 @@ from PIL import Image
 from torch import nn
 
 import equiscope
-from equiscope import EquiscopeError, limits
-from equiscope.budget import estimate_budget
-from equiscope.circuits import recover_circuits
+from equiscope import EquiscopeError
 from equiscope.cli import app
-from equiscope.compare import compare_runs
-from equiscope.featurevis import Robustness, visualise_family, visualise_run, visualise_units
-from equiscope.limits import Count, Number, list_names
-from equiscope.report.serve import open_site, serve_site
-from equiscope.simplify import count_logits, open_evaluation, simplify_run
-from equiscope.stages import choose_device, choose_precision
+from equiscope.construction.budget import estimate_budget
+from equiscope.construction.simplify import count_logits, open_evaluation, simplify_run
+from equiscope.construction.training import Recipe, train
+from equiscope.evidence.circuits import recover_circuits
+from equiscope.evidence.compare.runs import compare_runs
+from equiscope.evidence.featurevis import Robustness, visualise_family, visualise_run, visualise_units
+from equiscope.foundations import limits
+from equiscope.foundations.devices import choose_device, choose_precision
+from equiscope.foundations.limits import Count, Number, list_names
+from equiscope.reports.serve import open_site, serve_site
 from equiscope.stimuli import open_images
-from equiscope.training import Recipe, train
 from in_process import run_command
 
 NETWORK = """

@@ -17,8 +17,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from equiscope.circuits.paths import run_to
-from equiscope.errors import EquiscopeError, MissingExtraError
+from equiscope.evidence.circuits.paths import run_to
+from equiscope.foundations.errors import EquiscopeError, MissingExtraError
 from equiscope.models import BUILT_IN, Model, googlenet, load_model, squeezenet
 from equiscope.models.controls import random_weights
 from equiscope.models.googlenet import GoogLeNet, LocalResponseNorm

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from equiscope.circuits.neighbours import find_neighbours, load_neighbours, save_neighbours
-from equiscope.circuits.paths import ExpandedWeights
+from equiscope.evidence.circuits.neighbours import find_neighbours, load_neighbours, save_neighbours
+from equiscope.evidence.circuits.paths import ExpandedWeights
 
 
 def make_weights(n_target: int = 5, n_source: int = 12, n_y: int = 3, n_x: int = 5) -> ExpandedWeights:

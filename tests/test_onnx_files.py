@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from equiscope.errors import EquiscopeError
+from equiscope.foundations.errors import EquiscopeError
 from equiscope.models import load_model
 
 onnx = pytest.importorskip("onnx")

@@ -14,8 +14,8 @@ import pytest
 import torch
 from PIL import Image
 
-from equiscope.featurevis import FamilyVisualisation, Visualisation, save_visualisations
-from equiscope.report import ReportDocument, build_site
+from equiscope.evidence.featurevis import FamilyVisualisation, Visualisation, save_visualisations
+from equiscope.reports import ReportDocument, build_site
 from site_document import save_run, site_document
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from equiscope.bank import Bank
-from equiscope.examples import Examples, empty_examples
-from equiscope.groups import Involution
-from equiscope.pairs import correlate_pairs, find_pairs, joint_pair_tuning
-from equiscope.responses import Responses, scramble_responses
+from equiscope.families.pairs import correlate_pairs, find_pairs, joint_pair_tuning
+from equiscope.measurement.bank import Bank
+from equiscope.measurement.examples import Examples, empty_examples
+from equiscope.measurement.responses import Responses, scramble_responses
+from equiscope.transformations.groups import Involution
 
 N = 200
 

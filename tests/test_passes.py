@@ -73,12 +73,12 @@ import resource, tempfile, numpy as np, torch
 from pathlib import Path
 from PIL import Image
 from torch import nn
-from equiscope.bank import build_bank
-from equiscope.examples import collect_examples, split_halves
-from equiscope.groups import CyclicGroup
+from equiscope.measurement.bank import build_bank
+from equiscope.measurement.examples import collect_examples, split_halves
+from equiscope.transformations.groups import CyclicGroup
 from equiscope.models import Model
 from equiscope.models.geometry import find_geometry
-from equiscope.responses import measure_responses, open_responses
+from equiscope.measurement.responses import measure_responses, open_responses
 from equiscope.stimuli import open_images
 torch.set_num_threads(1)
 folder = Path(tempfile.mkdtemp())

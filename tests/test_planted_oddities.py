@@ -18,21 +18,21 @@ from sklearn.datasets import load_sample_images
 from torch import Tensor, nn
 
 import equiscope
-from equiscope.bank import build_bank
-from equiscope.circuits.gradients import _within, gradient_weights
-from equiscope.circuits.paths import expanded_weights
-from equiscope.errors import EquiscopeError
-from equiscope.examples import collect_examples, split_halves
-from equiscope.featurevis.objectives import CentreResponses
-from equiscope.groups import CyclicGroup
+from equiscope.evidence.circuits.gradients import _within, gradient_weights
+from equiscope.evidence.circuits.paths import expanded_weights
+from equiscope.evidence.featurevis.objectives import CentreResponses
+from equiscope.evidence.verify.verification import _record, verify_run
+from equiscope.foundations.errors import EquiscopeError
+from equiscope.measurement.bank import build_bank
+from equiscope.measurement.examples import collect_examples, split_halves
+from equiscope.measurement.responses import Responses, measure_responses
 from equiscope.models import Model
 from equiscope.models.geometry import MAX_OFFSET, find_geometry, joint_patch_px
 from equiscope.models.sides import Sides, fitted
-from equiscope.responses import Responses, measure_responses
+from equiscope.runs.store import read_geometries
 from equiscope.stimuli import open_images
-from equiscope.store import read_geometries
 from equiscope.testing import Oddity, planted_oddity
-from equiscope.verification import _record, verify_run
+from equiscope.transformations.groups import CyclicGroup
 
 # Those that no patch can stand for, and those that need images of 128 px.
 WHOLE = ("coordinates", "gated")
@@ -122,7 +122,7 @@ def test_an_interrupted_run_keeps_what_it_had_settled(
     def stop(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    module = importlib.import_module("equiscope.survey")
+    module = importlib.import_module("equiscope.surveys.survey")
     with monkeypatch.context() as patched:
         patched.setattr(module, "collect_examples", stop)
         with pytest.raises(KeyboardInterrupt):

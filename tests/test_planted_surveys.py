@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import equiscope
-from equiscope.families import Family
-from equiscope.significance import circular_difference_deg
+from equiscope.families.family import Family
+from equiscope.foundations.statistics import circular_difference_deg
 from equiscope.testing import PlantedOrbit, PlantedTransformations, planted_transformation
 
 NAMES = ("hue", "hue-rotation", "reflection", "dihedral", "contrast", "scale")

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 import equiscope
-from equiscope.errors import EquiscopeError
+from equiscope.foundations.errors import EquiscopeError
 from equiscope.models.geometry import find_geometry
 from equiscope.models.model import Model
 from equiscope.testing.planted_transformations import (
@@ -22,7 +22,7 @@ from equiscope.testing.planted_transformations import (
     PlantedTransformations,
     planted_transformation,
 )
-from equiscope.transforms.colour import LUMA, hue_matrix
+from equiscope.transformations.pixels.colour import LUMA, hue_matrix
 
 ALL = ("hue", "hue-rotation", "reflection", "dihedral", "contrast", "scale")
 # Largest difference of two responses that should be one, in standard deviations of the response. Rounding of

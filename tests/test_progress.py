@@ -13,11 +13,11 @@ from rich.console import Console
 from torch import nn
 
 import equiscope
-from equiscope import progress
 from equiscope.cli import console
 from equiscope.cli.console import show_progress
-from equiscope.progress import Stages, silent
-from equiscope.stages import TRANSFORMATIONS
+from equiscope.foundations import progress
+from equiscope.foundations.progress import Stages, silent
+from equiscope.surveys.stages import TRANSFORMATIONS
 
 
 class Told:

@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from equiscope import received
-from equiscope.errors import EquiscopeError
-from equiscope.received import (
+from equiscope.foundations import received
+from equiscope.foundations.errors import EquiscopeError
+from equiscope.foundations.received import (
     built_in_name,
     check_archive,
     folder_name,

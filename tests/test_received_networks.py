@@ -19,11 +19,11 @@ import pytest
 import torch
 from safetensors.torch import save as to_safetensors
 
-from equiscope.errors import EquiscopeError
+from equiscope.foundations.errors import EquiscopeError
+from equiscope.foundations.received import folder_name
 from equiscope.models import Model, inception5h, load_model
 from equiscope.models.trained import Blueprint, PlainNetwork, serialise
 from equiscope.models.weights import read_caffemodel, read_tensors
-from equiscope.received import folder_name
 
 LAYERS = (
     {"name": "conv2d0", "n_channels": 6, "kernel_px": 3, "stride": 2},

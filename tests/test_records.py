@@ -12,8 +12,8 @@ from typing import Any, NotRequired, TypedDict
 import numpy as np
 import pytest
 
-from equiscope.errors import DamagedFileError, EquiscopeError
-from equiscope.records import Archive, NumberTree, leave_out_damaged, read_record, reading
+from equiscope.foundations.errors import DamagedFileError, EquiscopeError
+from equiscope.foundations.records import Archive, NumberTree, leave_out_damaged, read_record, reading
 
 
 @dataclass(frozen=True)

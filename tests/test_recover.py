@@ -17,18 +17,18 @@ from PIL import Image
 from torch import nn
 
 import equiscope
-from equiscope.circuits import Circuits, load_circuits, recover, recover_circuits, write_graph
-from equiscope.circuits.ends import End, family_end
-from equiscope.circuits.factors import find_factors
-from equiscope.circuits.gradients import gradient_weights
-from equiscope.circuits.layer_pair import LayerPair
-from equiscope.circuits.paths import ExpandedWeights, expanded_weights
-from equiscope.circuits.recover import weights_path
-from equiscope.circuits.tied import tie_circuit
-from equiscope.circuits.transposed import Template, find_transposed
-from equiscope.errors import EquiscopeError
+from equiscope.evidence.circuits import Circuits, load_circuits, recover, recover_circuits, write_graph
+from equiscope.evidence.circuits.ends import End, family_end
+from equiscope.evidence.circuits.factors import find_factors
+from equiscope.evidence.circuits.gradients import gradient_weights
+from equiscope.evidence.circuits.layer_pair import LayerPair
+from equiscope.evidence.circuits.paths import ExpandedWeights, expanded_weights
+from equiscope.evidence.circuits.recover import weights_path
+from equiscope.evidence.circuits.tied import tie_circuit
+from equiscope.evidence.circuits.transposed import Template, find_transposed
+from equiscope.foundations.errors import EquiscopeError
 from equiscope.models.geometry import find_geometry
-from equiscope.store import load_examples, read_geometries
+from equiscope.runs.store import load_examples, read_geometries
 from equiscope.testing import Planted, equivariant_network
 from in_process import run_command
 
@@ -165,7 +165,9 @@ def test_the_command_prints_a_table_and_writes_page_and_graph(
     assert 'href="#/circuits"' in (tmp_path / "run" / "index.html").read_text(encoding="utf-8")
     table = list(csv.DictReader(io.StringIO(run_command("export", "run", "circuits", cwd=tmp_path).stdout)))
     assert {row["circuit_class"] for row in table} == {"equivariant→equivariant"}
-    families = list(csv.DictReader(io.StringIO(run_command("export", "run", "families", cwd=tmp_path).stdout)))
+    families = list(
+        csv.DictReader(io.StringIO(run_command("export", "run", "families", cwd=tmp_path).stdout))
+    )
     assert all(int(row["circuits_symmetric"]) > 0 for row in families)
     as_json = json.loads(run_command("export", "run", "circuits", "--format", "json", cwd=tmp_path).stdout)
     assert len(as_json["circuits"]) == len(table)
@@ -270,7 +272,7 @@ def test_wide_gradients_are_summed_over_blocks() -> None:
     module = nn.Sequential(nn.Conv2d(3, 2, 1), nn.Conv2d(2, 2, 25, bias=False)).eval()
     geometries = find_geometry(equiscope.Model(module), ["0", "1"])
     exact = module[1].weight.detach().numpy()
-    from equiscope.circuits.gradients import _coarse, _coarse_places
+    from equiscope.evidence.circuits.gradients import _coarse, _coarse_places
 
     coarse = _coarse(torch.from_numpy(exact)).numpy()
     places = _coarse_places(np.arange(25.0) - 12)

@@ -13,24 +13,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from equiscope import responses as responses_module
-from equiscope.bank import Bank, build_bank, cut_orbits, cut_stimuli
-from equiscope.correlations import OrbitCorrelations, correlate_orbits
-from equiscope.errors import EquiscopeError
-from equiscope.examples import NO_IMAGE, Examples, collect_examples, empty_examples, split_halves
-from equiscope.groups import CyclicGroup
-from equiscope.models import Model
-from equiscope.models.geometry import LayerGeometry, find_geometry
-from equiscope.models.sides import Sides
-from equiscope.responses import (
+from equiscope.families.correlations import OrbitCorrelations, correlate_orbits
+from equiscope.foundations.errors import EquiscopeError
+from equiscope.measurement import responses as responses_module
+from equiscope.measurement.bank import Bank, build_bank, cut_orbits, cut_stimuli
+from equiscope.measurement.examples import NO_IMAGE, Examples, collect_examples, empty_examples, split_halves
+from equiscope.measurement.responses import (
     CHUNK_STIMULI,
     Responses,
     measure_responses,
     open_responses,
     scramble_responses,
 )
+from equiscope.models import Model
+from equiscope.models.geometry import LayerGeometry, find_geometry
+from equiscope.models.sides import Sides
 from equiscope.stimuli import ImageSet, open_images
-from equiscope.transforms import crop_around, crop_size_px, rotate_patches
+from equiscope.transformations.groups import CyclicGroup
+from equiscope.transformations.pixels import crop_around, crop_size_px, rotate_patches
 
 
 def bank_of(half: list[int] | np.ndarray) -> Bank:

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from equiscope.bank import Bank
-from equiscope.examples import Examples, empty_examples
-from equiscope.groups import Scales
+from equiscope.families.scales import _Lags, _refined, find_scale_families, joint_scale_tuning
+from equiscope.measurement.bank import Bank
+from equiscope.measurement.examples import Examples, empty_examples
+from equiscope.measurement.responses import Responses, scramble_responses
 from equiscope.models.geometry import LayerGeometry
-from equiscope.responses import Responses, scramble_responses
-from equiscope.scales import _Lags, _refined, find_scale_families, joint_scale_tuning
+from equiscope.transformations.groups import Scales
 
 SCALES = Scales.between(-1.0, 1.5, 0.25)
 N = 240

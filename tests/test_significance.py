@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from equiscope.errors import EquiscopeError
-from equiscope.significance import (
+from equiscope.foundations.errors import EquiscopeError
+from equiscope.foundations.statistics import (
     bootstrap_weights,
     circular_difference_deg,
     circular_mean_deg,

@@ -17,15 +17,8 @@ from torch import Tensor, nn
 from typer.testing import CliRunner
 
 from circuit_run import make_circuit
-from equiscope.circuits import load_circuits
 from equiscope.cli import app
-from equiscope.errors import EquiscopeError
-from equiscope.families import Family, Member, Symmetry, Unit
-from equiscope.models import Model, load_model
-from equiscope.models.connections import IMAGE
-from equiscope.models.geometry import find_geometry
-from equiscope.report import save_report
-from equiscope.simplify import (
+from equiscope.construction.simplify import (
     EvaluationImages,
     Simplification,
     load_simplification,
@@ -33,11 +26,23 @@ from equiscope.simplify import (
     simplification,
     simplify_run,
 )
-from equiscope.simplify.baselines import low_rank, prune
-from equiscope.simplify.evaluation import compare_predictions, load_batch, measure_moments, recalibrate
-from equiscope.simplify.templates import ends_of, join_ends, kernel_functions, tie_weights
-from equiscope.simplify.wiring import Wire, find_wires
-from equiscope.store import Run, families_document, units_document, write_json
+from equiscope.construction.simplify.baselines import low_rank, prune
+from equiscope.construction.simplify.evaluation import (
+    compare_predictions,
+    load_batch,
+    measure_moments,
+    recalibrate,
+)
+from equiscope.construction.simplify.templates import ends_of, join_ends, kernel_functions, tie_weights
+from equiscope.construction.simplify.wiring import Wire, find_wires
+from equiscope.evidence.circuits import load_circuits
+from equiscope.families.family import Family, Member, Symmetry, Unit
+from equiscope.foundations.errors import EquiscopeError
+from equiscope.models import Model, load_model
+from equiscope.models.connections import IMAGE
+from equiscope.models.geometry import find_geometry
+from equiscope.reports import save_report
+from equiscope.runs.store import Run, families_document, units_document, write_json
 from equiscope.testing import planted_circuits
 from site_document import site_document
 

@@ -14,19 +14,19 @@ import pytest
 from typer.testing import CliRunner
 
 from budget_run import planted_run
-from equiscope.budget import estimate_budget, save_budget
 from equiscope.cli import app
-from equiscope.errors import EquiscopeError
-from equiscope.report import ReportDocument, build_site, draw_figure
-from equiscope.report.context import SiteContext
-from equiscope.report.files import show_again
-from equiscope.report.simplify_drawings import draw_curve
-from equiscope.report.simplify_view import render_simplification
-from equiscope.report.sprites import Pictures
-from equiscope.report.svg import write_for_print
-from equiscope.significance import share_interval
-from equiscope.simplify import METHODS, Accuracy, Convolution, Point, Simplification
-from equiscope.simplify.result import save_simplification
+from equiscope.construction.budget import estimate_budget, save_budget
+from equiscope.construction.simplify import METHODS, Accuracy, Convolution, Point, Simplification
+from equiscope.construction.simplify.result import save_simplification
+from equiscope.foundations.errors import EquiscopeError
+from equiscope.foundations.statistics import share_interval
+from equiscope.reports import ReportDocument, build_site, draw_figure
+from equiscope.reports.context import SiteContext
+from equiscope.reports.files import show_again
+from equiscope.reports.simplify_drawings import draw_curve
+from equiscope.reports.simplify_view import render_simplification
+from equiscope.reports.sprites import Pictures
+from equiscope.reports.svg import write_for_print
 from site_browser import CHROMIUM, OPTIONS, go_to, watched_page
 from site_document import save_run, site_document
 

@@ -16,8 +16,10 @@ import pytest
 from typer.testing import CliRunner
 
 from equiscope.cli import app
-from equiscope.errors import EquiscopeError
-from equiscope.report import (
+from equiscope.evidence.verify.verification import FamilyVerification
+from equiscope.foundations.errors import EquiscopeError
+from equiscope.foundations.statistics import share_interval
+from equiscope.reports import (
     ReportDocument,
     build_site,
     load_document,
@@ -27,11 +29,9 @@ from equiscope.report import (
     serve_site,
     show_verification,
 )
-from equiscope.report.article import article_claim
-from equiscope.report.site import read_index
-from equiscope.significance import share_interval
-from equiscope.store import SCHEMA_VERSION, write_json
-from equiscope.verification import FamilyVerification
+from equiscope.reports.article import article_claim
+from equiscope.reports.site import read_index
+from equiscope.runs.store import SCHEMA_VERSION, write_json
 from html_page import Page
 from report_document import complete_document, make_verification
 from site_document import KINDS, save_run, site_document

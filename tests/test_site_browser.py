@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import pytest
 
-from equiscope.report import ReportDocument, serve_site
+from equiscope.reports import ReportDocument, serve_site
 from site_browser import CHROMIUM, OPTIONS, follow, go_to, wait_until, watched_page
 from site_document import large_document, save_run, site_document
 

@@ -25,7 +25,7 @@ import pytest
 import torch
 from PIL import Image
 
-from equiscope.errors import EquiscopeError
+from equiscope.foundations.errors import EquiscopeError
 from equiscope.stimuli import ImageFailure, ImageSet, open_images
 from equiscope.stimuli import decoding as decoding_module
 from equiscope.stimuli import embedded as embedded_module

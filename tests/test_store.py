@@ -15,12 +15,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from equiscope.errors import EquiscopeError
-from equiscope.examples import Examples, empty_examples
-from equiscope.families import Family, Member, Symmetry, Unit
-from equiscope.files import write_atomically
-from equiscope.stimuli import ImageFailure
-from equiscope.store import (
+from equiscope.families.family import Family, Member, Symmetry, Unit
+from equiscope.foundations.documents import to_json
+from equiscope.foundations.errors import EquiscopeError
+from equiscope.foundations.files import write_atomically
+from equiscope.measurement.examples import Examples, empty_examples
+from equiscope.runs.store import (
     SCHEMA_VERSION,
     families_document,
     layer_path,
@@ -30,10 +30,10 @@ from equiscope.store import (
     read_json,
     read_units,
     save_examples,
-    to_json,
     units_document,
     write_json,
 )
+from equiscope.stimuli import ImageFailure
 
 NUMBER = 0.1 + 0.2
 

@@ -13,18 +13,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from equiscope.circuits.circuit import Circuit
-from equiscope.circuits.layer_pair import LayerPair
-from equiscope.circuits.paths import ExpandedWeights, expanded_weights
-from equiscope.circuits.strangers import (
+from equiscope.evidence.circuits.circuit import Circuit
+from equiscope.evidence.circuits.layer_pair import LayerPair
+from equiscope.evidence.circuits.paths import ExpandedWeights, expanded_weights
+from equiscope.evidence.circuits.strangers import (
     KeptWeights,
     _told,
     find_stranger_circuits,
     keep_weights,
     tie_stretched,
 )
-from equiscope.errors import EquiscopeError
-from equiscope.families import Family, Member, Symmetry, Unit
+from equiscope.families.family import Family, Member, Symmetry, Unit
+from equiscope.foundations.errors import EquiscopeError
 from equiscope.models.geometry import find_geometry
 from equiscope.testing import PlantedCircuits, planted_scales
 

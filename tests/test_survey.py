@@ -18,10 +18,10 @@ from sklearn.metrics import adjusted_rand_score
 from torch import nn
 
 import equiscope
-from equiscope.circles import find_families
-from equiscope.errors import EquiscopeError
-from equiscope.significance import circular_difference_deg, circular_mean_deg
-from equiscope.store import load_examples, read_json
+from equiscope.families.circles import find_families
+from equiscope.foundations.errors import EquiscopeError
+from equiscope.foundations.statistics import circular_difference_deg, circular_mean_deg
+from equiscope.runs.store import load_examples, read_json
 from equiscope.testing import equivariant_network, planted_network, sample_crops
 
 
@@ -200,8 +200,8 @@ class TestRunFolder:
         self, stop_at: str, crops: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         # By name, because equiscope.survey is the function.
-        monkeypatch.setattr(importlib.import_module("equiscope.survey"), "_SHARD", 8)
-        monkeypatch.setattr(importlib.import_module("equiscope.responses"), "CHUNK_STIMULI", 8)
+        monkeypatch.setattr(importlib.import_module("equiscope.surveys.survey"), "_SHARD", 8)
+        monkeypatch.setattr(importlib.import_module("equiscope.measurement.responses"), "CHUNK_STIMULI", 8)
         whole = rotations(bars(), crops, layers=["0"], out=tmp_path / "whole")
 
         class Killed(BaseException):
@@ -401,10 +401,10 @@ class TestRealNetworks:
         assert sum(family.size for family in run.families) >= 90
         assert np.median([family.disagreement_deg for family in run.families]) < 3
         # The same responses, with every unit's pose scrambled, hold nothing.
-        from equiscope.bank import build_bank
-        from equiscope.groups import CyclicGroup
-        from equiscope.responses import open_responses, scramble_responses
-        from equiscope.store import layer_path
+        from equiscope.measurement.bank import build_bank
+        from equiscope.measurement.responses import open_responses, scramble_responses
+        from equiscope.runs.store import layer_path
+        from equiscope.transformations.groups import CyclicGroup
 
         examples = load_examples(run.folder / "examples.npz")[0]["conv2d2"]
         bank = build_bank(examples, np.asarray(few.groups))

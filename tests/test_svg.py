@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from circuit_run import make_circuits, open_run
-from equiscope.report.circuit_drawings import arrange, draw_board, draw_template, draw_thumbnail
-from equiscope.report.circuit_ends import Ends
-from equiscope.report.circuit_weights import StoredWeights
-from equiscope.report.figures import figure_kinds
-from equiscope.report.html import asset
-from equiscope.report.sprites import Tile
-from equiscope.report.svg import (
+from equiscope.reports.circuit_drawings import arrange, draw_board, draw_template, draw_thumbnail
+from equiscope.reports.circuit_ends import Ends
+from equiscope.reports.circuit_weights import StoredWeights
+from equiscope.reports.figures import figure_kinds
+from equiscope.reports.html import asset
+from equiscope.reports.sprites import Tile
+from equiscope.reports.svg import (
     STYLES,
     Drawing,
     below,

@@ -9,9 +9,9 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from equiscope.errors import EquiscopeError
+from equiscope.foundations.errors import EquiscopeError
 from equiscope.stimuli.synthetic import MAX_CHROMA_STRENGTH, SyntheticStimulus, catalogue, kinds, render
-from equiscope.transforms.colour import LUMA
+from equiscope.transformations.pixels.colour import LUMA
 
 # One stimulus a kind, of sizes that a picture of 41 px shows whole.
 PARAMETERS: dict[str, dict[str, float]] = {

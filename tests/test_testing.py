@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from sklearn.datasets import load_sample_images
 from torch import Tensor, nn
 
-from equiscope.errors import EquiscopeError
+from equiscope.foundations.errors import EquiscopeError
 from equiscope.models.model import Model
 from equiscope.testing import (
     LayerTruth,
@@ -25,7 +25,7 @@ from equiscope.testing import (
     random_weights,
     shuffled_kernels,
 )
-from equiscope.transforms import crop_around, crop_size_px, rotate_image, rotate_patches
+from equiscope.transformations.pixels import crop_around, crop_size_px, rotate_image, rotate_patches
 
 N_ANGLES = 16
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from equiscope.bank import Bank
-from equiscope.correlations import correlate_torus
-from equiscope.examples import Examples, empty_examples
-from equiscope.groups import TorusGroup
-from equiscope.responses import Responses, scramble_responses
-from equiscope.significance import circular_difference_deg
-from equiscope.torus import find_stabiliser, find_toral_families, joint_toral_tuning
+from equiscope.families.correlations import correlate_torus
+from equiscope.families.torus import find_stabiliser, find_toral_families, joint_toral_tuning
+from equiscope.foundations.statistics import circular_difference_deg
+from equiscope.measurement.bank import Bank
+from equiscope.measurement.examples import Examples, empty_examples
+from equiscope.measurement.responses import Responses, scramble_responses
+from equiscope.transformations.groups import TorusGroup
 
 GROUP = TorusGroup(8, 16)
 POSES = [(0.0, 0.0), (30.0, 200.0), (75.0, 60.0), (140.0, 310.0), (200.0, 95.0), (290.0, 150.0)]

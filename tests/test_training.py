@@ -28,10 +28,8 @@ from torch import nn
 
 import equiscope
 from equiscope import EquiscopeError
-from equiscope.equivariant import Fields
-from equiscope.models.mini import Mini
-from equiscope.models.trained import standardise
-from equiscope.training import (
+from equiscope.construction.equivariant import Fields
+from equiscope.construction.training import (
     MATCHES,
     MINI_RECIPE,
     Description,
@@ -52,12 +50,20 @@ from equiscope.training import (
     to_plain,
     train,
 )
-from equiscope.training.batches import centre_batch, draw_batch, epoch_order, iterate_batches, uniform
-from equiscope.training.curves import draw_curves
-from equiscope.training.descriptions import divide
-from equiscope.training.network import Restriction
-from equiscope.training.processes import Processes, join_processes
-from equiscope.training.recipe import make_optimiser, whiten_stem
+from equiscope.construction.training.batches import (
+    centre_batch,
+    draw_batch,
+    epoch_order,
+    iterate_batches,
+    uniform,
+)
+from equiscope.construction.training.curves import draw_curves
+from equiscope.construction.training.descriptions import divide
+from equiscope.construction.training.network import Restriction
+from equiscope.construction.training.processes import Processes, join_processes
+from equiscope.construction.training.recipe import make_optimiser, whiten_stem
+from equiscope.models.mini import Mini
+from equiscope.models.trained import standardise
 
 ROOT = Path(__file__).parents[1]
 TINY = {
@@ -775,7 +781,7 @@ def test_a_kill_in_the_middle_of_a_checkpoint_keeps_the_one_before(
     script = (
         "import json, os, sys, torch\n"
         "from pathlib import Path\n"
-        "from equiscope.training import Recipe, checkpoint, parse_description, train\n"
+        "from equiscope.construction.training import Recipe, checkpoint, parse_description, train\n"
         "torch.set_num_threads(1)\n"
         "document, recipe, data, folder = json.loads(sys.argv[1])\n"
         "write = checkpoint.write_atomically\n"
@@ -809,7 +815,7 @@ def killed_in(module: str, name: str, nth: int, is_half: bool) -> str:
     return (
         "import json, os, sys, torch\n"
         "from pathlib import Path\n"
-        "from equiscope.training import Recipe, parse_description, train\n"
+        "from equiscope.construction.training import Recipe, parse_description, train\n"
         f"import {module} as module\n"
         "torch.set_num_threads(1)\n"
         "document, recipe, data, folder = json.loads(sys.argv[1])\n"
@@ -842,13 +848,13 @@ def without_clock(folder: Path) -> tuple[list[list[str]], dict[str, Any], str]:
 @pytest.mark.parametrize(
     ("module", "name", "nth", "is_half"),
     [
-        ("equiscope.store", "training.json", 1, True),
-        ("equiscope.training.checkpoint", "checkpoint.pt", 1, False),
-        ("equiscope.training.checkpoint", "checkpoint.pt", 4, False),
-        ("equiscope.training.curves", "curves.csv", 4, True),
-        ("equiscope.training.curves", "curves.svg", 4, True),
-        ("equiscope.training.loop", "model.safetensors", 1, True),
-        ("equiscope.training.loop", "model.safetensors", 1, False),
+        ("equiscope.runs.store", "training.json", 1, True),
+        ("equiscope.construction.training.checkpoint", "checkpoint.pt", 1, False),
+        ("equiscope.construction.training.checkpoint", "checkpoint.pt", 4, False),
+        ("equiscope.construction.training.curves", "curves.csv", 4, True),
+        ("equiscope.construction.training.curves", "curves.svg", 4, True),
+        ("equiscope.construction.training.loop", "model.safetensors", 1, True),
+        ("equiscope.construction.training.loop", "model.safetensors", 1, False),
     ],
 )
 def test_a_training_killed_between_any_two_writes_ends_as_if_it_had_not_been(

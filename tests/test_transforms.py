@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from equiscope.errors import EquiscopeError
-from equiscope.transforms import crop_around, crop_size_px, rotate_image, rotate_patches
+from equiscope.foundations.errors import EquiscopeError
+from equiscope.transformations.pixels import crop_around, crop_size_px, rotate_image, rotate_patches
 
 SIXTEEN = [22.5 * step for step in range(16)]
 

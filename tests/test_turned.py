@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from circuit_run import open_run
-from equiscope.bank import Bank
-from equiscope.examples import Examples
-from equiscope.groups import CyclicGroup, DihedralGroup, Involution, Scales, TorusGroup
+from equiscope.measurement.bank import Bank
+from equiscope.measurement.examples import Examples
+from equiscope.measurement.responses import Responses
 from equiscope.models.geometry import LayerGeometry
-from equiscope.report import FamilyEntry
-from equiscope.report.family_view import render_families
-from equiscope.report.schema import TurnedEntry
-from equiscope.report.turned import read_cyclic, turned_responses
-from equiscope.responses import Responses
+from equiscope.reports import FamilyEntry
+from equiscope.reports.family_view import render_families
+from equiscope.reports.schema import TurnedEntry
+from equiscope.reports.turned import read_cyclic, turned_responses
+from equiscope.transformations.groups import CyclicGroup, DihedralGroup, Involution, Scales, TorusGroup
 from html_page import Page
 from report_document import assemble_family, complete_document, make_member
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from equiscope.bank import Bank, build_bank, join_banks
-from equiscope.examples import Examples, empty_examples
-from equiscope.groups import CyclicGroup, DihedralGroup, Involution, Scales, TorusGroup
+from equiscope.measurement.bank import Bank, build_bank, join_banks
+from equiscope.measurement.examples import Examples, empty_examples
+from equiscope.measurement.responses import Responses
 from equiscope.models.geometry import LayerGeometry
-from equiscope.report.unit_charts import draw_unit_tuning
-from equiscope.report.unit_tuning import UnitTunings, tune_units
-from equiscope.responses import Responses
+from equiscope.reports.unit_charts import draw_unit_tuning
+from equiscope.reports.unit_tuning import UnitTunings, tune_units
+from equiscope.transformations.groups import CyclicGroup, DihedralGroup, Involution, Scales, TorusGroup
 
 GEOMETRY = LayerGeometry("block", 3, (2, 3), (5, 7), (2.0, 3.0))
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import equiscope
-from equiscope.errors import EquiscopeError
+from equiscope.evidence.verify.verification import FamilyVerification, load_verification, verify_run
+from equiscope.foundations.errors import EquiscopeError
 from equiscope.testing import Planted, PlantedTransformations, planted_network, planted_transformation
-from equiscope.verification import FamilyVerification, load_verification, verify_run
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from circuit_run import make_circuits, write_run
-from equiscope.report import ReportDocument, build_site
+from equiscope.reports import ReportDocument, build_site
 from report_document import complete_document, make_verification
 from site_browser import CHROMIUM, OPTIONS
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from equiscope.errors import EquiscopeError
+from equiscope.foundations.errors import EquiscopeError
 from equiscope.models import weights
 from equiscope.models.weights import PublicFile, assign, obtain, read_caffemodel, read_tensors
 

@@ -5,18 +5,17 @@ Everything is loaded when it is first used, so that ``equiscope --help`` need no
 
 import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from equiscope.errors import EquiscopeError, MissingExtraError
-    from equiscope.families import Family, Member, Unit
+    from equiscope.families.family import Family, Member, Unit
+    from equiscope.foundations.errors import EquiscopeError, MissingExtraError
     from equiscope.models import Model, load_model
+    from equiscope.runs.store import Run, load_run
     from equiscope.stimuli import ImageSet, open_images
-    from equiscope.store import Run, load_run
-    from equiscope.survey import survey
+    from equiscope.surveys.survey import survey
 
 __all__ = [
     "EquiscopeError",
@@ -36,30 +35,19 @@ __all__ = [
 
 # The module in which each name is at home.
 _HOMES = {
-    "EquiscopeError": "errors",
-    "Family": "families",
+    "EquiscopeError": "foundations.errors",
+    "Family": "families.family",
     "ImageSet": "stimuli",
-    "Member": "families",
-    "MissingExtraError": "errors",
+    "Member": "families.family",
+    "MissingExtraError": "foundations.errors",
     "Model": "models",
-    "Run": "store",
-    "Unit": "families",
+    "Run": "runs.store",
+    "Unit": "families.family",
     "load_model": "models",
-    "load_run": "store",
+    "load_run": "runs.store",
     "open_images": "stimuli",
-    "survey": "survey",
+    "survey": "surveys.survey",
 }
-
-
-class _Door(ModuleType):
-    """The package. Its attribute ``survey`` is the function, also once the module of that name was imported."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        is_survey = name == "survey" and isinstance(value, ModuleType)
-        super().__setattr__(name, value.survey if is_survey else value)
-
-
-sys.modules[__name__].__class__ = _Door
 
 
 def __getattr__(name: str) -> Any:

@@ -22,8 +22,8 @@ from typing import Any
 
 from equiscope.cli.interruption import READER_HAS_GONE, interruptible
 from equiscope.cli.system_errors import has_out, system_cause, word_system_error
-from equiscope.errors import EquiscopeError
-from equiscope.received import printable_message
+from equiscope.foundations.errors import EquiscopeError
+from equiscope.foundations.received import printable_message
 
 __all__ = ["app", "main"]
 

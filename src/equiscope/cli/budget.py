@@ -11,10 +11,10 @@ from equiscope.cli.console import print_note, wide_console
 from equiscope.cli.options import RunArgument, WeightsOption
 from equiscope.cli.surveyed import load_surveyed
 from equiscope.cli.tables import new_table
-from equiscope.received import offered_network, quoted
+from equiscope.foundations.received import offered_network, quoted
 
 if TYPE_CHECKING:
-    from equiscope.budget import Budget
+    from equiscope.construction.budget import Budget
 
 __all__ = ["budget"]
 
@@ -39,10 +39,10 @@ def budget(
 
     Writes budget.json and budget.svg into the run, and draws its report again with them.
     """
-    from equiscope.budget import estimate_budget
-    from equiscope.report.budget_drawings import save_savings
-    from equiscope.report.files import show_again
-    from equiscope.store import load_run
+    from equiscope.construction.budget import estimate_budget
+    from equiscope.reports.budget_drawings import save_savings
+    from equiscope.reports.files import show_again
+    from equiscope.runs.store import load_run
 
     opened = load_run(run)
     own_name = opened.manifest["model"]["name"]

@@ -14,10 +14,10 @@ from equiscope.cli.console import print_note, show_progress, wide_console
 from equiscope.cli.options import FalseDiscoveryRateOption, RunArgument, SurveyedModelArgument, WeightsOption
 from equiscope.cli.surveyed import load_surveyed
 from equiscope.cli.tables import new_table
-from equiscope.received import quoted
+from equiscope.foundations.received import quoted
 
 if TYPE_CHECKING:
-    from equiscope.circuits import Circuits
+    from equiscope.evidence.circuits import Circuits
 
 __all__ = ["circuits"]
 
@@ -42,11 +42,11 @@ def circuits(
 
     Writes circuits.json into the run, and what is drawn of it.
     """
-    from equiscope.circuits import recover_circuits, write_graph
-    from equiscope.files import check_output
-    from equiscope.report.files import show_circuits
+    from equiscope.evidence.circuits import recover_circuits, write_graph
+    from equiscope.foundations.files import check_output
+    from equiscope.reports.files import show_circuits
+    from equiscope.runs.store import load_run
     from equiscope.stimuli import open_images
-    from equiscope.store import load_run
 
     if graphml is not None:
         check_output(graphml)

@@ -13,10 +13,10 @@ from equiscope.cli.console import print_note, show_progress, wide_console
 from equiscope.cli.options import FalseDiscoveryRateOption, PrecisionOption, split_names
 from equiscope.cli.surveyed import load_surveyed
 from equiscope.cli.tables import blank_unmeasured, new_table
-from equiscope.received import quoted
+from equiscope.foundations.received import quoted
 
 if TYPE_CHECKING:
-    from equiscope.comparison import Comparison
+    from equiscope.evidence.compare.comparison import Comparison
 
 __all__ = ["compare"]
 
@@ -53,11 +53,11 @@ def compare(
 
     Writes compare/NAME.json into the first run, NAME being the second run's folder, and builds its report again.
     """
-    from equiscope.compare import compare_runs
-    from equiscope.report.files import show_comparison
-    from equiscope.stages import choose_precision
+    from equiscope.evidence.compare.runs import compare_runs
+    from equiscope.foundations.devices import choose_precision
+    from equiscope.reports.files import show_comparison
+    from equiscope.runs.store import load_run
     from equiscope.stimuli import open_images
-    from equiscope.store import load_run
 
     first, second = load_run(run_a), load_run(run_b)
     command = f"equiscope compare {quoted(run_a)} {quoted(run_b)}"

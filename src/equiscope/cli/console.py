@@ -19,8 +19,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from equiscope.progress import rough_time
-from equiscope.received import printable
+from equiscope.foundations.progress import rough_time
+from equiscope.foundations.received import printable
 
 __all__ = ["Notes", "print_note", "show_progress", "wide_console"]
 

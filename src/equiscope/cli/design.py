@@ -11,10 +11,10 @@ from rich.table import Table
 from equiscope.cli.console import wide_console
 from equiscope.cli.options import RunArgument
 from equiscope.cli.tables import new_table
-from equiscope.received import printable
+from equiscope.foundations.received import printable
 
 if TYPE_CHECKING:
-    from equiscope.design import Design, LayerDesign
+    from equiscope.construction.design import Design, LayerDesign
 
 __all__ = ["design"]
 
@@ -40,8 +40,8 @@ def design(
 
     Writes a file that train takes.
     """
-    from equiscope.design import design_network
-    from equiscope.store import load_run
+    from equiscope.construction.design import design_network
+    from equiscope.runs.store import load_run
 
     opened = load_run(run)
     found = design_network(opened, like=like, transformation=transformation, plain_to=plain_to, out=out)

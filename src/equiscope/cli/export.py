@@ -15,11 +15,11 @@ import typer
 
 from equiscope.cli.options import RunArgument
 from equiscope.cli.tables import blank_unmeasured
-from equiscope.errors import EquiscopeError
-from equiscope.received import printable_json, quoted, spreadsheet_cell
+from equiscope.foundations.errors import EquiscopeError
+from equiscope.foundations.received import printable_json, quoted, spreadsheet_cell
 
 if TYPE_CHECKING:
-    from equiscope.families import Family, Unit
+    from equiscope.families.family import Family, Unit
 
 __all__ = ["Format", "Part", "export"]
 
@@ -78,9 +78,9 @@ def export(
     In CSV one line is a unit under one transformation, a member of a family, a circuit, or two families of two runs.
     Where circuits were recovered, families carry how many of their circuits turn with them, of how many were tested.
     """
-    from equiscope.circuits import load_circuits
-    from equiscope.records import leave_out_damaged
-    from equiscope.store import families_document, load_run, read_json, units_document
+    from equiscope.evidence.circuits import load_circuits
+    from equiscope.foundations.records import leave_out_damaged
+    from equiscope.runs.store import families_document, load_run, read_json, units_document
 
     opened = load_run(run)
     if part is Part.comparison:
@@ -122,8 +122,8 @@ def export(
 
 def _export_comparisons(run: Path, format: Format) -> None:
     """Write the pairs of all comparisons of a run, and the families that have none."""
-    from equiscope.comparison import load_comparisons
-    from equiscope.store import SCHEMA_VERSION
+    from equiscope.evidence.compare.comparison import load_comparisons
+    from equiscope.runs.store import SCHEMA_VERSION
 
     comparisons = load_comparisons(run)
     if not comparisons:
@@ -182,7 +182,7 @@ def _unit_rows(units: tuple[Unit, ...], families: tuple[Family, ...]) -> list[di
 
 
 def _echo_json(document: dict[str, Any]) -> None:
-    from equiscope.store import to_json
+    from equiscope.foundations.documents import to_json
 
     typer.echo(printable_json(to_json(document)), nl=False)
 

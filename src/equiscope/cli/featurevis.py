@@ -14,11 +14,11 @@ from equiscope.cli.console import show_progress, wide_console
 from equiscope.cli.options import RunArgument, SurveyedModelArgument, WeightsOption, split_names
 from equiscope.cli.surveyed import load_surveyed
 from equiscope.cli.tables import new_table
-from equiscope.received import quoted
+from equiscope.foundations.received import quoted
 
 if TYPE_CHECKING:
-    from equiscope.featurevis import StoredVisualisations
-    from equiscope.store import Run
+    from equiscope.evidence.featurevis import StoredVisualisations
+    from equiscope.runs.store import Run
 
 __all__ = ["featurevis", "visualise"]
 
@@ -56,9 +56,9 @@ def visualise(
     run: Path, model: str | None, weights: Path | None, layers: list[str] | None = None, **options: Any
 ) -> None:
     """Optimise images, tabulate them, and show them in the report."""
-    from equiscope.featurevis import visualise_run
-    from equiscope.report.files import build_site
-    from equiscope.store import load_run
+    from equiscope.evidence.featurevis import visualise_run
+    from equiscope.reports.files import build_site
+    from equiscope.runs.store import load_run
 
     opened = load_run(run)
     borrowed = load_surveyed(opened, model, weights, f"equiscope featurevis {quoted(run)} NETWORK")

@@ -19,10 +19,10 @@ from equiscope.cli.options import (
 )
 from equiscope.cli.surveyed import load_surveyed
 from equiscope.cli.tables import new_table
-from equiscope.received import quoted
+from equiscope.foundations.received import quoted
 
 if TYPE_CHECKING:
-    from equiscope.simplify import Accuracy, Simplification
+    from equiscope.construction.simplify import Accuracy, Simplification
 
 __all__ = ["simplify"]
 
@@ -81,10 +81,10 @@ def simplify(
     Beside it the same number of parameters removed by pruning and low rank, and templates at wrong poses.
     Writes simplify.json and simplify.svg into the run, and draws its report again with them.
     """
-    from equiscope.report.files import show_again
-    from equiscope.report.simplify_drawings import save_curves
-    from equiscope.simplify import METHODS, count_logits, open_evaluation, simplify_run
-    from equiscope.store import load_run
+    from equiscope.construction.simplify import METHODS, count_logits, open_evaluation, simplify_run
+    from equiscope.reports.files import show_again
+    from equiscope.reports.simplify_drawings import save_curves
+    from equiscope.runs.store import load_run
 
     opened = load_run(run)
     command = f"equiscope simplify {quoted(run)} NETWORK --images {quoted(images)}"

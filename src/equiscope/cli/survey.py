@@ -14,10 +14,10 @@ from rich.table import Table
 from equiscope.cli.console import print_note, show_progress, wide_console
 from equiscope.cli.options import FalseDiscoveryRateOption, ModelArgument, WeightsOption, split_names
 from equiscope.cli.tables import new_table
-from equiscope.received import folder_name
+from equiscope.foundations.received import folder_name
 
 if TYPE_CHECKING:
-    from equiscope.store import Run
+    from equiscope.runs.store import Run
 
 __all__ = ["survey"]
 
@@ -60,7 +60,7 @@ def survey(
     An interrupted survey goes on when the same command is given again.
     """
     from equiscope.models import load_model
-    from equiscope.survey import survey as run_survey
+    from equiscope.surveys.survey import survey as run_survey
 
     console = Console(stderr=True)
     borrowed = load_model(model, weights)
@@ -106,7 +106,7 @@ def survey(
 
 def _kinds_table(run: Run) -> Table:
     """Tabulate what the units of each layer do under each transformation, and the share that is explained."""
-    from equiscope.significance import share_interval
+    from equiscope.foundations.statistics import share_interval
 
     headings = (
         "layer", "transformation", "units", *_KINDS, "equi + inv", "95 %", "families", "largest", "score",

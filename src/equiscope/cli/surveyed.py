@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from equiscope.received import built_in_name
+from equiscope.foundations.received import built_in_name
 
 if TYPE_CHECKING:
     from equiscope.models import Model
-    from equiscope.store import Run
+    from equiscope.runs.store import Run
 
 __all__ = ["load_surveyed"]
 

@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from equiscope.received import printable
+from equiscope.foundations.received import printable
 
 __all__ = ["blank_unmeasured", "new_table"]
 

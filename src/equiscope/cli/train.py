@@ -14,10 +14,10 @@ from rich.table import Table
 
 from equiscope.cli.console import show_progress, wide_console
 from equiscope.cli.tables import new_table
-from equiscope.received import folder_name
+from equiscope.foundations.received import folder_name
 
 if TYPE_CHECKING:
-    from equiscope.training import TrainingRun
+    from equiscope.construction.training import TrainingRun
 
 __all__ = ["Match", "train"]
 
@@ -75,8 +75,8 @@ def train(
 
     An interrupted training goes on when the same command is given again, and ends as if it had not been interrupted.
     """
-    from equiscope.training import Recipe, describe_network
-    from equiscope.training import train as run_training
+    from equiscope.construction.training import Recipe, describe_network
+    from equiscope.construction.training import train as run_training
 
     description = describe_network(network)
     recipe = Recipe(

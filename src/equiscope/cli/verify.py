@@ -13,10 +13,10 @@ from equiscope.cli.console import show_progress, wide_console
 from equiscope.cli.options import PrecisionOption, RunArgument, SurveyedModelArgument, WeightsOption
 from equiscope.cli.surveyed import load_surveyed
 from equiscope.cli.tables import new_table
-from equiscope.received import quoted
+from equiscope.foundations.received import quoted
 
 if TYPE_CHECKING:
-    from equiscope.verification import FamilyVerification
+    from equiscope.evidence.verify.verification import FamilyVerification
 
 __all__ = ["verify"]
 
@@ -31,10 +31,10 @@ def verify(
 
     Writes verification.json into the run and draws its report again with what was found.
     """
-    from equiscope.report.files import show_verification
-    from equiscope.stages import choose_precision
-    from equiscope.store import load_run
-    from equiscope.verification import verify_run
+    from equiscope.evidence.verify.verification import verify_run
+    from equiscope.foundations.devices import choose_precision
+    from equiscope.reports.files import show_verification
+    from equiscope.runs.store import load_run
 
     opened = load_run(run)
     borrowed = load_surveyed(opened, model, weights, f"equiscope verify {quoted(run)} NETWORK")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 
-from equiscope.errors import EquiscopeError, unknown_name
+from equiscope.foundations.errors import EquiscopeError, unknown_name
 from equiscope.models import adapters, onnx_files, trained
 from equiscope.models.controls import random_weights, shuffled_kernels
 from equiscope.models.model import Model

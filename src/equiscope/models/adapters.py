@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from equiscope.errors import EquiscopeError, unknown_name
+from equiscope.foundations.errors import EquiscopeError, unknown_name
 from equiscope.models.borrowing import keeping_random_state
 from equiscope.models.extras import import_extra
 from equiscope.models.leaving import no_exit

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from equiscope.errors import EquiscopeError, MissingExtraError, packages_of
+from equiscope.foundations.errors import EquiscopeError, MissingExtraError, packages_of
 
 __all__ = ["import_extra"]
 

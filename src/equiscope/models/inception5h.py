@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from equiscope.errors import EquiscopeError
+from equiscope.foundations.errors import EquiscopeError
 from equiscope.models.googlenet import BLOCKS as CAFFE_BLOCKS
 from equiscope.models.googlenet import LAYERS, GoogLeNet, LocalResponseNorm, Widths
 from equiscope.models.model import Model

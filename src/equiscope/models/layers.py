@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from equiscope.errors import EquiscopeError, unknown_name
+from equiscope.foundations.errors import EquiscopeError, unknown_name
 
 if TYPE_CHECKING:
     from equiscope.models.model import Model

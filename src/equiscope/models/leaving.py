@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from equiscope.errors import EquiscopeError
+from equiscope.foundations.errors import EquiscopeError
 
 __all__ = ["EverythingSeen", "no_exit"]
 

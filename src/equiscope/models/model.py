@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.parameter import is_lazy as is_uninitialised
 
-from equiscope.errors import EquiscopeError, unknown_name
+from equiscope.foundations.errors import EquiscopeError, unknown_name
 from equiscope.models.borrowing import evaluating
 from equiscope.models.layers import choose_layers
 from equiscope.models.leaving import EverythingSeen, no_exit

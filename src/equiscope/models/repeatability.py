@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from equiscope.errors import EquiscopeError
+from equiscope.foundations.errors import EquiscopeError
 from equiscope.models.borrowing import keeping_random_state
 from equiscope.models.model import Model
 

@@ -14,7 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
-from equiscope.errors import EquiscopeError
+from equiscope.foundations.errors import EquiscopeError
 from equiscope.models.model import Model
 
 __all__ = ["Blueprint", "InceptionBranches", "PlainNetwork", "build", "serialise", "standardise"]

@@ -23,8 +23,8 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
-from equiscope.errors import EquiscopeError
-from equiscope.files import write_atomically
+from equiscope.foundations.errors import EquiscopeError
+from equiscope.foundations.files import write_atomically
 
 __all__ = [
     "PublicFile",

@@ -6,7 +6,7 @@ import importlib.util
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from equiscope.errors import EquiscopeError
+from equiscope.foundations.errors import EquiscopeError
 from equiscope.stimuli.sources import FileSource
 
 __all__ = ["EmbeddedPhotos", "find_embedded"]

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from equiscope.errors import EquiscopeError
-from equiscope.limits import SIDE_PX, STACK
+from equiscope.foundations.errors import EquiscopeError
+from equiscope.foundations.limits import SIDE_PX, STACK
 from equiscope.stimuli.copies import find_copies
 from equiscope.stimuli.decoding import UndecodableError, decode_image
 from equiscope.stimuli.embedded import find_embedded

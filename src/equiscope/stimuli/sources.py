@@ -21,7 +21,7 @@ from typing import IO, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from equiscope.errors import EquiscopeError, unknown_name
+from equiscope.foundations.errors import EquiscopeError, unknown_name
 from equiscope.stimuli.decoding import (
     IMAGE_ENDINGS,
     USUAL_ENDINGS,

@@ -59,8 +59,8 @@ import torch
 from scipy import special
 from torch import Tensor
 
-from equiscope.errors import EquiscopeError, unknown_name
-from equiscope.transforms.colour import chroma_of_hue
+from equiscope.foundations.errors import EquiscopeError, unknown_name
+from equiscope.transformations.pixels.colour import chroma_of_hue
 
 __all__ = ["MAX_CHROMA_STRENGTH", "SyntheticStimulus", "catalogue", "kinds", "render"]
 

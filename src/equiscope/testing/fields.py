@@ -1,4 +1,4 @@
-"""Whether a layer, a block or a network of `equiscope.equivariant` keeps what it promises, element by element."""
+"""Whether a layer, a block or a network of equivariant layers keeps what it promises, element by element."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from equiscope.equivariant import Action
-from equiscope.errors import EquiscopeError
+from equiscope.construction.equivariant import Action
+from equiscope.foundations.errors import EquiscopeError
 
 __all__ = ["EquivarianceErrors", "Space", "assert_fields_equivariant"]
 
@@ -20,7 +20,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class Space(Protocol):
-    """What a feature space can do: `equiscope.equivariant.Fields` or `Colours`."""
+    """What a feature space can do: `equiscope.construction.equivariant.Fields` or `Colours`."""
 
     @property
     def action(self) -> Action:
@@ -138,7 +138,7 @@ def _space(module: nn.Module, name: str, first: bool) -> Space:
     if not spaces:
         raise EquiscopeError(
             f"{type(module).__name__} has no part with {name}: give {name} a Fields, or check a network of "
-            "equiscope.equivariant"
+            "equiscope.construction.equivariant"
         )
     return spaces[0] if first else spaces[-1]
 

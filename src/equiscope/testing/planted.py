@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from equiscope.errors import unknown_name
+from equiscope.foundations.errors import unknown_name
 from equiscope.models.model import Model
 
 __all__ = ["LayerTruth", "Planted", "PlantedFamily", "planted_network"]

@@ -11,8 +11,8 @@ from types import MappingProxyType
 import torch
 from torch import Tensor, nn
 
-from equiscope.errors import EquiscopeError
-from equiscope.families import Family, Member, Symmetry, Unit
+from equiscope.families.family import Family, Member, Symmetry, Unit
+from equiscope.foundations.errors import EquiscopeError
 from equiscope.models.model import Model
 from equiscope.testing.planted import _LUMA, Pattern, _arc, _bar, _half_edge, _kernel, _random, _spot
 

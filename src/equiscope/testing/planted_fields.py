@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_sample_images
 from torch import Tensor, nn
 
-from equiscope.equivariant import BatchNorm2d, Conv2d, Fields, export
+from equiscope.construction.equivariant import BatchNorm2d, Conv2d, Fields, export
 from equiscope.models.model import Model
 from equiscope.testing.planted import LayerTruth, Planted, PlantedFamily
 

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from equiscope.errors import EquiscopeError
-from equiscope.families import Family, Member, Symmetry, Unit
+from equiscope.families.family import Family, Member, Symmetry, Unit
+from equiscope.foundations.errors import EquiscopeError
 from equiscope.models.model import Model
 from equiscope.testing.planted_circuits import PlantedCircuits
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from equiscope.errors import unknown_name
+from equiscope.foundations.errors import unknown_name
 from equiscope.models.model import Model
 from equiscope.testing.planted import Planted, planted_network
 

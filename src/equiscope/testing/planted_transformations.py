@@ -4,7 +4,7 @@ A group element g acts on a unit by ``(g·u)(x) = u(g⁻¹·x)``. Poses are elem
 and a member is its family's base unit acted upon by its pose:
 
 ================  =====================================================================================
-``hue``           turn of the chroma by ``hue_deg`` as `equiscope.transforms.colour.hue_matrix` does it
+``hue``           turn of the chroma by ``hue_deg`` as `equiscope.transformations.pixels.colour.hue_matrix` does it
 ``hue-rotation``  that turn, and a counter-clockwise turn of the picture by ``pose_deg``; they commute
 ``reflection``    mirroring left to right where ``is_mirrored``
 ``dihedral``      first that mirroring, then a counter-clockwise turn by ``pose_deg``
@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from equiscope.errors import unknown_name
+from equiscope.foundations.errors import unknown_name
 from equiscope.models.model import Model
 from equiscope.testing.planted import (
     Pattern,
@@ -37,7 +37,7 @@ from equiscope.testing.planted import (
     _random,
     _spot,
 )
-from equiscope.transforms.colour import LUMA, hue_matrix
+from equiscope.transformations.pixels.colour import LUMA, hue_matrix
 
 __all__ = ["PlantedOrbit", "PlantedPose", "PlantedTransformations", "planted_transformation"]
 

@@ -1,0 +1,1 @@
+"""Networks that are built: equivariant layers, training, designs, budgets, simplification."""

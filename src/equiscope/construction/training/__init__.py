@@ -1,0 +1,54 @@
+"""Train plain and designed twins under one budget."""
+
+from equiscope.construction.training.architectures import (
+    ARCHITECTURES,
+    describe_network,
+    designed,
+    plain_twin,
+)
+from equiscope.construction.training.datasets import LabelledImages, open_labelled
+from equiscope.construction.training.descriptions import (
+    Convolution,
+    Description,
+    Inception,
+    Pool,
+    load_description,
+    parse_description,
+)
+from equiscope.construction.training.equivariance import LayerEquivariance, measure_equivariance
+from equiscope.construction.training.loop import train
+from equiscope.construction.training.matching import MATCHES, Counts, count, match_budget
+from equiscope.construction.training.network import DesignedNetwork, to_plain
+from equiscope.construction.training.recipe import MINI_RECIPE, Recipe
+from equiscope.construction.training.record import Accuracy, Summary, TrainingRun, load_training, summarise
+
+__all__ = [
+    "ARCHITECTURES",
+    "MATCHES",
+    "MINI_RECIPE",
+    "Accuracy",
+    "Convolution",
+    "Counts",
+    "Description",
+    "DesignedNetwork",
+    "Inception",
+    "LabelledImages",
+    "LayerEquivariance",
+    "Pool",
+    "Recipe",
+    "Summary",
+    "TrainingRun",
+    "count",
+    "describe_network",
+    "designed",
+    "load_description",
+    "load_training",
+    "match_budget",
+    "measure_equivariance",
+    "open_labelled",
+    "parse_description",
+    "plain_twin",
+    "summarise",
+    "to_plain",
+    "train",
+]

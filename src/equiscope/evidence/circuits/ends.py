@@ -1,0 +1,148 @@
+"""The two ends of a circuit: units that turn together, with their poses, or that do not turn."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equiscope.families.family import Family, Unit
+
+__all__ = ["End", "characters", "family_end", "invariant_units"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Complex = NDArray[np.complex128]
+
+# Highest harmonics over the difference of poses: natural units are tuned to a sixth of a turn of the plane, and more
+# broadly in hue. Families of more members can tell more, down to their own spacing.
+_ANGULAR, _MOST_ANGULAR, _HUE = 3, 6, 2
+
+
+@dataclass(frozen=True)
+class End:
+    """One end of a circuit.
+
+    Attributes
+    ----------
+    id
+        Of the family, or ``layer:channel``.
+    layer, channels
+        The units.
+    angles, hues
+        Poses of the members, radians, shape (member,); None where they have none.
+    stabiliser
+        Turns (hue, angle), radians, that leave the members as they are.
+    rotation, hue
+        What the units are under each: ``equivariant``, ``invariant`` or empty where they are neither.
+    """
+
+    id: str
+    layer: str
+    channels: Ints
+    angles: Floats | None
+    hues: Floats | None
+    stabiliser: tuple[tuple[float, float], ...] = ((0.0, 0.0),)
+    rotation: str = ""
+    hue: str = ""
+
+    @property
+    def size(self) -> int:
+        """Number of members."""
+        return len(self.channels)
+
+    @property
+    def own_poses(self) -> Floats:
+        """Angles, or else hues, stretched to a full circle where they repeat earlier, radians, shape (member,)."""
+        if self.angles is not None:
+            return np.asarray(self.angles * self.n_turns)
+        return np.zeros(self.size) if self.hues is None else self.hues
+
+    @property
+    def n_turns(self) -> int:
+        """Turns of the plane alone that leave the members as they are."""
+        return sum(abs(np.exp(1j * hue) - 1) < 1e-6 for hue, _ in self.stabiliser)
+
+
+def family_end(family: Family) -> End | None:
+    """Make an end of a family of one layer that turns in the plane or in hue; None for other families."""
+    if "+" in family.layer or family.transformation not in ("rotation", "hue", "hue-rotation"):
+        return None
+    has_angle = family.transformation != "hue"
+    has_hue = family.transformation != "rotation"
+    if has_angle and has_hue:
+        pairs = re.findall(r"\((-?[\d.]+)°, (-?[\d.]+)°\)", family.stabiliser) or [("0", "0")]
+        stabiliser = tuple((np.deg2rad(float(hue)), np.deg2rad(float(angle))) for hue, angle in pairs)
+    else:
+        turns = [2 * np.pi * k / family.stabiliser_order for k in range(family.stabiliser_order)]
+        stabiliser = tuple((turn, 0.0) if has_hue else (0.0, turn) for turn in turns)
+
+    def kind(name: str, has_pose: bool) -> str:
+        return "equivariant" if has_pose else "invariant" if name in family.invariant_to else ""
+
+    return End(
+        family.id,
+        family.layer,
+        family.channels,
+        np.deg2rad(family.poses_deg) if has_angle else None,
+        np.deg2rad(family.hues_deg) if has_hue else None,
+        stabiliser,
+        kind("rotation", has_angle),
+        kind("hue", has_hue),
+    )
+
+
+def invariant_units(units: Iterable[Unit], layer: str, transformation: str) -> Ints:
+    """Channels of a layer that are invariant to a transformation."""
+    return np.array(
+        [u.channel for u in units if u.layer == layer and u.under(transformation).kind == "invariant"],
+        dtype=np.int64,
+    )
+
+
+def characters(source: End, target: End, orders: Ints) -> tuple[Floats, NDArray[np.bool_]]:
+    """Harmonics over the difference of poses that two ends allow.
+
+    Parameters
+    ----------
+    source, target
+        The ends. Kernels are turned by the target's pose where it has an angle, otherwise by the source's.
+    orders
+        Angular order of each function of the kernel, shape (function,).
+
+    Returns
+    -------
+    tuple
+        Harmonics (angle, hue), shape (character, 2), and which function may go with which, shape (function, character).
+    """
+    has_angles = source.angles is not None and target.angles is not None
+    highest = max(_ANGULAR, source.n_turns, min(source.size * source.n_turns // 2, _MOST_ANGULAR))
+    over_angle = range(-highest, highest + 1) if has_angles else (0,)
+    over_hue = range(-_HUE, _HUE + 1) if source.hues is not None and target.hues is not None else (0,)
+    chosen = np.array([(c, p) for c in over_angle for p in over_hue], dtype=float)
+    is_allowed = np.ones((len(orders), len(chosen)), bool)
+    turning, other = (target, source) if target.angles is not None else (source, target)
+    # Seen from the turning end at another of its equal poses the kernel must be the same.
+    sign = 1.0 if turning is target else -1.0
+    for hue, angle in turning.stabiliser:
+        phase = orders[:, None] * angle * (turning.angles is not None) + sign * (
+            chosen[:, 0] * angle + chosen[:, 1] * hue
+        )
+        is_allowed &= np.abs(np.exp(1j * phase) - 1) < 1e-6
+    for hue, angle in other.stabiliser:
+        is_allowed &= np.abs(np.exp(1j * (chosen[:, 0] * angle + chosen[:, 1] * hue)) - 1)[None] < 1e-6
+    is_used = is_allowed.any(0)
+    return chosen[is_used], is_allowed[:, is_used]
+
+
+def character_values(ends: Sequence[End], chosen: Floats, sign: float) -> list[Complex]:
+    """Values of characters at the poses of ends, each of shape (member, character)."""
+    found = []
+    for end in ends:
+        angles = np.zeros(end.size) if end.angles is None else end.angles
+        hues = np.zeros(end.size) if end.hues is None else end.hues
+        found.append(np.exp(1j * sign * (np.outer(angles, chosen[:, 0]) + np.outer(hues, chosen[:, 1]))))
+    return found

@@ -1,0 +1,152 @@
+"""Circuits of reflection and contrast, whose families are pairs: each member's weights told from its partner's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import nan
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equiscope.evidence.circuits.circuit import LEAST_STRENGTH, Circuit
+from equiscope.evidence.circuits.ends import End, invariant_units
+from equiscope.evidence.circuits.layer_pair import LayerPair
+from equiscope.foundations.statistics import family_q_values
+
+__all__ = ["find_pair_circuits"]
+
+Ints = NDArray[np.int64]
+Reals = NDArray[np.floating[Any]]
+
+_MIRROR_TOLERANCE_PX = 1e-6
+
+
+def _mirrored(pair: LayerPair, kernels: Reals) -> Reals | None:
+    """Mirror kernels left to right; None where their cells do not mirror onto each other."""
+    x_px = pair.weights.x_px
+    if np.abs(x_px + x_px[::-1]).max() > _MIRROR_TOLERANCE_PX:
+        return None
+    shape = kernels.shape
+    grid = kernels.reshape(*shape[:-1], len(pair.weights.y_px), len(x_px))
+    return grid[..., ::-1].reshape(shape)
+
+
+def find_pair_circuits(pair: LayerPair, transformation: str, false_discovery_rate: float) -> list[Circuit]:
+    """Pairs of units, with each other and with units that the transformation leaves as they are.
+
+    Each member's weights are told from its partner's alone: R² is the share of their energy along the partner's
+    transformed weights, negative where they point away. The null are partners from other pairs.
+    """
+    changed = pair.kernels if transformation == "contrast" else _mirrored(pair, pair.kernels)
+    if changed is None:
+        return []
+
+    def pairs_of(layer: str) -> list[End]:
+        return [
+            End(f.id, f.layer, f.channels, None, None)
+            for f in pair.families
+            if (f.layer, f.transformation) == (layer, transformation) and f.size == 2
+        ]
+
+    def units_of(layer: str) -> list[End]:
+        channels = invariant_units(pair.units, layer, transformation)
+        return [End(f"{layer}:{c}", layer, np.array([c]), None, None) for c in channels.tolist()]
+
+    pairs_in, pairs_out = pairs_of(pair.weights.source), pairs_of(pair.weights.target)
+    n_target = len(pair.kernels)
+
+    def incoming(kernels: Reals, channels: Ints) -> Reals:
+        return kernels[:, channels].reshape(n_target, -1)
+
+    blocks = {
+        "invariant→equivariant": (
+            pairs_out,
+            units_of(pair.weights.source),
+            lambda end: (incoming(pair.kernels, end.channels), incoming(changed, end.channels)),
+        ),
+        "equivariant→equivariant": (
+            pairs_out,
+            pairs_in,
+            lambda end: (incoming(pair.kernels, end.channels), incoming(changed, end.channels[::-1])),
+        ),
+        "equivariant→invariant": (
+            pairs_in,
+            units_of(pair.weights.target),
+            lambda end: (pair.kernels[end.channels[0]], changed[end.channels[0]]),
+        ),
+    }
+    circuits = []
+    for kind, (partners, others, rows_of) in blocks.items():
+        if len(partners) >= 3 and others:
+            circuits += _judge_pairs(
+                pair, transformation, kind, partners, others, rows_of, false_discovery_rate
+            )
+    return circuits
+
+
+def _judge_pairs(
+    pair: LayerPair,
+    transformation: str,
+    kind: str,
+    partners: Sequence[End],
+    others: Sequence[End],
+    rows_of: Callable[[End], tuple[Reals, Reals]],
+    rate: float,
+) -> list[Circuit]:
+    """Compare partners for each end at the other side; ``rows_of`` gives every unit's weights, and them transformed."""
+    n = len(partners)
+    first, second = (np.array([p.channels[i] for p in partners]) for i in (0, 1))
+    off = ~np.eye(n, dtype=bool)
+    r2, nulls = [], []
+    for other in others:
+        plain, transformed = rows_of(other)
+        x, y = plain[first].astype(np.float64), transformed[second].astype(np.float64)
+        size = np.sqrt((x**2).sum(1)[:, None] * (y**2).sum(1)[None])
+        cosine = (x @ y.T) / np.maximum(size, 1e-30)
+        share = np.sign(cosine) * cosine**2
+        r2.append(share.diagonal())
+        # Partners from other pairs, on either side, in an order that differs between pairs.
+        strangers = np.concatenate([share.T[off].reshape(n, n - 1), share[off].reshape(n, n - 1)], axis=1)
+        nulls.append(np.stack([np.roll(row, 7 * i) for i, row in enumerate(strangers)]))
+    found, null = np.stack(r2), np.stack(nulls)  # (other, partner), (other, partner, draw)
+    spread = np.maximum(null.std(2), 1e-3)
+    deviation = (found - null.mean(2)) / spread
+    null_deviation = (null - null.mean(2, keepdims=True)) / spread[..., None]
+    q_values = family_q_values(
+        deviation.ravel().tolist(), list(null_deviation.reshape(-1, null.shape[2]).T)
+    ).reshape(found.shape)
+    circuits = []
+    for i, j in zip(*np.nonzero((q_values <= rate) & (found > 0)), strict=True):
+        ends = (partners[j], others[i]) if kind.endswith("→invariant") else (others[i], partners[j])
+        share_of, strength = pair.describe(ends[0].channels, ends[1].channels)
+        if strength < LEAST_STRENGTH:
+            continue
+        null_95, null_99 = np.quantile(null[i, j], (0.95, 0.99))
+        n_as_good = int((null[i, j] >= found[i, j]).sum())
+        circuits.append(
+            Circuit(
+                id=f"{ends[0].id}>{ends[1].id}",
+                source=ends[0].id,
+                target=ends[1].id,
+                source_layer=ends[0].layer,
+                target_layer=ends[1].layer,
+                transformation=transformation,
+                rotation_class="",
+                hue_class="",
+                pair_class=kind,
+                n_source=ends[0].size,
+                n_target=ends[1].size,
+                is_small=True,
+                r2=float(found[i, j]),
+                r2_low=nan,
+                r2_high=nan,
+                r2_null_95=float(null_95),
+                r2_null_99=float(null_99),
+                p_value=(1 + n_as_good) / (1 + null.shape[2]),
+                q_value=float(q_values[i, j]),
+                energy_share=share_of,
+                strength=strength,
+            )
+        )
+    return circuits

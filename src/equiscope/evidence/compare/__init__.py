@@ -1,0 +1,1 @@
+"""Which families of one network another network has, too."""

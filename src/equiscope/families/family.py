@@ -1,0 +1,329 @@
+"""What a survey says: families of units that are transformed copies of each other, and one line about every unit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from math import isnan, nan
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equiscope.measurement.examples import Examples
+
+__all__ = [
+    "Family",
+    "LayerFamilies",
+    "Member",
+    "NullSummary",
+    "Symmetry",
+    "Tuning",
+    "Unit",
+    "join_units",
+    "with_invariances",
+]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Member:
+    """One unit of a family and its pose, up to one transformation common to the family.
+
+    Attributes
+    ----------
+    layer, channel
+        The unit.
+    pose_deg
+        Rotation, counter-clockwise, degrees; NaN where the family's transformation does not turn.
+    hue_deg
+        Turn of hue from red over green to blue, degrees; NaN where hue is not turned.
+    octaves
+        Magnification; NaN where nothing is scaled.
+    is_mirrored, is_inverted
+        Whether it shows the feature mirrored left to right (before it is turned), and with contrast inverted.
+    score, score_low, score_high
+        Mean correlation with the other members at the family's relative poses, on held-out images, in [-1, 1],
+        with its 95 % bootstrap interval over photographs.
+    """
+
+    layer: str
+    channel: int
+    pose_deg: float
+    score: float
+    score_low: float
+    score_high: float
+    hue_deg: float = nan
+    octaves: float = nan
+    is_mirrored: bool = False
+    is_inverted: bool = False
+
+
+@dataclass(frozen=True)
+class Family:
+    """Units that are transformed copies of each other.
+
+    Attributes
+    ----------
+    id
+        Such as ``mixed3a-rotation-2``, numbered by falling size.
+    layer, transformation
+        Where (layers that a family spans are joined by ``+``), and under what: ``rotation``, ``reflection``,
+        ``dihedral``, ``hue``, ``hue-rotation``, ``scale`` or ``contrast``.
+    score, score_low, score_high
+        Mean score of the members on held-out images, with its 95 % bootstrap interval.
+    disagreement_deg, disagreement_hue_deg, disagreement_octaves
+        Median difference between the relative poses of pairs, measured on held-out images alone, and the poses
+        that were found; NaN for what the transformation does not change, and for pairs of units.
+    phase_coherence
+        Agreement of the higher harmonics of the members' tuning at these poses on held-out images, in [-1, 1];
+        accepted families have 0.75 or more, or NaN where there are no higher harmonics to measure.
+    margin, margin_low, margin_high
+        By how much members correlate better transformed than as they are, on held-out images, with its 95 %
+        bootstrap interval; measured for reflection, contrast and scale, otherwise NaN.
+    q_value
+        Estimated share of false families among all of this layer that score as high.
+    stabiliser_order
+        1 for a feature that returns after a full turn, 2 for one that returns after half a turn, and so on.
+    stabiliser
+        The transformations that leave every member as it is, in words; they were found, not assumed.
+    half_turns
+        Hue × rotation only: mean held-out correlation of the members with themselves after half a turn of hue and
+        of the plane, of hue alone, and of the plane alone.
+    gap_deviation_deg
+        Root mean square difference of the gaps between neighbouring poses from even spacing, degrees.
+    holes_deg
+        Gaps of more than 1.5 times the even spacing, as (from, to), counter-clockwise.
+    duplicates
+        Pairs of channels whose poses differ by less than 7.5 degrees.
+    invariant_to
+        Other transformations to which more than half of the members are invariant: a colour centre-surround family is
+        equivariant in hue and invariant to rotation, an edge family the other way round.
+    explained_by
+        The simplest transformation that explains the family not significantly worse than the best one, on held-out
+        images; empty where it was not compared.
+    alternatives
+        What was compared, the simplest first: transformation, its score, by how much the best one's is higher, and
+        the 95 % interval of that.
+    members
+        By layer, then by rising channel.
+    """
+
+    id: str
+    layer: str
+    transformation: str
+    score: float
+    score_low: float
+    score_high: float
+    disagreement_deg: float
+    phase_coherence: float
+    q_value: float
+    stabiliser_order: int
+    gap_deviation_deg: float
+    holes_deg: tuple[tuple[float, float], ...]
+    duplicates: tuple[tuple[int, int], ...]
+    members: tuple[Member, ...]
+    disagreement_hue_deg: float = nan
+    disagreement_octaves: float = nan
+    margin: float = nan
+    margin_low: float = nan
+    margin_high: float = nan
+    stabiliser: str = ""
+    half_turns: tuple[float, ...] = ()
+    invariant_to: tuple[str, ...] = ()
+    explained_by: str = ""
+    alternatives: tuple[tuple[str, float, float, float, float], ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Number of members."""
+        return len(self.members)
+
+    @property
+    def channels(self) -> Ints:
+        """Channels of the members, shape (member,)."""
+        return np.array([member.channel for member in self.members])
+
+    @property
+    def poses_deg(self) -> Floats:
+        """Rotations of the members, shape (member,), degrees."""
+        return np.array([member.pose_deg for member in self.members])
+
+    @property
+    def hues_deg(self) -> Floats:
+        """Hues of the members, shape (member,), degrees."""
+        return np.array([member.hue_deg for member in self.members])
+
+
+@dataclass(frozen=True)
+class Symmetry:
+    """How one unit behaves under one transformation.
+
+    Attributes
+    ----------
+    transformation
+        Its name.
+    kind
+        ``equivariant`` (member of an accepted family), ``invariant``, ``neither``, ``inactive`` (never fired) or
+        ``not measurable`` (too few stimuli, or stimuli that the transformation does not change).
+    family
+        ``id`` of the accepted family, None without one.
+    score
+        Held-out score of the member; NaN without a family.
+    invariance
+        Lowest held-out correlation of the unit with its own transformed copies; NaN where it was not measured.
+    stabiliser_order
+        For rotation and hue the number of turns by equal steps that leave it as it is; 0 where it was not measured.
+    """
+
+    transformation: str
+    kind: str
+    family: str | None = None
+    score: float = nan
+    invariance: float = nan
+    stabiliser_order: int = 0
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One line about a unit.
+
+    ``mean`` and ``sd`` are of its response before the ReLU over all positions of all images; ``symmetries`` say how
+    it behaves under each transformation that was surveyed.
+    """
+
+    layer: str
+    channel: int
+    mean: float
+    sd: float
+    symmetries: tuple[Symmetry, ...] = ()
+
+    def under(self, transformation: str) -> Symmetry:
+        """Its line for one transformation; ``not measurable`` where that was not surveyed."""
+        for symmetry in self.symmetries:
+            if symmetry.transformation == transformation:
+                return symmetry
+        return Symmetry(transformation, "not measurable")
+
+
+@dataclass(frozen=True)
+class NullSummary:
+    """What the search finds where there is nothing: with every unit's pose scrambled for every stimulus.
+
+    ``families_per_draw``: mean number found in a draw; ``families_expected``: mean number that would have been
+    accepted; ``score_95``: 95th percentile of what families are ranked by (their scores; for reflection,
+    contrast and scale their gains, see ``pairs``), NaN if there were none.
+    """
+
+    n_draws: int
+    families_per_draw: float
+    families_expected: float
+    score_95: float
+
+
+@dataclass(frozen=True)
+class LayerFamilies:
+    """What the survey says about one transformation of a layer, or of several layers that are joined by ``+``.
+
+    ``symmetries``: one a unit, in the order of layers and channels.
+    """
+
+    layer: str
+    transformation: str
+    families: tuple[Family, ...]
+    symmetries: tuple[Symmetry, ...]
+    null: NullSummary
+    n_refused: int
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How the members of a family respond to the feature under each element; NaN where nothing was shown.
+
+    ``axes``: name and values of each axis after the first; ``values``: shape (member, *axes), in [0, 1] of the member's
+    own maximum.
+    """
+
+    axes: dict[str, list[float]]
+    values: NDArray[np.float64]
+
+
+def summarise_null(null_scores: list[list[float]], threshold: float) -> NullSummary:
+    """Describe what the search found in all null draws; ``threshold``: the lowest accepted score."""
+    scores = np.array([score for draw in null_scores for score in draw])
+    return NullSummary(
+        n_draws=len(null_scores),
+        families_per_draw=len(scores) / max(len(null_scores), 1),
+        families_expected=float((scores >= threshold).sum() / max(len(null_scores), 1)),
+        score_95=float(np.quantile(scores, 0.95)) if len(scores) else nan,
+    )
+
+
+def classify_units(
+    transformation: str,
+    is_inactive: NDArray[np.bool_],
+    invariance: Floats,
+    invariance_cut: float,
+    families: Iterable[Family],
+    stabiliser_orders: Ints | None = None,
+    layer: str | None = None,
+) -> tuple[Symmetry, ...]:
+    """One line a unit: equivariant where it has a family, otherwise told from its held-out ``invariance``.
+
+    ``layer``: count only the members in this layer, for families that span several.
+    """
+    own = {
+        member.channel: (family, member)
+        for family in families
+        for member in family.members
+        if layer is None or member.layer == layer
+    }
+    lines = []
+    for channel, lowest in enumerate(invariance.tolist()):
+        family, member = own.get(channel, (None, None))
+        order = 0 if stabiliser_orders is None else int(stabiliser_orders[channel])
+        if is_inactive[channel]:
+            lines.append(Symmetry(transformation, "inactive"))
+        elif family is not None and member is not None:
+            lines.append(
+                Symmetry(
+                    transformation, "equivariant", family.id, member.score, lowest, family.stabiliser_order
+                )
+            )
+        elif isnan(lowest):
+            lines.append(Symmetry(transformation, "not measurable"))
+        elif lowest > invariance_cut:
+            lines.append(Symmetry(transformation, "invariant", invariance=lowest))
+        else:
+            lines.append(Symmetry(transformation, "neither", invariance=lowest, stabiliser_order=order))
+    return tuple(lines)
+
+
+def with_invariances(families: Iterable[Family], units: Iterable[Unit]) -> tuple[Family, ...]:
+    """Say of each family to which other transformations its members are invariant."""
+    own = {(unit.layer, unit.channel): unit for unit in units}
+    told = []
+    for family in families:
+        lines = [own[m.layer, m.channel].symmetries for m in family.members if (m.layer, m.channel) in own]
+        kinds = [(line.transformation, line.kind) for unit in lines for line in unit]
+        names = dict.fromkeys(name for name, _ in kinds if name != family.transformation)
+        invariant = tuple(name for name in names if kinds.count((name, "invariant")) > len(lines) / 2)
+        told.append(replace(family, invariant_to=invariant))
+    return tuple(told)
+
+
+def join_units(examples: Examples, results: Iterable[tuple[Symmetry, ...]]) -> tuple[Unit, ...]:
+    """Put what was found about a layer's units under each transformation into one line a unit."""
+    columns = list(results)
+    return tuple(
+        Unit(
+            examples.layer,
+            channel,
+            float(examples.mean[channel]),
+            float(examples.sd[channel]),
+            tuple(column[channel] for column in columns),
+        )
+        for channel in range(examples.n_units)
+    )

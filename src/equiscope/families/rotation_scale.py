@@ -1,0 +1,197 @@
+"""Rotation × scale: rotation families of different sizes or layers that are one family at several scales.
+
+Scale pairs were found on upright stimuli and know nothing of rotation; rotation families know nothing of scale. Where
+both hold, the pairs between two rotation families connect members whose poses differ by one and the same angle, the
+offset between the two families' arbitrary zeros. That agreement is the test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import nan
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equiscope.families.family import Family, Member
+from equiscope.families.scales import ScaleEdge
+from equiscope.foundations.statistics import adjust_p_values, circular_difference_deg, circular_mean_deg
+
+__all__ = ["FamilyLink", "find_rotation_scale_families"]
+
+Floats = NDArray[np.float64]
+
+# Pairs between two families that can agree by more than accident: two always agree on some offset nearly.
+_MIN_LINKS = 3
+# Largest median difference of the pairs' offsets from their mean, degrees: stimuli are compared upright, so a pair
+# connects the members nearest in orientation, up to about half the distance of neighbours in a family of eight.
+_MAX_RESIDUAL_DEG = 22.5
+_N_PERMUTATIONS = 2000
+
+
+@dataclass(frozen=True)
+class FamilyLink:
+    """Two rotation families joined by scale pairs; figures over those pairs.
+
+    ``offset_deg``: what to add to poses of the first to compare them with the second's; ``octaves``: by how much the
+    second is larger; ``residual_deg``: median difference of the offsets from their mean; ``q_value``: of that residual
+    among permuted poses, adjusted for all links tested.
+    """
+
+    first: str
+    second: str
+    n_pairs: int
+    offset_deg: float
+    octaves: float
+    residual_deg: float
+    q_value: float
+
+
+def find_rotation_scale_families(
+    rotation: Sequence[Family],
+    edges: Sequence[ScaleEdge],
+    first_column: Mapping[str, int],
+    *,
+    false_discovery_rate: float = 0.05,
+    seed: int = 0,
+) -> tuple[tuple[Family, ...], tuple[FamilyLink, ...]]:
+    """Join rotation families that are each other's scaled copies.
+
+    Parameters
+    ----------
+    rotation
+        Rotation families of all layers.
+    edges
+        Accepted scale pairs, units counted through the layers.
+    first_column
+        For each layer the number of its first unit in that count.
+    false_discovery_rate
+        Largest q-value of a link.
+    seed
+        Seed of the permutations.
+    """
+    place: dict[int, tuple[int, float, Member]] = {}
+    for index, family in enumerate(rotation):
+        for member in family.members:
+            if member.layer in first_column:
+                column = first_column[member.layer] + member.channel
+                place[column] = (index, member.pose_deg, member)
+    pairs: dict[tuple[int, int], list[tuple[float, float, float, float]]] = {}
+    for edge in edges:
+        if edge.u not in place or edge.v not in place:
+            continue
+        (a, pose_a, _), (b, pose_b, _) = place[edge.u], place[edge.v]
+        octaves = edge.octaves
+        if a == b or rotation[a].stabiliser_order != rotation[b].stabiliser_order:
+            continue
+        if a > b:
+            a, b, pose_a, pose_b, octaves = b, a, pose_b, pose_a, -octaves
+        pairs.setdefault((a, b), []).append((pose_a, pose_b, octaves, edge.score))
+    tested = [(key, rows) for key, rows in pairs.items() if len(rows) >= _MIN_LINKS]
+    rng = np.random.default_rng([seed, 11])
+    statistics, p_values = [], []
+    for (a, b), rows in tested:
+        period = 360.0 / rotation[a].stabiliser_order
+        from_deg, to_deg = (np.array([row[i] for row in rows]) for i in (0, 1))
+        offset, residual = _fit(from_deg, to_deg, period)
+        # Poses of the second family dealt out at random among its own members: what agreement chance gives.
+        own = rotation[b].poses_deg
+        null = [_fit(from_deg, rng.permutation(own)[: len(rows)], period)[1] for _ in range(_N_PERMUTATIONS)]
+        statistics.append((offset, residual))
+        p_values.append((1 + sum(value <= residual for value in null)) / (1 + _N_PERMUTATIONS))
+    links = []
+    joined: list[tuple[int, int, FamilyLink]] = []
+    for ((a, b), rows), (offset, residual), q in zip(
+        tested, statistics, adjust_p_values(p_values), strict=True
+    ):
+        link = FamilyLink(
+            rotation[a].id,
+            rotation[b].id,
+            len(rows),
+            offset,
+            float(np.median([row[2] for row in rows])),
+            residual,
+            float(q),
+        )
+        if q <= false_discovery_rate and residual <= _MAX_RESIDUAL_DEG:
+            links.append(link)
+            joined.append((a, b, link))
+    families: list[Family] = []
+    for poses in _join(joined):
+        families.append(_as_family(rotation, poses, joined, len(families) + 1, edges, place))
+    return tuple(families), tuple(links)
+
+
+def _fit(from_deg: Floats, to_deg: Floats, period_deg: float) -> tuple[float, float]:
+    """Offset between two series of poses, and the median distance from it, degrees."""
+    away = to_deg - from_deg
+    offset = circular_mean_deg(away, period_deg=period_deg)
+    if np.isnan(offset):
+        return 0.0, period_deg / 4
+    return offset, float(np.median(np.abs(circular_difference_deg(away, offset, period_deg))))
+
+
+def _join(links: Sequence[tuple[int, int, FamilyLink]]) -> list[dict[int, tuple[float, float]]]:
+    """Families connected by links, each with its offset in degrees and octaves, best links first."""
+    group_of: dict[int, dict[int, tuple[float, float]]] = {}
+    for a, b, link in sorted(links, key=lambda entry: entry[2].residual_deg):
+        own = group_of.setdefault(a, {a: (0.0, 0.0)})
+        other = group_of.setdefault(b, {b: (0.0, 0.0)})
+        if own is other:
+            continue
+        # Poses of b less the offset are poses of a.
+        turn = own[a][0] - link.offset_deg - other[b][0]
+        size = own[a][1] + link.octaves - other[b][1]
+        for family, (degrees, octaves) in other.items():
+            own[family] = (degrees + turn, octaves + size)
+            group_of[family] = own
+    unique = {id(group): group for group in group_of.values() if len(group) > 1}
+    return sorted(unique.values(), key=lambda group: (-len(group), min(group)))
+
+
+def _as_family(
+    rotation: Sequence[Family],
+    poses: dict[int, tuple[float, float]],
+    joined: Sequence[tuple[int, int, FamilyLink]],
+    number: int,
+    edges: Sequence[ScaleEdge],
+    place: Mapping[int, tuple[int, float, Member]],
+) -> Family:
+    ordered = sorted(poses)
+    turn, size = poses[ordered[0]]
+    order = rotation[ordered[0]].stabiliser_order
+    members = []
+    for index in ordered:
+        members += [
+            replace(
+                member,
+                pose_deg=(member.pose_deg + poses[index][0] - turn) % (360.0 / order),
+                octaves=poses[index][1] - size,
+            )
+            for member in rotation[index].members
+        ]
+    own = [link for a, b, link in joined if a in poses and b in poses]
+    within = [
+        edge.score
+        for edge in edges
+        if edge.u in place and edge.v in place and {place[edge.u][0], place[edge.v][0]} <= set(poses)
+    ]
+    layers = list(dict.fromkeys(rotation[index].layer for index in ordered))
+    return Family(
+        id=f"rotation-scale-{number}",
+        layer="+".join(layers),
+        transformation="rotation-scale",
+        score=float(np.mean(within)),
+        score_low=nan,
+        score_high=nan,
+        disagreement_deg=float(np.median([link.residual_deg for link in own])),
+        phase_coherence=nan,
+        q_value=max(link.q_value for link in own),
+        stabiliser_order=order,
+        stabiliser="{" + ", ".join(f"{360 / order * k:g}°" for k in range(order)) + "}",
+        gap_deviation_deg=nan,
+        holes_deg=(),
+        duplicates=(),
+        members=tuple(members),
+    )

@@ -1,0 +1,447 @@
+"""Families on the torus of hue × rotation, with a stabiliser that is found and not assumed.
+
+A colour contrast, one hue here and its opposite there, is itself again when hue and plane are turned by 180° both,
+though by neither alone: poses then live on the torus with these two points identified.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import nan
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equiscope.families.correlations import TorusCorrelations, correlate_torus
+from equiscope.families.family import Family, LayerFamilies, Member, Symmetry, summarise_null
+from equiscope.families.synchronisation import (
+    INVARIANCE_CUT,
+    MAX_DISAGREEMENT_DEG,
+    MIN_COHERENCE,
+    MIN_SCORE,
+    MIN_SPREAD_DEG,
+    STABILISER_SHARE,
+    keep_company,
+    search,
+)
+from equiscope.foundations.statistics import (
+    bootstrap_weights,
+    circular_difference_deg,
+    family_q_values,
+    percentile_interval,
+    resample_mean_correlations,
+)
+from equiscope.measurement.examples import Examples
+from equiscope.measurement.responses import Responses
+from equiscope.transformations.groups import TorusGroup
+
+__all__ = ["ToralCandidate", "find_toral_families", "joint_toral_tuning"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+# Subgroups that can stabilise a unit, by what generates them, as (hue, rotation) in degrees; larger ones later. Whole
+# circles are not among them: a unit that is invariant to a factor belongs to the other factor's families.
+_SUBGROUPS: tuple[tuple[tuple[float, float], ...], ...] = (
+    ((0.0, 0.0),),
+    ((0.0, 0.0), (180.0, 180.0)),
+    ((0.0, 0.0), (0.0, 180.0)),
+    ((0.0, 0.0), (180.0, 0.0)),
+    ((0.0, 0.0), (180.0, 90.0), (0.0, 180.0), (180.0, 270.0)),
+    ((0.0, 0.0), (0.0, 90.0), (0.0, 180.0), (0.0, 270.0)),
+    ((0.0, 0.0), (180.0, 0.0), (0.0, 180.0), (180.0, 180.0)),
+)
+# Hue is tuned more broadly than orientation and sampled in coarser steps: a hue may disagree by this much, half a step
+# of 16 hues.
+_MAX_HUE_DISAGREEMENT_DEG = 22.5
+_N_RESAMPLES = 200
+
+
+@dataclass(frozen=True)
+class ToralCandidate:
+    """A family as the search finds it.
+
+    Attributes
+    ----------
+    channels
+        Its members, shape (member,).
+    poses
+        Poses (hue, rotation), degrees, shape (member, 2); the first member is at (0, 0).
+    stabiliser
+        Elements (hue, rotation), degrees, that leave every member as it is.
+    """
+
+    channels: Ints
+    poses: Floats
+    stabiliser: tuple[tuple[float, float], ...]
+
+
+def find_stabiliser(correlations: TorusCorrelations, members: Ints) -> tuple[tuple[float, float], ...]:
+    """Find the largest of the possible stabilisers all of whose elements keep the members as they are.
+
+    An element counts if the members' mean correlation with themselves, turned by it, stays above 0.7 of the way from
+    the lowest value on the torus to one.
+    """
+    own = correlations.grid(members, members)
+    lowest = float(own.mean(0).min())
+    if not np.isfinite(lowest):
+        return _SUBGROUPS[0]
+    needed = lowest + STABILISER_SHARE * (1 - lowest)
+    found = _SUBGROUPS[0]
+    for subgroup in _SUBGROUPS[1:]:
+        at = [float(correlations.at(members, members, hue, turn).mean()) for hue, turn in subgroup[1:]]
+        if min(at) >= needed:
+            found = subgroup
+    return found
+
+
+@dataclass(frozen=True)
+class _ToralSearch:
+    """The steps of the search for families, on the torus."""
+
+    correlations: TorusCorrelations
+
+    def heights(self, units: Ints) -> NDArray[np.float32]:
+        """Highest correlation of every pair, shape (unit, unit)."""
+        height = np.empty((len(units), len(units)), np.float32)
+        for row, u in enumerate(units):
+            height[row] = self.correlations.grid(np.full(len(units), u), units).max((1, 2))
+        return height
+
+    def synchronise(self, members: Ints) -> ToralCandidate:
+        """Poses that agree best with all pairs, by coordinate ascent from the member that fits most others."""
+        n = len(members)
+        pairs = self.correlations.coefficients(members[:, None], members[None, :])
+        grids = self.correlations.evaluate(pairs)
+        heights = grids.max((2, 3))
+        hub = int(np.where(np.eye(n, dtype=bool), 0, heights).sum(1).argmax())
+        poses = np.array([self.correlations.peak(grids[hub, v]) for v in range(n)])
+        poses[hub] = 0.0
+        for _ in range(3):
+            for v in range(n):
+                others = np.flatnonzero(np.arange(n) != v)
+                summed = self.correlations.shifted_mean(pairs[others, v], poses[others])
+                poses[v] = self.correlations.peak(self.correlations.evaluate(summed))
+        stabiliser = find_stabiliser(self.correlations, members)
+        return _in_order(ToralCandidate(members, poses, stabiliser))
+
+    def consensus(self, candidate: ToralCandidate) -> Floats:
+        """Mean correlation of each member with the others at the family's relative poses."""
+        return _consensus(self.correlations, candidate)
+
+    def coherence(self, candidate: ToralCandidate) -> float:
+        """Agreement of the higher harmonics at the poses that the strongest ones gave."""
+        return _coherence(self.correlations, candidate)
+
+    def fit(self, candidate: ToralCandidate, pool: Ints) -> Floats:
+        """Highest mean correlation of each unit of the pool with the members."""
+        found = np.empty(len(pool))
+        for index, unit in enumerate(pool):
+            pairs = self.correlations.coefficients(candidate.channels, np.full(len(candidate.channels), unit))
+            summed = self.correlations.shifted_mean(pairs, candidate.poses)
+            found[index] = self.correlations.evaluate(summed).max()
+        return found
+
+
+def _in_order(candidate: ToralCandidate) -> ToralCandidate:
+    """Members by channel, the first at the origin, poses folded by the stabiliser."""
+    order = np.argsort(candidate.channels)
+    poses = candidate.poses[order] - candidate.poses[order][0]
+    return ToralCandidate(
+        candidate.channels[order], _folded(poses, candidate.stabiliser), candidate.stabiliser
+    )
+
+
+def _folded(poses: Floats, stabiliser: tuple[tuple[float, float], ...]) -> Floats:
+    """Move each pose by the stabiliser to where its hue, then its rotation, is least; degrees in [0, 360)."""
+    turned = np.stack([(poses + np.array(element)) % 360.0 % 360.0 for element in stabiliser])
+    # Rounded, so that the rotation decides between hues that are equal but for the last digit.
+    key = np.round(turned[..., 0], 6) % 360.0 * 1e4 + turned[..., 1]
+    return np.asarray(np.take_along_axis(turned, key.argmin(0)[None, :, None], axis=0)[0])
+
+
+def _consensus(correlations: TorusCorrelations, candidate: ToralCandidate) -> Floats:
+    u, v = candidate.channels[:, None], candidate.channels[None, :]
+    away = candidate.poses[None, :] - candidate.poses[:, None]
+    pair = correlations.at(u, v, away[..., 0], away[..., 1])
+    np.fill_diagonal(pair, 0)
+    return np.asarray(pair.sum(1) / (len(pair) - 1))
+
+
+def _coherence(correlations: TorusCorrelations, candidate: ToralCandidate) -> float:
+    """Phase coherence without the two pairs of frequencies that carry most: two angles were fitted to them."""
+    u, v = np.triu_indices(len(candidate.channels), 1)
+    pairs = correlations.coefficients(candidate.channels[u], candidate.channels[v])
+    away = candidate.poses[v] - candidate.poses[u]
+    turned = correlations.turned(pairs, away)
+    energy = np.abs(turned).sum(0)
+    hue, turn = correlations.frequencies
+    energy[(hue == 0) & (turn == 0)] = 0
+    total = energy.sum()
+    for _ in range(2):
+        strongest = np.unravel_index(int(energy.argmax()), energy.shape)
+        same = (np.abs(hue) == abs(hue[strongest])) & (turn == turn[strongest])
+        if turn[strongest] != 0 and hue[strongest] != 0:
+            same &= hue == hue[strongest]
+        energy[same] = 0
+    left = energy.sum()
+    if not left > 1e-3 * total:
+        return nan
+    return float(turned.real.sum(0)[energy > 0].sum() / left)
+
+
+def _disagreements(correlations: TorusCorrelations, candidate: ToralCandidate) -> tuple[float, float]:
+    """Median difference of the pairs' own relative poses from the family's, (hue, rotation), degrees."""
+    u, v = np.triu_indices(len(candidate.channels), 1)
+    grids = correlations.grid(candidate.channels[u], candidate.channels[v])
+    own = np.array([correlations.peak(grid) for grid in grids])
+    away = candidate.poses[v] - candidate.poses[u]
+    per_element = np.stack(
+        [np.abs(circular_difference_deg(own, away + np.array(element))) for element in candidate.stabiliser]
+    )
+    nearest = per_element.sum(-1).argmin(0)
+    difference = np.take_along_axis(per_element, nearest[None, :, None], axis=0)[0]
+    hue, turn = np.median(difference, axis=0)
+    return float(hue), float(turn)
+
+
+def _spread(poses_deg: Floats) -> float:
+    """Shortest arc that holds all angles, degrees."""
+    ordered = np.sort(poses_deg % 360.0)
+    return float(360.0 - np.diff(np.append(ordered, ordered[0] + 360.0)).max())
+
+
+def _is_consistent(correlations: TorusCorrelations, candidate: ToralCandidate) -> bool:
+    """Whether members differ in both factors, cohere and close their cycles, on the given half."""
+    # Twice the hue closes the circle of hues that a half-turn identifies.
+    hues = candidate.poses[:, 0] * (2 if len(candidate.stabiliser) > 1 else 1)
+    if min(_spread(hues), _spread(candidate.poses[:, 1])) < MIN_SPREAD_DEG:
+        return False
+    hue, turn = _disagreements(correlations, candidate)
+    return (
+        not _coherence(correlations, candidate) < MIN_COHERENCE
+        and hue <= _MAX_HUE_DISAGREEMENT_DEG
+        and turn <= 2 * MAX_DISAGREEMENT_DEG
+    )
+
+
+def find_toral_families(
+    responses: Responses[TorusGroup],
+    examples: Examples,
+    eligible: Ints,
+    *,
+    seed: int = 0,
+    false_discovery_rate: float = 0.05,
+    min_score: float = MIN_SCORE,
+    n_null: int = 20,
+    on_step: Callable[[int], None] | None = None,
+) -> LayerFamilies:
+    """Find, verify and accept the hue × rotation families of one layer.
+
+    Parameters
+    ----------
+    responses
+        Responses of all units to the stimuli of the eligible ones, both halves.
+    examples
+        Moments of the units.
+    eligible
+        Channels that vary with hue and with rotation on the finding half, shape (unit,).
+    seed, false_discovery_rate, min_score, n_null, on_step
+        As for ``find_families``.
+
+    Returns
+    -------
+    LayerFamilies
+        With each family's stabiliser. Units that are not eligible are ``not measurable`` here: what they do is said
+        under hue and under rotation.
+    """
+
+    def step() -> None:
+        if on_step is not None:
+            on_step(1)
+
+    layer = responses.bank.layer
+    units = np.sort(np.asarray(eligible, dtype=np.int64))
+    finding, verifying = (correlate_torus(responses, half, units) for half in (0, 1))
+    at = np.arange(len(units))
+    own = verifying.grid(at, at)
+    invariance = np.full(examples.n_units, nan)
+    invariance[units] = own.min((1, 2))
+    # Units that never fire for these stimuli have no correlations; few stimuli a unit are shown here.
+    varies = np.isfinite(finding.grid(at, at)).all((1, 2)) & np.isfinite(own).all((1, 2))
+    if varies.any() and not varies.all():
+        units = units[varies]
+        finding, verifying = (correlate_torus(responses, half, units) for half in (0, 1))
+    candidates = search(_ToralSearch(finding), np.arange(len(units)), min_score=min_score)
+    company = keep_company([float(_consensus(finding, c).mean()) for c in candidates])
+    step()
+    null_scores = []
+    for draw in range(n_null):
+        null = [
+            correlate_torus(responses, half, units, scramble=np.random.default_rng([seed, 4, draw, half]))
+            for half in (0, 1)
+        ]
+        found = search(_ToralSearch(null[0]), np.arange(len(units)), min_score=min_score)
+        null_scores.append(
+            [float(_consensus(null[1], c).mean()) for c in found if _is_consistent(null[1], c)]
+        )
+        step()
+    consistent = [
+        c for c, kept in zip(candidates, company, strict=True) if kept and _is_consistent(verifying, c)
+    ]
+    scores = [float(_consensus(verifying, c).mean()) for c in consistent]
+    q_values = family_q_values(scores, null_scores)
+    families: list[Family] = []
+    for candidate, q_value in zip(consistent, q_values.tolist(), strict=True):
+        if q_value <= false_discovery_rate:
+            number = len(families) + 1
+            families.append(_as_family(responses, verifying, units, candidate, q_value, number, seed))
+    step()
+    members = {m.channel: (family, m) for family in families for m in family.members}
+    symmetries = []
+    for channel in range(examples.n_units):
+        lowest = float(invariance[channel])
+        if examples.is_inactive[channel]:
+            symmetries.append(Symmetry("hue-rotation", "inactive"))
+        elif channel in members:
+            family, member = members[channel]
+            symmetries.append(Symmetry("hue-rotation", "equivariant", family.id, member.score, lowest))
+        elif np.isnan(lowest):
+            symmetries.append(Symmetry("hue-rotation", "not measurable"))
+        else:
+            kind = "invariant" if lowest > INVARIANCE_CUT else "neither"
+            symmetries.append(Symmetry("hue-rotation", kind, invariance=lowest))
+    return LayerFamilies(
+        layer=layer,
+        transformation="hue-rotation",
+        families=tuple(families),
+        symmetries=tuple(symmetries),
+        null=summarise_null(null_scores, min((f.score for f in families), default=np.inf)),
+        n_refused=len(candidates) - len(families),
+    )
+
+
+def _as_family(
+    responses: Responses[TorusGroup],
+    verifying: TorusCorrelations,
+    units: Ints,
+    candidate: ToralCandidate,
+    q_value: float,
+    number: int,
+    seed: int,
+) -> Family:
+    layer = responses.bank.layer
+    channels = units[candidate.channels]
+    scores = _consensus(verifying, candidate)
+    first, last = responses.of_half(1)
+    aligned = _align(responses, channels, candidate.poses, first, last)
+    weights = bootstrap_weights(
+        responses.bank.photograph[first:last], _N_RESAMPLES, np.random.default_rng([seed, 5])
+    )
+    # Turning orbits between their samples changes the highest frequency a little, so the resamples are taken as
+    # deviations from the same figure of the whole half.
+    whole = resample_mean_correlations(aligned, np.ones((1, last - first)))
+    samples = scores + resample_mean_correlations(aligned, weights) - whole
+    low, high = percentile_interval(samples)
+    family_low, family_high = percentile_interval(samples.mean(1))
+    hue, turn = _disagreements(verifying, candidate)
+    c = candidate.channels
+    half_turns = tuple(
+        float(verifying.at(c, c, h, t).mean()) for h, t in ((180.0, 180.0), (180.0, 0.0), (0.0, 180.0))
+    )
+    return Family(
+        id=f"{layer}-hue-rotation-{number}",
+        layer=layer,
+        transformation="hue-rotation",
+        score=float(scores.mean()),
+        score_low=float(family_low),
+        score_high=float(family_high),
+        disagreement_deg=turn,
+        disagreement_hue_deg=hue,
+        phase_coherence=_coherence(verifying, candidate),
+        q_value=q_value,
+        stabiliser_order=1,
+        stabiliser="{" + ", ".join(f"({h:g}°, {t:g}°)" for h, t in candidate.stabiliser) + "}",
+        half_turns=half_turns,
+        gap_deviation_deg=nan,
+        holes_deg=(),
+        duplicates=_duplicates(channels, candidate),
+        members=tuple(
+            Member(layer, int(ch), float(pose[1]), float(s), float(lo), float(hi), hue_deg=float(pose[0]))
+            for ch, pose, s, lo, hi in zip(channels, candidate.poses, scores, low, high, strict=True)
+        ),
+    )
+
+
+def _duplicates(channels: Ints, candidate: ToralCandidate) -> tuple[tuple[int, int], ...]:
+    """Pairs of channels less than 7.5° apart in rotation and 22.5° in hue."""
+    pairs = []
+    for i, j in itertools.combinations(range(len(channels)), 2):
+        away = candidate.poses[i] - candidate.poses[j]
+        for element in candidate.stabiliser:
+            hue, turn = np.abs(circular_difference_deg(away + np.array(element), 0.0))
+            if turn < 7.5 and hue < 22.5:
+                pairs.append((int(channels[i]), int(channels[j])))
+                break
+    return tuple(pairs)
+
+
+def _align(
+    responses: Responses[TorusGroup], channels: Ints, poses: Floats, first: int, last: int
+) -> NDArray[np.float64]:
+    """Orbits of the members turned back to the common pose, shape (stimulus, element, member)."""
+    n_hues, n_angles = responses.group.n_hues, responses.group.n_angles
+    values = responses.read(first, last)[:, :, channels].reshape(last - first, n_hues, n_angles, -1)
+    spectrum = np.fft.fft2(values, axes=(1, 2))
+    hue = np.fft.fftfreq(n_hues, 1 / n_hues)[:, None, None]
+    turn = np.fft.fftfreq(n_angles, 1 / n_angles)[None, :, None]
+    # A member's orbit peaks at its pose: shifting by minus the pose brings all peaks to one place.
+    back = np.exp(1j * (hue * np.radians(poses[:, 0]) + turn * np.radians(poses[:, 1])))
+    shifted = np.fft.ifft2(spectrum * back, axes=(1, 2)).real
+    return np.asarray(shifted.reshape(last - first, n_hues * n_angles, -1))
+
+
+def joint_toral_tuning(responses: Responses[TorusGroup], examples: Examples, family: Family) -> Floats:
+    """How every member responds as the members' own held-out stimuli are turned in hue and in the plane.
+
+    Returns
+    -------
+    ndarray
+        Shape (member, hue, angle), in [0, 1] of the member's own maximum; each stimulus is first turned back by the
+        pose of the member that it drives, so a member peaks at its own pose if the family is one.
+    """
+    group, bank = responses.group, responses.bank
+    first, last = responses.of_half(1)
+    hues, starts = bank.start_hue_deg(group), bank.start_deg(group.rotations)
+    hue = np.fft.fftfreq(group.n_hues, 1 / group.n_hues)[:, None]
+    turn = np.fft.fftfreq(group.n_angles, 1 / group.n_angles)[None, :]
+    total = np.zeros((group.n_hues, group.n_angles, family.size))
+    n_curves = 0
+    keys = list(zip(bank.image[first:last].tolist(), *bank.position[first:last].T.tolist(), strict=True))
+    for member in family.members:
+        own = {
+            (int(i), int(y), int(x))
+            for i, (y, x) in zip(
+                examples.image[1, member.channel], examples.position[1, member.channel], strict=True
+            )
+        }
+        for offset in (k for k, key in enumerate(keys) if key in own):
+            row = first + offset
+            values = responses.read(row, row + 1)[0][:, family.channels]
+            spectrum = np.fft.fft2(values.reshape(group.n_hues, group.n_angles, -1), axes=(0, 1))
+            shift = np.exp(
+                -1j
+                * (
+                    hue * np.radians(member.hue_deg + hues[row])
+                    + turn * np.radians(member.pose_deg + starts[row])
+                )
+            )
+            total += np.fft.ifft2(spectrum * shift[:, :, None], axes=(0, 1)).real
+            n_curves += 1
+    if n_curves == 0:
+        return np.full((family.size, group.n_hues, group.n_angles), nan)
+    mean = np.clip(np.moveaxis(total / n_curves, 2, 0), 0, None)
+    peak = mean.max((1, 2), keepdims=True)
+    return np.asarray(np.where(peak > 0, mean / np.where(peak > 0, peak, 1), nan))

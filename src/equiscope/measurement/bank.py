@@ -1,0 +1,310 @@
+"""The stimulus bank: which stimuli a layer is measured on, and how they are cut under every transformation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from equiscope.foundations.errors import EquiscopeError
+from equiscope.measurement.examples import NO_IMAGE, Examples
+from equiscope.models.geometry import LayerGeometry
+from equiscope.stimuli import ImageSet
+from equiscope.transformations.groups import CyclicGroup, DihedralGroup, Group, Involution, Scales, TorusGroup
+from equiscope.transformations.pixels import (
+    LUMA,
+    crop_around,
+    crop_size_px,
+    invert_contrast,
+    rotate_hue,
+    rotate_patches,
+    zoom_crop_px,
+    zoom_patches,
+)
+
+__all__ = ["Bank", "build_bank", "centres_px", "cut_orbits", "cut_stimuli", "join_banks", "measure_chroma"]
+
+# Every stimulus starts its orbit at one of this many fractions of the angle step. Units tuned more narrowly than two
+# steps are sampled below their Nyquist rate; were every orbit sampled at the same angles, poses would be drawn
+# towards multiples of the step (by up to 2 degrees in GoogLeNet's mixed3a at 16 angles). Staggered, the aliases of
+# different stimuli cancel.
+_N_STAGGERS = 4
+
+
+@dataclass(frozen=True)
+class Bank:
+    """The stimuli of one layer, or of several measured together: the union of the units' strongest ones, each once.
+
+    Attributes
+    ----------
+    layer
+        Name of the layer; of several, joined by ``+``.
+    half
+        Half of the images from which each stimulus comes, shape (stimulus,): 0 finds, 1 verifies.
+    image
+        Index of its image, shape (stimulus,).
+    position
+        Position (y, x) in its layer's grid on which it is centred, shape (stimulus, 2).
+    photograph
+        Number of the photograph from which its image was made, shape (stimulus,): the bootstrap draws these.
+    centre_px
+        For stimuli of several layers the (y, x) in the image on which each is centred, px, shape (stimulus, 2);
+        otherwise None, and the layer's geometry tells.
+    """
+
+    layer: str
+    half: NDArray[np.int64]
+    image: NDArray[np.int64]
+    position: NDArray[np.int64]
+    photograph: NDArray[np.int64]
+    centre_px: NDArray[np.float64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    def start_deg(self, group: CyclicGroup) -> NDArray[np.float64]:
+        """Angle at which each stimulus' orbit starts, shape (stimulus,), degrees within one step of the group."""
+        step_deg = 360.0 / group.order / _N_STAGGERS
+        return np.asarray(np.arange(len(self)) % _N_STAGGERS * step_deg, dtype=np.float64)
+
+    def start_hue_deg(self, group: TorusGroup) -> NDArray[np.float64]:
+        """Hue at which each stimulus' orbit on the torus starts, shape (stimulus,), degrees within one step."""
+        step_deg = 360.0 / group.n_hues / _N_STAGGERS
+        return np.asarray(np.arange(len(self)) // _N_STAGGERS % _N_STAGGERS * step_deg, dtype=np.float64)
+
+
+def build_bank(
+    examples: Examples,
+    photographs: NDArray[np.int64],
+    *,
+    channels: NDArray[np.int64] | None = None,
+    n_per_half: int | None = None,
+) -> Bank:
+    """Collect the stimuli that made some unit fire, without repetition, ordered by half and image.
+
+    Parameters
+    ----------
+    examples
+        Strongest stimuli of every unit.
+    photographs
+        The photograph of each image, shape (image,).
+    channels
+        The units whose stimuli are collected, shape (unit,); by default all.
+    n_per_half
+        Strongest stimuli that each unit contributes from each half; by default all that were kept.
+    """
+    chosen = slice(None) if channels is None else channels
+    rows = []
+    for half in (0, 1):
+        image = examples.image[half][chosen, :n_per_half]
+        value = examples.value[half][chosen, :n_per_half]
+        fires = (image != NO_IMAGE) & (np.nan_to_num(value) > 0)
+        position = examples.position[half][chosen, :n_per_half][fires]
+        rows.append(np.column_stack([np.full(int(fires.sum()), half), image[fires], position]))
+    distinct = np.unique(np.concatenate(rows).astype(np.int64), axis=0)
+    return Bank(
+        layer=examples.layer,
+        half=distinct[:, 0],
+        image=distinct[:, 1],
+        position=distinct[:, 2:],
+        photograph=photographs[distinct[:, 1]] if len(distinct) else np.zeros(0, np.int64),
+    )
+
+
+def join_banks(banks: Sequence[Bank], geometries: Sequence[LayerGeometry]) -> Bank:
+    """Put the stimuli of several layers into one bank, ordered by half, each centred on a place in its image."""
+    half = np.concatenate([bank.half for bank in banks])
+    order = np.argsort(half, kind="stable")
+
+    def joined(parts: list[NDArray[np.int64]]) -> NDArray[np.int64]:
+        return np.concatenate(parts)[order]
+
+    return Bank(
+        layer="+".join(bank.layer for bank in banks),
+        half=half[order],
+        image=joined([bank.image for bank in banks]),
+        position=joined([bank.position for bank in banks]),
+        photograph=joined([bank.photograph for bank in banks]),
+        centre_px=np.concatenate(
+            [centres_px(bank, geometry) for bank, geometry in zip(banks, geometries, strict=True)]
+        )[order],
+    )
+
+
+def centres_px(bank: Bank, geometry: LayerGeometry | None) -> NDArray[np.float64]:
+    """Where in its image each stimulus is centred, (y, x), px, shape (stimulus, 2); NaN for the image's own middle."""
+    if bank.centre_px is not None:
+        return bank.centre_px
+    if geometry is None or geometry.is_global:
+        return np.full((len(bank), 2), np.nan)
+    return np.asarray(geometry.centre_px + np.asarray(geometry.stride_px) * bank.position, dtype=np.float64)
+
+
+def cut_orbits(
+    images: ImageSet,
+    bank: Bank,
+    geometry: LayerGeometry | None,
+    group: Group,
+    size_px: int,
+    stimuli: slice,
+) -> Tensor:
+    """Cut some stimuli of a bank under every element of a group.
+
+    Parameters
+    ----------
+    images, bank, geometry
+        The images, the stimuli, and the geometry of the bank's layer (None for a bank of several layers).
+    group
+        The transformations.
+    size_px
+        Side of the patches, px.
+    stimuli
+        Which stimuli of the bank.
+
+    Returns
+    -------
+    Tensor, shape (stimulus, element, 3, size_px, size_px), RGB
+        Values outside of [0, 1] are kept where a transformation makes them.
+
+    Raises
+    ------
+    EquiscopeError
+        If an image that could be read before can no longer be.
+    """
+    image, centre = bank.image[stimuli], centres_px(bank, geometry)[stimuli]
+    if isinstance(group, Scales):
+        crops, centres = _crop(images, image, centre, zoom_crop_px(size_px, group.octaves[0]))
+        return zoom_patches(crops, centres, group.octaves, size_px)
+    crops, centres = _crop(images, image, centre, crop_size_px(size_px))
+    if isinstance(group, Involution):
+        upright = rotate_patches(crops, centres, [0.0], size_px)[:, 0]
+        changed = upright.flip(-1) if group.name == "reflection" else invert_contrast(upright)
+        return torch.stack([upright, changed], dim=1)
+    if isinstance(group, CyclicGroup) and group.name == "hue":
+        upright = rotate_patches(crops, centres, [0.0], size_px)[:, 0]
+        return _turn_hues(upright, group, bank.start_deg(group)[stimuli])
+    rotations = group if isinstance(group, CyclicGroup) else group.rotations
+    turned = _turn(crops, centres, rotations.angles_deg, bank.start_deg(rotations)[stimuli], size_px)
+    if isinstance(group, DihedralGroup):
+        return torch.cat([turned, turned.flip(-1)], dim=1)
+    if isinstance(group, TorusGroup):
+        coloured = _turn_hues(turned, group.hues, bank.start_hue_deg(group)[stimuli])
+        return coloured.flatten(1, 2)
+    return turned
+
+
+def _turn(
+    crops: Tensor,
+    centres: Tensor,
+    angles_deg: NDArray[np.float64],
+    start_deg: NDArray[np.float64],
+    size_px: int,
+) -> Tensor:
+    """Patches at every angle, each stimulus from its own start, shape (stimulus, angle, 3, size, size)."""
+    patches = torch.empty(len(crops), len(angles_deg), crops.shape[1], size_px, size_px)
+    for start in np.unique(start_deg).tolist():
+        mine = torch.from_numpy(start_deg == start)
+        patches[mine] = rotate_patches(crops[mine], centres[mine], (angles_deg + start).tolist(), size_px)
+    return patches
+
+
+def _turn_hues(patches: Tensor, hues: CyclicGroup, start_deg: NDArray[np.float64]) -> Tensor:
+    """Patches, shape (stimulus, ..., 3, y, x), at every hue: shape (stimulus, hue, ..., 3, y, x)."""
+    turned = patches.new_empty(len(patches), hues.order, *patches.shape[1:])
+    for start in np.unique(start_deg).tolist():
+        mine = torch.from_numpy(start_deg == start)
+        coloured = rotate_hue(patches[mine], (hues.angles_deg + start).tolist())
+        turned[mine] = coloured.movedim(-4, 1)
+    return turned
+
+
+def cut_stimuli(
+    images: ImageSet,
+    geometry: LayerGeometry,
+    image: NDArray[np.int64],
+    position: NDArray[np.int64],
+    angles_deg: NDArray[np.float64],
+    size_px: int,
+    start_deg: NDArray[np.float64] | None = None,
+) -> Tensor:
+    """Cut stimuli out of their images, turned about their centres by each angle.
+
+    Parameters
+    ----------
+    images
+        The images.
+    geometry
+        The layer's geometry, which says where a position is centred.
+    image, position
+        Image, shape (stimulus,), and grid position (y, x), shape (stimulus, 2).
+    angles_deg
+        Counter-clockwise angles, degrees, shape (angle,).
+    size_px
+        Side of the patches, px.
+    start_deg
+        Further angle by which each stimulus is turned, shape (stimulus,), degrees; by default none.
+
+    Returns
+    -------
+    Tensor
+        Shape (stimulus, angle, 3, size_px, size_px), RGB in [0, 1]. The image is turned before the patch is
+        cut, so corners hold real content; where the image ends it is reflected.
+
+    Raises
+    ------
+    EquiscopeError
+        If an image that could be read before can no longer be.
+    """
+    zeros = np.zeros(len(image), np.int64)
+    centre = centres_px(Bank(geometry.layer, zeros, image, position, zeros), geometry)
+    crops, centres = _crop(images, image, centre, crop_size_px(size_px))
+    return _turn(
+        crops, centres, angles_deg, np.zeros(len(image)) if start_deg is None else start_deg, size_px
+    )
+
+
+def measure_chroma(
+    images: ImageSet, bank: Bank, geometry: LayerGeometry, size_px: int
+) -> NDArray[np.float64]:
+    """Root mean square chroma of each stimulus: how much of it a turn of hue changes.
+
+    Returns
+    -------
+    ndarray
+        Shape (stimulus,): distance of its pixels from the grey of their luma, 0 for a grey picture, 0.3 for vivid
+        ones.
+    """
+    weights = torch.tensor(LUMA)
+    centre = centres_px(bank, geometry)
+    found = np.empty(len(bank))
+    for start in range(0, len(bank), 256):
+        some = slice(start, start + 256)
+        crops, centres = _crop(images, bank.image[some], centre[some], crop_size_px(size_px))
+        patches = rotate_patches(crops, centres, [0.0], size_px)[:, 0]
+        luma = torch.einsum("j,sjyx->syx", weights, patches)
+        found[some] = (patches - luma[:, None]).square().sum(1).mean((1, 2)).sqrt().numpy()
+    return found
+
+
+def _crop(
+    images: ImageSet, image: NDArray[np.int64], centre_px: NDArray[np.float64], crop_px: int
+) -> tuple[Tensor, Tensor]:
+    """Squares around the centres, shape (stimulus, 3, crop_px, crop_px), and the centres in them, (stimulus, 2)."""
+    crops, centres = [], []
+    last_index, picture = -1, None
+    for index, (y, x) in zip(image.tolist(), centre_px.tolist(), strict=True):
+        if index != last_index:
+            picture, last_index = images.load(index), index
+        if picture is None:
+            raise EquiscopeError(
+                f"{images.names[index]} could be read before but no longer: {images.failures[-1].reason}"
+            )
+        centre = ((picture.shape[1] - 1) / 2, (picture.shape[2] - 1) / 2) if np.isnan(y) else (y, x)
+        crop, inside, _ = crop_around(picture, centre, crop_px)
+        crops.append(crop)
+        centres.append(inside)
+    return torch.stack(crops), torch.tensor(centres, dtype=torch.float64)

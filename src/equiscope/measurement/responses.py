@@ -1,0 +1,404 @@
+"""The responses of every unit to a stimulus bank under every element of a group, on disk and resumable."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import torch
+import zarr
+from numpy.typing import NDArray
+from torch import Tensor
+from zarr.abc.buffer import Buffer
+from zarr.codecs import Crc32cCodec
+from zarr.storage import LocalStore, MemoryStore
+
+from equiscope.foundations.documents import to_json
+from equiscope.foundations.errors import DamagedFileError, EquiscopeError
+from equiscope.foundations.files import write_atomically
+from equiscope.foundations.records import reading
+from equiscope.measurement.bank import Bank, cut_orbits
+from equiscope.models.borrowing import borrows_model
+from equiscope.models.geometry import LayerGeometry
+from equiscope.models.model import Model
+from equiscope.models.passes import BoundedPasses
+from equiscope.models.refusals import refusals_told
+from equiscope.models.sides import fitted
+from equiscope.stimuli import ImageSet
+from equiscope.transformations.groups import Group, Scales
+
+__all__ = [
+    "Responses",
+    "measure_responses",
+    "open_responses",
+    "patches_per_pass",
+    "scramble_responses",
+]
+
+_LOG = logging.getLogger(__name__)
+
+G = TypeVar("G", bound=Group)
+
+# One chunk on disk is what an interruption can lose: about two seconds of a deep layer.
+CHUNK_STIMULI = 64
+# Nothing is compressed: a chunk that somebody else made cannot unpack into more than it is.
+_CODECS = (Crc32cCodec(),)
+# Pixels of patches in one forward pass: large enough to keep two cores busy, small enough for their caches.
+_PIXELS_PER_PASS = 700_000
+# Pixels of patches cut together, 120 MB: a whole chunk for patches of up to 98 px at 16 angles.
+_PIXELS_PER_CUT = 10_000_000
+_DIGEST = "stimuli_sha256"
+# Parts of an array's description that are not the same in all versions of equiscope and zarr.
+_VARYING = ("attributes", "storage_transformers")
+
+
+@dataclass(frozen=True)
+class Responses(Generic[G]):
+    """Centre responses of every unit to every stimulus under every group element.
+
+    Element k of a rotation of stimulus p is the stimulus turned by ``bank.start_deg(group)[p] + k * 360 / order``
+    degrees; likewise for hue.
+
+    Attributes
+    ----------
+    bank
+        The stimuli.
+    group
+        The group.
+    array
+        The numbers, on disk or in memory, shape (stimulus, element, unit), before the ReLU, activation units.
+    path
+        Folder of the array on disk; None in memory.
+    """
+
+    bank: Bank
+    group: G
+    array: zarr.Array[Any] | NDArray[np.float32]
+    path: Path | None = None
+
+    @property
+    def n_units(self) -> int:
+        """Number of units."""
+        return int(self.array.shape[2])
+
+    def of_half(self, half: int) -> tuple[int, int]:
+        """First and last (exclusive) stimulus of a half; the bank is ordered by half."""
+        return int(np.searchsorted(self.bank.half, half)), int(np.searchsorted(self.bank.half, half + 1))
+
+    def read(self, start: int, stop: int) -> NDArray[np.float32]:
+        """Responses after the ReLU, shape (stimulus, element, unit), of a range of stimuli.
+
+        Raises
+        ------
+        DamagedFileError
+            If a chunk on disk is damaged, or is not there.
+        """
+        return np.maximum(self._stored(start, stop), 0)
+
+    def _stored(self, start: int, stop: int) -> NDArray[np.float32]:
+        if self.path is None:
+            return np.asarray(self.array[start:stop], dtype=np.float32)
+        with reading(self.path):
+            values = np.asarray(self.array[start:stop], dtype=np.float32)
+            # A chunk that is not there reads as NaN, and the smallest of anything with NaN in it is NaN.
+            if values.size and not np.isfinite(values.min()):
+                raise ValueError(f"the responses to stimuli {start} to {stop - 1} are not all there")
+        return values
+
+    def chunks(
+        self, half: int, n_stimuli: int = 8 * CHUNK_STIMULI
+    ) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Walk through a half in bounded memory: index of the first stimulus and responses after the ReLU."""
+        first, last = self.of_half(half)
+        for start in range(first, last, n_stimuli):
+            yield start, self.read(start, min(start + n_stimuli, last))
+
+
+class _ChunkStore(LocalStore):
+    """Files of chunks, written as everything else in a run, so that a killed process leaves nothing unknown."""
+
+    async def set(self, key: str, value: Buffer) -> None:
+        """Write a chunk or the description."""
+        content = value.to_bytes()
+        path = Path(self.root) / key
+        await asyncio.to_thread(write_atomically, path, lambda stream: stream.write(content), is_synced=False)
+
+
+def open_responses(path: Path, bank: Bank, group: G, n_units: int) -> Responses[G]:
+    """Open the array of a layer's responses, or make an empty one where there is none of these stimuli.
+
+    Every chunk carries a checksum, so that a chunk which was half written when the process was killed is
+    recognised and measured again. The description of the array, ``zarr.json``, carries a digest of what was to be
+    measured. Where it is damaged, or the digest is that of other stimuli, the array is begun again.
+
+    Raises
+    ------
+    EquiscopeError
+        If there is an array of another shape at this place.
+    """
+    described = _describe(bank, group, n_units)
+    chunks, place = path / "c", path / "zarr.json"
+    # In this order: another process that begins the same array writes its description before its first chunk.
+    has_chunks = chunks.exists()
+    found = _read_description(place)
+    if found is None or not _is_whole(found, described, path):
+        if has_chunks:
+            _LOG.warning(
+                "%s was lost, damaged, or of other stimuli: all of these responses are measured again", place
+            )
+            shutil.rmtree(chunks)
+        write_atomically(place, lambda stream: stream.write(to_json(described).encode()))
+    with reading(place):
+        return Responses(bank, group, zarr.open_array(_ChunkStore(path), mode="r+"), path)
+
+
+def _read_description(place: Path) -> dict[str, Any] | None:
+    """Read the description of an array; None where it is not there, or is no JSON."""
+    try:
+        with reading(place):
+            found = json.loads(place.read_bytes())
+    except DamagedFileError:
+        if place.is_dir():
+            raise
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _is_whole(found: dict[str, Any], described: dict[str, Any], path: Path) -> bool:
+    """Whether a description says what it should; a whole one of another array is refused."""
+    attributes = found.get("attributes")
+    digest = attributes.get(_DIGEST) if isinstance(attributes, dict) else None
+    differing = [key for key in described if key not in _VARYING and found.get(key) != described[key]]
+    is_ours = digest == described["attributes"][_DIGEST]
+    if not is_ours and set(differing) == {"shape", "chunk_grid"}:
+        shape = str(found.get("shape"))[:60]
+        raise EquiscopeError(
+            f"{path} holds responses of shape {shape}, expected {tuple(described['shape'])}: remove it"
+        )
+    # Earlier versions wrote no digest.
+    return not differing and (is_ours or attributes == {})
+
+
+def _describe(bank: Bank, group: Group, n_units: int) -> dict[str, Any]:
+    """Give the description of an array, the contents of ``zarr.json``; the same for the same array."""
+    digest = hashlib.sha256(f"{group.name} {group.order} {n_units}".encode())
+    for part in (bank.half, bank.image, bank.position, bank.centre_px):
+        digest.update(b"" if part is None else np.ascontiguousarray(part).tobytes())
+    store: dict[str, Buffer] = {}
+    zarr.create_array(
+        MemoryStore(store),
+        shape=(len(bank), group.order, n_units),
+        chunks=(CHUNK_STIMULI, group.order, n_units),
+        dtype="float32",
+        fill_value=np.nan,
+        compressors=_CODECS,
+        attributes={_DIGEST: digest.hexdigest()},
+    )
+    return dict(json.loads(store["zarr.json"].to_bytes()))
+
+
+def scramble_responses(
+    responses: Responses[G], channels: NDArray[np.int64], rng: np.random.Generator
+) -> Responses[G]:
+    """Copy responses into memory with the poses of some units destroyed: a control with known truth.
+
+    Each (stimulus, unit) of the channels is transformed by its own random group element, so that any family that holds
+    such a unit is false. Scales, which are no group, are shifted round.
+
+    Parameters
+    ----------
+    responses
+        Responses of a layer, read whole.
+    channels
+        Units to scramble, shape (unit,).
+    rng
+        Source of randomness.
+    """
+    values = np.array(responses.array[:], dtype=np.float32)
+    group, order = responses.group, responses.group.order
+    if isinstance(group, Scales):
+        table = (np.arange(order)[None, :] - np.arange(order)[:, None]) % order
+    else:
+        # Shown g⁻¹h where h was asked for: what is left is the unit transformed by g.
+        table = np.array([[group.compose(group.inverse(g), h) for h in range(order)] for g in range(order)])
+    drawn = rng.integers(0, order, (len(values), len(channels)))
+    element = table[drawn].transpose(0, 2, 1)
+    values[:, :, channels] = np.take_along_axis(values[:, :, channels], element, axis=1)
+    return Responses(responses.bank, responses.group, values)
+
+
+@borrows_model
+def measure_responses(
+    model: Model,
+    images: ImageSet,
+    geometry: LayerGeometry | Sequence[LayerGeometry],
+    responses: Responses[Any],
+    *,
+    size_px: int | None = None,
+    whole_px: int = 224,
+    precision: torch.dtype = torch.float32,
+    on_stimuli: Callable[[int], None] | None = None,
+) -> int:
+    """Run every stimulus of a bank under every group element once and keep all units' centre responses.
+
+    Parameters
+    ----------
+    model, images
+        The network and the images from which the bank was made.
+    geometry
+        The layer's geometry; of several layers, whose units then stand side by side in the array.
+    responses
+        Where the numbers go; chunks that are already there are not measured again.
+    size_px
+        Side of the stimuli; by default just as large as the receptive field needs. Several layers need one that has
+        room for all (``joint_patch_px``), and are read at the positions nearest to its middle.
+    whole_px
+        Side of the stimuli for a layer whose receptive field is the whole image, px.
+    precision
+        ``torch.bfloat16`` runs the network under autocast, which leaves its parameters as they are.
+    on_stimuli
+        Called with the number of stimuli done since the last call.
+
+    Returns
+    -------
+    int
+        Chunks that were measured; all that were there are on the disk now.
+
+    Raises
+    ------
+    EquiscopeError
+        If the network answers with NaN or infinity, or refuses the stimuli.
+
+    Notes
+    -----
+    Cost: one forward pass a stimulus and element, on a patch just as large as the receptive field needs, or the next
+    that the network takes. The position read is the one centred in the patch, whose value equals that in the full
+    image: padding inside the network only reaches positions further out (a survey compares both on some images).
+    """
+    bank, group = responses.bank, responses.group
+    layers = {g.layer: g for g in ([geometry] if isinstance(geometry, LayerGeometry) else geometry)}
+    first = next(iter(layers.values()))
+    own_geometry = first if len(layers) == 1 else None
+    if size_px is None:
+        size_px = whole_px if first.is_global else first.patch_px
+
+    what, advice = (
+        f"stimuli of {size_px} x {size_px} px",
+        "leave the layer out, or give images of another size",
+    )
+
+    def read_centre(layer: str, output: Tensor) -> Tensor:
+        if layers[layer].is_global:
+            row, column = output.shape[2] // 2, output.shape[3] // 2
+        elif len(layers) == 1:
+            row, column = layers[layer].position_in_patch(size_px)
+        else:
+            row, column = layers[layer].nearest_position(size_px)
+        return output[:, :, row, column].float()
+
+    passes = BoundedPasses(fitted(model, first.sides))
+    per_pass = patches_per_pass(first.sides.at_least(size_px)[0], group.order)
+    per_cut = max(1, _PIXELS_PER_CUT // (group.order * size_px**2))
+    n_measured = 0
+    for start in range(0, len(bank), CHUNK_STIMULI):
+        stop = min(start + CHUNK_STIMULI, len(bank))
+        if not _is_measured(responses, start, stop):
+            parts = []
+            for begin in range(start, stop, per_cut):
+                some = slice(begin, min(begin + per_cut, stop))
+                patches = cut_orbits(images, bank, own_geometry, group, size_px, some).flatten(0, 1)
+                for i in range(0, len(patches), per_pass):
+                    is_cast = precision != torch.float32
+                    with (
+                        refusals_told(model, what, advice),
+                        torch.autocast(model.device.type, precision, enabled=is_cast),
+                    ):
+                        read = passes.record(patches[i : i + per_pass], list(layers), read_centre)
+                    parts.append(torch.cat([read[layer].cpu() for layer in layers], dim=1))
+            values = torch.cat(parts).view(stop - start, group.order, -1).numpy()
+            if not np.isfinite(values).all():
+                column = int(np.argwhere(~np.isfinite(values))[0, 2])
+                raise not_finite(model, *_unit_of_column(layers, column))
+            _clear_chunk(responses, start)
+            responses.array[start:stop] = values
+            n_measured += 1
+        if on_stimuli is not None:
+            on_stimuli(stop - start)
+    _sync_chunks(responses)
+    return n_measured
+
+
+def _unit_of_column(layers: dict[str, LayerGeometry], column: int) -> tuple[str, int]:
+    """Layer and channel of a column of the array."""
+    names = [(name, channel) for name, geometry in layers.items() for channel in range(geometry.n_channels)]
+    return names[column]
+
+
+def not_finite(model: Model, layer: str, channel: int) -> EquiscopeError:
+    """Build the error for a network that answers with NaN or infinity."""
+    return EquiscopeError(
+        f"{model.name} answers with NaN or infinity in layer {layer!r}, channel {channel}: "
+        "check its weights and the value range that it expects (images come as RGB in [0, 1])"
+    )
+
+
+def patches_per_pass(size_px: int, order: int) -> int:
+    """Patches that ``measure_responses`` puts into one pass: one stimulus or more under all elements.
+
+    Where outputs are large they run in pieces (`equiscope.models.passes`).
+    """
+    return max(order, _PIXELS_PER_PASS // size_px**2)
+
+
+def _is_measured(responses: Responses[Any], start: int, stop: int) -> bool:
+    """Whether a chunk is on disk, whole."""
+    try:
+        return bool(np.isfinite(responses._stored(start, stop)).all())
+    except DamagedFileError:
+        # The checksum or the length is wrong, or there is nothing yet: the process ended before it was written.
+        return False
+
+
+def _chunk_files(responses: Responses[Any], starts: Iterable[int]) -> list[Path]:
+    """Files of the chunks that begin with some stimuli; none in memory."""
+    if responses.path is None or isinstance(responses.array, np.ndarray):
+        return []
+    key = responses.array.metadata.encode_chunk_key
+    return [responses.path / key((start // CHUNK_STIMULI, 0, 0)) for start in starts]
+
+
+def _clear_chunk(responses: Responses[Any], start: int) -> None:
+    """Take away a folder that stands in the place of a chunk; a damaged file is replaced as it is written."""
+    for path in _chunk_files(responses, [start]):
+        if path.is_dir():
+            shutil.rmtree(path)
+
+
+def _sync_chunks(responses: Responses[Any]) -> None:
+    """See to it that all chunks are on the disk, so that no result outlives, in a power cut, what it rests on."""
+    files = _chunk_files(responses, range(0, len(responses.bank), CHUNK_STIMULI))
+    for path in files:
+        with path.open("r+b") as stream:
+            os.fsync(stream.fileno())
+    # Their names stand in folders, which not every system can sync.
+    for folder in dict.fromkeys(parent for path in files for parent in list(path.parents)[:4]):
+        with suppress(OSError):
+            _sync_folder(folder)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,25 @@
+"""How group elements act on images: turning, turning the hue, inverting contrast, zooming."""
+
+from equiscope.transformations.pixels.colour import (
+    LUMA,
+    chroma_of_hue,
+    hue_matrix,
+    invert_contrast,
+    rotate_hue,
+)
+from equiscope.transformations.pixels.turning import crop_around, crop_size_px, rotate_image, rotate_patches
+from equiscope.transformations.pixels.zoom import zoom_crop_px, zoom_patches
+
+__all__ = [
+    "LUMA",
+    "chroma_of_hue",
+    "crop_around",
+    "crop_size_px",
+    "hue_matrix",
+    "invert_contrast",
+    "rotate_hue",
+    "rotate_image",
+    "rotate_patches",
+    "zoom_crop_px",
+    "zoom_patches",
+]

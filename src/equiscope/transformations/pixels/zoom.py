@@ -1,0 +1,108 @@
+"""How scale acts on image patches: magnified by splines, reduced with antialiasing.
+
+A patch magnified by s octaves shows content 2^s times larger. Reading goes through the same quintic B-spline as for
+rotations; before an image is reduced it is smoothed by a Gaussian, so that what a reduced pixel cannot hold does not
+alias into it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from equiscope.transformations.pixels.turning import _prefilter, _quintic, _windows
+
+__all__ = ["zoom_crop_px", "zoom_patches"]
+
+_MARGIN_PX = 4
+# Blur that an image is taken to have already, px: reducing by f needs sqrt(f² - 1) times as much again (Lowe,
+# *Distinctive image features from scale-invariant keypoints*, 2004, section 3.3).
+_OWN_BLUR_PX = 0.5
+_PATCHES_PER_BLOCK = 64
+
+
+def zoom_crop_px(size_px: int, octaves: float) -> int:
+    """Side of the crop from which `zoom_patches` can cut a patch at this magnification or a larger one, px."""
+    return 2 * _reach_px(size_px, octaves) + 2
+
+
+def zoom_patches(crops: Tensor, centres_px: Tensor, octaves: Sequence[float], size_px: int) -> Tensor:
+    """Magnify the content of each crop about a centre of its own and cut a patch around that centre.
+
+    Parameters
+    ----------
+    crops
+        Tensor, shape (stimulus, channel, y, x), floating point.
+    centres_px
+        Tensor, shape (stimulus, 2): where the (y, x) centre lies in each crop, px.
+    octaves
+        Magnifications; 0 leaves the size as it is, 1 doubles it.
+    size_px
+        Side of the patches, px.
+
+    Returns
+    -------
+    Tensor, shape (stimulus, octave, channel, size_px, size_px)
+        Patches whose centre is the centre of magnification.
+
+    Raises
+    ------
+    EquiscopeError
+        If a crop ends before a reduced patch does: it needs ``zoom_crop_px`` of the smallest magnification.
+
+    Notes
+    -----
+    Exact for 0 octaves where the patch's grid falls on pixels. A plane wave of 0.1 cycles per pixel magnified by half
+    an octave has a relative error of 0.0003; reduced by half an octave it keeps 0.96 of its amplitude, the rest of it
+    being accurate to 0.0002.
+    """
+    n_stimuli, n_channels = crops.shape[:2]
+    zoomed = crops.new_empty(n_stimuli, len(octaves), n_channels, size_px, size_px)
+    centres = centres_px.detach().to("cpu", torch.float64)
+    whole = centres.floor()
+    fractions, group_of = torch.unique(centres - whole, dim=0, return_inverse=True)
+    for group, (y_fraction, x_fraction) in enumerate(fractions.tolist()):
+        members = (group_of == group).nonzero()[:, 0]
+        for index, magnification in enumerate(octaves):
+            reach = _reach_px(size_px, magnification)
+            side = 2 * reach + 2
+            rows = _reading(magnification, size_px, y_fraction, side).to(crops)
+            columns = _reading(magnification, size_px, x_fraction, side).to(crops)
+            for start in range(0, len(members), _PATCHES_PER_BLOCK):
+                block = members[start : start + _PATCHES_PER_BLOCK]
+                windows = _windows(crops, block, whole[block].long() - reach, side, side)
+                zoomed[block, index] = rows @ windows @ columns.T
+    return zoomed
+
+
+def _reach_px(size_px: int, octaves: float) -> int:
+    """Whole pixels from the centre's pixel to the last one that a patch reads."""
+    reduction: float = 2.0**-octaves
+    return math.ceil((size_px - 1) / 2 * reduction + 3 * _smoothing_px(reduction)) + _MARGIN_PX
+
+
+def _smoothing_px(reduction: float) -> float:
+    return _OWN_BLUR_PX * math.sqrt(max(reduction**2 - 1, 0.0))
+
+
+@lru_cache(maxsize=128)
+def _reading(octaves: float, size_px: int, fraction_px: float, side_px: int) -> Tensor:
+    """Matrix from a row of the window to the patch's row, shape (size_px, side_px), float64."""
+    reduction = 2.0**-octaves
+    middle = side_px // 2 - 1
+    source = (
+        (torch.arange(size_px, dtype=torch.float64) - (size_px - 1) / 2) * reduction + middle + fraction_px
+    )
+    if octaves == 0.0 and bool((source == source.round()).all()):
+        return torch.nn.functional.one_hot(source.long(), side_px).double()
+    position = torch.arange(side_px, dtype=torch.float64)
+    matrix = _quintic(source[:, None] - position) @ _prefilter(side_px)
+    smoothing = _smoothing_px(reduction)
+    if smoothing > 0:
+        gaussian = torch.exp(-0.5 * ((position[:, None] - position[None, :]) / smoothing) ** 2)
+        matrix = matrix @ (gaussian / gaussian.sum(1, keepdim=True))
+    return matrix
