@@ -9,25 +9,25 @@ stimuli, so freedom that fits noise gains nothing.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from equiscope.families.family import Explanation
 from equiscope.foundations.statistics import bootstrap_weights, percentile_interval, resample_correlation
 from equiscope.measurement.responses import Responses
-from equiscope.transformations.groups import CyclicGroup, DihedralGroup, Involution, TorusGroup
+from equiscope.transformations import alone, find
+from equiscope.transformations.groups import CyclicGroup, DihedralGroup, Segment, TorusGroup
+from equiscope.transformations.spaces import Circle, Line, Pair
 
-__all__ = ["SIMPLEST_FIRST", "Comparison", "Explanation", "simplest"]
+__all__ = ["Comparison", "simplest"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-# From the fewest elements to choose from to the most: what explains as much with less is the better explanation.
-SIMPLEST_FIRST = ("contrast", "reflection", "hue", "rotation", "dihedral", "hue-rotation")
-_SIMPLE = ("contrast", "reflection", "hue", "rotation")
 _N_RESAMPLES = 200
 # Pairs of members that are compared; of larger families a sample.
 _MOST_PAIRS = 60
@@ -38,27 +38,6 @@ _MIN_STIMULI = 12
 # A simpler transformation may score this much less than the best one, if the difference is not significant: with few
 # stimuli nothing is significant, and a poor explanation must not win for that.
 _LARGEST_DEFICIT = 0.1
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """How well one transformation explains a family.
-
-    Attributes
-    ----------
-    transformation
-        Its name.
-    score
-        Mean held-out correlation over pairs of members, on stimuli as they are.
-    deficit, deficit_low, deficit_high
-        By how much the best transformation's score is higher, with its 95 % bootstrap interval over photographs.
-    """
-
-    transformation: str
-    score: float
-    deficit: float
-    deficit_low: float
-    deficit_high: float
 
 
 @dataclass(frozen=True)
@@ -91,7 +70,7 @@ class Comparison:
             name: Responses(r.bank, r.group, np.asarray(r.array[:], dtype=np.float32))
             for name, r in measured.items()
         }
-        self.common = _common_rows({n: r for n, r in self.measured.items() if n in _SIMPLE})
+        self.common = _common_rows({n: r for n, r in self.measured.items() if _is_simple(n)})
 
     def of(self, channels: Ints, own: str) -> tuple[Explanation, ...]:
         """Compare the transformations that can be compared for the members of one family.
@@ -110,10 +89,10 @@ class Comparison:
             The simplest first; empty where fewer than twelve held-out stimuli, or fewer than two transformations,
             are common to all.
         """
-        if own in ("hue-rotation", "dihedral"):
-            shown = _product(self.measured[own], channels)
-        else:
+        if _is_simple(own):
             shown = _simple(self.measured, self.common, channels)
+        else:
+            shown = _product(self.measured[own], channels)
         if shown is None or len(shown.under) < 2 or int((shown.half == 1).sum()) < _MIN_STIMULI:
             return ()
         return _compare(shown, len(channels), self.seed)
@@ -129,7 +108,7 @@ def _compare(shown: _Shown, n_members: int, seed: int) -> tuple[Explanation, ...
     if len(pairs) > _MOST_PAIRS:
         drawn = np.random.default_rng([seed, 12]).choice(len(pairs), _MOST_PAIRS, replace=False)
         pairs = [pairs[index] for index in np.sort(drawn)]
-    for name in (n for n in SIMPLEST_FIRST if n in shown.under):
+    for name in sorted(shown.under, key=lambda name: find(name).simplicity):
         found, resampled = [], []
         for u, v in pairs:
             own_curve = _correlations(shown.under[name][finding][:, :, u], shown.upright[finding][:, v])
@@ -185,9 +164,20 @@ def _read(responses: Responses[Any], rows: Ints, channels: Ints) -> Floats:
     return np.asarray(np.maximum(values, 0), dtype=np.float64)
 
 
+def _is_simple(name: str) -> bool:
+    """Whether a transformation has one axis, so that it is compared with all others that have one."""
+    return isinstance(find(name).space, (Circle, Pair, Line))
+
+
+def _anchor(measured: Iterable[str]) -> str | None:
+    """Name of the first transformation of pairs, whose stimuli stand at no angle of their own; None without one."""
+    return next((name for name in measured if isinstance(find(name).space, Pair)), None)
+
+
 def _common_rows(measured: Mapping[str, Responses[Any]]) -> dict[str, Ints]:
-    """Rows of the stimuli that all were measured on, in the order of the first bank; empty without any."""
-    if "reflection" not in measured and "contrast" not in measured:
+    """Rows of the stimuli that all were measured on, in the order of the first bank of pairs; empty without any."""
+    anchor = _anchor(measured)
+    if anchor is None:
         return {}
     row_of = {
         name: {
@@ -198,7 +188,6 @@ def _common_rows(measured: Mapping[str, Responses[Any]]) -> dict[str, Ints]:
     }
     common = sorted(set.intersection(*(set(rows) for rows in row_of.values())))
     rows = {name: np.array([row_of[name][key] for key in common], dtype=np.int64) for name in measured}
-    anchor = "reflection" if "reflection" in measured else "contrast"
     order = np.argsort(rows[anchor])
     return {name: row[order] for name, row in rows.items()} if common else {}
 
@@ -206,10 +195,10 @@ def _common_rows(measured: Mapping[str, Responses[Any]]) -> dict[str, Ints]:
 def _simple(
     measured: Mapping[str, Responses[Any]], rows: Mapping[str, Ints], channels: Ints
 ) -> _Shown | None:
-    """Responses of the members under contrast, reflection, hue and rotation, to the stimuli common to all."""
-    if not rows:
+    """Responses of the members under every transformation of one axis, to the stimuli common to all."""
+    name = _anchor(rows)
+    if name is None:
         return None
-    name = "reflection" if "reflection" in rows else "contrast"
     anchor, own_rows = measured[name], rows[name]
     upright = _read(anchor, own_rows, channels)[:, 0]
     under: dict[str, Floats] = {}
@@ -217,10 +206,12 @@ def _simple(
         responses = measured[name]
         values = _read(responses, own, channels)
         group = responses.group
-        if isinstance(group, Involution):
+        if isinstance(group, CyclicGroup):
+            under[name] = _turned_back(values, responses.bank.starts_deg(group)[0][own])
+        elif isinstance(group, Segment):
+            under[name] = values[:, np.array(group.values) != 0.0]
+        else:
             under[name] = values[:, 1:]
-        elif isinstance(group, CyclicGroup):
-            under[name] = _turned_back(values, responses.bank.start_deg(group)[own])
     return _Shown(anchor.bank.half[own_rows], anchor.bank.photograph[own_rows], upright, under)
 
 
@@ -245,36 +236,37 @@ def _product(responses: Responses[Any], channels: Ints) -> _Shown | None:
         return None
     values, bank, group = _read(responses, rows, channels), responses.bank, responses.group
     if isinstance(group, TorusGroup):
+        hue_starts, angle_starts = bank.starts_deg(group)
         grid = values.reshape(len(rows), group.n_hues, group.n_angles, -1)
-        turned = np.stack(
-            [_turned_back(grid[:, h], bank.start_deg(group.rotations)) for h in range(group.n_hues)], axis=1
-        )
+        turned = np.stack([_turned_back(grid[:, h], angle_starts) for h in range(group.n_hues)], axis=1)
         # (stimulus, hue, angle, member), then the same along hue.
         flat = turned.reshape(len(rows), group.n_hues, -1)
-        coloured = _turned_back(flat, bank.start_hue_deg(group)).reshape(len(rows), _N_FINE, _N_FINE, -1)
+        coloured = _turned_back(flat, hue_starts).reshape(len(rows), _N_FINE, _N_FINE, -1)
         upright = coloured[:, 0, 0]
+        fast, slow = (alone(axis) for axis in find(group.name).axes)
         return _Shown(
             bank.half,
             bank.photograph,
             upright,
             {
-                "hue": coloured[:, :, 0],
-                "rotation": coloured[:, 0],
-                "hue-rotation": coloured[:, ::3, ::2].reshape(len(rows), -1, len(channels)),
+                slow: coloured[:, :, 0],
+                fast: coloured[:, 0],
+                group.name: coloured[:, ::3, ::2].reshape(len(rows), -1, len(channels)),
             },
         )
     if isinstance(group, DihedralGroup):
         sheets = values.reshape(len(rows), 2, group.n_angles, -1)
-        starts = bank.start_deg(group.rotations)
+        (starts,) = bank.starts_deg(group)
+        turn, hand = (alone(axis) for axis in find(group.name).axes)
         turned, mirrored = _turned_back(sheets[:, 0], starts), _turned_back(sheets[:, 1], starts)
         return _Shown(
             bank.half,
             bank.photograph,
             turned[:, 0],
             {
-                "reflection": mirrored[:, :1],
-                "rotation": turned,
-                "dihedral": np.concatenate([turned, mirrored], axis=1),
+                hand: mirrored[:, :1],
+                turn: turned,
+                group.name: np.concatenate([turned, mirrored], axis=1),
             },
         )
     return None

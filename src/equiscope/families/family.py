@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isnan, nan
 
@@ -10,8 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiscope.measurement.examples import Examples
+from equiscope.transformations import Pose, find
+from equiscope.transformations.spaces import Circle, Cylinder, HandedCircle
 
 __all__ = [
+    "INVARIANCE_CUT",
+    "Explanation",
     "Family",
     "LayerFamilies",
     "Member",
@@ -19,12 +23,23 @@ __all__ = [
     "Symmetry",
     "Tuning",
     "Unit",
+    "UnitPair",
+    "classify_units",
     "join_units",
+    "summarise_null",
+    "turns_of",
     "with_invariances",
 ]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+
+# A unit whose correlation with itself never falls below this under any transformed copy counts as invariant.
+INVARIANCE_CUT = 0.7
+
+
+# No coordinates.
+_NOWHERE = Pose()
 
 
 @dataclass(frozen=True)
@@ -35,29 +50,73 @@ class Member:
     ----------
     layer, channel
         The unit.
-    pose_deg
-        Rotation, counter-clockwise, degrees; NaN where the family's transformation does not turn.
-    hue_deg
-        Turn of hue from red over green to blue, degrees; NaN where hue is not turned.
-    octaves
-        Magnification; NaN where nothing is scaled.
-    is_mirrored, is_inverted
-        Whether it shows the feature mirrored left to right (before it is turned), and with contrast inverted.
+    pose
+        Coordinates along the axes of the family's transformation: ``{"angle_deg": 45.0}``. Angles are
+        counter-clockwise, hues run from red over green to blue, octaves are magnifications; a unit is mirrored before
+        it is turned.
     score, score_low, score_high
         Mean correlation with the other members at the family's relative poses, on held-out images, in [-1, 1],
         with its 95 % bootstrap interval over photographs.
+
+    Examples
+    --------
+    >>> member = Member("mixed3a", 9, Pose(angle_deg=45.0), 0.8, 0.7, 0.9)
+    >>> member.pose_deg, member.is_mirrored
+    (45.0, False)
     """
 
     layer: str
     channel: int
-    pose_deg: float
+    pose: Pose
     score: float
     score_low: float
     score_high: float
-    hue_deg: float = nan
-    octaves: float = nan
-    is_mirrored: bool = False
-    is_inverted: bool = False
+
+    @property
+    def pose_deg(self) -> float:
+        """Rotation, degrees; NaN where the family's transformation does not turn."""
+        return self.pose.get("angle_deg", nan)
+
+    @property
+    def hue_deg(self) -> float:
+        """Turn of hue, degrees; NaN where hue is not turned."""
+        return self.pose.get("hue_deg", nan)
+
+    @property
+    def octaves(self) -> float:
+        """Magnification; NaN where nothing is scaled."""
+        return self.pose.get("octaves", nan)
+
+    @property
+    def is_mirrored(self) -> bool:
+        """Whether it shows the feature mirrored left to right."""
+        return bool(self.pose.get("is_mirrored", False))
+
+    @property
+    def is_inverted(self) -> bool:
+        """Whether it shows the feature with contrast inverted."""
+        return bool(self.pose.get("is_inverted", False))
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """How well one transformation explains a family.
+
+    Attributes
+    ----------
+    transformation
+        Its name.
+    score
+        Mean held-out correlation over pairs of members, on stimuli as they are.
+    deficit, deficit_low, deficit_high
+        By how much the best transformation's score is higher, with its 95 % bootstrap interval over photographs.
+    """
+
+    transformation: str
+    score: float
+    deficit: float
+    deficit_low: float
+    deficit_high: float
 
 
 @dataclass(frozen=True)
@@ -68,26 +127,26 @@ class Family:
     ----------
     id
         Such as ``mixed3a-rotation-2``, numbered by falling size.
-    layer, transformation
-        Where (layers that a family spans are joined by ``+``), and under what: ``rotation``, ``reflection``,
-        ``dihedral``, ``hue``, ``hue-rotation``, ``scale`` or ``contrast``.
+    layers, transformation
+        Where, and under what: the name of one of `equiscope.transformations.ALL`.
     score, score_low, score_high
         Mean score of the members on held-out images, with its 95 % bootstrap interval.
-    disagreement_deg, disagreement_hue_deg, disagreement_octaves
-        Median difference between the relative poses of pairs, measured on held-out images alone, and the poses
-        that were found; NaN for what the transformation does not change, and for pairs of units.
+    q_value
+        Estimated share of false families among all of this layer that score as high.
+    members
+        By layer, then by rising channel.
+    stabiliser
+        The elements that leave every member as it is, the identity first; they were found, not assumed. Of a family
+        with a mirror axis one is mirrored.
+    disagreement
+        Along each axis that is no switch: median difference between the relative poses of pairs, measured on held-out
+        images alone, and the poses that were found.
     phase_coherence
         Agreement of the higher harmonics of the members' tuning at these poses on held-out images, in [-1, 1];
         accepted families have 0.75 or more, or NaN where there are no higher harmonics to measure.
     margin, margin_low, margin_high
         By how much members correlate better transformed than as they are, on held-out images, with its 95 %
-        bootstrap interval; measured for reflection, contrast and scale, otherwise NaN.
-    q_value
-        Estimated share of false families among all of this layer that score as high.
-    stabiliser_order
-        1 for a feature that returns after a full turn, 2 for one that returns after half a turn, and so on.
-    stabiliser
-        The transformations that leave every member as it is, in words; they were found, not assumed.
+        bootstrap interval; measured for pairs and along lines (reflection, contrast, scale), otherwise NaN.
     half_turns
         Hue × rotation only: mean held-out correlation of the members with themselves after half a turn of hue and
         of the plane, of hue alone, and of the plane alone.
@@ -104,36 +163,35 @@ class Family:
         The simplest transformation that explains the family not significantly worse than the best one, on held-out
         images; empty where it was not compared.
     alternatives
-        What was compared, the simplest first: transformation, its score, by how much the best one's is higher, and
-        the 95 % interval of that.
-    members
-        By layer, then by rising channel.
+        What was compared, the simplest first.
     """
 
     id: str
-    layer: str
+    layers: tuple[str, ...]
     transformation: str
     score: float
     score_low: float
     score_high: float
-    disagreement_deg: float
-    phase_coherence: float
     q_value: float
-    stabiliser_order: int
-    gap_deviation_deg: float
-    holes_deg: tuple[tuple[float, float], ...]
-    duplicates: tuple[tuple[int, int], ...]
     members: tuple[Member, ...]
-    disagreement_hue_deg: float = nan
-    disagreement_octaves: float = nan
+    stabiliser: tuple[Pose, ...] = ()
+    disagreement: Pose = _NOWHERE
+    phase_coherence: float = nan
     margin: float = nan
     margin_low: float = nan
     margin_high: float = nan
-    stabiliser: str = ""
     half_turns: tuple[float, ...] = ()
+    gap_deviation_deg: float = nan
+    holes_deg: tuple[tuple[float, float], ...] = ()
+    duplicates: tuple[tuple[int, int], ...] = ()
     invariant_to: tuple[str, ...] = ()
     explained_by: str = ""
-    alternatives: tuple[tuple[str, float, float, float, float], ...] = ()
+    alternatives: tuple[Explanation, ...] = ()
+
+    @property
+    def layer(self) -> str:
+        """Its layer, or its layers joined by ``+``: to be read, not to be taken apart."""
+        return "+".join(self.layers)
 
     @property
     def size(self) -> int:
@@ -145,15 +203,41 @@ class Family:
         """Channels of the members, shape (member,)."""
         return np.array([member.channel for member in self.members])
 
+    def coordinates(self, axis: str) -> Floats:
+        """Coordinates of the members along an axis, by its name, shape (member,); NaN where they have none."""
+        return np.array([member.pose.get(axis, nan) for member in self.members], dtype=float)
+
     @property
     def poses_deg(self) -> Floats:
         """Rotations of the members, shape (member,), degrees."""
-        return np.array([member.pose_deg for member in self.members])
+        return self.coordinates("angle_deg")
 
     @property
     def hues_deg(self) -> Floats:
         """Hues of the members, shape (member,), degrees."""
-        return np.array([member.hue_deg for member in self.members])
+        return self.coordinates("hue_deg")
+
+    @property
+    def stabiliser_order(self) -> int:
+        """Equal turns that leave a member as it is: 1 for a curve, 2 for a line; 1 where more than one circle turns."""
+        return turns_of(self.transformation, self.stabiliser)
+
+
+def turns_of(transformation: str, stabiliser: Sequence[Mapping[str, float]]) -> int:
+    """Count the elements of a stabiliser that turn along the one circle of a transformation's poses.
+
+    Examples
+    --------
+    >>> turns_of("rotation", [{"angle_deg": 0.0}, {"angle_deg": 180.0}])
+    2
+    """
+    match find(transformation).space:
+        case Circle() | Cylinder():
+            return max(1, len(stabiliser))
+        case HandedCircle(_, hand):
+            return max(1, sum(not element.get(hand.name, False) for element in stabiliser))
+        case _:
+            return 1
 
 
 @dataclass(frozen=True)
@@ -223,19 +307,60 @@ class NullSummary:
 
 
 @dataclass(frozen=True)
-class LayerFamilies:
-    """What the survey says about one transformation of a layer, or of several layers that are joined by ``+``.
+class UnitPair:
+    """Two units, counted through all layers, of which v is u moved by ``away`` along a line; figures are held-out.
 
-    ``symmetries``: one a unit, in the order of layers and channels.
+    ``margin``: by how much they correlate better at that relative pose than at none. ``held_out_away``: the relative
+    pose that the held-out half alone gives.
     """
 
-    layer: str
+    u: int
+    v: int
+    away: float
+    score: float
+    margin: float
+    q_value: float = nan
+    held_out_away: float = nan
+
+    @property
+    def gain(self) -> float:
+        """Share of what the pair lacks to being alike that moving one supplies: what pairs are ranked by."""
+        return self.margin / max(1 - (self.score - self.margin), 1e-9)
+
+
+@dataclass(frozen=True)
+class LayerFamilies:
+    """What the survey says about one transformation of a layer, or of several layers together.
+
+    Attributes
+    ----------
+    layers, transformation
+        Where, and under what.
+    families
+        The accepted families.
+    symmetries
+        One a unit, in the order of layers and channels.
+    null, n_refused
+        What the search finds where there is nothing, and how many candidates did not pass.
+    notes
+        What else is to be said.
+    pairs
+        Along a line the accepted pairs, of which families are made; otherwise empty.
+    """
+
+    layers: tuple[str, ...]
     transformation: str
     families: tuple[Family, ...]
     symmetries: tuple[Symmetry, ...]
     null: NullSummary
     n_refused: int
     notes: tuple[str, ...] = ()
+    pairs: tuple[UnitPair, ...] = ()
+
+    @property
+    def layer(self) -> str:
+        """Its layer, or its layers joined by ``+``: to be read, not to be taken apart."""
+        return "+".join(self.layers)
 
 
 @dataclass(frozen=True)
@@ -269,10 +394,13 @@ def classify_units(
     families: Iterable[Family],
     stabiliser_orders: Ints | None = None,
     layer: str | None = None,
+    *,
+    has_turns: bool = True,
 ) -> tuple[Symmetry, ...]:
     """One line a unit: equivariant where it has a family, otherwise told from its held-out ``invariance``.
 
-    ``layer``: count only the members in this layer, for families that span several.
+    ``layer``: count only the members in this layer, for families that span several. ``has_turns``: whether the order of
+    a family's stabiliser says how its members turn.
     """
     own = {
         member.channel: (family, member)
@@ -289,7 +417,12 @@ def classify_units(
         elif family is not None and member is not None:
             lines.append(
                 Symmetry(
-                    transformation, "equivariant", family.id, member.score, lowest, family.stabiliser_order
+                    transformation,
+                    "equivariant",
+                    family.id,
+                    member.score,
+                    lowest,
+                    family.stabiliser_order if has_turns else 0,
                 )
             )
         elif isnan(lowest):

@@ -14,13 +14,18 @@ from math import nan
 import numpy as np
 from numpy.typing import NDArray
 
-from equiscope.families.family import Family, Member
-from equiscope.families.scales import ScaleEdge
+from equiscope.families.family import Family, Member, UnitPair
 from equiscope.foundations.statistics import adjust_p_values, circular_difference_deg, circular_mean_deg
+from equiscope.transformations import Pose
+from equiscope.transformations.rotation import ANGLE
+from equiscope.transformations.rotation_scale import RotationScale
+from equiscope.transformations.scale import OCTAVES
 
 __all__ = ["FamilyLink", "find_rotation_scale_families"]
 
 Floats = NDArray[np.float64]
+
+_NAME = RotationScale.name
 
 # Pairs between two families that can agree by more than accident: two always agree on some offset nearly.
 _MIN_LINKS = 3
@@ -50,7 +55,7 @@ class FamilyLink:
 
 def find_rotation_scale_families(
     rotation: Sequence[Family],
-    edges: Sequence[ScaleEdge],
+    edges: Sequence[UnitPair],
     first_column: Mapping[str, int],
     *,
     false_discovery_rate: float = 0.05,
@@ -82,7 +87,7 @@ def find_rotation_scale_families(
         if edge.u not in place or edge.v not in place:
             continue
         (a, pose_a, _), (b, pose_b, _) = place[edge.u], place[edge.v]
-        octaves = edge.octaves
+        octaves = edge.away
         if a == b or rotation[a].stabiliser_order != rotation[b].stabiliser_order:
             continue
         if a > b:
@@ -155,7 +160,7 @@ def _as_family(
     poses: dict[int, tuple[float, float]],
     joined: Sequence[tuple[int, int, FamilyLink]],
     number: int,
-    edges: Sequence[ScaleEdge],
+    edges: Sequence[UnitPair],
     place: Mapping[int, tuple[int, float, Member]],
 ) -> Family:
     ordered = sorted(poses)
@@ -166,8 +171,12 @@ def _as_family(
         members += [
             replace(
                 member,
-                pose_deg=(member.pose_deg + poses[index][0] - turn) % (360.0 / order),
-                octaves=poses[index][1] - size,
+                pose=Pose(
+                    {
+                        ANGLE.name: (member.pose_deg + poses[index][0] - turn) % (360.0 / order),
+                        OCTAVES.name: poses[index][1] - size,
+                    }
+                ),
             )
             for member in rotation[index].members
         ]
@@ -177,21 +186,16 @@ def _as_family(
         for edge in edges
         if edge.u in place and edge.v in place and {place[edge.u][0], place[edge.v][0]} <= set(poses)
     ]
-    layers = list(dict.fromkeys(rotation[index].layer for index in ordered))
+    stabiliser = rotation[ordered[0]].stabiliser
     return Family(
-        id=f"rotation-scale-{number}",
-        layer="+".join(layers),
-        transformation="rotation-scale",
+        id=f"{_NAME}-{number}",
+        layers=tuple(dict.fromkeys(layer for index in ordered for layer in rotation[index].layers)),
+        transformation=_NAME,
         score=float(np.mean(within)),
         score_low=nan,
         score_high=nan,
-        disagreement_deg=float(np.median([link.residual_deg for link in own])),
-        phase_coherence=nan,
         q_value=max(link.q_value for link in own),
-        stabiliser_order=order,
-        stabiliser="{" + ", ".join(f"{360 / order * k:g}°" for k in range(order)) + "}",
-        gap_deviation_deg=nan,
-        holes_deg=(),
-        duplicates=(),
         members=tuple(members),
+        stabiliser=tuple(Pose({ANGLE.name: turn[ANGLE.name], OCTAVES.name: 0.0}) for turn in stabiliser),
+        disagreement=Pose({ANGLE.name: float(np.median([link.residual_deg for link in own]))}),
     )

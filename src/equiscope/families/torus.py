@@ -1,4 +1,4 @@
-"""Families on the torus of hue × rotation, with a stabiliser that is found and not assumed.
+"""Families on a torus of poses, such as that of hue × rotation, with a stabiliser that is found and not assumed.
 
 A colour contrast, one hue here and its opposite there, is itself again when hue and plane are turned by 180° both,
 though by neither alone: poses then live on the torus with these two points identified.
@@ -7,37 +7,35 @@ though by neither alone: poses then live on the torus with these two points iden
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import nan
 
 import numpy as np
 from numpy.typing import NDArray
 
-from equiscope.families.correlations import TorusCorrelations, correlate_torus
-from equiscope.families.family import Family, LayerFamilies, Member, Symmetry, summarise_null
-from equiscope.families.synchronisation import (
-    INVARIANCE_CUT,
+from equiscope.families.circle_poses import (
     MAX_DISAGREEMENT_DEG,
     MIN_COHERENCE,
-    MIN_SCORE,
     MIN_SPREAD_DEG,
     STABILISER_SHARE,
-    keep_company,
-    search,
 )
+from equiscope.families.correlations import TorusCorrelations, correlate_torus
+from equiscope.families.family import INVARIANCE_CUT, Family, Member, Symmetry, classify_units
+from equiscope.families.linkage import link_families
+from equiscope.families.search import Accepted, PoseSearch, SearchOptions
 from equiscope.foundations.statistics import (
     bootstrap_weights,
     circular_difference_deg,
-    family_q_values,
     percentile_interval,
     resample_mean_correlations,
 )
 from equiscope.measurement.examples import Examples
 from equiscope.measurement.responses import Responses
+from equiscope.transformations import Pose, find
 from equiscope.transformations.groups import TorusGroup
 
-__all__ = ["ToralCandidate", "find_toral_families", "joint_toral_tuning"]
+__all__ = ["ToralCandidate", "TorusSearch", "find_stabiliser"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -98,7 +96,7 @@ def find_stabiliser(correlations: TorusCorrelations, members: Ints) -> tuple[tup
 
 
 @dataclass(frozen=True)
-class _ToralSearch:
+class _ToralFit:
     """The steps of the search for families, on the torus."""
 
     correlations: TorusCorrelations
@@ -227,152 +225,127 @@ def _is_consistent(correlations: TorusCorrelations, candidate: ToralCandidate) -
     )
 
 
-def find_toral_families(
-    responses: Responses[TorusGroup],
-    examples: Examples,
-    eligible: Ints,
-    *,
-    seed: int = 0,
-    false_discovery_rate: float = 0.05,
-    min_score: float = MIN_SCORE,
-    n_null: int = 20,
-    on_step: Callable[[int], None] | None = None,
-) -> LayerFamilies:
-    """Find, verify and accept the hue × rotation families of one layer.
+class TorusSearch(PoseSearch[ToralCandidate, ToralCandidate, TorusCorrelations]):
+    """Units at two angles each.
 
-    Parameters
-    ----------
-    responses
-        Responses of all units to the stimuli of the eligible ones, both halves.
-    examples
-        Moments of the units.
-    eligible
-        Channels that vary with hue and with rotation on the finding half, shape (unit,).
-    seed, false_discovery_rate, min_score, n_null, on_step
-        As for ``find_families``.
-
-    Returns
-    -------
-    LayerFamilies
-        With each family's stabiliser. Units that are not eligible are ``not measurable`` here: what they do is said
-        under hue and under rotation.
+    Only units that vary with both turns take part; what the others do is said under each turn alone, so that they are
+    ``not measurable`` here.
     """
 
-    def step() -> None:
-        if on_step is not None:
-            on_step(1)
+    stream = 4
 
-    layer = responses.bank.layer
-    units = np.sort(np.asarray(eligible, dtype=np.int64))
-    finding, verifying = (correlate_torus(responses, half, units) for half in (0, 1))
-    at = np.arange(len(units))
-    own = verifying.grid(at, at)
-    invariance = np.full(examples.n_units, nan)
-    invariance[units] = own.min((1, 2))
-    # Units that never fire for these stimuli have no correlations; few stimuli a unit are shown here.
-    varies = np.isfinite(finding.grid(at, at)).all((1, 2)) & np.isfinite(own).all((1, 2))
-    if varies.any() and not varies.all():
-        units = units[varies]
+    def __init__(
+        self,
+        responses: Responses[TorusGroup],
+        examples: Sequence[Examples],
+        options: SearchOptions,
+        channels: Ints | None = None,
+        is_measurable: NDArray[np.bool_] | None = None,
+    ) -> None:
+        super().__init__(responses, examples, options, channels, is_measurable)
+        n_units = len(self.is_inactive)
+        units = np.arange(n_units) if channels is None else np.sort(np.asarray(channels, dtype=np.int64))
         finding, verifying = (correlate_torus(responses, half, units) for half in (0, 1))
-    candidates = search(_ToralSearch(finding), np.arange(len(units)), min_score=min_score)
-    company = keep_company([float(_consensus(finding, c).mean()) for c in candidates])
-    step()
-    null_scores = []
-    for draw in range(n_null):
-        null = [
-            correlate_torus(responses, half, units, scramble=np.random.default_rng([seed, 4, draw, half]))
-            for half in (0, 1)
-        ]
-        found = search(_ToralSearch(null[0]), np.arange(len(units)), min_score=min_score)
-        null_scores.append(
-            [float(_consensus(null[1], c).mean()) for c in found if _is_consistent(null[1], c)]
+        at = np.arange(len(units))
+        own = verifying.grid(at, at)
+        self.invariance = np.full(n_units, nan)
+        self.invariance[units] = own.min((1, 2))
+        # Units that never fire for these stimuli have no correlations; few stimuli a unit are shown here.
+        varies = np.isfinite(finding.grid(at, at)).all((1, 2)) & np.isfinite(own).all((1, 2))
+        if varies.any() and not varies.all():
+            units = units[varies]
+            finding, verifying = (correlate_torus(responses, half, units) for half in (0, 1))
+        self.units, self.finding, self.verifying = units, finding, verifying
+
+    def correlate(self, half: int, scramble: np.random.Generator) -> TorusCorrelations:
+        """Correlate with each (stimulus, unit) turned at random in hue and in the plane."""
+        return correlate_torus(self.responses, half, self.units, scramble=scramble)
+
+    def propose(self, correlations: TorusCorrelations) -> list[ToralCandidate]:
+        """Link units and fit both angles."""
+        found: list[ToralCandidate] = link_families(
+            _ToralFit(correlations), np.arange(len(self.units)), min_score=self.options.min_score
         )
-        step()
-    consistent = [
-        c for c, kept in zip(candidates, company, strict=True) if kept and _is_consistent(verifying, c)
-    ]
-    scores = [float(_consensus(verifying, c).mean()) for c in consistent]
-    q_values = family_q_values(scores, null_scores)
-    families: list[Family] = []
-    for candidate, q_value in zip(consistent, q_values.tolist(), strict=True):
-        if q_value <= false_discovery_rate:
-            number = len(families) + 1
-            families.append(_as_family(responses, verifying, units, candidate, q_value, number, seed))
-    step()
-    members = {m.channel: (family, m) for family in families for m in family.members}
-    symmetries = []
-    for channel in range(examples.n_units):
-        lowest = float(invariance[channel])
-        if examples.is_inactive[channel]:
-            symmetries.append(Symmetry("hue-rotation", "inactive"))
-        elif channel in members:
-            family, member = members[channel]
-            symmetries.append(Symmetry("hue-rotation", "equivariant", family.id, member.score, lowest))
-        elif np.isnan(lowest):
-            symmetries.append(Symmetry("hue-rotation", "not measurable"))
-        else:
-            kind = "invariant" if lowest > INVARIANCE_CUT else "neither"
-            symmetries.append(Symmetry("hue-rotation", kind, invariance=lowest))
-    return LayerFamilies(
-        layer=layer,
-        transformation="hue-rotation",
-        families=tuple(families),
-        symmetries=tuple(symmetries),
-        null=summarise_null(null_scores, min((f.score for f in families), default=np.inf)),
-        n_refused=len(candidates) - len(families),
-    )
+        return found
 
+    def closeness(self, correlations: TorusCorrelations, candidates: Sequence[ToralCandidate]) -> list[float]:
+        """Mean correlation of the members with each other at their poses."""
+        return [float(_consensus(correlations, candidate).mean()) for candidate in candidates]
 
-def _as_family(
-    responses: Responses[TorusGroup],
-    verifying: TorusCorrelations,
-    units: Ints,
-    candidate: ToralCandidate,
-    q_value: float,
-    number: int,
-    seed: int,
-) -> Family:
-    layer = responses.bank.layer
-    channels = units[candidate.channels]
-    scores = _consensus(verifying, candidate)
-    first, last = responses.of_half(1)
-    aligned = _align(responses, channels, candidate.poses, first, last)
-    weights = bootstrap_weights(
-        responses.bank.photograph[first:last], _N_RESAMPLES, np.random.default_rng([seed, 5])
-    )
-    # Turning orbits between their samples changes the highest frequency a little, so the resamples are taken as
-    # deviations from the same figure of the whole half.
-    whole = resample_mean_correlations(aligned, np.ones((1, last - first)))
-    samples = scores + resample_mean_correlations(aligned, weights) - whole
-    low, high = percentile_interval(samples)
-    family_low, family_high = percentile_interval(samples.mean(1))
-    hue, turn = _disagreements(verifying, candidate)
-    c = candidate.channels
-    half_turns = tuple(
-        float(verifying.at(c, c, h, t).mean()) for h, t in ((180.0, 180.0), (180.0, 0.0), (0.0, 180.0))
-    )
-    return Family(
-        id=f"{layer}-hue-rotation-{number}",
-        layer=layer,
-        transformation="hue-rotation",
-        score=float(scores.mean()),
-        score_low=float(family_low),
-        score_high=float(family_high),
-        disagreement_deg=turn,
-        disagreement_hue_deg=hue,
-        phase_coherence=_coherence(verifying, candidate),
-        q_value=q_value,
-        stabiliser_order=1,
-        stabiliser="{" + ", ".join(f"({h:g}°, {t:g}°)" for h, t in candidate.stabiliser) + "}",
-        half_turns=half_turns,
-        gap_deviation_deg=nan,
-        holes_deg=(),
-        duplicates=_duplicates(channels, candidate),
-        members=tuple(
-            Member(layer, int(ch), float(pose[1]), float(s), float(lo), float(hi), hue_deg=float(pose[0]))
-            for ch, pose, s, lo, hi in zip(channels, candidate.poses, scores, low, high, strict=True)
-        ),
-    )
+    def verify(
+        self, correlations: TorusCorrelations, candidates: Sequence[ToralCandidate]
+    ) -> list[tuple[ToralCandidate, float]]:
+        """Keep what differs in both turns, is coherent and closed; ranked by mean score."""
+        return [
+            (candidate, float(_consensus(correlations, candidate).mean()))
+            for candidate in candidates
+            if _is_consistent(correlations, candidate)
+        ]
+
+    def describe(self, accepted: Sequence[Accepted[ToralCandidate]]) -> list[Family]:
+        """Make families with the stabilisers that were found."""
+        return [self._as_family(own, number) for number, own in enumerate(accepted, start=1)]
+
+    def classify(self, families: Sequence[Family]) -> tuple[Symmetry, ...]:
+        """Tell units without a family by their correlation with themselves anywhere on the torus."""
+        return classify_units(
+            self.transformation,
+            self.is_inactive,
+            self.invariance,
+            INVARIANCE_CUT,
+            families,
+            has_turns=False,
+        )
+
+    def _as_family(self, accepted: Accepted[ToralCandidate], number: int) -> Family:
+        (layer,) = self.layers
+        responses, verifying, candidate = self.responses, self.verifying, accepted.candidate
+        axis, other = find(self.transformation).axes
+        channels = self.units[candidate.channels]
+        scores = _consensus(verifying, candidate)
+        first, last = responses.of_half(1)
+        aligned = _align(responses, channels, candidate.poses, first, last)
+        weights = bootstrap_weights(
+            responses.bank.photograph[first:last], _N_RESAMPLES, np.random.default_rng([self.options.seed, 5])
+        )
+        # Turning orbits between their samples changes the highest frequency a little, so the resamples are taken as
+        # deviations from the same figure of the whole half.
+        whole = resample_mean_correlations(aligned, np.ones((1, last - first)))
+        samples = scores + resample_mean_correlations(aligned, weights) - whole
+        low, high = percentile_interval(samples)
+        family_low, family_high = percentile_interval(samples.mean(1))
+        hue, turn = _disagreements(verifying, candidate)
+        c = candidate.channels
+        half_turns = tuple(
+            float(verifying.at(c, c, h, t).mean()) for h, t in ((180.0, 180.0), (180.0, 0.0), (0.0, 180.0))
+        )
+        return Family(
+            id=f"{layer}-{self.transformation}-{number}",
+            layers=(layer,),
+            transformation=self.transformation,
+            score=float(scores.mean()),
+            score_low=float(family_low),
+            score_high=float(family_high),
+            q_value=accepted.q_value,
+            members=tuple(
+                Member(
+                    layer,
+                    int(channel),
+                    Pose({axis.name: float(pose[1]), other.name: float(pose[0])}),
+                    float(score),
+                    float(lowest),
+                    float(highest),
+                )
+                for channel, pose, score, lowest, highest in zip(
+                    channels, candidate.poses, scores, low, high, strict=True
+                )
+            ),
+            stabiliser=tuple(Pose({axis.name: t, other.name: h}) for h, t in candidate.stabiliser),
+            disagreement=Pose({axis.name: turn, other.name: hue}),
+            phase_coherence=_coherence(verifying, candidate),
+            half_turns=half_turns,
+            duplicates=_duplicates(channels, candidate),
+        )
 
 
 def _duplicates(channels: Ints, candidate: ToralCandidate) -> tuple[tuple[int, int], ...]:
@@ -401,47 +374,3 @@ def _align(
     back = np.exp(1j * (hue * np.radians(poses[:, 0]) + turn * np.radians(poses[:, 1])))
     shifted = np.fft.ifft2(spectrum * back, axes=(1, 2)).real
     return np.asarray(shifted.reshape(last - first, n_hues * n_angles, -1))
-
-
-def joint_toral_tuning(responses: Responses[TorusGroup], examples: Examples, family: Family) -> Floats:
-    """How every member responds as the members' own held-out stimuli are turned in hue and in the plane.
-
-    Returns
-    -------
-    ndarray
-        Shape (member, hue, angle), in [0, 1] of the member's own maximum; each stimulus is first turned back by the
-        pose of the member that it drives, so a member peaks at its own pose if the family is one.
-    """
-    group, bank = responses.group, responses.bank
-    first, last = responses.of_half(1)
-    hues, starts = bank.start_hue_deg(group), bank.start_deg(group.rotations)
-    hue = np.fft.fftfreq(group.n_hues, 1 / group.n_hues)[:, None]
-    turn = np.fft.fftfreq(group.n_angles, 1 / group.n_angles)[None, :]
-    total = np.zeros((group.n_hues, group.n_angles, family.size))
-    n_curves = 0
-    keys = list(zip(bank.image[first:last].tolist(), *bank.position[first:last].T.tolist(), strict=True))
-    for member in family.members:
-        own = {
-            (int(i), int(y), int(x))
-            for i, (y, x) in zip(
-                examples.image[1, member.channel], examples.position[1, member.channel], strict=True
-            )
-        }
-        for offset in (k for k, key in enumerate(keys) if key in own):
-            row = first + offset
-            values = responses.read(row, row + 1)[0][:, family.channels]
-            spectrum = np.fft.fft2(values.reshape(group.n_hues, group.n_angles, -1), axes=(0, 1))
-            shift = np.exp(
-                -1j
-                * (
-                    hue * np.radians(member.hue_deg + hues[row])
-                    + turn * np.radians(member.pose_deg + starts[row])
-                )
-            )
-            total += np.fft.ifft2(spectrum * shift[:, :, None], axes=(0, 1)).real
-            n_curves += 1
-    if n_curves == 0:
-        return np.full((family.size, group.n_hues, group.n_angles), nan)
-    mean = np.clip(np.moveaxis(total / n_curves, 2, 0), 0, None)
-    peak = mean.max((1, 2), keepdims=True)
-    return np.asarray(np.where(peak > 0, mean / np.where(peak > 0, peak, 1), nan))

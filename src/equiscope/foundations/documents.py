@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ def to_json(document: dict[str, Any], *, is_compact: bool = False) -> str:
 
 def _plain(value: Any) -> Any:
     """Turn values into what JSON in UTF-8 can hold; NaN and infinity, which it cannot, into null."""
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {str(key): _plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple, np.ndarray)):
         return [_plain(entry) for entry in value]

@@ -222,7 +222,8 @@ def read_record(kind: Any, value: Any) -> Any:
     ----------
     kind
         A dataclass, or a type made of such, of tuples, lists, unions and plain types. Where it says ``float``, null is
-        read as NaN: that is how numbers that were not measured are written. A typed dictionary, whose values stay what
+        read as NaN: that is how numbers that were not measured are written. A class with a ``from_document`` is read by
+        that. A typed dictionary, whose values stay what
         JSON holds, is checked, and null stands only where its types say None.
     value
         As ``json`` gives it. Keys that the dataclass does not have are of a later version, and are passed over.
@@ -294,6 +295,8 @@ def _reader(kind: Any) -> _Reader:
     if kind in _PLAIN:
         return _PLAIN[kind]
     origin, arguments = get_origin(kind), get_args(kind)
+    if hasattr(kind, "from_document"):
+        return _own_reader(kind)
     if is_dataclass(kind):
         return _dataclass_reader(kind)
     if is_typeddict(kind):
@@ -309,6 +312,18 @@ def _reader(kind: Any) -> _Reader:
     if origin is dict:
         return _dict_reader(_reader(arguments[1]))
     raise TypeError(f"{kind} has no reader")
+
+
+def _own_reader(kind: Any) -> _Reader:
+    """Read values that say themselves what they can be read from, and raise `ValueError` where they cannot."""
+
+    def read(value: Any) -> Any:
+        try:
+            return kind.from_document(value)
+        except ValueError as error:
+            raise _wrong(value, str(error)) from None
+
+    return read
 
 
 def _dataclass_reader(kind: Any) -> _Reader:

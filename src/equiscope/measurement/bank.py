@@ -14,25 +14,12 @@ from equiscope.foundations.errors import EquiscopeError
 from equiscope.measurement.examples import NO_IMAGE, Examples
 from equiscope.models.geometry import LayerGeometry
 from equiscope.stimuli import ImageSet
-from equiscope.transformations.groups import CyclicGroup, DihedralGroup, Group, Involution, Scales, TorusGroup
-from equiscope.transformations.pixels import (
-    LUMA,
-    crop_around,
-    crop_size_px,
-    invert_contrast,
-    rotate_hue,
-    rotate_patches,
-    zoom_crop_px,
-    zoom_patches,
-)
+from equiscope.transformations import Transformation, find
+from equiscope.transformations.groups import Group, stagger
+from equiscope.transformations.pixels import crop_around, crop_size_px, rotate_patches
+from equiscope.transformations.rotation import turn_patches
 
-__all__ = ["Bank", "build_bank", "centres_px", "cut_orbits", "cut_stimuli", "join_banks", "measure_chroma"]
-
-# Every stimulus starts its orbit at one of this many fractions of the angle step. Units tuned more narrowly than two
-# steps are sampled below their Nyquist rate; were every orbit sampled at the same angles, poses would be drawn
-# towards multiples of the step (by up to 2 degrees in GoogLeNet's mixed3a at 16 angles). Staggered, the aliases of
-# different stimuli cancel.
-_N_STAGGERS = 4
+__all__ = ["Bank", "build_bank", "centres_px", "cut_orbits", "cut_stimuli", "join_banks", "measure_change"]
 
 
 @dataclass(frozen=True)
@@ -66,15 +53,9 @@ class Bank:
     def __len__(self) -> int:
         return len(self.image)
 
-    def start_deg(self, group: CyclicGroup) -> NDArray[np.float64]:
-        """Angle at which each stimulus' orbit starts, shape (stimulus,), degrees within one step of the group."""
-        step_deg = 360.0 / group.order / _N_STAGGERS
-        return np.asarray(np.arange(len(self)) % _N_STAGGERS * step_deg, dtype=np.float64)
-
-    def start_hue_deg(self, group: TorusGroup) -> NDArray[np.float64]:
-        """Hue at which each stimulus' orbit on the torus starts, shape (stimulus,), degrees within one step."""
-        step_deg = 360.0 / group.n_hues / _N_STAGGERS
-        return np.asarray(np.arange(len(self)) // _N_STAGGERS % _N_STAGGERS * step_deg, dtype=np.float64)
+    def starts_deg(self, group: Group) -> tuple[NDArray[np.float64], ...]:
+        """Where each stimulus' orbit starts, degrees, shape (stimulus,), for each turn of a group (`stagger`)."""
+        return stagger(group, len(self))
 
 
 def build_bank(
@@ -175,51 +156,11 @@ def cut_orbits(
     EquiscopeError
         If an image that could be read before can no longer be.
     """
+    transformation = find(group.name)
     image, centre = bank.image[stimuli], centres_px(bank, geometry)[stimuli]
-    if isinstance(group, Scales):
-        crops, centres = _crop(images, image, centre, zoom_crop_px(size_px, group.octaves[0]))
-        return zoom_patches(crops, centres, group.octaves, size_px)
-    crops, centres = _crop(images, image, centre, crop_size_px(size_px))
-    if isinstance(group, Involution):
-        upright = rotate_patches(crops, centres, [0.0], size_px)[:, 0]
-        changed = upright.flip(-1) if group.name == "reflection" else invert_contrast(upright)
-        return torch.stack([upright, changed], dim=1)
-    if isinstance(group, CyclicGroup) and group.name == "hue":
-        upright = rotate_patches(crops, centres, [0.0], size_px)[:, 0]
-        return _turn_hues(upright, group, bank.start_deg(group)[stimuli])
-    rotations = group if isinstance(group, CyclicGroup) else group.rotations
-    turned = _turn(crops, centres, rotations.angles_deg, bank.start_deg(rotations)[stimuli], size_px)
-    if isinstance(group, DihedralGroup):
-        return torch.cat([turned, turned.flip(-1)], dim=1)
-    if isinstance(group, TorusGroup):
-        coloured = _turn_hues(turned, group.hues, bank.start_hue_deg(group)[stimuli])
-        return coloured.flatten(1, 2)
-    return turned
-
-
-def _turn(
-    crops: Tensor,
-    centres: Tensor,
-    angles_deg: NDArray[np.float64],
-    start_deg: NDArray[np.float64],
-    size_px: int,
-) -> Tensor:
-    """Patches at every angle, each stimulus from its own start, shape (stimulus, angle, 3, size, size)."""
-    patches = torch.empty(len(crops), len(angles_deg), crops.shape[1], size_px, size_px)
-    for start in np.unique(start_deg).tolist():
-        mine = torch.from_numpy(start_deg == start)
-        patches[mine] = rotate_patches(crops[mine], centres[mine], (angles_deg + start).tolist(), size_px)
-    return patches
-
-
-def _turn_hues(patches: Tensor, hues: CyclicGroup, start_deg: NDArray[np.float64]) -> Tensor:
-    """Patches, shape (stimulus, ..., 3, y, x), at every hue: shape (stimulus, hue, ..., 3, y, x)."""
-    turned = patches.new_empty(len(patches), hues.order, *patches.shape[1:])
-    for start in np.unique(start_deg).tolist():
-        mine = torch.from_numpy(start_deg == start)
-        coloured = rotate_hue(patches[mine], (hues.angles_deg + start).tolist())
-        turned[mine] = coloured.movedim(-4, 1)
-    return turned
+    crops, centres = _crop(images, image, centre, transformation.crop_px(size_px, group))
+    starts = [start[stimuli] for start in bank.starts_deg(group)]
+    return transformation.show(crops, centres, group, starts, size_px)
 
 
 def cut_stimuli(
@@ -262,31 +203,20 @@ def cut_stimuli(
     zeros = np.zeros(len(image), np.int64)
     centre = centres_px(Bank(geometry.layer, zeros, image, position, zeros), geometry)
     crops, centres = _crop(images, image, centre, crop_size_px(size_px))
-    return _turn(
-        crops, centres, angles_deg, np.zeros(len(image)) if start_deg is None else start_deg, size_px
-    )
+    start = np.zeros(len(image)) if start_deg is None else start_deg
+    return turn_patches(crops, centres, angles_deg, start, size_px)
 
 
-def measure_chroma(
-    images: ImageSet, bank: Bank, geometry: LayerGeometry, size_px: int
+def measure_change(
+    images: ImageSet, bank: Bank, geometry: LayerGeometry, size_px: int, transformation: Transformation
 ) -> NDArray[np.float64]:
-    """Root mean square chroma of each stimulus: how much of it a turn of hue changes.
-
-    Returns
-    -------
-    ndarray
-        Shape (stimulus,): distance of its pixels from the grey of their luma, 0 for a grey picture, 0.3 for vivid
-        ones.
-    """
-    weights = torch.tensor(LUMA)
+    """By how much a transformation can change each stimulus at all (`Transformation.change`), shape (stimulus,)."""
     centre = centres_px(bank, geometry)
     found = np.empty(len(bank))
     for start in range(0, len(bank), 256):
         some = slice(start, start + 256)
         crops, centres = _crop(images, bank.image[some], centre[some], crop_size_px(size_px))
-        patches = rotate_patches(crops, centres, [0.0], size_px)[:, 0]
-        luma = torch.einsum("j,sjyx->syx", weights, patches)
-        found[some] = (patches - luma[:, None]).square().sum(1).mean((1, 2)).sqrt().numpy()
+        found[some] = transformation.change(rotate_patches(crops, centres, [0.0], size_px)[:, 0]).numpy()
     return found
 
 

@@ -35,7 +35,7 @@ from equiscope.models.passes import BoundedPasses
 from equiscope.models.refusals import refusals_told
 from equiscope.models.sides import fitted
 from equiscope.stimuli import ImageSet
-from equiscope.transformations.groups import Group, Scales
+from equiscope.transformations.groups import Group, Segment
 
 __all__ = [
     "Responses",
@@ -66,7 +66,7 @@ _VARYING = ("attributes", "storage_transformers")
 class Responses(Generic[G]):
     """Centre responses of every unit to every stimulus under every group element.
 
-    Element k of a rotation of stimulus p is the stimulus turned by ``bank.start_deg(group)[p] + k * 360 / order``
+    Element k of a rotation of stimulus p is the stimulus turned by ``bank.starts_deg(group)[0][p] + k * 360 / order``
     degrees; likewise for hue.
 
     Attributes
@@ -213,7 +213,7 @@ def scramble_responses(
     """Copy responses into memory with the poses of some units destroyed: a control with known truth.
 
     Each (stimulus, unit) of the channels is transformed by its own random group element, so that any family that holds
-    such a unit is false. Scales, which are no group, are shifted round.
+    such a unit is false. Steps along a line, which are no group, are shifted round.
 
     Parameters
     ----------
@@ -226,7 +226,7 @@ def scramble_responses(
     """
     values = np.array(responses.array[:], dtype=np.float32)
     group, order = responses.group, responses.group.order
-    if isinstance(group, Scales):
+    if isinstance(group, Segment):
         table = (np.arange(order)[None, :] - np.arange(order)[:, None]) % order
     else:
         # Shown g⁻¹h where h was asked for: what is left is the unit transformed by g.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from equiscope.families.synchronisation import MIN_COHERENCE
+from equiscope.families.circle_poses import MIN_COHERENCE
 from equiscope.reports.poses import family_period_deg
 from equiscope.reports.schema import FamilyEntry, ReportDocument, ResultEntry
 from equiscope.reports.wording import (

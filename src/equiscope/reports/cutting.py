@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -19,19 +18,15 @@ from equiscope.foundations.errors import EquiscopeError
 from equiscope.measurement.bank import Bank, centres_px
 from equiscope.measurement.examples import NO_IMAGE, Examples
 from equiscope.models.geometry import LayerGeometry
+from equiscope.reports.poses import pose_of
 from equiscope.reports.schema import FamilyEntry, MemberEntry, SheetEntry, TurnedEntry, UnitPicturesEntry
 from equiscope.reports.sheets import SheetWriter, shrink
 from equiscope.reports.tiles import TileFile, open_tiles
 from equiscope.reports.wording import measured
 from equiscope.stimuli import ImageSet
+from equiscope.transformations import Pose, find
 from equiscope.transformations.pixels import (
     crop_around,
-    crop_size_px,
-    invert_contrast,
-    rotate_hue,
-    rotate_patches,
-    zoom_crop_px,
-    zoom_patches,
 )
 
 __all__ = ["CutPictures", "cut_pictures"]
@@ -226,37 +221,15 @@ def _cut(image: Tensor, order: _Order, size_px: int) -> Tensor:
         centre = ((image.shape[1] - 1) / 2, (image.shape[2] - 1) / 2)
     if order.member is None or order.axes is None or order.family is None:
         return crop_around(image, centre, size_px)[0][None]
-    member, axes = order.member, order.axes
-    if "octaves" in axes:
-        octaves = [value - (measured(member["octaves"]) or 0.0) for value in axes["octaves"]]
-        crop, inside, _ = crop_around(image, centre, zoom_crop_px(size_px, min(octaves)))
-        return zoom_patches(crop[None], torch.tensor([inside], dtype=torch.float64), octaves, size_px)[0]
-    crop, inside, _ = crop_around(image, centre, crop_size_px(size_px))
-    places = torch.tensor([inside], dtype=torch.float64)
-    pose_deg, hue_deg = (measured(member[key]) or 0.0 for key in ("pose_deg", "hue_deg"))
-
-    def turn(angles_deg: Sequence[float]) -> Tensor:
-        return rotate_patches(crop[None], places, angles_deg, size_px)[0]
-
-    if "element" in axes:
-        upright = turn([0.0])[0]
-        is_mirror = order.family["transformation"] == "reflection"
-        changed = upright.flip(-1) if is_mirror else invert_contrast(upright)
-        is_changed = member["is_mirrored"] if is_mirror else member["is_inverted"]
-        return torch.stack([changed, upright] if is_changed else [upright, changed])
-    if "is_mirrored" in axes:
-        # Bring the stimulus back to the family's pose 0, mirror, turn. A mirror reverses what was turned before it.
-        tiles = []
-        for is_mirrored, angle in product(axes["is_mirrored"], axes["angle_deg"]):
-            is_flipped = bool(is_mirrored) != member["is_mirrored"]
-            patch = turn([-(angle + pose_deg) if is_flipped else angle - pose_deg])[0]
-            tiles.append(patch.flip(-1) if is_flipped else patch)
-        return torch.stack(tiles)
-    turned = turn([angle - pose_deg for angle in axes["angle_deg"]]) if "angle_deg" in axes else turn([0.0])
-    if "hue_deg" not in axes:
-        return turned
-    hues = [hue - hue_deg for hue in axes["hue_deg"]]
-    return rotate_hue(turned, hues).movedim(-4, 0).flatten(0, 1)
+    transformation = find(order.family["transformation"])
+    own = pose_of(order.member, transformation.axes)
+    names = {"element": transformation.axes[0].name}
+    wanted = [
+        Pose(dict(zip((names.get(name, name) for name in order.axes), values, strict=True)))
+        for values in product(*order.axes.values())
+    ]
+    crop, inside, _ = crop_around(image, centre, transformation.crop_px_at(own, wanted, size_px))
+    return transformation.show_at(crop, inside, own, wanted, size_px)
 
 
 def _write(

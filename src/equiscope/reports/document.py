@@ -31,6 +31,8 @@ from equiscope.reports.schema import (
 )
 from equiscope.reports.unit_tuning import UnitTunings
 from equiscope.stimuli import ImageSet
+from equiscope.transformations import find
+from equiscope.transformations.spaces import Circle, Cylinder, HandedCircle, Pair, Torus
 
 __all__ = [
     "build_document",
@@ -86,7 +88,7 @@ def build_document(
         of_layer[unit.layer].append(unit)
     layers: list[LayerEntry] = []
     for layer, geometry in geometries.items():
-        surveyed = [r["transformation"] for r in results if layer in (r["layer"], *r["layer"].split("+"))]
+        surveyed = [r["transformation"] for r in results if layer in r["layers"]]
         layers.append(
             {
                 "name": layer,
@@ -96,7 +98,9 @@ def build_document(
                 "whole_images": geometry.is_global,
                 "notes": notes.get(layer, []),
                 "kinds": [count_kinds(of_layer[layer], name) for name in dict.fromkeys(surveyed)],
-                "unit_axes": {name: own.axes for name, own in unit_tunings.get(layer, {}).items()},
+                "unit_axes": {
+                    name: shown_axes(own.axes, name) for name, own in unit_tunings.get(layer, {}).items()
+                },
             }
         )
     entries = [family_entry(family, tunings.get(family.id)) for family in families]
@@ -139,7 +143,7 @@ def build_document(
         "layers": layers,
         "results": [
             {
-                "layer": result["layer"],
+                "layer": "+".join(result["layers"]),
                 "transformation": result["transformation"],
                 "null": {
                     "families_expected": result["null"]["families_expected"],
@@ -231,16 +235,16 @@ def family_entry(family: Family, tuning: Tuning | None) -> FamilyEntry:
         "score": family.score,
         "score_low": family.score_low,
         "score_high": family.score_high,
-        "disagreement_deg": family.disagreement_deg,
-        "disagreement_hue_deg": family.disagreement_hue_deg,
-        "disagreement_octaves": family.disagreement_octaves,
+        "disagreement_deg": family.disagreement.get("angle_deg", math.nan),
+        "disagreement_hue_deg": family.disagreement.get("hue_deg", math.nan),
+        "disagreement_octaves": family.disagreement.get("octaves", math.nan),
         "phase_coherence": family.phase_coherence,
         "margin": family.margin,
         "margin_low": family.margin_low,
         "margin_high": family.margin_high,
         "q_value": family.q_value,
         "stabiliser_order": family.stabiliser_order,
-        "stabiliser": family.stabiliser,
+        "stabiliser": _stabiliser_text(family),
         "half_turns": list(family.half_turns),
         "gap_deviation_deg": family.gap_deviation_deg,
         "holes_deg": [list(hole) for hole in family.holes_deg],
@@ -248,15 +252,15 @@ def family_entry(family: Family, tuning: Tuning | None) -> FamilyEntry:
         "explained_by": family.explained_by,
         "alternatives": [
             {
-                "transformation": name,
-                "score": score,
-                "deficit": deficit,
-                "deficit_low": low,
-                "deficit_high": high,
+                "transformation": own.transformation,
+                "score": own.score,
+                "deficit": own.deficit,
+                "deficit_low": own.deficit_low,
+                "deficit_high": own.deficit_high,
             }
-            for name, score, deficit, low, high in family.alternatives
+            for own in family.alternatives
         ],
-        "tuning": None if tuning is None else _tuning_entry(tuning),
+        "tuning": None if tuning is None else _tuning_entry(tuning, family.transformation),
         "verification": [],
         "members": [
             {
@@ -280,9 +284,33 @@ def _measured(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _tuning_entry(tuning: Tuning) -> TuningEntry:
+def _tuning_entry(tuning: Tuning, transformation: str) -> TuningEntry:
     values = np.asarray(tuning.values, dtype=np.float64)
     return {
-        "axes": {name: [float(value) for value in axis] for name, axis in tuning.axes.items()},
+        "axes": shown_axes(tuning.axes, transformation),
         "values": np.where(np.isfinite(values), values, None).tolist(),  # type: ignore[call-overload]
     }
+
+
+def shown_axes(axes: Mapping[str, Sequence[float]], transformation: str) -> dict[str, list[float]]:
+    """Give the axes of a tuning as the document calls them: that of a pair is its ``element``."""
+    is_pair = isinstance(find(transformation).space, Pair)
+    return {
+        "element" if is_pair else name: [float(value) for value in values] for name, values in axes.items()
+    }
+
+
+def _stabiliser_text(family: Family) -> str:
+    """Word the elements of a stabiliser as the document does."""
+    space = find(family.transformation).space
+    match space:
+        case Circle(axis) | Cylinder(axis, _):
+            said = [f"{element[axis.name]:g}°" for element in family.stabiliser]
+        case HandedCircle(axis, hand):
+            said = [f"{element[axis.name]:g}°" for element in family.stabiliser if not element[hand.name]]
+            said += ["mirror"] * any(element[hand.name] for element in family.stabiliser)
+        case Torus(axis, other):
+            said = [f"({element[other.name]:g}°, {element[axis.name]:g}°)" for element in family.stabiliser]
+        case _:
+            said = ["identity" if isinstance(space, Pair) else "0 octaves"]
+    return "{" + ", ".join(said) + "}"

@@ -12,9 +12,10 @@ from equiscope.families.family import Family, Symmetry, Unit
 from equiscope.foundations.files import file_name
 from equiscope.foundations.received import shown_command
 from equiscope.foundations.records import leave_out_damaged, reading
-from equiscope.reports.document import count_kinds, family_entry, unit_entry
+from equiscope.reports.document import count_kinds, family_entry, shown_axes, unit_entry
 from equiscope.reports.schema import LayerEntry, ReportDocument, ResultEntry, TuningEntry, UnitEntry
 from equiscope.reports.sheets import SheetWriter, read_strips
+from equiscope.runs.earlier import result_of_2
 from equiscope.runs.store import load_families, load_record, load_units, read_manifest
 
 __all__ = ["earlier_document", "partial_document"]
@@ -75,7 +76,7 @@ class _StoredNull:
 class _StoredResult:
     """What is shown of the result of one transformation of one layer."""
 
-    layer: str
+    layers: tuple[str, ...]
     transformation: str
     families: tuple[Family, ...]
     symmetries: tuple[Symmetry, ...]
@@ -83,6 +84,11 @@ class _StoredResult:
     n_refused: int
     notes: tuple[str, ...]
     tuning: dict[str, TuningEntry] = field(default_factory=dict)
+
+    @staticmethod
+    def from_earlier(document: dict[str, Any]) -> dict[str, Any]:
+        """Say one of an earlier version as this version does."""
+        return result_of_2(document)
 
 
 def partial_document(folder: Path) -> ReportDocument:
@@ -105,14 +111,17 @@ def partial_document(folder: Path) -> ReportDocument:
     for path in sorted((folder / "results").glob("*/*.json")):
         if path.parent.name != "explained" and path.name in names_of_files:
             stored = leave_out_damaged(partial(load_record, path, _StoredResult))
-            if stored is None or stored.layer not in lines:
+            if stored is None or len(stored.layers) > 1 or stored.layers[0] not in lines:
                 continue
+            layer = stored.layers[0]
             families += stored.families
-            tunings |= stored.tuning
+            for name, tuning in stored.tuning.items():
+                axes = shown_axes(tuning["axes"], stored.transformation)
+                tunings[name] = {"axes": axes, "values": tuning["values"]}
             null = stored.null
             results.append(
                 {
-                    "layer": stored.layer,
+                    "layer": layer,
                     "transformation": stored.transformation,
                     "null": {"families_expected": null.families_expected, "score_95": null.score_95}
                     if null.n_draws
@@ -122,7 +131,7 @@ def partial_document(folder: Path) -> ReportDocument:
                 }
             )
             for channel, line in enumerate(stored.symmetries):
-                lines[stored.layer][channel].append(line)
+                lines[layer][channel].append(line)
     is_complete = bool(manifest.get("is_complete"))
     if is_complete:
         families = list(load_families(folder))

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from equiscope.families.synchronisation import INVARIANCE_CUT
+from equiscope.families.family import INVARIANCE_CUT
 from equiscope.reports.article import SOURCE, article_claim
 from equiscope.reports.context import SiteContext
 from equiscope.reports.fragment import Fragment

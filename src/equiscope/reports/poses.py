@@ -10,8 +10,17 @@ from equiscope.reports.charts import parse_stabiliser, plane_of_stabiliser
 from equiscope.reports.palette import category_colours, hue_colours, pose_colours
 from equiscope.reports.schema import FamilyEntry, MemberEntry
 from equiscope.reports.wording import measured, pose_text
+from equiscope.transformations import Axis, Pose
 
-__all__ = ["Shown", "Tiles", "family_period_deg", "has_joint_tuning", "members_in_order", "tuning_along"]
+__all__ = [
+    "Shown",
+    "Tiles",
+    "family_period_deg",
+    "has_joint_tuning",
+    "members_in_order",
+    "pose_of",
+    "tuning_along",
+]
 
 
 class Tiles(Protocol):
@@ -65,6 +74,12 @@ class Shown:
     def is_changed(self) -> bool:
         """Whether it is the mirrored or the inverted one."""
         return self.entry["is_mirrored"] or self.entry["is_inverted"]
+
+
+def pose_of(member: MemberEntry, axes: Sequence[Axis]) -> Pose:
+    """Give a member's pose along the axes of its transformation; 0 where it was not measured."""
+    keys = {"angle_deg": "pose_deg"}
+    return Pose({axis.name: measured(member[keys.get(axis.name, axis.name)]) or 0.0 for axis in axes})  # type: ignore[literal-required]
 
 
 def family_period_deg(family: FamilyEntry) -> float:

@@ -11,46 +11,21 @@ from numpy.typing import NDArray
 
 from equiscope.measurement.bank import Bank, centres_px
 from equiscope.measurement.examples import Examples
+from equiscope.measurement.orbits import read_circle
 from equiscope.measurement.responses import Responses
 from equiscope.models.geometry import LayerGeometry
 from equiscope.reports.context import SiteContext
-from equiscope.reports.poses import Shown
+from equiscope.reports.poses import Shown, pose_of
 from equiscope.reports.schema import FamilyEntry, MemberEntry, TurnedEntry
 from equiscope.reports.svg import Drawing
 from equiscope.reports.tuning_drawings import draw_strip
 from equiscope.reports.wording import measured, octaves_text
-from equiscope.transformations.groups import DihedralGroup, Scales, TorusGroup
+from equiscope.transformations import find
+from equiscope.transformations.spaces import HandedCircle, Line, Pair, Torus
 
-__all__ = ["draw_turned", "read_cyclic", "turned_responses", "turned_sentence"]
+__all__ = ["draw_turned", "turned_responses", "turned_sentence"]
 
 Floats = NDArray[np.float64]
-
-
-def read_cyclic(values: Floats, axis: int, start_deg: float, angles_deg: Sequence[float]) -> Floats:
-    """Read a closed curve between its samples.
-
-    Parameters
-    ----------
-    values
-        Samples at equal steps round the circle along ``axis``.
-    axis
-        Which.
-    start_deg
-        Angle of the first sample.
-    angles_deg
-        Where to read.
-
-    Returns
-    -------
-    ndarray
-        With the angles along ``axis``; exact at the samples, a Fourier series between them.
-    """
-    n = values.shape[axis]
-    spectrum = np.fft.rfft(np.moveaxis(values, axis, -1), axis=-1)
-    order = np.arange(n // 2 + 1)
-    weight = np.where((order == 0) | (2 * order == n), 1.0, 2.0) / n
-    waves = np.exp(1j * np.radians(np.asarray(angles_deg, dtype=float)[:, None] - start_deg) * order)
-    return np.moveaxis((spectrum[..., None, :] * (waves * weight)).real.sum(-1), -1, axis)
 
 
 def turned_responses(
@@ -124,33 +99,35 @@ def _read(
     values: Floats, responses: Responses[Any], row: int, own: MemberEntry, axes: Mapping[str, Sequence[float]]
 ) -> Floats:
     """Read an orbit, shape (element, unit), at the poses of the tiles: shape (*axes, unit)."""
-    group, bank = responses.group, responses.bank
-    pose_deg, hue_deg = (measured(own[key]) or 0.0 for key in ("pose_deg", "hue_deg"))
-    if isinstance(group, Scales):
-        wanted = np.asarray(axes["octaves"]) - (measured(own["octaves"]) or 0.0)
-        return np.stack([np.interp(wanted, group.octaves, curve) for curve in values.T], axis=1)
-    if isinstance(group, DihedralGroup):
-        start = float(bank.start_deg(group.rotations)[row])
-        # Element k turns by k, and element k + N mirrors what was turned.
-        sheets = values.reshape(2, group.n_angles, -1)
-        parts = []
-        for is_mirrored in axes["is_mirrored"]:
-            is_flipped = bool(is_mirrored) != own["is_mirrored"]
-            sign = -1.0 if is_flipped else 1.0
-            angles = [sign * angle - pose_deg for angle in axes["angle_deg"]]
-            parts.append(read_cyclic(sheets[int(is_flipped)], 0, start, angles))
-        return np.stack(parts)
-    if isinstance(group, TorusGroup):
-        sheet = values.reshape(group.n_hues, group.n_angles, -1)
-        by_hue = read_cyclic(
-            sheet, 0, float(bank.start_hue_deg(group)[row]), [h - hue_deg for h in axes["hue_deg"]]
-        )
-        start = float(bank.start_deg(group.rotations)[row])
-        return read_cyclic(by_hue, 1, start, [a - pose_deg for a in axes["angle_deg"]])
-    if "element" in axes:
-        return values[::-1] if own["is_mirrored"] or own["is_inverted"] else values
-    name, pose = ("hue_deg", hue_deg) if "hue_deg" in axes else ("angle_deg", pose_deg)
-    return read_cyclic(values, 0, float(bank.start_deg(group)[row]), [angle - pose for angle in axes[name]])
+    group = responses.group
+    starts = [float(start[row]) for start in responses.bank.starts_deg(group)]
+    space = find(group.name).space
+    own_pose = pose_of(own, space.axes)
+    match space:
+        case Line(axis):
+            wanted = np.asarray(axes[axis.name]) - own_pose[axis.name]
+            return np.stack([np.interp(wanted, group.values, curve) for curve in values.T], axis=1)
+        case Pair(axis):
+            return np.asarray(values[::-1] if own_pose[axis.name] else values)
+        case HandedCircle(axis, hand):
+            # Element k turns by k, and element k + N mirrors what was turned.
+            sheets = values.reshape(2, group.n_angles, -1)
+            parts = []
+            for is_on in axes[hand.name]:
+                is_flipped = bool(is_on) != bool(own_pose[hand.name])
+                sign = -1.0 if is_flipped else 1.0
+                angles = [sign * angle - own_pose[axis.name] for angle in axes[axis.name]]
+                parts.append(read_circle(sheets[int(is_flipped)], 0, starts[0], angles))
+            return np.stack(parts)
+        case Torus(axis, other):
+            sheet = values.reshape(group.n_hues, group.n_angles, -1)
+            slow = [value - own_pose[other.name] for value in axes[other.name]]
+            fast = [value - own_pose[axis.name] for value in axes[axis.name]]
+            return read_circle(read_circle(sheet, 0, starts[0], slow), 1, starts[1], fast)
+        case _:
+            (only,) = space.axes
+            wanted_deg = [value - own_pose[only.name] for value in axes[only.name]]
+            return read_circle(values, 0, starts[0], wanted_deg)
 
 
 # What is shown of it ------------------------------------------------------------------------------------------------

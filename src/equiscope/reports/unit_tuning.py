@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from equiscope.measurement.bank import Bank, centres_px
 from equiscope.measurement.examples import NO_IMAGE, Examples
+from equiscope.measurement.orbits import orbit_axes, turn_back
 from equiscope.measurement.responses import Responses
 from equiscope.models.geometry import LayerGeometry
 from equiscope.reports.schema import UnitTuningEntry
-from equiscope.transformations.groups import CyclicGroup, DihedralGroup, Group, Scales, TorusGroup
 
 __all__ = ["UnitTunings", "tune_units"]
 
@@ -73,7 +73,7 @@ def tune_units(
     columns_of = _columns_of_rows(bank, examples, geometry, set(wanted))
     collected: dict[int, list[Floats]] = defaultdict(list)
     rows = sorted(columns_of)
-    starts = _starts_deg(bank, group)
+    starts = bank.starts_deg(group)
     for begin in range(0, len(bank), _N_READ):
         own = [row for row in rows if begin <= row < begin + _N_READ]
         if not own:
@@ -81,13 +81,13 @@ def tune_units(
         values = responses.read(begin, min(begin + _N_READ, len(bank)))
         for row in own:
             picked = values[row - begin][:, [first_column + channel for channel in columns_of[row]]]
-            curves = _shift_back(
-                np.asarray(picked, dtype=np.float64), group, [start[row] for start in starts]
-            )
+            curves = turn_back(
+                np.asarray(picked, dtype=np.float64)[None], group, [start[[row]] for start in starts]
+            )[0]
             for channel, curve in zip(columns_of[row], np.moveaxis(curves, -1, 0), strict=True):
                 collected[channel].append(curve)
     return UnitTunings(
-        _axes_of(group), {c: _entry(np.stack(curves)) for c, curves in sorted(collected.items())}
+        orbit_axes(group), {c: _entry(np.stack(curves)) for c, curves in sorted(collected.items())}
     )
 
 
@@ -115,50 +115,6 @@ def _columns_of_rows(
         if row is not None and c in wanted:
             found[row].append(c)
     return found
-
-
-def _starts_deg(bank: Bank, group: Group) -> list[Floats]:
-    """Where each orbit starts along each cyclic axis, degrees."""
-    if isinstance(group, TorusGroup):
-        return [bank.start_hue_deg(group), bank.start_deg(group.rotations)]
-    if isinstance(group, DihedralGroup):
-        return [bank.start_deg(group.rotations)]
-    return [bank.start_deg(group)] if isinstance(group, CyclicGroup) else []
-
-
-def _axes_of(group: Group) -> dict[str, list[float]]:
-    if isinstance(group, CyclicGroup):
-        return {"hue_deg" if group.name == "hue" else "angle_deg": group.angles_deg.tolist()}
-    if isinstance(group, DihedralGroup):
-        return {"is_mirrored": [0.0, 1.0], "angle_deg": group.rotations.angles_deg.tolist()}
-    if isinstance(group, TorusGroup):
-        return {"hue_deg": group.hues.angles_deg.tolist(), "angle_deg": group.rotations.angles_deg.tolist()}
-    return {"octaves": list(group.octaves)} if isinstance(group, Scales) else {"element": [0.0, 1.0]}
-
-
-def _shift_back(values: Floats, group: Group, starts_deg: list[float]) -> Floats:
-    """Read orbits, shape (element, unit), at the angles of the axes: shape (*axes, unit)."""
-    if isinstance(group, CyclicGroup):
-        return _shift(values, 0, starts_deg[0])
-    if isinstance(group, DihedralGroup):
-        upright, mirrored = values.reshape(2, group.n_angles, -1)
-        # Elements turn before they mirror, poses mirror before they turn: the angle changes its sign.
-        turned = _shift(mirrored, 0, starts_deg[0])
-        return np.stack([_shift(upright, 0, starts_deg[0]), np.roll(turned[::-1], 1, axis=0)])
-    if isinstance(group, TorusGroup):
-        sheet = values.reshape(group.n_hues, group.n_angles, -1)
-        return _shift(_shift(sheet, 0, starts_deg[0]), 1, starts_deg[1])
-    return values
-
-
-def _shift(values: Floats, axis: int, start_deg: float) -> Floats:
-    """Give a curve that was sampled from ``start_deg`` on at whole steps instead."""
-    n = values.shape[axis]
-    spectrum = np.fft.rfft(values, axis=axis)
-    shape = [1] * values.ndim
-    shape[axis] = -1
-    phase = np.exp(-1j * np.radians(start_deg) * np.arange(n // 2 + 1)).reshape(shape)
-    return np.asarray(np.fft.irfft(spectrum * phase, n=n, axis=axis))
 
 
 def _entry(curves: Floats) -> UnitTuningEntry:

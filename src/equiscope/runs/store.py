@@ -25,6 +25,7 @@ from equiscope.foundations.records import Archive, leave_out_damaged, read_recor
 from equiscope.measurement.examples import Examples, empty_examples
 from equiscope.models import Model
 from equiscope.models.geometry import LayerGeometry
+from equiscope.runs.earlier import families_of_2, manifest_of_2
 from equiscope.stimuli import ImageFailure
 
 try:
@@ -58,7 +59,7 @@ __all__ = [
     "write_json",
 ]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _DIGESTS = "digests.json"
 _LOG = logging.getLogger(__name__)
 
@@ -162,6 +163,8 @@ def read_json(path: Path) -> dict[str, Any]:
 def load_record(path: Path, kind: Any) -> Any:
     """Read a JSON document of a run as what it was written from, as `read_record` does.
 
+    A kind whose ``from_earlier`` says documents of earlier versions as this version does is read through that.
+
     Raises
     ------
     EquiscopeError
@@ -169,6 +172,8 @@ def load_record(path: Path, kind: Any) -> Any:
     """
     document = read_json(path)
     with reading(path):
+        if document["schema_version"] < SCHEMA_VERSION and hasattr(kind, "from_earlier"):
+            document = kind.from_earlier(document)
         return read_record(kind, document)
 
 
@@ -327,7 +332,7 @@ def _check_shapes(found: Examples) -> None:
 
 def families_document(families: Iterable[Family]) -> dict[str, Any]:
     """Return the families as the run's contract words them (``families.json``)."""
-    first = ("id", "layer", "transformation")
+    first = ("id", "layers", "transformation")
     documents = []
     for family in families:
         entry = asdict(family)
@@ -345,7 +350,10 @@ def read_families(document: dict[str, Any]) -> tuple[Family, ...]:
     ValueError
         If an entry is not what `read_record` can read.
     """
-    found: tuple[Family, ...] = read_record(FamiliesFile, document).families
+    is_earlier = document["schema_version"] < SCHEMA_VERSION
+    found: tuple[Family, ...] = read_record(
+        FamiliesFile, families_of_2(document) if is_earlier else document
+    ).families
     return found
 
 
@@ -354,6 +362,11 @@ class FamiliesFile:
     """Contents of ``families.json``, and of ``results/explained``."""
 
     families: tuple[Family, ...]
+
+    @staticmethod
+    def from_earlier(document: dict[str, Any]) -> dict[str, Any]:
+        """Say one of an earlier version as this version does."""
+        return families_of_2(document)
 
 
 def units_document(units: Iterable[Unit]) -> dict[str, Any]:
@@ -435,7 +448,7 @@ class _LayerPart(TypedDict):
 
 
 class _ResultPart(TypedDict):
-    layer: str
+    layers: list[str]
     transformation: str
     null: dict[str, float | None]
     n_refused: int
@@ -477,6 +490,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         refuse_links(folder)
     manifest = read_json(path)
     with reading(path):
+        if manifest["schema_version"] < SCHEMA_VERSION:
+            manifest = manifest_of_2(manifest)
         # What the first version wrote, and what other programs made, is taken as it is.
         if manifest["schema_version"] > 1 and "equiscope_version" in manifest:
             read_record(_Finished if manifest.get("is_complete") else _Begun, manifest)

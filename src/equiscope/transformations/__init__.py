@@ -1,1 +1,141 @@
-"""What can be done to a picture, one file a transformation."""
+"""What can be done to a picture, one file a transformation, and the list of all of them.
+
+Everything else asks the objects of this list; a new transformation is a file here and a line below (CONTRIBUTING.md).
+
+>>> [transformation.name for transformation in ALL][:3]
+['rotation', 'hue', 'reflection']
+>>> find("hue").pose_text({"hue_deg": 120.0})
+'hue 120°'
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from equiscope.foundations.errors import EquiscopeError, unknown_name
+from equiscope.transformations.axes import Axis, Pose, Step, Switch, Turn
+from equiscope.transformations.base import Transformation, Words
+from equiscope.transformations.contrast import Contrast
+from equiscope.transformations.dihedral import Dihedral
+from equiscope.transformations.hue import Hue
+from equiscope.transformations.hue_rotation import HueRotation
+from equiscope.transformations.reflection import Reflection
+from equiscope.transformations.rotation import Rotation
+from equiscope.transformations.rotation_scale import RotationScale
+from equiscope.transformations.scale import Scale
+
+__all__ = [
+    "ALL",
+    "Axis",
+    "Pose",
+    "Step",
+    "Switch",
+    "Transformation",
+    "Turn",
+    "Words",
+    "alone",
+    "find",
+    "in_order",
+    "registered",
+    "standard_names",
+    "surveyed_names",
+    "with_needed",
+]
+
+# In the order in which they are surveyed and shown: later ones use the results of earlier ones.
+ALL: list[Transformation] = [
+    Rotation(),
+    Hue(),
+    Reflection(),
+    Contrast(),
+    Dihedral(),
+    HueRotation(),
+    Scale(),
+    RotationScale(),
+]
+
+
+def find(name: str) -> Transformation:
+    """Give a transformation by its name.
+
+    Raises
+    ------
+    EquiscopeError
+        If there is none of that name; the message has the nearest.
+    """
+    for transformation in ALL:
+        if transformation.name == name:
+            return transformation
+    raise unknown_name("transformation", name, [transformation.name for transformation in ALL])
+
+
+def alone(axis: Axis) -> str:
+    """Name of the transformation that moves features along one axis alone.
+
+    Raises
+    ------
+    EquiscopeError
+        If there is none.
+    """
+    for transformation in ALL:
+        if transformation.axes == (axis,):
+            return transformation.name
+    raise EquiscopeError(f"no transformation moves features along {axis.name} alone")
+
+
+def surveyed_names() -> list[str]:
+    """Names of the transformations that a survey may be asked for, in the order of the survey."""
+    return [transformation.name for transformation in ALL if transformation.is_surveyed]
+
+
+def standard_names() -> list[str]:
+    """Names of the transformations that a survey surveys if it is asked for none in particular."""
+    return [transformation.name for transformation in ALL if transformation.is_standard]
+
+
+def with_needed(names: Iterable[str]) -> list[str]:
+    """Put transformations into the order of the survey, with those that they need.
+
+    Raises
+    ------
+    EquiscopeError
+        If a name is unknown, or that of a transformation that is not surveyed.
+
+    Examples
+    --------
+    >>> with_needed(["dihedral"])
+    ['rotation', 'dihedral']
+    """
+    wanted: set[str] = set()
+    for name in names:
+        if name not in surveyed_names():
+            raise unknown_name("transformation", name, surveyed_names())
+        wanted |= {name, *find(name).needs}
+    return [name for name in surveyed_names() if name in wanted]
+
+
+def in_order(names: Iterable[str]) -> list[Transformation]:
+    """Give some transformations in the order of the list, each once."""
+    wanted = set(names)
+    return [transformation for transformation in ALL if transformation.name in wanted]
+
+
+@contextmanager
+def registered(transformation: Transformation) -> Iterator[Transformation]:
+    """Put a transformation of one's own into the list while a block runs, at the end of those that are surveyed.
+
+    Raises
+    ------
+    EquiscopeError
+        If one of that name is there already.
+    """
+    if any(own.name == transformation.name for own in ALL):
+        raise EquiscopeError(
+            f"there is a transformation {transformation.name!r} already: give yours another name"
+        )
+    ALL.append(transformation)
+    try:
+        yield transformation
+    finally:
+        ALL.remove(transformation)

@@ -1,27 +1,27 @@
-"""From pairs of units to candidate families: linkage, synchronised poses, consistency."""
+"""Poses on a circle: the angles that agree best with all relative angles of pairs, and how well they agree.
+
+Pairs of units give relative poses; a family needs one pose a member. This is angular synchronisation: an eigenvector of
+the matrix of pair angles gives a start, coordinate ascent on the correlations themselves the rest.
+"""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.cluster.hierarchy import linkage
-from scipy.spatial.distance import squareform
 
 from equiscope.families.correlations import OrbitCorrelations
+from equiscope.families.family import INVARIANCE_CUT
+from equiscope.families.linkage import MIN_SCORE, OUTLIER_FLOOR, OUTLIER_RATIO, by_size, link_families
 from equiscope.foundations.statistics import circular_difference_deg
 
 __all__ = [
     "CLOSE_COPIES",
     "GRID_DEG",
-    "INVARIANCE_CUT",
     "MAX_DISAGREEMENT_DEG",
     "MIN_COHERENCE",
-    "MIN_SCORE",
     "MIN_SPREAD_DEG",
     "STABILISER_SHARE",
     "Candidate",
@@ -31,26 +31,18 @@ __all__ = [
     "find_stabiliser_order",
     "is_coherent",
     "is_consistent",
-    "keep_company",
     "phase_coherence",
     "pose_spread_deg",
     "resolve_stabiliser",
-    "search",
     "synchronise",
 ]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-# Smallest mean correlation with the other members that makes a member; what is accepted in the end is decided by
-# the false-discovery rate and the phase coherence. Chosen on GoogLeNet, as the log says: at 0.35 its mixed3b gave 44
-# coherent families among 49 found, at 0.4 35 among 38.
-MIN_SCORE = 0.35
 # Smallest phase coherence of an accepted family. Exact copies have 0.90 or more, GoogLeNet's families 0.95 in the
 # median; the smooth random patterns of the planted network, which resemble each other by chance, 0.51 to 0.58.
 MIN_COHERENCE = 0.75
-# What the search asks for on the finding half: more, because what is selected for comes out lower where it is verified.
-_SOUGHT_COHERENCE = 0.8
 # Largest median difference, degrees, between the pairs' own relative poses and the family's: half of the step of 16
 # angles. GoogLeNet's families have 1 in the median and 10.3 at most (docs/results.md); units whose pairs lock onto
 # different ones of several equal peaks, 50 to 90.
@@ -60,41 +52,18 @@ MAX_DISAGREEMENT_DEG = 11.25
 MIN_SPREAD_DEG = 15.0
 # Below this share of the oriented energy in higher harmonics there is nothing to be coherent.
 _LEAST_HARMONICS = 1e-3
-# Families are first linked at the higher level and then, among what is left, at the lower: a single low level
-# would join families that merely resemble each other.
-_LINK_LEVELS = (0.5, MIN_SCORE)
-_LEVEL_STEP = 0.1
-# A unit whose correlation with itself never falls below this under any rotation counts as invariant.
-INVARIANCE_CUT = 0.7
-# A member may be this many times as far from the others as members usually are ...
-_OUTLIER_RATIO = 3.0
-# ... but not for differences that sampling on a pixel grid makes: planted copies score 0.996 or more.
-_OUTLIER_FLOOR = 0.05
 # Copies nearer than this are exact, as no network learns them. Quarter turns of a designed field are such and its other
 # turns are not, so that it may fall into parts: three layers deep these were 0.12 apart at most, different fields 0.22
 # or more.
 _EXACT, CLOSE_COPIES = 0.01, 0.15
 # Poses of a designed field lie at even steps; to this many degrees, measured on pixels.
 _EVEN_DEG = 3.0
-# A new member may be this much worse than the worst of those who founded the family.
-_ADOPTION_SLACK = 0.1
 # Share of the way from a unit's lowest to its perfect autocorrelation that a stabilising rotation must keep.
 STABILISER_SHARE = 0.7
 _STABILISER_ORDERS = (2, 3, 4, 5, 6, 8)
 _GRID = 128
 _STEP_DEG = 360.0 / _GRID
 GRID_DEG: Floats = np.arange(_GRID, dtype=np.float64) * _STEP_DEG
-
-
-class HasChannels(Protocol):
-    """A candidate of any search: it has members."""
-
-    @property
-    def channels(self) -> Ints:
-        """Its members, shape (member,)."""
-
-
-C = TypeVar("C", bound=HasChannels)
 
 
 @dataclass(frozen=True)
@@ -272,27 +241,8 @@ def is_coherent(coherence: float) -> bool:
     return not coherence < MIN_COHERENCE
 
 
-class PoseSearch(Protocol[C]):
-    """What the search needs to know about poses: on a circle, on a torus."""
-
-    def heights(self, units: Ints) -> NDArray[np.float32]:
-        """Highest correlation of every pair at any relative pose, shape (unit, unit)."""
-
-    def synchronise(self, members: Ints) -> C:
-        """Find the poses that best agree with all pairs of some units."""
-
-    def consensus(self, candidate: C) -> Floats:
-        """Mean correlation of each member with the others at the family's relative poses, shape (member,)."""
-
-    def coherence(self, candidate: C) -> float:
-        """Agreement of what the poses were not fitted to; NaN where there is nothing of it."""
-
-    def fit(self, candidate: C, pool: Ints) -> Floats:
-        """Highest mean correlation of units with the members, shape (unit,)."""
-
-
 @dataclass(frozen=True)
-class _CircleSearch:
+class _CircleFit:
     """The steps of the search for families, on a circle."""
 
     correlations: OrbitCorrelations
@@ -326,7 +276,7 @@ def resolve_stabiliser(correlations: OrbitCorrelations, candidate: Candidate) ->
             continue
         finer = synchronise(correlations, candidate.channels, lower)
         far, near = (1 - float(consensus(correlations, c).mean()) for c in (candidate, finer))
-        if far > max(_OUTLIER_RATIO * near, _OUTLIER_FLOOR):
+        if far > max(OUTLIER_RATIO * near, OUTLIER_FLOOR):
             candidate = finer
     return candidate
 
@@ -334,8 +284,8 @@ def resolve_stabiliser(correlations: OrbitCorrelations, candidate: Candidate) ->
 def find_candidates(
     correlations: OrbitCorrelations, units: Ints, *, min_score: float = MIN_SCORE, min_size: int = 3
 ) -> list[Candidate]:
-    """Search the families on a circle among some units of a layer: see `search`."""
-    found = search(_CircleSearch(correlations), units, min_score=min_score, min_size=min_size)
+    """Search the families on a circle among some units of a layer: see `link_families`."""
+    found = link_families(_CircleFit(correlations), units, min_score=min_score, min_size=min_size)
     return [_in_order(candidate) for candidate in _join_parts(correlations, found)]
 
 
@@ -357,7 +307,7 @@ def _join_parts(correlations: OrbitCorrelations, found: list[Candidate]) -> list
                 parts = [part for part in parts if part is not one and part is not other] + [whole]
                 joined = True
                 break
-    return sorted(others + parts, key=_by_size)
+    return sorted(others + parts, key=by_size)
 
 
 def _is_even(candidate: Candidate) -> bool:
@@ -365,150 +315,6 @@ def _is_even(candidate: Candidate) -> bool:
     poses, step = np.sort(candidate.poses_deg), candidate.period_deg / len(candidate.channels)
     gaps = np.diff(np.append(poses, poses[0] + candidate.period_deg))
     return bool((np.abs(gaps - step) < _EVEN_DEG).all())
-
-
-def _by_size(candidate: HasChannels) -> tuple[int, int]:
-    return -len(candidate.channels), int(candidate.channels.min())
-
-
-def search(poses: PoseSearch[C], units: Ints, *, min_score: float = MIN_SCORE, min_size: int = 3) -> list[C]:
-    """Search the families among some units of a layer.
-
-    Parameters
-    ----------
-    poses
-        Correlations of the layer and how poses are fitted to them.
-    units
-        Channels that may belong to a family: those that are active and not invariant.
-    min_score
-        Smallest mean correlation with the other members.
-    min_size
-        Smallest family.
-
-    Returns
-    -------
-    list
-        Candidates, each unit in at most one, the largest family first.
-
-    Notes
-    -----
-    Average linkage on ``1 - max_g rho_uv(g)`` proposes groups; each is synchronised, and members that do not hold
-    together with it are let go until the rest does. A group without phase coherence is linked again more tightly,
-    for copies may be hidden among units that only share a direction. Units left over join the family that they fit,
-    and what then remains is linked again. Cost: a few seconds for 1,000 units.
-    """
-    found: list[C] = []
-    pool = np.asarray(units, dtype=np.int64)
-    for level in sorted({max(level, min_score) for level in _LINK_LEVELS}, reverse=True):
-        while len(pool) >= min_size:
-            fresh = _found(poses, pool, level, min_score, min_size)
-            found += fresh
-            pool = _left_over(units, found)
-            found = _adopt(poses, found, pool, min_score)
-            pool = _left_over(units, found)
-            if not fresh:
-                break
-    return sorted(found, key=_by_size)
-
-
-def _found(poses: PoseSearch[C], pool: Ints, level: float, min_score: float, min_size: int) -> list[C]:
-    """Coherent families that linkage at ``level`` founds, or at the next levels up in groups that are not coherent.
-
-    What stays incoherent up to the tightest level is returned as it was found: it counts as a refused candidate.
-    """
-    families: list[C] = []
-    for group in _link(poses.heights(pool), level, min_size):
-        candidate = _hold_together(poses, pool[group], min_score, min_size)
-        if candidate is None:
-            continue
-        parts: list[C] = []
-        if poses.coherence(candidate) < _SOUGHT_COHERENCE and level + _LEVEL_STEP < 1:
-            tighter = _found(poses, candidate.channels, level + _LEVEL_STEP, min_score, min_size)
-            parts = [part for part in tighter if not poses.coherence(part) < _SOUGHT_COHERENCE]
-        families += parts or [candidate]
-    return families
-
-
-def _link(height: NDArray[np.float32], level: float, min_size: int) -> list[Ints]:
-    """Group units by average linkage down to a mean peak correlation of ``level``.
-
-    A group that already makes a family is not joined with anything that is much further away than its members are
-    from each other: exact copies stay apart from look-alikes, loose families grow as far as ``level`` allows.
-    """
-    # A unit that never fired for these stimuli correlates with none, and is joined with none.
-    distance = 1 - np.nan_to_num((height + height.T).astype(float) / 2, nan=-1.0)
-    np.fill_diagonal(distance, 0)
-    tree = linkage(squareform(np.clip(distance, 0, None), checks=False), "average")
-    groups = {index: [index] for index in range(len(height))}
-    reach = dict.fromkeys(groups, float("inf"))
-    closed = []
-    for step, (a, b, merge_distance, _) in enumerate(tree):
-        pair = [index for index in (int(a), int(b)) if index in groups]
-        blocked = len(pair) < 2 or merge_distance > min(1 - level, *(reach[index] for index in pair))
-        members = [groups.pop(index) for index in pair]
-        if blocked:
-            closed += members
-            continue
-        node = len(height) + step
-        groups[node] = members[0] + members[1]
-        is_family = len(groups[node]) >= min_size
-        reach[node] = max(_OUTLIER_RATIO * merge_distance, _OUTLIER_FLOOR) if is_family else float("inf")
-    closed += groups.values()
-    return [np.array(sorted(group)) for group in closed if len(group) >= min_size]
-
-
-def _hold_together(poses: PoseSearch[C], members: Ints, min_score: float, min_size: int) -> C | None:
-    """Synchronise, letting the worst member go until all fit; None if too few remain."""
-    while len(members) >= min_size:
-        candidate = poses.synchronise(members)
-        # In the order of the candidate's own channels, which may be sorted.
-        members = candidate.channels
-        distance = 1 - poses.consensus(candidate)
-        worst = int(distance.argmax())
-        usual = float(np.median(distance))
-        if distance[worst] <= min(1 - min_score, max(_OUTLIER_RATIO * usual, _OUTLIER_FLOOR)):
-            return candidate
-        members = np.delete(members, worst)
-    return None
-
-
-def keep_company(scores: Sequence[float], floor: float = _OUTLIER_FLOOR) -> NDArray[np.bool_]:
-    """Which of the candidates of one layer are not much worse than its candidates usually are.
-
-    Exact copies leave no room for look-alikes; where copies are loose, loose ones count. A candidate may be three times
-    as far from perfect as the median one, as members may be in a family, and ``floor`` away in any case. ``scores`` are
-    those of the finding half, so that nothing is selected on the half that verifies.
-    """
-    distance = 1 - np.asarray(scores, dtype=float)
-    if not len(distance):
-        return np.zeros(0, dtype=bool)
-    return np.asarray(distance <= max(_OUTLIER_RATIO * float(np.median(distance)), floor))
-
-
-def _left_over(units: Ints, found: Sequence[HasChannels]) -> Ints:
-    taken = [candidate.channels for candidate in found]
-    return np.setdiff1d(units, np.concatenate(taken)) if taken else np.asarray(units, dtype=np.int64)
-
-
-def _adopt(poses: PoseSearch[C], found: list[C], pool: Ints, min_score: float) -> list[C]:
-    """Give each unit of the pool to the family that it fits best, where it fits nearly as well as its members."""
-    if not found or not len(pool):
-        return found
-    fit = np.stack([poses.fit(candidate, pool) for candidate in found])
-    grown = []
-    for index, candidate in enumerate(found):
-        needed = max(min_score, float(poses.consensus(candidate).min()) - _ADOPTION_SLACK)
-        joining = pool[(fit.argmax(0) == index) & (fit[index] >= needed)]
-        if len(joining):
-            members = np.concatenate([candidate.channels, joining])
-            larger = _hold_together(poses, members, min_score, len(candidate.channels))
-            # Newcomers that share no more than a direction must not cost a family its coherence.
-            if larger is not None and not poses.coherence(larger) < min(
-                _SOUGHT_COHERENCE, poses.coherence(candidate)
-            ):
-                candidate = larger
-        grown.append(candidate)
-    return grown
 
 
 def _in_order(candidate: Candidate) -> Candidate:

@@ -1,0 +1,224 @@
+"""From how alike pairs of units are to candidate families: average linkage, tightened until each group holds together.
+
+Linkage joins the two groups whose members are most alike in the mean, again and again. It knows nothing of poses: a
+`PoseFit`, one for each kind of pose space, tells how alike two units are at the best relative pose, and at which poses
+the members of a group agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.cluster.hierarchy import linkage
+from scipy.spatial.distance import squareform
+
+__all__ = [
+    "MIN_SCORE",
+    "OUTLIER_FLOOR",
+    "OUTLIER_RATIO",
+    "HasChannels",
+    "PoseFit",
+    "by_size",
+    "keep_company",
+    "link_families",
+]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+# Smallest mean correlation with the other members that makes a member; what is accepted in the end is decided by
+# the false-discovery rate and the phase coherence. Chosen on GoogLeNet, as the log says: at 0.35 its mixed3b gave 44
+# coherent families among 49 found, at 0.4 35 among 38.
+MIN_SCORE = 0.35
+# What the search asks for on the finding half: more, because what is selected for comes out lower where it is verified.
+_SOUGHT_COHERENCE = 0.8
+# Families are first linked at the higher level and then, among what is left, at the lower: a single low level
+# would join families that merely resemble each other.
+_LINK_LEVELS = (0.5, MIN_SCORE)
+_LEVEL_STEP = 0.1
+# A member may be this many times as far from the others as members usually are ...
+OUTLIER_RATIO = 3.0
+# ... but not for differences that sampling on a pixel grid makes: planted copies score 0.996 or more.
+OUTLIER_FLOOR = 0.05
+# A new member may be this much worse than the worst of those who founded the family.
+_ADOPTION_SLACK = 0.1
+
+
+class HasChannels(Protocol):
+    """A candidate of any search: it has members."""
+
+    @property
+    def channels(self) -> Ints:
+        """Its members, shape (member,)."""
+
+
+C = TypeVar("C", bound=HasChannels)
+
+
+class PoseFit(Protocol[C]):
+    """What linkage needs to know about poses: on a circle, on a torus."""
+
+    def heights(self, units: Ints) -> NDArray[np.float32]:
+        """Highest correlation of every pair at any relative pose, shape (unit, unit)."""
+
+    def synchronise(self, members: Ints) -> C:
+        """Find the poses that best agree with all pairs of some units."""
+
+    def consensus(self, candidate: C) -> Floats:
+        """Mean correlation of each member with the others at the family's relative poses, shape (member,)."""
+
+    def coherence(self, candidate: C) -> float:
+        """Agreement of what the poses were not fitted to; NaN where there is nothing of it."""
+
+    def fit(self, candidate: C, pool: Ints) -> Floats:
+        """Highest mean correlation of units with the members, shape (unit,)."""
+
+
+def by_size(candidate: HasChannels) -> tuple[int, int]:
+    """Give what candidates are sorted by: the largest first, then by the first channel."""
+    return -len(candidate.channels), int(candidate.channels.min())
+
+
+def link_families(
+    poses: PoseFit[C], units: Ints, *, min_score: float = MIN_SCORE, min_size: int = 3
+) -> list[C]:
+    """Search the families among some units of a layer.
+
+    Parameters
+    ----------
+    poses
+        Correlations of the layer and how poses are fitted to them.
+    units
+        Channels that may belong to a family: those that are active and not invariant.
+    min_score
+        Smallest mean correlation with the other members.
+    min_size
+        Smallest family.
+
+    Returns
+    -------
+    list
+        Candidates, each unit in at most one, the largest family first.
+
+    Notes
+    -----
+    Average linkage on ``1 - max_g rho_uv(g)`` proposes groups; each is synchronised, and members that do not hold
+    together with it are let go until the rest does. A group without phase coherence is linked again more tightly,
+    for copies may be hidden among units that only share a direction. Units left over join the family that they fit,
+    and what then remains is linked again. Cost: a few seconds for 1,000 units.
+    """
+    found: list[C] = []
+    pool = np.asarray(units, dtype=np.int64)
+    for level in sorted({max(level, min_score) for level in _LINK_LEVELS}, reverse=True):
+        while len(pool) >= min_size:
+            fresh = _found(poses, pool, level, min_score, min_size)
+            found += fresh
+            pool = _left_over(units, found)
+            found = _adopt(poses, found, pool, min_score)
+            pool = _left_over(units, found)
+            if not fresh:
+                break
+    return sorted(found, key=by_size)
+
+
+def _found(poses: PoseFit[C], pool: Ints, level: float, min_score: float, min_size: int) -> list[C]:
+    """Coherent families that linkage at ``level`` founds, or at the next levels up in groups that are not coherent.
+
+    What stays incoherent up to the tightest level is returned as it was found: it counts as a refused candidate.
+    """
+    families: list[C] = []
+    for group in _link(poses.heights(pool), level, min_size):
+        candidate = _hold_together(poses, pool[group], min_score, min_size)
+        if candidate is None:
+            continue
+        parts: list[C] = []
+        if poses.coherence(candidate) < _SOUGHT_COHERENCE and level + _LEVEL_STEP < 1:
+            tighter = _found(poses, candidate.channels, level + _LEVEL_STEP, min_score, min_size)
+            parts = [part for part in tighter if not poses.coherence(part) < _SOUGHT_COHERENCE]
+        families += parts or [candidate]
+    return families
+
+
+def _link(height: NDArray[np.float32], level: float, min_size: int) -> list[Ints]:
+    """Group units by average linkage down to a mean peak correlation of ``level``.
+
+    A group that already makes a family is not joined with anything that is much further away than its members are
+    from each other: exact copies stay apart from look-alikes, loose families grow as far as ``level`` allows.
+    """
+    # A unit that never fired for these stimuli correlates with none, and is joined with none.
+    distance = 1 - np.nan_to_num((height + height.T).astype(float) / 2, nan=-1.0)
+    np.fill_diagonal(distance, 0)
+    tree = linkage(squareform(np.clip(distance, 0, None), checks=False), "average")
+    groups = {index: [index] for index in range(len(height))}
+    reach = dict.fromkeys(groups, float("inf"))
+    closed = []
+    for step, (a, b, merge_distance, _) in enumerate(tree):
+        pair = [index for index in (int(a), int(b)) if index in groups]
+        blocked = len(pair) < 2 or merge_distance > min(1 - level, *(reach[index] for index in pair))
+        members = [groups.pop(index) for index in pair]
+        if blocked:
+            closed += members
+            continue
+        node = len(height) + step
+        groups[node] = members[0] + members[1]
+        is_family = len(groups[node]) >= min_size
+        reach[node] = max(OUTLIER_RATIO * merge_distance, OUTLIER_FLOOR) if is_family else float("inf")
+    closed += groups.values()
+    return [np.array(sorted(group)) for group in closed if len(group) >= min_size]
+
+
+def _hold_together(poses: PoseFit[C], members: Ints, min_score: float, min_size: int) -> C | None:
+    """Synchronise, letting the worst member go until all fit; None if too few remain."""
+    while len(members) >= min_size:
+        candidate = poses.synchronise(members)
+        # In the order of the candidate's own channels, which may be sorted.
+        members = candidate.channels
+        distance = 1 - poses.consensus(candidate)
+        worst = int(distance.argmax())
+        usual = float(np.median(distance))
+        if distance[worst] <= min(1 - min_score, max(OUTLIER_RATIO * usual, OUTLIER_FLOOR)):
+            return candidate
+        members = np.delete(members, worst)
+    return None
+
+
+def keep_company(scores: Sequence[float], floor: float = OUTLIER_FLOOR) -> NDArray[np.bool_]:
+    """Which of the candidates of one layer are not much worse than its candidates usually are.
+
+    Exact copies leave no room for look-alikes; where copies are loose, loose ones count. A candidate may be three times
+    as far from perfect as the median one, as members may be in a family, and ``floor`` away in any case. ``scores`` are
+    those of the finding half, so that nothing is selected on the half that verifies.
+    """
+    distance = 1 - np.asarray(scores, dtype=float)
+    if not len(distance):
+        return np.zeros(0, dtype=bool)
+    return np.asarray(distance <= max(OUTLIER_RATIO * float(np.median(distance)), floor))
+
+
+def _left_over(units: Ints, found: Sequence[HasChannels]) -> Ints:
+    taken = [candidate.channels for candidate in found]
+    return np.setdiff1d(units, np.concatenate(taken)) if taken else np.asarray(units, dtype=np.int64)
+
+
+def _adopt(poses: PoseFit[C], found: list[C], pool: Ints, min_score: float) -> list[C]:
+    """Give each unit of the pool to the family that it fits best, where it fits nearly as well as its members."""
+    if not found or not len(pool):
+        return found
+    fit = np.stack([poses.fit(candidate, pool) for candidate in found])
+    grown = []
+    for index, candidate in enumerate(found):
+        needed = max(min_score, float(poses.consensus(candidate).min()) - _ADOPTION_SLACK)
+        joining = pool[(fit.argmax(0) == index) & (fit[index] >= needed)]
+        if len(joining):
+            members = np.concatenate([candidate.channels, joining])
+            larger = _hold_together(poses, members, min_score, len(candidate.channels))
+            # Newcomers that share no more than a direction must not cost a family its coherence.
+            if larger is not None and not poses.coherence(larger) < min(
+                _SOUGHT_COHERENCE, poses.coherence(candidate)
+            ):
+                candidate = larger
+        grown.append(candidate)
+    return grown

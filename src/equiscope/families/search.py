@@ -1,0 +1,227 @@
+"""The search for families: propose on one half of the images, verify on the other, accept against a null.
+
+The loop is the same for every transformation:
+
+1. candidates are proposed from the correlations of the finding half;
+2. those that are much worse than the layer's others are let go (`linkage.keep_company`);
+3. the rest must hold on the verifying half, which gives each the figure by which it is ranked;
+4. the same is done with every unit's poses scrambled, which gives the figures that chance gives;
+5. a candidate is accepted if few enough of the null's figures are as high as its own (`family_q_values`).
+
+What correlating, proposing and verifying mean depends on the space of poses: `PoseSearch` says what a space must offer,
+and each has a module: `circle`, `handed`, `torus`, `pair`, `line`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equiscope.families.family import Family, LayerFamilies, Symmetry, UnitPair, summarise_null
+from equiscope.families.linkage import MIN_SCORE, OUTLIER_FLOOR, keep_company
+from equiscope.foundations.statistics import family_q_values
+from equiscope.measurement.examples import Examples
+from equiscope.measurement.responses import Responses
+
+__all__ = ["Accepted", "PoseSearch", "SearchOptions", "run_search"]
+
+Ints = NDArray[np.int64]
+# What a search on a space of poses proposes, what that becomes once it is verified, and what units are correlated by.
+C = TypeVar("C")
+V = TypeVar("V")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """What a search is asked for.
+
+    Attributes
+    ----------
+    seed
+        Of null draws and bootstrap.
+    false_discovery_rate
+        Largest accepted q-value.
+    min_score
+        Smallest mean correlation with the other members that makes a member.
+    n_null
+        Null draws; each repeats the whole search.
+    """
+
+    seed: int = 0
+    false_discovery_rate: float = 0.05
+    min_score: float = MIN_SCORE
+    n_null: int = 20
+
+
+@dataclass(frozen=True)
+class Accepted(Generic[V]):
+    """A candidate that stands out from the null; ``rank``: the figure by which it does."""
+
+    candidate: V
+    rank: float
+    q_value: float
+
+
+class PoseSearch(ABC, Generic[C, V, R]):
+    """A layer's responses, seen as units at poses of one kind.
+
+    Parameters
+    ----------
+    responses
+        Of all units to the bank, both halves.
+    examples
+        Of the layer; of several that are measured together, in the order in which their units stand side by side.
+    options
+        What is asked for.
+    channels
+        Units that may be in a family; None for all.
+    is_measurable
+        Units whose stimuli the transformation changes at all, shape (unit,); None for all.
+
+    Attributes
+    ----------
+    stream
+        Number of this space's stream of random numbers: nulls of different spaces share none.
+    company_floor
+        How far from perfect a candidate may be in any case (`keep_company`).
+    finding, verifying
+        Correlations of the two halves, as they were measured.
+    """
+
+    stream: ClassVar[int]
+    company_floor: ClassVar[float] = OUTLIER_FLOOR
+    finding: R
+    verifying: R
+
+    def __init__(
+        self,
+        responses: Responses[Any],
+        examples: Sequence[Examples],
+        options: SearchOptions,
+        channels: Ints | None = None,
+        is_measurable: NDArray[np.bool_] | None = None,
+    ) -> None:
+        self.responses, self.examples, self.options = responses, examples, options
+        self.channels = channels
+        inactive = np.concatenate([own.is_inactive for own in examples])
+        self.is_inactive: NDArray[np.bool_] = inactive
+        self.is_unmeasurable = np.zeros(len(inactive), bool) if is_measurable is None else ~is_measurable
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Layers that were measured."""
+        return tuple(own.layer for own in self.examples)
+
+    @property
+    def transformation(self) -> str:
+        """Name of the transformation."""
+        return str(self.responses.group.name)
+
+    @abstractmethod
+    def correlate(self, half: int, scramble: np.random.Generator) -> R:
+        """Correlate the units over one half of the images with every unit's poses scrambled: the null."""
+
+    @abstractmethod
+    def propose(self, correlations: R) -> list[C]:
+        """Propose candidates."""
+
+    @abstractmethod
+    def closeness(self, correlations: R, candidates: Sequence[C]) -> list[float]:
+        """How alike the members of each candidate are at its poses, 1 for exact copies."""
+
+    @abstractmethod
+    def verify(self, correlations: R, candidates: Sequence[C]) -> list[tuple[V, float]]:
+        """Keep the candidates that hold on another half, each with the figure by which it is ranked."""
+
+    def count_draws(self) -> int:
+        """Count the null draws that are made."""
+        return self.options.n_null
+
+    def confirm(self, accepted: list[Accepted[V]]) -> list[Accepted[V]]:
+        """Look at what was accepted once more, where a test is too dear for the null: it can only refuse."""
+        return accepted
+
+    @abstractmethod
+    def describe(self, accepted: Sequence[Accepted[V]]) -> list[Family]:
+        """Make families of what was accepted, with intervals."""
+
+    @abstractmethod
+    def classify(self, families: Sequence[Family]) -> tuple[Symmetry, ...]:
+        """Say of every unit what it is under the transformation."""
+
+    def threshold(self, accepted: Sequence[Accepted[V]], families: Sequence[Family]) -> float:
+        """Lowest figure that was accepted: what the null's are counted above."""
+        return min((own.rank for own in accepted), default=np.inf)
+
+    def pairs(self, accepted: Sequence[Accepted[V]]) -> tuple[UnitPair, ...]:
+        """Give the accepted pairs of which families were joined; none where families are found whole."""
+        return ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What else is to be said of this search."""
+        return ()
+
+
+def run_search(
+    space: PoseSearch[Any, Any, Any], on_step: Callable[[int], None] | None = None
+) -> LayerFamilies:
+    """Search, verify and accept the families of some units.
+
+    Parameters
+    ----------
+    space
+        The units at poses of their kind.
+    on_step
+        Called with 1 after each of ``space.count_draws() + 2`` steps.
+
+    Returns
+    -------
+    LayerFamilies
+        The search sees only stimuli of half 0. Scores, intervals, disagreement, coherence and q-values come from half 1
+        at the poses that half 0 gave.
+    """
+
+    def step() -> None:
+        if on_step is not None:
+            on_step(1)
+
+    options = space.options
+    candidates = space.propose(space.finding)
+    company = keep_company(space.closeness(space.finding, candidates), space.company_floor)
+    kept = [candidate for candidate, is_kept in zip(candidates, company, strict=True) if is_kept]
+    step()
+    null = []
+    for draw in range(space.count_draws()):
+        finding, verifying = (
+            space.correlate(half, np.random.default_rng([options.seed, space.stream, draw, half]))
+            for half in (0, 1)
+        )
+        null.append([rank for _, rank in space.verify(verifying, space.propose(finding))])
+        step()
+    held = space.verify(space.verifying, kept)
+    q_values = family_q_values([rank for _, rank in held], null)
+    passing = [
+        Accepted(candidate, rank, float(q_value))
+        for (candidate, rank), q_value in zip(held, q_values, strict=True)
+        if q_value <= options.false_discovery_rate
+    ]
+    accepted = space.confirm(passing)
+    families = space.describe(accepted)
+    step()
+    return LayerFamilies(
+        layers=space.layers,
+        transformation=space.transformation,
+        families=tuple(families),
+        symmetries=space.classify(families),
+        null=summarise_null(null, space.threshold(passing, families)),
+        n_refused=len(candidates) - len(accepted),
+        notes=space.notes,
+        pairs=space.pairs(accepted),
+    )

@@ -1,0 +1,177 @@
+"""Files of runs that earlier versions made, said as this version says them.
+
+Schema version 3 holds as values what versions 1 and 2 held as prose: poses by the names of their axes, stabilisers as
+elements, layers as lists. Nothing of what was found is lost or added; what an earlier version did not keep is NaN.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from math import nan
+from typing import Any
+
+from equiscope.transformations import Axis, Switch, find
+from equiscope.transformations.spaces import Circle, Cylinder, HandedCircle, Pair, Torus
+
+__all__ = ["families_of_2", "manifest_of_2", "result_of_2"]
+
+# How coordinates of poses, and differences between them, were called where that was not the name of their axis.
+_POSE_KEYS = {"angle_deg": "pose_deg"}
+_DISTANCE_KEYS = {
+    "angle_deg": "disagreement_deg",
+    "hue_deg": "disagreement_hue_deg",
+    "octaves": "disagreement_octaves",
+}
+_TORAL_ELEMENT = re.compile(r"\((-?[\d.]+)°, (-?[\d.]+)°\)")
+
+
+def families_of_2(document: dict[str, Any]) -> dict[str, Any]:
+    """Say a ``families.json`` of version 1 or 2 as one of version 3.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
+    found = _entries(document, "families", "a list of families")
+    return document | {"families": [_family(entry) for entry in found]}
+
+
+def _family(entry: dict[str, Any]) -> dict[str, Any]:
+    name = _text(entry, "transformation")
+    axes = find(name).axes
+    members = [
+        {
+            key: member[key]
+            for key in ("layer", "channel", "score", "score_low", "score_high")
+            if key in member
+        }
+        | {"pose": {axis.name: _coordinate(axis, member) for axis in axes}}
+        for member in _entries(entry, "members", "a list of members")
+    ]
+    layers = list(dict.fromkeys(str(member["layer"]) for member in members if "layer" in member))
+    moved = [axis for axis in axes if not isinstance(axis, Switch)]
+    return entry | {
+        "layers": layers or [_text(entry, "layer")],
+        "members": members,
+        "stabiliser": _stabiliser(name, entry),
+        "disagreement": {axis.name: entry.get(_DISTANCE_KEYS.get(axis.name, "")) for axis in moved},
+        "alternatives": [
+            dict(zip(("transformation", "score", "deficit", "deficit_low", "deficit_high"), row, strict=True))
+            for row in entry.get("alternatives", [])
+        ],
+    }
+
+
+def _coordinate(axis: Axis, member: dict[str, Any]) -> Any:
+    missing = False if isinstance(axis, Switch) else None
+    return member.get(_POSE_KEYS.get(axis.name, axis.name), missing)
+
+
+def _stabiliser(name: str, entry: dict[str, Any]) -> list[dict[str, float | bool | None]]:
+    """Elements of a stabiliser, from the number of its turns and what was said of it in words."""
+    said, order = str(entry.get("stabiliser", "")), max(1, int(entry.get("stabiliser_order") or 1))
+    turns = [360 / order * k for k in range(order)]
+    space = find(name).space
+    match space:
+        case Circle(axis):
+            return [{axis.name: turn} for turn in turns]
+        case Cylinder(axis, step):
+            return [{axis.name: turn, step.name: 0.0} for turn in turns]
+        case HandedCircle(axis, hand):
+            plain: list[dict[str, Any]] = [{axis.name: turn, hand.name: False} for turn in turns]
+            # At which angle the mirror stands was not kept.
+            return plain + ([{axis.name: None, hand.name: True} for _ in turns] if "mirror" in said else [])
+        case Torus(axis, other):
+            found = _TORAL_ELEMENT.findall(said)
+            if not found:
+                raise ValueError(
+                    f"stabiliser is {said[:60]!r}, expected elements such as '{{(0°, 0°), (180°, 180°)}}'"
+                )
+            return [{axis.name: float(turn), other.name: float(hue)} for hue, turn in found]
+        case Pair(axis):
+            return [{axis.name: False}]
+        case _:
+            return [{space.axes[0].name: 0.0}]
+
+
+def result_of_2(document: dict[str, Any]) -> dict[str, Any]:
+    """Say what a stage of a survey of version 2 left as version 3 does.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
+    name = _text(document, "transformation")
+    joint = document.get("scale_layers", [])
+    # Stages over several layers name all of them in one text, which only the manifest can take apart.
+    layers = [_text(document, "layer")]
+    (axis, *_) = find(name).axes
+    tuning = {
+        key: own | {"axes": {axis.name if part == "element" else part: v for part, v in own["axes"].items()}}
+        for key, own in document.get("tuning", {}).items()
+    }
+    pairs = [
+        {
+            "u": edge["u"],
+            "v": edge["v"],
+            "away": edge["octaves"],
+            "score": edge["score"],
+            "margin": edge["margin"],
+            "q_value": edge.get("q_value", nan),
+            "held_out_away": edge.get("held_out_octaves"),
+        }
+        for edge in document.get("edges", [])
+    ]
+    return families_of_2(document) | {
+        "layers": layers,
+        "tuning": tuning,
+        "pairs": pairs,
+        "joint_layers": joint,
+    }
+
+
+def manifest_of_2(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Say a ``run.json`` of version 1 or 2 as one of version 3.
+
+    Raises
+    ------
+    ValueError
+        If its results are none.
+    """
+    known = [entry["layer"] for entry in manifest.get("geometry", []) if "layer" in entry]
+    results = [
+        entry | {"layers": split_layers(_text(entry, "layer"), known)}
+        for entry in _entries(manifest, "results", "a list of results")
+    ]
+    return manifest | {"results": results} if "results" in manifest else manifest
+
+
+def split_layers(said: str, known: Sequence[str]) -> list[str]:
+    """Take apart names that were joined by ``+``, some of which may hold one: the layers that they are of, in order."""
+    if said in known or "+" not in said:
+        return [said]
+    if said == "+".join(known):
+        return list(known)
+    for name in known:
+        if said.startswith(f"{name}+"):
+            rest = split_layers(said.removeprefix(f"{name}+"), known)
+            if all(part in known for part in rest):
+                return [name, *rest]
+    return [said]
+
+
+def _entries(document: dict[str, Any], key: str, expected: str) -> list[dict[str, Any]]:
+    found = document.get(key, [])
+    if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
+        raise ValueError(f"{key} is {type(found).__name__}, expected {expected}")
+    return found
+
+
+def _text(document: dict[str, Any], key: str) -> str:
+    found = document.get(key)
+    if not isinstance(found, str):
+        raise ValueError(f"{key} is {found!r}, expected text")
+    return found

@@ -1,0 +1,117 @@
+"""What each stage of a survey leaves in ``results/``, written and read back, so that a survey can go on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from equiscope.families.family import Family, LayerFamilies, NullSummary, Symmetry, Tuning, UnitPair
+from equiscope.foundations.records import NumberTree, reading
+from equiscope.runs.earlier import result_of_2
+from equiscope.runs.store import FamiliesFile, families_document, layer_path, load_record
+from equiscope.surveys.stages import StageResult, is_joint
+from equiscope.transformations import find
+
+__all__ = ["read_explained", "read_result", "result_document", "result_path", "result_paths"]
+
+
+def result_path(folder: Path, name: str, layer: str) -> Path:
+    """File of what was found under a transformation in a layer; of all layers where they are measured together."""
+    if is_joint(find(name)):
+        return folder / "results" / f"{name}.json"
+    return layer_path(folder, f"results/{name}", layer, ".json")
+
+
+def result_paths(folder: Path, layers: Sequence[str], transformations: Sequence[str]) -> list[Path]:
+    """Files of all stages that look for families, in the order in which they are done."""
+    alone = [name for name in transformations if not is_joint(find(name))]
+    joint = [name for name in transformations if is_joint(find(name))]
+    paths = [result_path(folder, name, layer) for layer in layers for name in alone]
+    return paths + [result_path(folder, name, "") for name in joint]
+
+
+def result_document(entry: StageResult) -> dict[str, Any]:
+    """Word the result of one transformation of one layer as the run's contract does."""
+    result = entry.result
+    return families_document(result.families) | {
+        "layers": list(result.layers),
+        "transformation": result.transformation,
+        "symmetries": [asdict(line) for line in result.symmetries],
+        "null": asdict(result.null),
+        "n_refused": result.n_refused,
+        "notes": list(result.notes),
+        "tuning": {name: asdict(tuning) for name, tuning in entry.tunings.items()},
+        "pairs": [asdict(pair) for pair in result.pairs],
+        "joint_layers": list(entry.joint_layers),
+    }
+
+
+@dataclass(frozen=True)
+class _TuningPart:
+    axes: dict[str, list[float]]
+    values: NumberTree
+
+
+@dataclass(frozen=True)
+class _ResultFile:
+    """Contents of a file of ``results``."""
+
+    layers: tuple[str, ...]
+    transformation: str
+    families: tuple[Family, ...]
+    symmetries: tuple[Symmetry, ...]
+    null: NullSummary
+    n_refused: int
+    notes: tuple[str, ...]
+    tuning: dict[str, _TuningPart]
+    pairs: tuple[UnitPair, ...]
+    joint_layers: tuple[str, ...]
+
+    @staticmethod
+    def from_earlier(document: dict[str, Any]) -> dict[str, Any]:
+        """Say one of an earlier version as this version does."""
+        return result_of_2(document)
+
+
+def read_result(path: Path) -> StageResult:
+    """Read back what `result_document` worded.
+
+    Raises
+    ------
+    DamagedFileError
+        If the file is damaged, or says something else.
+    """
+    stored: _ResultFile = load_record(path, _ResultFile)
+    with reading(path):
+        result = LayerFamilies(
+            stored.layers,
+            stored.transformation,
+            stored.families,
+            stored.symmetries,
+            stored.null,
+            stored.n_refused,
+            stored.notes,
+            stored.pairs,
+        )
+        tunings = {
+            name: Tuning(tuning.axes, np.array(tuning.values, dtype=float))
+            for name, tuning in stored.tuning.items()
+        }
+    return StageResult(result, tunings, stored.joint_layers)
+
+
+def read_explained(path: Path, of: Sequence[StageResult]) -> dict[str, Family]:
+    """Read the families of a layer, by their ids, once their transformations are compared.
+
+    Raises
+    ------
+    DamagedFileError
+        If the file is damaged, or lacks one of the families.
+    """
+    by_id = {family.id: family for family in load_record(path, FamiliesFile).families}
+    with reading(path):
+        return {family.id: by_id[family.id] for entry in of for family in entry.result.families}

@@ -1,0 +1,227 @@
+"""Axes of poses: angle, hue, size, mirrored, inverted, and whatever a new transformation brings.
+
+A *pose* says how a unit's feature differs from the one that its family measures from. It has one coordinate an axis: a
+rotation family's poses are angles, a dihedral family's an angle and a hand. An axis knows its coordinate's name in
+files, its unit, how it is worded, and what it does to a picture.
+
+========== ============================================= ==================================
+`Turn`     closes after a full turn, degrees             angle, hue
+`Step`     goes on in both directions and never closes   size in octaves
+`Switch`   is off or on                                  mirrored, inverted
+========== ============================================= ==================================
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["MISSING", "Axis", "Pose", "Step", "Switch", "Turn"]
+
+# What stands where nothing was measured.
+MISSING = "–"
+
+
+class Pose(Mapping[str, float]):
+    """Coordinates of a pose by the names of its axes, such as ``{"angle_deg": 45.0, "is_mirrored": True}``.
+
+    Read-only and hashable; a coordinate that a pose does not have is asked for with ``pose.get("hue_deg", nan)``.
+
+    Examples
+    --------
+    >>> pose = Pose(angle_deg=45.0, is_mirrored=True)
+    >>> pose["angle_deg"], dict(pose)
+    (45.0, {'angle_deg': 45.0, 'is_mirrored': True})
+    """
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: Mapping[str, float] | None = None, /, **more: float) -> None:
+        self._values = dict(values or {}, **more)
+
+    @classmethod
+    def from_document(cls, value: Any) -> Pose:
+        """Read a pose as JSON holds it; null is a coordinate that was not measured.
+
+        Raises
+        ------
+        ValueError
+            If it is no object of numbers.
+        """
+        if not isinstance(value, dict):
+            raise ValueError("an object of coordinates")
+        for name, own in value.items():
+            if not (
+                own is None or isinstance(own, bool) or (isinstance(own, (int, float)) and math.isfinite(own))
+            ):
+                raise ValueError(f"numbers, or null, in an object of coordinates, {name[:60]!r} among them")
+        return cls({name: math.nan if own is None else own for name, own in value.items()})
+
+    def __getitem__(self, name: str) -> float:
+        """Give the coordinate along an axis."""
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Go through the names of the axes."""
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        """Count the axes."""
+        return len(self._values)
+
+    def __hash__(self) -> int:
+        """Poses with the same coordinates are one key."""
+        return hash(tuple(self._values.items()))
+
+    def __repr__(self) -> str:
+        """Word the pose as it would be written."""
+        return f"Pose({self._values})"
+
+    def __deepcopy__(self, memo: Any) -> Pose:
+        """Nothing in a pose can change, so that it is its own copy."""
+        return self
+
+    def __reduce__(self) -> tuple[type[Pose], tuple[dict[str, float]]]:
+        """Let poses go from one process to another."""
+        return Pose, (self._values,)
+
+
+def _measured(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+@dataclass(frozen=True)
+class Axis(ABC):
+    """One coordinate of a pose.
+
+    Attributes
+    ----------
+    name
+        Of the coordinate, in poses and in files: ``angle_deg``.
+    noun
+        What is measured, in words: "angle".
+    act
+        What it does to pictures: takes pictures, shape (picture, 3, y, x), RGB, and a value, gives as many of the same
+        shape. None where it needs more of the image than the picture holds (turning, zooming), which
+        `Transformation.show` reads.
+    """
+
+    name: str
+    noun: str
+    act: Callable[[Tensor, float], Tensor] | None = None
+
+    @property
+    def key(self) -> str:
+        """What results about this axis alone are called: `verify` compares families along ``rotation`` or ``hue``."""
+        return self.noun
+
+    @abstractmethod
+    def text(self, value: float | None, period: float = math.nan) -> str:
+        """Word a coordinate; the empty text where there is nothing to say of it."""
+
+    @abstractmethod
+    def distance_text(self, value: float | None) -> str:
+        """Word how far two coordinates are apart."""
+
+
+@dataclass(frozen=True)
+class Turn(Axis):
+    """A coordinate on a circle, degrees.
+
+    Attributes
+    ----------
+    prefix
+        Stands before its value in words: "hue 120°".
+    drawn
+        What of a drawn stimulus moves along it: its ``angle`` or its ``hue``; empty if nothing does.
+    check
+        The ``key``, where it is not the noun.
+    """
+
+    prefix: str = ""
+    drawn: str = ""
+    check: str = ""
+
+    @property
+    def key(self) -> str:
+        """Name of results about this axis."""
+        return self.check or self.noun
+
+    def text(self, value: float | None, period: float = 360.0) -> str:
+        """Give a whole angle within its period.
+
+        Examples
+        --------
+        >>> Turn("hue_deg", "hue", prefix="hue ").text(359.7)
+        'hue 0°'
+        """
+        angle = _measured(value)
+        return self.prefix + (MISSING if angle is None else f"{round(angle % period) % round(period)}°")
+
+    def distance_text(self, value: float | None) -> str:
+        """Give degrees, to a tenth."""
+        away = _measured(value)
+        return MISSING if away is None else f"{round(away, 1) + 0.0:.1f}°".replace("-", "−")
+
+
+@dataclass(frozen=True)
+class Step(Axis):
+    """A coordinate on a line that never closes, such as octaves of size.
+
+    ``unit`` is what it is counted in, ``short`` the unit behind a value, "oct.".
+    """
+
+    unit: str = "octaves"
+    short: str = "oct."
+    check: str = ""
+
+    @property
+    def key(self) -> str:
+        """Name of results about this axis."""
+        return self.check or self.noun
+
+    def number(self, value: float | None) -> str:
+        """Give a value with its sign."""
+        found = _measured(value)
+        if found is None:
+            return MISSING
+        return f"{found + 0.0:+.2f}".replace("-", "−").replace("+0.00", "0").replace("−0.00", "0")
+
+    def text(self, value: float | None, period: float = math.nan) -> str:
+        """Give a value with its sign and unit.
+
+        Examples
+        --------
+        >>> Step("octaves", "size").text(0.5)
+        '+0.50 oct.'
+        """
+        return f"{self.number(value)} {self.short}"
+
+    def distance_text(self, value: float | None) -> str:
+        """Give a distance in its unit, to a hundredth."""
+        away = _measured(value)
+        return MISSING if away is None else f"{round(away, 2) + 0.0:.2f} {self.unit}".replace("-", "−")
+
+
+@dataclass(frozen=True)
+class Switch(Axis):
+    """A coordinate that is off or on; ``noun`` is what a feature is when it is on: "mirrored"."""
+
+    @property
+    def key(self) -> str:
+        """Results about pairs are called so whatever is switched."""
+        return "pair"
+
+    def text(self, value: float | None, period: float = math.nan) -> str:
+        """Give the word for on; nothing for off."""
+        return self.noun if value else ""
+
+    def distance_text(self, value: float | None) -> str:
+        """There is no distance between off and on."""
+        return MISSING
