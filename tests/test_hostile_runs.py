@@ -44,7 +44,8 @@ from equiscope.models.trained import Blueprint, PlainNetwork, serialise
 from equiscope.reports import build_site, publish_site, save_figure, serve_site
 from equiscope.reports.circuit_weights import StoredWeights
 from equiscope.reports.files import show_comparison
-from equiscope.runs.store import SCHEMA_VERSION, load_examples, load_run, write_json
+from equiscope.runs.examples import load_examples
+from equiscope.runs.store import SCHEMA_VERSION, load_run, write_json
 from equiscope.transformations.groups import CyclicGroup
 from report_document import complete_document
 from site_document import save_run, site_document

@@ -21,7 +21,8 @@ import equiscope
 from equiscope.families.circles import find_families
 from equiscope.foundations.errors import EquiscopeError
 from equiscope.foundations.statistics import circular_difference_deg, circular_mean_deg
-from equiscope.runs.store import load_examples, read_json
+from equiscope.runs.examples import load_examples
+from equiscope.runs.store import read_json
 from equiscope.testing import equivariant_network, planted_network, sample_crops
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from math import isnan, nan
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from equiscope.measurement.examples import Examples
+if TYPE_CHECKING:
+    from equiscope.measurement.examples import Examples
 
 __all__ = [
     "Family",

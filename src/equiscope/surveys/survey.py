@@ -58,6 +58,7 @@ from equiscope.reports.files import save_report
 from equiscope.reports.schema import FamilyEntry
 from equiscope.reports.turned import turned_responses
 from equiscope.reports.unit_tuning import UnitTunings, tune_units
+from equiscope.runs.examples import load_examples, save_examples
 from equiscope.runs.store import (
     SCHEMA_VERSION,
     FamiliesFile,
@@ -66,12 +67,10 @@ from equiscope.runs.store import (
     families_document,
     is_as_written,
     layer_path,
-    load_examples,
     load_record,
     load_run,
     read_geometries,
     read_manifest,
-    save_examples,
     units_document,
     write_json,
 )
