@@ -189,7 +189,7 @@ def test_a_received_network_does_not_choose_where_its_run_goes(
         asked.append(out)
         raise EquiscopeError("enough")
 
-    monkeypatch.setattr(importlib.import_module("equiscope.surveys.survey"), "survey", record)
+    monkeypatch.setattr(importlib.import_module("equiscope.commands.survey"), "survey_network", record)
     CliRunner().invoke(app, ["survey", str(tmp_path / "theirs.safetensors")])
     assert asked[0].parent == Path("equiscope-runs")
     assert asked[0].name not in ("", ".", "..")

@@ -42,6 +42,7 @@ __all__ = [
     "check_network",
     "create_json",
     "families_document",
+    "folder_of",
     "is_as_written",
     "layer_path",
     "load_families",
@@ -94,6 +95,11 @@ class Run:
 def as_run(run: Run | str | Path) -> Run:
     """Give the run that somebody means: one that is open, or the folder of a finished one, as `load_run` opens it."""
     return run if isinstance(run, Run) else load_run(run)
+
+
+def folder_of(run: Run | str | Path) -> Path:
+    """Give the folder of a run that is open, or named by its folder, finished or not."""
+    return run.folder if isinstance(run, Run) else Path(run)
 
 
 def check_network(run: Run, model: Model) -> None:
