@@ -25,7 +25,7 @@ from equiscope.measurement.bank import build_bank
 from equiscope.measurement.examples import NO_IMAGE
 from equiscope.measurement.responses import measure_responses, open_responses
 from equiscope.models.geometry import find_geometry
-from equiscope.runs.store import load_examples
+from equiscope.runs.examples import load_examples
 from equiscope.transformations.groups import CyclicGroup
 
 

@@ -32,7 +32,8 @@ from equiscope.families.family import Family, LayerFamilies
 from equiscope.families.scales import find_scale_families
 from equiscope.measurement.bank import join_banks
 from equiscope.measurement.responses import Responses, open_responses, scramble_responses
-from equiscope.runs.store import layer_path, load_examples, read_geometries, read_json
+from equiscope.runs.examples import load_examples
+from equiscope.runs.store import layer_path, read_geometries, read_json
 from equiscope.surveys.stages import Stage, find_layer_families
 from equiscope.testing import random_weights, shuffled_kernels
 

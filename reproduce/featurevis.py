@@ -26,7 +26,8 @@ from torch import Tensor
 from equiscope.evidence.featurevis import natural_responses, visualise_family, visualise_units
 from equiscope.families.family import Family
 from equiscope.models import load_model
-from equiscope.runs.store import load_examples, load_run, read_geometries
+from equiscope.runs.examples import load_examples
+from equiscope.runs.store import load_run, read_geometries
 
 _LARGEST_PX = 96
 

@@ -221,9 +221,7 @@ def test_every_command_has_a_short_option_for_help(command: str, place: Path) ->
 
 def test_a_command_is_in_the_module_of_its_name() -> None:
     for command in app.registered_commands:
-        name = command.name or command.callback.__name__
-        module = {"open": "report"}.get(name, name)
-        assert command.callback.__module__ == f"equiscope.cli.{module}"
+        assert command.callback.__module__ == f"equiscope.cli.{command.callback.__name__}"
 
 
 def test_killed_survey_goes_on(place: Path) -> None:

@@ -25,12 +25,12 @@ from equiscope.foundations.progress import silent
 from equiscope.foundations.statistics import circular_difference_deg
 from equiscope.measurement.examples import collect_examples, split_halves
 from equiscope.models.geometry import find_geometry
+from equiscope.runs.examples import save_examples
 from equiscope.runs.store import (
     SCHEMA_VERSION,
     families_document,
     load_run,
     read_json,
-    save_examples,
     units_document,
     write_json,
 )

@@ -29,7 +29,8 @@ from equiscope.reports.circuit_weights import StoredWeights
 from equiscope.reports.files import build_site, load_document, show_verification
 from equiscope.reports.sheets import lost_sheets
 from equiscope.runs import store
-from equiscope.runs.store import create_json, load_examples, load_run, write_json
+from equiscope.runs.examples import load_examples
+from equiscope.runs.store import create_json, load_run, write_json
 from equiscope.testing import planted_circuits, sample_crops
 
 survey_module = importlib.import_module("equiscope.surveys.survey")  # its name is also the function's

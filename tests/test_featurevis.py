@@ -36,7 +36,7 @@ from equiscope.foundations.errors import EquiscopeError
 from equiscope.measurement.examples import empty_examples
 from equiscope.models import load_model
 from equiscope.models.geometry import find_geometry
-from equiscope.runs.store import load_examples
+from equiscope.runs.examples import load_examples
 from equiscope.testing import PlantedOrbit, planted_network, planted_transformation
 from equiscope.transformations.pixels import hue_matrix
 from in_process import run_command

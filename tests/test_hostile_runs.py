@@ -44,7 +44,8 @@ from equiscope.models.trained import Blueprint, PlainNetwork, serialise
 from equiscope.reports import build_site, publish_site, save_figure, serve_site
 from equiscope.reports.circuit_weights import StoredWeights
 from equiscope.reports.files import show_comparison
-from equiscope.runs.store import SCHEMA_VERSION, load_examples, load_run, write_json
+from equiscope.runs.examples import load_examples
+from equiscope.runs.store import SCHEMA_VERSION, load_run, write_json
 from equiscope.transformations.groups import CyclicGroup
 from report_document import complete_document
 from site_document import save_run, site_document
@@ -188,7 +189,7 @@ def test_a_received_network_does_not_choose_where_its_run_goes(
         asked.append(out)
         raise EquiscopeError("enough")
 
-    monkeypatch.setattr(importlib.import_module("equiscope.surveys.survey"), "survey", record)
+    monkeypatch.setattr(importlib.import_module("equiscope.commands.survey"), "survey_network", record)
     CliRunner().invoke(app, ["survey", str(tmp_path / "theirs.safetensors")])
     assert asked[0].parent == Path("equiscope-runs")
     assert asked[0].name not in ("", ".", "..")

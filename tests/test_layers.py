@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
+from equiscope import survey
 from equiscope.cli import app
 from equiscope.foundations.errors import EquiscopeError
 from equiscope.models import Model
 from equiscope.models.layers import left_out
-from equiscope.surveys.survey import survey
 
 
 class Gate(nn.Module):

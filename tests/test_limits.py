@@ -40,7 +40,6 @@ def network():
     trunk = nn.Conv2d(3, 12, 7), nn.ReLU(), nn.Conv2d(12, 8, 3)
     return nn.Sequential(*trunk, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2))
 """
-NAMES = {"open_report": "open"}
 # What has to stand beside a number so that the command gets as far as looking at it.
 COMMANDS = {
     "survey": "survey net.py:network --images images.npz --layers 0 --out new",
@@ -67,7 +66,7 @@ def numeric_options() -> Iterator[tuple[str, str]]:
     """Every option of every command that takes a number."""
     for command in app.registered_commands:
         function: Any = command.callback
-        name = NAMES.get(function.__name__, function.__name__)
+        name = function.__name__
         for parameter, hint in get_type_hints(function, include_extras=True).items():
             kind = get_args(hint)[0] if get_origin(hint) is Annotated else hint
             if {int, float} & {kind, *get_args(kind)}:

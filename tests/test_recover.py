@@ -28,7 +28,8 @@ from equiscope.evidence.circuits.tied import tie_circuit
 from equiscope.evidence.circuits.transposed import Template, find_transposed
 from equiscope.foundations.errors import EquiscopeError
 from equiscope.models.geometry import find_geometry
-from equiscope.runs.store import load_examples, read_geometries
+from equiscope.runs.examples import load_examples
+from equiscope.runs.store import read_geometries
 from equiscope.testing import Planted, equivariant_network
 from in_process import run_command
 

@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from equiscope import survey
 from equiscope.foundations.errors import EquiscopeError
 from equiscope.models import Model, load_model
 from equiscope.models.repeatability import require_repeatable
-from equiscope.surveys.survey import survey
 
 
 class Between(nn.Module):

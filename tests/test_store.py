@@ -20,16 +20,15 @@ from equiscope.foundations.documents import to_json
 from equiscope.foundations.errors import EquiscopeError
 from equiscope.foundations.files import write_atomically
 from equiscope.measurement.examples import Examples, empty_examples
+from equiscope.runs.examples import load_examples, save_examples
 from equiscope.runs.store import (
     SCHEMA_VERSION,
     families_document,
     layer_path,
-    load_examples,
     load_run,
     read_families,
     read_json,
     read_units,
-    save_examples,
     units_document,
     write_json,
 )

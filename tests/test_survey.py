@@ -13,15 +13,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from equiscope.families.circles import find_families
 from PIL import Image
 from sklearn.metrics import adjusted_rand_score
 from torch import nn
 
 import equiscope
-from equiscope.families.circles import find_families
 from equiscope.foundations.errors import EquiscopeError
 from equiscope.foundations.statistics import circular_difference_deg, circular_mean_deg
-from equiscope.runs.store import load_examples, read_json
+from equiscope.runs.examples import load_examples
+from equiscope.runs.store import read_json
 from equiscope.testing import equivariant_network, planted_network, sample_crops
 
 

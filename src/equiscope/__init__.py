@@ -1,66 +1,61 @@
 """equiscope: find the families of transformed copies inside a convolutional network.
 
-Everything is loaded when it is first used, so that ``equiscope --help`` need not wait for torch.
+Each command of ``equiscope`` is a function here, of the same name: ``equiscope survey mini`` is
+``equiscope.survey("mini")``. Everything is loaded when it is first used: ``equiscope --help`` and
+``equiscope.load_run(...)`` do not wait for torch.
 """
 
-import sys
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from equiscope.foundations.lazy import lazy_names
 
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from equiscope.commands.budget import budget
+    from equiscope.commands.circuits import circuits
+    from equiscope.commands.compare import compare
+    from equiscope.commands.design import design
+    from equiscope.commands.export import export
+    from equiscope.commands.featurevis import featurevis
+    from equiscope.commands.figure import figure
+    from equiscope.commands.layers import layers
+    from equiscope.commands.open import open
+    from equiscope.commands.report import report
+    from equiscope.commands.simplify import simplify
+    from equiscope.commands.survey import survey
+    from equiscope.commands.train import train
+    from equiscope.commands.verify import verify
     from equiscope.families.family import Family, Member, Unit
     from equiscope.foundations.errors import EquiscopeError, MissingExtraError
     from equiscope.models import Model, load_model
     from equiscope.runs.store import Run, load_run
     from equiscope.stimuli import ImageSet, open_images
-    from equiscope.surveys.survey import survey
 
-__all__ = [
-    "EquiscopeError",
-    "Family",
-    "ImageSet",
-    "Member",
-    "MissingExtraError",
-    "Model",
-    "Run",
-    "Unit",
+__all__ = [  # noqa: RUF022 - in groups
+    # The commands, in the order of their help.
+    "survey", "verify", "circuits", "featurevis", "budget", "simplify", "design", "compare", "report", "open", "layers",
+    "figure", "train", "export",
+    # What they are given.
+    "load_run", "load_model", "open_images",
+    # What they return.
+    "Run", "Model", "ImageSet", "Family", "Member", "Unit",
+    # What they raise.
+    "EquiscopeError", "MissingExtraError",
     "__version__",
-    "load_model",
-    "load_run",
-    "open_images",
-    "survey",
-]
+]  # fmt: skip
 
-# The module in which each name is at home.
+# The module in which each name is at home; a command's is the module of its name in `commands`.
 _HOMES = {
-    "EquiscopeError": "foundations.errors",
-    "Family": "families.family",
-    "ImageSet": "stimuli",
-    "Member": "families.family",
-    "MissingExtraError": "foundations.errors",
-    "Model": "models",
-    "Run": "runs.store",
-    "Unit": "families.family",
-    "load_model": "models",
-    "load_run": "runs.store",
-    "open_images": "stimuli",
-    "survey": "surveys.survey",
+    **{name: f"commands.{name}" for name in __all__[:14]},
+    **dict.fromkeys(("Family", "Member", "Unit"), "families.family"),
+    **dict.fromkeys(("EquiscopeError", "MissingExtraError"), "foundations.errors"),
+    **dict.fromkeys(("Model", "load_model"), "models"),
+    **dict.fromkeys(("Run", "load_run"), "runs.store"),
+    **dict.fromkeys(("ImageSet", "open_images"), "stimuli"),
 }
 
-
-def __getattr__(name: str) -> Any:
-    """Load what is used for the first time: a public name, or a module of the package."""
-    if name in _HOMES:
-        value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-        setattr(sys.modules[__name__], name, value)
-        return value
-    from importlib.util import find_spec
-
-    if not name.startswith("_") and find_spec(f"{__name__}.{name}") is not None:
-        return import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy_names(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

@@ -1,7 +1,7 @@
 """The command line: parse, one call, friendly errors.
 
-Each command is a function in the module of its name (``open`` is in ``report``): its signature is what it takes, its
-docstring is its help.
+Each command is a function in the module of its name: its signature is what it takes, its docstring is its help. It
+parses, calls the function of `equiscope` that has its name, and prints.
 
 ================= ==============================================================
 ``commands``      the list of the commands, which a new one joins

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from equiscope.cli.console import print_note, wide_console
+from equiscope.cli.console import echo_report, print_note, wide_console
 from equiscope.cli.options import RunArgument, WeightsOption
-from equiscope.cli.surveyed import load_surveyed
 from equiscope.cli.tables import new_table
 from equiscope.foundations.received import offered_network, quoted
 
@@ -39,17 +38,9 @@ def budget(
 
     Writes budget.json and budget.svg into the run, and draws its report again with them.
     """
-    from equiscope.construction.budget import estimate_budget
-    from equiscope.reports.budget_drawings import save_savings
-    from equiscope.reports.files import show_again
-    from equiscope.runs.store import load_run
+    import equiscope
 
-    opened = load_run(run)
-    own_name = opened.manifest["model"]["name"]
-    command = f"equiscope budget {quoted(run)} {offered_network(own_name)}"
-    is_given = model is not None or weights is not None or own_name == _EMBEDDED
-    network = load_surveyed(opened, model, weights, command) if is_given else None
-    found = estimate_budget(opened, network, n_resamples=resamples, seed=seed)
+    found = equiscope.budget(run, model, n_resamples=resamples, weights=weights, seed=seed)
     console = wide_console()
     console.print(_layers_table(found))
     if found.forced:
@@ -59,13 +50,13 @@ def budget(
         console.print()
         console.print(_totals_table(found))
     else:
+        own_name = equiscope.load_run(run).manifest["model"]["name"]
+        command = f"equiscope budget {quoted(run)} {offered_network(own_name)}"
         print_note(f"every kernel counts alike: give the network to count its parameters ({command})")
     typer.echo(f"budget: {run / 'budget.json'}")
-    drawn = save_savings(run, found)
-    if drawn is not None:
-        typer.echo(f"figure: {drawn}")
-    if show_again(run):
-        typer.echo(f"report: {opened.report}")
+    if any(entry.n_families and entry.ratio == entry.ratio for entry in found.layers):
+        typer.echo(f"figure: {run / 'budget.svg'}")
+    echo_report(run)
 
 
 def _layers_table(found: Budget) -> Table:

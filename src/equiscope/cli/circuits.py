@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from equiscope.cli.console import print_note, show_progress, wide_console
+from equiscope.cli.console import echo_report, print_note, show_progress, wide_console
 from equiscope.cli.options import FalseDiscoveryRateOption, RunArgument, SurveyedModelArgument, WeightsOption
-from equiscope.cli.surveyed import load_surveyed
 from equiscope.cli.tables import new_table
-from equiscope.foundations.received import quoted
 
 if TYPE_CHECKING:
     from equiscope.evidence.circuits import Circuits
@@ -42,23 +40,15 @@ def circuits(
 
     Writes circuits.json into the run, and what is drawn of it.
     """
-    from equiscope.evidence.circuits import recover_circuits, write_graph
-    from equiscope.foundations.files import check_output
-    from equiscope.reports.files import show_circuits
-    from equiscope.runs.store import load_run
-    from equiscope.stimuli import open_images
+    import equiscope
 
-    if graphml is not None:
-        check_output(graphml)
-    opened = load_run(run)
-    borrowed = load_surveyed(opened, model, weights, f"equiscope circuits {quoted(run)} NETWORK")
-    is_embedded = opened.manifest["images"]["name"] == "embedded"
-    shown = open_images(images) if images is not None or is_embedded else None
-    found = recover_circuits(
-        opened,
-        borrowed,
-        shown,
+    found = equiscope.circuits(
+        run,
+        model,
+        images,
         n_draws=draws,
+        graphml=graphml,
+        weights=weights,
         false_discovery_rate=false_discovery_rate,
         seed=seed,
         progress=show_progress,
@@ -84,10 +74,8 @@ def circuits(
     )
     typer.echo(f"circuits: {run / 'circuits.json'}")
     if graphml is not None:
-        write_graph(opened, found, graphml)
         typer.echo(f"graph: {graphml}")
-    if show_circuits(run):
-        typer.echo(f"report: {opened.report}")
+    echo_report(run)
 
 
 def _circuits_table(found: Circuits) -> Table:

@@ -19,6 +19,7 @@ from equiscope.cli import (
     featurevis,
     figure,
     layers,
+    open,
     report,
     simplify,
     survey,
@@ -83,7 +84,7 @@ app.command()(simplify.simplify)
 app.command()(design.design)
 app.command()(compare.compare)
 app.command()(report.report)
-app.command("open")(report.open_report)
+app.command()(open.open)
 app.command()(layers.layers)
 app.command()(figure.figure)
 app.command()(train.train)

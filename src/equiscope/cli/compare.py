@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from equiscope.cli.console import print_note, show_progress, wide_console
+from equiscope.cli.console import echo_report, print_note, show_progress, wide_console
 from equiscope.cli.options import FalseDiscoveryRateOption, PrecisionOption, split_names
-from equiscope.cli.surveyed import load_surveyed
-from equiscope.cli.tables import blank_unmeasured, new_table
-from equiscope.foundations.received import quoted
+from equiscope.cli.tables import new_table
 
 if TYPE_CHECKING:
     from equiscope.evidence.compare.comparison import Comparison
@@ -53,39 +51,28 @@ def compare(
 
     Writes compare/NAME.json into the first run, NAME being the second run's folder, and builds its report again.
     """
-    from equiscope.evidence.compare.runs import compare_runs
-    from equiscope.foundations.devices import choose_precision
-    from equiscope.reports.files import show_comparison
-    from equiscope.runs.store import load_run
-    from equiscope.stimuli import open_images
+    import equiscope
 
-    first, second = load_run(run_a), load_run(run_b)
-    command = f"equiscope compare {quoted(run_a)} {quoted(run_b)}"
-    models = [
-        load_surveyed(opened, model, weights, f"{command} --model-{side} NETWORK")
-        for side, model, weights, opened in (
-            ("a", model_a, weights_a, first),
-            ("b", model_b, weights_b, second),
-        )
-    ]
-    found = compare_runs(
-        first,
-        models[0],
-        second,
-        models[1],
-        open_images(images),
+    found = equiscope.compare(
+        run_a,
+        run_b,
+        model_a,
+        model_b,
+        images,
         transformations=split_names(transformations),
         n_draws=draws,
+        weights_a=weights_a,
+        weights_b=weights_b,
         false_discovery_rate=false_discovery_rate,
         seed=seed,
-        precision=choose_precision(precision, models[0].device),
+        precision=precision,
         progress=show_progress,
     )
     for note in found.notes:
         print_note(note)
     wide_console().print(_comparison_table(found))
     typer.echo(f"comparison: {run_a / 'compare' / found.name}.json")
-    typer.echo(f"report: {show_comparison(run_a, found, run_b)}")
+    echo_report(run_a)
 
 
 def _comparison_table(found: Comparison) -> Table:
@@ -111,6 +98,6 @@ def _comparison_table(found: Comparison) -> Table:
             str(sum(m.is_counterpart for m in pairs)),
             str(sum(m.is_alike and not m.is_counterpart for m in pairs)),
             f"{statistics.median(scores):.2f}" if scores else "–",
-            *("–" if blank_unmeasured(null) is None else f"{null:.2f}" for null in nulls),
+            *("–" if null != null else f"{null:.2f}" for null in nulls),
         )
     return table

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import typer
 from rich.console import Console
@@ -22,7 +23,7 @@ from rich.progress import (
 from equiscope.foundations.progress import rough_time
 from equiscope.foundations.received import printable
 
-__all__ = ["Notes", "print_note", "show_progress", "wide_console"]
+__all__ = ["Notes", "echo_report", "print_note", "show_progress", "wide_console"]
 
 
 class Notes(logging.Handler):
@@ -96,6 +97,13 @@ def print_note(text: str) -> None:
     """Print a sentence on standard error, as it is: names in it may come from a run, and mean nothing to a terminal."""
     # Not through rich, which would break it over lines and read markup in it.
     typer.echo(printable(text), err=True)
+
+
+def echo_report(run: Path) -> None:
+    """Print where a run's report is, if it has one."""
+    if (run / "index.html").exists():
+        # Not through rich, which would break a long path over lines.
+        typer.echo(f"report: {run / 'index.html'}")
 
 
 def wide_console() -> Console:

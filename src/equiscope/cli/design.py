@@ -40,11 +40,9 @@ def design(
 
     Writes a file that train takes.
     """
-    from equiscope.construction.design import design_network
-    from equiscope.runs.store import load_run
+    import equiscope
 
-    opened = load_run(run)
-    found = design_network(opened, like=like, transformation=transformation, plain_to=plain_to, out=out)
+    found = equiscope.design(run, like=like, transformation=transformation, plain_to=plain_to, out=out)
     console = wide_console()
     console.print(_design_table(found))
     for name, share in found.free_share_by_transformation.items():

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
-from equiscope.cli.console import show_progress, wide_console
+from equiscope.cli.console import echo_report, show_progress, wide_console
 from equiscope.cli.options import RunArgument, SurveyedModelArgument, WeightsOption, split_names
-from equiscope.cli.surveyed import load_surveyed
 from equiscope.cli.tables import new_table
-from equiscope.foundations.received import quoted
 
 if TYPE_CHECKING:
     from equiscope.evidence.featurevis import StoredVisualisations
     from equiscope.runs.store import Run
 
-__all__ = ["featurevis", "visualise"]
+__all__ = ["featurevis"]
 
 
 def featurevis(
@@ -40,41 +37,25 @@ def featurevis(
     Writes them into the run, as featurevis/LAYER.npz and featurevis/families.npz, and shows them in its report. An
     interrupted job goes on when the same command is given again.
     """
-    visualise(
+    import equiscope
+
+    found = equiscope.featurevis(
         run,
         model,
-        weights,
         split_names(layers),
         with_families=families,
         steps=steps,
         n_null=null_draws,
+        weights=weights,
         seed=seed,
-    )
-
-
-def visualise(
-    run: Path, model: str | None, weights: Path | None, layers: list[str] | None = None, **options: Any
-) -> None:
-    """Optimise images, tabulate them, and show them in the report."""
-    from equiscope.evidence.featurevis import visualise_run
-    from equiscope.reports.files import build_site
-    from equiscope.runs.store import load_run
-
-    opened = load_run(run)
-    borrowed = load_surveyed(opened, model, weights, f"equiscope featurevis {quoted(run)} NETWORK")
-    found = visualise_run(
-        opened,
-        borrowed,
-        layers,
         progress=show_progress,
-        **options,
     )
     console = wide_console()
     console.print(_images_table(found))
     if found.families:
-        console.print(_templates_table(opened, found))
+        console.print(_templates_table(equiscope.load_run(run), found))
     typer.echo(f"visualisations: {run / 'featurevis'}")
-    typer.echo(f"report: {build_site(run)}")
+    echo_report(run)
 
 
 def _quartiles(values: Iterable[float]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -44,8 +43,6 @@ def figure(
     ] = None,
 ) -> None:
     """Draw one chart of a run as a figure for a paper: an SVG that needs nothing else, or a PNG."""
-    from equiscope.reports.figures import save_figure
+    import equiscope
 
-    stem = "-".join(part for part in (subject, name.replace(">", "-to-"), kind) if part)
-    path = out if out is not None else Path(re.sub(r"[^\w.-]+", "-", stem) + ".svg")
-    typer.echo(f"figure: {save_figure(run, subject, name, path, kind=kind)}")
+    typer.echo(f"figure: {equiscope.figure(run, subject.value, name, kind=kind, out=out)}")

@@ -25,18 +25,12 @@ def layers(
     ] = None,
 ) -> None:
     """List the layers of a network: channels, stride, receptive field and stimulus size."""
-    from equiscope.models import load_model
-    from equiscope.models.geometry import find_geometry
-    from equiscope.models.layers import left_out
+    import equiscope
 
-    borrowed = load_model(model, weights)
-    names = borrowed.resolve_layers(split_names(layers))
-    with borrowed.evaluating(), show_progress("Finding receptive fields", 1) as on_step:
-        geometries = find_geometry(borrowed, names)
-        on_step(1)
+    found = equiscope.layers(model, split_names(layers), weights=weights, progress=show_progress)
     headings = ("layer", "channels", "stride", "receptive field", "centre", "stimulus")
     table = new_table(headings, text=("layer",))
-    for name, geometry in geometries.items():
+    for name, geometry in found.geometries.items():
         if geometry.is_global:
             table.add_row(name, str(geometry.n_channels), "–", "whole image", "–", "whole image")
         else:
@@ -49,5 +43,5 @@ def layers(
                 f"{geometry.patch_px} px",
             )
     wide_console().print(table)
-    for note in left_out(borrowed, names):
+    for note in found.notes:
         typer.echo(note, err=True)

@@ -1,4 +1,4 @@
-"""``equiscope report`` and ``equiscope open``: build a run's report again, publish and serve it."""
+"""``equiscope report``: build a run's report again, or publish it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from equiscope.cli.featurevis import visualise
+from equiscope.cli.console import show_progress
 from equiscope.cli.options import RunArgument, WeightsOption
 
-__all__ = ["open_report", "report"]
+__all__ = ["report"]
 
 
 def report(
@@ -32,24 +32,9 @@ def report(
 
     A run that is not finished, or of an earlier version, is shown as far as it goes.
     """
-    from equiscope.reports.files import build_site, publish_site
+    import equiscope
 
-    if featurevis:
-        visualise(run, model, weights)
-    typer.echo(f"report: {build_site(run) if publish is None else publish_site(run, publish)}")
-
-
-def open_report(
-    run: RunArgument,
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 0,
-    browser: Annotated[bool, typer.Option(help="Open it in the system's browser.")] = True,
-) -> None:
-    """Serve a run's report on 127.0.0.1, to this machine alone, and open it in the browser; Ctrl-C ends it."""
-    from equiscope.reports.serve import open_site
-
-    open_site(
-        run,
-        port=port,
-        in_browser=browser,
-        on_address=lambda address: typer.echo(f"report: {address} (Ctrl-C ends it)"),
+    built = equiscope.report(
+        run, publish=publish, featurevis=featurevis, model=model, weights=weights, progress=show_progress
     )
+    typer.echo(f"report: {built}")

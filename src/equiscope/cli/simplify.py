@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from equiscope.cli.console import show_progress, wide_console
+from equiscope.cli.console import echo_report, show_progress, wide_console
 from equiscope.cli.options import (
     PrecisionOption,
     RunArgument,
@@ -17,9 +17,7 @@ from equiscope.cli.options import (
     WeightsOption,
     split_names,
 )
-from equiscope.cli.surveyed import load_surveyed
 from equiscope.cli.tables import new_table
-from equiscope.foundations.received import quoted
 
 if TYPE_CHECKING:
     from equiscope.construction.simplify import Accuracy, Simplification
@@ -81,43 +79,28 @@ def simplify(
     Beside it the same number of parameters removed by pruning and low rank, and templates at wrong poses.
     Writes simplify.json and simplify.svg into the run, and draws its report again with them.
     """
-    from equiscope.construction.simplify import METHODS, count_logits, open_evaluation, simplify_run
-    from equiscope.reports.files import show_again
-    from equiscope.reports.simplify_drawings import save_curves
-    from equiscope.runs.store import load_run
+    import equiscope
 
-    opened = load_run(run)
-    command = f"equiscope simplify {quoted(run)} NETWORK --images {quoted(images)}"
-    borrowed = load_surveyed(opened, model, weights, command)
-    seen = crop if crop is not None else borrowed.input_size_px or 224
-    names = (
-        None
-        if classes is None
-        else [n for line in classes.read_text("utf-8").splitlines() if (n := line.strip())]
-    )
-    data = open_evaluation(
+    found = equiscope.simplify(
+        run,
         images,
-        n_logits=count_logits(borrowed, seen),
-        side_px=resize if resize is not None else round(seen * 8 / 7),
-        labels=labels,
-        label_column=label_column,
-        classes=names,
-    )
-    found = simplify_run(
-        opened,
-        borrowed,
-        data,
+        model,
         transformation=transformation,
         blocks=blocks,
         order=order,
+        save=save,
+        labels=labels,
+        label_column=label_column,
+        classes=classes,
+        crop_px=crop,
+        side_px=resize,
         n_points=points,
+        methods=split_names(methods),
         n_images=evaluated,
         n_calibration=calibration,
-        crop_px=seen,
-        methods=split_names(methods) or METHODS,
+        weights=weights,
         precision=precision,
         seed=seed,
-        save=save,
         progress=show_progress,
     )
     for note in found.notes:
@@ -132,11 +115,10 @@ def simplify(
         highlight=False,
     )
     typer.echo(f"simplify: {run / 'simplify.json'}")
-    typer.echo(f"figure: {save_curves(run, found)}")
+    typer.echo(f"figure: {run / 'simplify.svg'}")
     if save is not None:
         typer.echo(f"network: {save}")
-    if show_again(run):
-        typer.echo(f"report: {opened.report}")
+    echo_report(run)
 
 
 def _share(accuracy: Accuracy) -> str:

@@ -14,7 +14,6 @@ from rich.table import Table
 from equiscope.cli.console import print_note, show_progress, wide_console
 from equiscope.cli.options import FalseDiscoveryRateOption, ModelArgument, WeightsOption, split_names
 from equiscope.cli.tables import new_table
-from equiscope.foundations.received import folder_name
 
 if TYPE_CHECKING:
     from equiscope.runs.store import Run
@@ -59,20 +58,18 @@ def survey(
 
     An interrupted survey goes on when the same command is given again.
     """
-    from equiscope.models import load_model
-    from equiscope.surveys.survey import survey as run_survey
+    import equiscope
 
     console = Console(stderr=True)
-    borrowed = load_model(model, weights)
-    folder = out if out is not None else Path("equiscope-runs") / folder_name(borrowed.name)
-    run = run_survey(
-        borrowed,
+    run = equiscope.survey(
+        model,
         images,
         split_names(layers),
         transformations=split_names(transformations),
-        out=folder,
+        out=out,
         angles=angles,
         examples_per_unit=examples_per_unit,
+        weights=weights,
         false_discovery_rate=false_discovery_rate,
         device=device,
         precision=precision,

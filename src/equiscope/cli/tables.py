@@ -10,7 +10,7 @@ from rich.text import Text
 
 from equiscope.foundations.received import printable
 
-__all__ = ["blank_unmeasured", "new_table"]
+__all__ = ["new_table"]
 
 
 class _PlainTable(Table):
@@ -30,8 +30,3 @@ def new_table(headings: Iterable[str], *, text: Container[str]) -> Table:
     for heading in headings:
         table.add_column(_plain(heading), justify="left" if heading in text else "right", no_wrap=True)
     return table
-
-
-def blank_unmeasured(value: Any) -> Any:
-    """Turn what was not measured into an empty cell."""
-    return None if isinstance(value, float) and value != value else value

@@ -14,7 +14,6 @@ from rich.table import Table
 
 from equiscope.cli.console import show_progress, wide_console
 from equiscope.cli.tables import new_table
-from equiscope.foundations.received import folder_name
 
 if TYPE_CHECKING:
     from equiscope.construction.training import TrainingRun
@@ -75,27 +74,24 @@ def train(
 
     An interrupted training goes on when the same command is given again, and ends as if it had not been interrupted.
     """
-    from equiscope.construction.training import Recipe, describe_network
-    from equiscope.construction.training import train as run_training
+    import equiscope
+    from equiscope.construction.training import Recipe
 
-    description = describe_network(network)
     recipe = Recipe(
         epochs=epochs, batch=batch, learning_rate=learning_rate, weight_decay=weight_decay, crop_px=crop
     )
-    run = run_training(
-        description,
+    run = equiscope.train(
+        network,
         data,
-        out
-        if out is not None
-        else Path("equiscope-runs/trained") / f"{folder_name(description.name)}-{seed}",
+        out,
         recipe=recipe,
         match=match.value,
         reference=reference,
+        checkpoint_every=checkpoint_every,
         seed=seed,
         device=device,
         precision=precision,
         n_workers=workers,
-        checkpoint_every=checkpoint_every,
         use_graphs=graphs,
         command=shlex.join(["equiscope", *sys.argv[1:]]),
         progress=show_progress,

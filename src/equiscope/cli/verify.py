@@ -6,14 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from equiscope.cli.console import show_progress, wide_console
+from equiscope.cli.console import echo_report, show_progress, wide_console
 from equiscope.cli.options import PrecisionOption, RunArgument, SurveyedModelArgument, WeightsOption
-from equiscope.cli.surveyed import load_surveyed
 from equiscope.cli.tables import new_table
-from equiscope.foundations.received import quoted
 
 if TYPE_CHECKING:
     from equiscope.evidence.verify.verification import FamilyVerification
@@ -31,25 +28,14 @@ def verify(
 
     Writes verification.json into the run and draws its report again with what was found.
     """
-    from equiscope.evidence.verify.verification import verify_run
-    from equiscope.foundations.devices import choose_precision
-    from equiscope.reports.files import show_verification
-    from equiscope.runs.store import load_run
+    import equiscope
 
-    opened = load_run(run)
-    borrowed = load_surveyed(opened, model, weights, f"equiscope verify {quoted(run)} NETWORK")
-    found = verify_run(
-        opened, borrowed, precision=choose_precision(precision, borrowed.device), progress=show_progress
-    )
+    found = equiscope.verify(run, model, weights=weights, precision=precision, progress=show_progress)
     console = wide_console()
     console.print(_verification_table(found))
     typer.echo(f"verification: {run / 'verification.json'}")
-    if show_verification(run, found):
-        typer.echo(f"report: {opened.report}")
-    else:
-        Console(stderr=True).print(
-            "the report stays as it is: an earlier version made it, which kept nothing to draw it from"
-        )
+    if (run / "report.json").exists():
+        echo_report(run)
 
 
 def _verification_table(found: Sequence[FamilyVerification]) -> Table:

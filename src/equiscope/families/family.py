@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isnan, nan
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from equiscope.measurement.examples import Examples
 from equiscope.transformations import Pose, find
 from equiscope.transformations.spaces import Circle, Cylinder, HandedCircle
+
+if TYPE_CHECKING:
+    from equiscope.measurement.examples import Examples
 
 __all__ = [
     "INVARIANCE_CUT",

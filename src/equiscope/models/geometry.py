@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import torch
 
@@ -20,8 +20,9 @@ from equiscope.models.probing import (
     probe_by_nan,
     reaches_further,
 )
+from equiscope.models.receptive_fields import LayerGeometry, Sides
 from equiscope.models.refusals import no_size_taken
-from equiscope.models.sides import Sides, find_sides, fitted
+from equiscope.models.sides import find_sides, fitted
 
 __all__ = ["MAX_OFFSET", "LayerGeometry", "find_geometry", "find_local_geometry", "joint_patch_px"]
 
@@ -36,127 +37,6 @@ _USUAL_PX = 224
 # How far from a stimulus' middle positions of several layers may be read where no patch is centred on one of each, in
 # strides: a quarter is enough behind up to nine pools of 2 x 2, as tried, whose grids lie half a stride apart.
 MAX_OFFSET = 0.25
-
-
-@dataclass(frozen=True)
-class LayerGeometry:
-    """What part of the image one position of a layer sees.
-
-    Attributes
-    ----------
-    layer
-        Name of the layer.
-    n_channels
-        Number of channels.
-    stride_px
-        Distance of neighbouring positions in the image, px, (y, x).
-    receptive_field_px
-        Extent of the pixels that can change one position, px, (y, x); where dilation leaves gaps, of their hull.
-    centre_px
-        Image coordinate of the receptive field's centre for position (0, 0), px, (y, x); position (i, j) is
-        centred on ``centre_px + stride_px * (i, j)``.
-    is_global
-        True where every position sees the whole probed image, so that there is no receptive field to centre
-        on; the other figures are then NaN or zero and whole images serve as stimuli.
-    largest_px
-        Largest side that a patch may have, px, where images are smaller than the receptive field: the patch then
-        leaves out the field's rim. None where there is no such limit.
-    smallest_px
-        Least side that a patch should have, px, where its middle answers as the image does only in a larger patch than
-        the receptive field needs. None where the receptive field is enough.
-    sides
-        Sides of the images that the network is shown: for these the other figures hold. Unless it is any side,
-        images are cut at the right and below, and patches are filled up there (``fitted``).
-    """
-
-    layer: str
-    n_channels: int
-    stride_px: tuple[int, int]
-    receptive_field_px: tuple[int, int]
-    centre_px: tuple[float, float]
-    is_global: bool = False
-    largest_px: int | None = None
-    smallest_px: int | None = None
-    sides: Sides = field(default_factory=Sides)
-
-    @property
-    def patch_px(self) -> int:
-        """Side of the smallest square patch that holds a position whose receptive field is centred on it, px.
-
-        A position inside the patch must fall on the layer's own grid, which costs up to ``stride - 1`` pixels
-        on either side of the receptive field. Where no square patch is centred on the grids of both axes, the
-        side that would do for either of them alone.
-
-        Raises
-        ------
-        EquiscopeError
-            If the layer is global.
-        """
-        if self.is_global:
-            raise EquiscopeError(
-                f"layer {self.layer!r} sees the whole image, so no patch is large enough: show it whole images"
-            )
-        # The centre of position (0, 0) lies no further in than the patch's own.
-        smallest = max(*self.receptive_field_px, *(math.ceil(2 * centre + 1) for centre in self.centre_px))
-        smallest = max(smallest, self.smallest_px or 0)
-        if self.largest_px is not None and smallest > self.largest_px:
-            fitting = range(self.largest_px, 0, -1)
-            return next((size for size in fitting if self.is_centred(size)), self.largest_px)
-        sizes = range(smallest, smallest + 2 * math.lcm(*self.stride_px))
-        fits = [[self._is_centred(size, axis) for axis in (0, 1)] for size in sizes]
-        both = next((size for size, fit in zip(sizes, fits, strict=True) if all(fit)), None)
-        return both or max(sizes[[fit[axis] for fit in fits].index(True)] for axis in (0, 1))
-
-    def is_centred(self, size_px: int) -> bool:
-        """Whether the middle of a square patch of this size is the centre of one of the layer's positions."""
-        return all(self._is_centred(size_px, axis) for axis in (0, 1))
-
-    def position_in_patch(self, size_px: int | None = None) -> tuple[int, int]:
-        """Index (y, x) of the position that is centred in a patch of ``size_px``, by default ``patch_px``.
-
-        Raises
-        ------
-        EquiscopeError
-            If the two axes' grids leave no common patch (different strides or paddings along y and x), or the
-            layer is global.
-        """
-        patch_px = self.patch_px if size_px is None else size_px
-        if not self.is_centred(patch_px):
-            raise EquiscopeError(
-                f"layer {self.layer!r} has different grids along y and x (stride {self.stride_px}, receptive field "
-                f"{self.receptive_field_px}, centre {self.centre_px}): no square patch is centred on one of its "
-                "positions, show it whole images"
-            )
-        row, column = (
-            round(((patch_px - 1) / 2 - centre) / stride)
-            for centre, stride in zip(self.centre_px, self.stride_px, strict=True)
-        )
-        return row, column
-
-    def nearest_position(self, size_px: int) -> tuple[int, int]:
-        """Index (y, x) of the position that is nearest to the middle of a square patch of this size."""
-        row, column = (
-            max(0, round(((size_px - 1) / 2 - centre) / stride))
-            for centre, stride in zip(self.centre_px, self.stride_px, strict=True)
-        )
-        return row, column
-
-    def offset_strides(self, size_px: int) -> float:
-        """How far the position nearest to the middle of a square patch of this size is from it.
-
-        Returns
-        -------
-        float
-            In strides, along the axis where it is further.
-        """
-        axes = zip(self.nearest_position(size_px), self.centre_px, self.stride_px, strict=True)
-        middle = (size_px - 1) / 2
-        return max(abs(centre + stride * index - middle) / stride for index, centre, stride in axes)
-
-    def _is_centred(self, size_px: int, axis: int) -> bool:
-        """Whether the middle of a patch of this size is the centre of a position along one axis."""
-        offset = size_px - 1 - 2 * self.centre_px[axis]
-        return offset >= 0 and offset % (2 * self.stride_px[axis]) == 0
 
 
 def joint_patch_px(geometries: Sequence[LayerGeometry], *, max_offset: float = 0.0) -> int | None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from equiscope.foundations.errors import EquiscopeError
 from equiscope.models.model import Model
+from equiscope.models.receptive_fields import Sides
 from equiscope.models.refusals import no_size_taken
 
 __all__ = ["Sides", "crop_to", "find_sides", "fitted"]
@@ -21,75 +21,6 @@ __all__ = ["Sides", "crop_to", "find_sides", "fitted"]
 _USUAL_PX = (28, 32, 48, 56, 64, 96, 128, 160, 192, 224, 240, 256, 288, 299, 320, 331, 384, 448, 512)
 # Largest step between two sides that a network takes, px: patches and strides are multiples of 64 at most.
 _MOST_STEP_PX = 64
-
-
-@dataclass(frozen=True)
-class Sides:
-    """Sides of the images that a network is shown, px: the least, and from there on in steps.
-
-    ``Sides(32, 32)`` are the multiples of 32, ``Sides(75, 1)`` all from 75 px, ``Sides(224, 0)`` is 224 px alone, and
-    ``Sides()`` is any side. Restricting them has two reasons: a network refuses others, or it puts its grid elsewhere
-    for others, as TensorFlow's "same" padding does.
-
-    Attributes
-    ----------
-    least_px
-        The least side.
-    step_px
-        Distance of neighbouring sides; 0 where there is only one.
-    is_square
-        Whether images must be square.
-    """
-
-    least_px: int = 1
-    step_px: int = 1
-    is_square: bool = False
-
-    @property
-    def words(self) -> str:
-        """The sides in words, such as ``"sides of 32, 64, 96, ... px"``."""
-        if self.step_px == 1:
-            listed = f"sides of at least {self.least_px} px"
-        elif self.step_px:
-            first = ", ".join(str(self.least_px + i * self.step_px) for i in range(3))
-            listed = f"sides of {first}, ... px"
-        else:
-            listed = f"sides of {self.least_px} px"
-        return f"squares with {listed}" if self.is_square else listed
-
-    def at_least(self, *sides_px: int) -> tuple[int, ...]:
-        """Give the smallest sides that hold these; unchanged where none is large enough."""
-        wanted = (max(sides_px),) * len(sides_px) if self.is_square else sides_px
-        return tuple(self._up(side) for side in wanted)
-
-    def at_most(self, *sides_px: int) -> tuple[int, ...] | None:
-        """Give the largest sides within these; None where one is less than the least."""
-        if min(sides_px) < self.least_px:
-            return None
-        within = (min(sides_px),) * len(sides_px) if self.is_square else sides_px
-        if not self.step_px:
-            return (self.least_px,) * len(within)
-        return tuple(side - (side - self.least_px) % self.step_px for side in within)
-
-    def holds(self, side_px: int) -> bool:
-        """Whether one of the sides is at least this large."""
-        return bool(self.step_px) or side_px <= self.least_px
-
-    def alone(self, near_px: int) -> Sides:
-        """Give the largest of the sides within ``near_px`` alone, or else the least."""
-        return replace(self, least_px=(self.at_most(near_px) or (self.least_px,))[0], step_px=0)
-
-    def every(self, period_px: int, near_px: int) -> Sides:
-        """Give those of the sides that are a multiple of a period apart, one of them the largest within ``near_px``."""
-        within = self.at_most(near_px)
-        anchor = self.least_px if within is None else within[0]
-        step = math.lcm(self.step_px, period_px)
-        return replace(self, least_px=anchor - (anchor - self.least_px) // step * step, step_px=step)
-
-    def _up(self, side_px: int) -> int:
-        if side_px <= self.least_px:
-            return self.least_px
-        return side_px + (self.least_px - side_px) % self.step_px if self.step_px else side_px
 
 
 def fitted(model: Model, sides: Sides) -> Model:

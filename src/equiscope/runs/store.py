@@ -1,4 +1,7 @@
-"""What a run leaves on disk: a versioned folder that survives interruption at any moment."""
+"""What a run leaves on disk: a versioned folder that survives interruption at any moment.
+
+Runs are opened to read their families and units, where no network takes part: this module does not wait for torch.
+"""
 
 from __future__ import annotations
 
@@ -8,25 +11,24 @@ import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 import numpy as np
-from numpy.typing import NDArray
 
 from equiscope.families.family import Family, Symmetry, Unit
 from equiscope.foundations.documents import to_json
 from equiscope.foundations.errors import DamagedFileError, EquiscopeError
 from equiscope.foundations.files import file_name, write_atomically, write_new
 from equiscope.foundations.received import inside, refuse_links, shown_command, within_limits
-from equiscope.foundations.records import Archive, leave_out_damaged, read_record, reading, remedy, run_folder
-from equiscope.measurement.examples import Examples, empty_examples
-from equiscope.models import Model
-from equiscope.models.geometry import LayerGeometry
+from equiscope.foundations.records import leave_out_damaged, read_record, reading, remedy, run_folder
+from equiscope.models.receptive_fields import LayerGeometry
 from equiscope.runs.earlier import families_of_2, manifest_of_2
-from equiscope.stimuli import ImageFailure
+
+if TYPE_CHECKING:
+    from equiscope.models import Model
 
 try:
     import fcntl
@@ -37,12 +39,13 @@ __all__ = [
     "SCHEMA_VERSION",
     "FamiliesFile",
     "Run",
+    "as_run",
     "check_network",
     "create_json",
     "families_document",
+    "folder_of",
     "is_as_written",
     "layer_path",
-    "load_examples",
     "load_families",
     "load_record",
     "load_run",
@@ -52,7 +55,6 @@ __all__ = [
     "read_json",
     "read_manifest",
     "read_units",
-    "save_examples",
     "say_changes",
     "units_document",
     "write_archive",
@@ -89,6 +91,16 @@ class Run:
     def report(self) -> Path:
         """The page to open."""
         return self.folder / "index.html"
+
+
+def as_run(run: Run | str | Path) -> Run:
+    """Give the run that somebody means: one that is open, or the folder of a finished one, as `load_run` opens it."""
+    return run if isinstance(run, Run) else load_run(run)
+
+
+def folder_of(run: Run | str | Path) -> Path:
+    """Give the folder of a run that is open, or named by its folder, finished or not."""
+    return run.folder if isinstance(run, Run) else Path(run)
 
 
 def check_network(run: Run, model: Model) -> None:
@@ -280,54 +292,6 @@ def read_geometries(manifest: dict[str, Any]) -> dict[str, LayerGeometry]:
     """Turn the ``geometry`` of a run's manifest back into geometries, in the order of the survey."""
     found = read_record(list[LayerGeometry], manifest["geometry"])
     return {geometry.layer: geometry for geometry in found}
-
-
-def save_examples(
-    path: Path, examples: dict[str, Examples], n_done: int, failures: list[ImageFailure]
-) -> None:
-    """Store the examples of all layers after the first ``n_done`` images, and the images that failed so far."""
-    arrays: dict[str, NDArray[Any]] = {
-        "n_done": np.array(n_done),
-        "failures": np.array([[failure.name, failure.reason] for failure in failures], dtype=np.str_),
-        "layers": np.array(list(examples), dtype=np.str_),
-    }
-    for index, result in enumerate(examples.values()):
-        for part in fields(Examples):
-            arrays[f"{index}:{part.name}"] = np.asarray(getattr(result, part.name))
-    write_atomically(path, lambda stream: np.savez(stream, **arrays))  # type: ignore[arg-type]
-
-
-def load_examples(path: Path) -> tuple[dict[str, Examples], int, list[ImageFailure]]:
-    """Read back what ``save_examples`` wrote.
-
-    Raises
-    ------
-    DamagedFileError
-        If the file is not there, or is damaged.
-    """
-    with Archive(path) as stored, reading(path):
-        examples = {}
-        for index, layer in enumerate(stored["layers"].tolist()):
-            arrays: dict[str, Any] = {part.name: stored[f"{index}:{part.name}"] for part in fields(Examples)}
-            arrays |= {"layer": str(layer), "n_positions": int(arrays["n_positions"])}
-            examples[str(layer)] = own = Examples(**arrays)
-            _check_shapes(own)
-        failures = [
-            ImageFailure(str(name), str(reason)) for name, reason in stored["failures"].reshape(-1, 2)
-        ]
-        return examples, int(stored["n_done"]), failures
-
-
-def _check_shapes(found: Examples) -> None:
-    """Check that all arrays are of as many units and stimuli, and of the types that the contract says."""
-    wanted = empty_examples(found.layer, found.n_units, found.value.shape[2])
-    for part in fields(Examples):
-        own, right = np.asarray(getattr(found, part.name)), np.asarray(getattr(wanted, part.name))
-        if part.name != "layer" and (own.shape, own.dtype.kind) != (right.shape, right.dtype.kind):
-            raise ValueError(
-                f"{part.name} of {found.layer} has shape {own.shape} and type {own.dtype}, expected {right.shape} and "
-                f"{right.dtype}"
-            )
 
 
 def families_document(families: Iterable[Family]) -> dict[str, Any]:

@@ -9,6 +9,6 @@
 =============== =====================================================================
 """
 
-from equiscope.stimuli.image_set import ImageFailure, ImageSet, open_images
+from equiscope.stimuli.image_set import ImageFailure, ImageSet, as_images, open_images
 
-__all__ = ["ImageFailure", "ImageSet", "open_images"]
+__all__ = ["ImageFailure", "ImageSet", "as_images", "open_images"]

@@ -31,7 +31,7 @@ from equiscope.stimuli.sources import (
     read_npz,
 )
 
-__all__ = ["ImageFailure", "ImageSet", "open_images"]
+__all__ = ["ImageFailure", "ImageSet", "as_images", "open_images"]
 
 _END_BYTES = 4096
 # A cold hard disk with 5 ms a seek takes 20 s to open this many files; from memory under a second.
@@ -260,6 +260,11 @@ class ImageSet:
                 yield loaded_index, image.result()
         finally:
             decoder.shutdown(wait=True, cancel_futures=True)
+
+
+def as_images(images: ImageSet | str | Path | None) -> ImageSet:
+    """Give the images that somebody means: a set that is open, or what `open_images` opens."""
+    return images if isinstance(images, ImageSet) else open_images(images)
 
 
 def open_images(path: str | Path | None = None, *, max_side_px: int = 512) -> ImageSet:

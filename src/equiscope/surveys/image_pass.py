@@ -20,7 +20,7 @@ from equiscope.measurement.examples import (
 from equiscope.measurement.responses import not_finite
 from equiscope.models import Model
 from equiscope.models.geometry import LayerGeometry
-from equiscope.runs.store import load_examples, save_examples
+from equiscope.runs.examples import load_examples, save_examples
 from equiscope.stimuli import ImageFailure, ImageSet
 
 __all__ = ["ImagePass"]

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 import equiscope
 from equiscope.families.linkage import MIN_SCORE
@@ -19,17 +18,18 @@ from equiscope.foundations.devices import choose_device, choose_precision, keep_
 from equiscope.foundations.errors import EquiscopeError
 from equiscope.foundations.files import is_unused
 from equiscope.foundations.limits import list_names
-from equiscope.foundations.progress import Progress, Stages, silent
-from equiscope.models import Model, load_model
+from equiscope.foundations.options import Options
+from equiscope.foundations.progress import Stages
+from equiscope.models import Model
 from equiscope.models.repeatability import require_repeatable
 from equiscope.runs.store import SCHEMA_VERSION, Run, create_json, load_run, read_manifest
-from equiscope.stimuli import ImageSet, open_images
+from equiscope.stimuli import ImageSet
 from equiscope.surveys.pipeline import Pipeline
 from equiscope.surveys.results import result_paths
 from equiscope.surveys.timings import Timings
 from equiscope.transformations import standard_names, surveyed_names, with_needed
 
-__all__ = ["Progress", "survey"]
+__all__ = ["survey_network"]
 
 # Receptive fields, the pass over the images, the tuning of all units, the report.
 _N_OTHER_STAGES = 4
@@ -37,84 +37,20 @@ _N_OTHER_STAGES = 4
 _MANY_STAGES = 64
 
 
-def survey(
-    model: Model | nn.Module | str,
-    images: ImageSet | str | Path | None = None,
+def survey_network(
+    model: Model,
+    images: ImageSet,
     layers: Sequence[str] | None = None,
     *,
     transformations: Sequence[str] | None = None,
     out: str | Path,
     angles: int = 16,
     examples_per_unit: int = 8,
-    false_discovery_rate: float = 0.05,
-    min_score: float = MIN_SCORE,
-    n_null: int = 20,
-    device: str = "auto",
-    precision: str = "auto",
-    seed: int = 0,
-    command: str | None = None,
-    on_plan: Callable[[str], object] = lambda _plan: None,
-    progress: Progress = silent,
+    options: Options,
 ) -> Run:
-    """Find the families of a network under all transformations, verify them on held-out images, write a report.
-
-    Parameters
-    ----------
-    model
-        An ``equiscope.Model``, any module that takes (image, 3, y, x) RGB in [0, 1], or a name for
-        ``load_model``.
-    images
-        What the network is shown: an ``ImageSet``, a folder, ``.tar`` or ``.npz``, by default the embedded
-        photographs.
-    layers
-        Names of modules; by default the model's own choice, or all convolutions.
-    transformations
-        Names of some of `equiscope.transformations.ALL`: ``rotation``, ``hue``, ``reflection``, …; by default the
-        standard ones. Those that one needs are surveyed with it.
-    out
-        Folder of the run. The same call goes on where an interrupted one stopped.
-    angles
-        Order of the rotation group, at least 4; multiples of 4 include the exact quarter turns.
-    examples_per_unit
-        Strongest stimuli of each unit, half of them to find and half to verify; at least 2.
-    false_discovery_rate
-        Largest accepted q-value of a family.
-    min_score
-        Smallest mean correlation with the other members that makes a member.
-    n_null
-        Null draws for each layer.
-    device
-        ``auto`` takes the GPU if there is one; the module is returned to where it was.
-    precision
-        ``float32`` or ``bfloat16`` for the passes that show transformed stimuli; ``auto`` takes ``bfloat16`` where
-        the processor computes in it (docs/results.md has what it changes).
-    seed
-        Seed of the halves, the null and the bootstrap.
-    command
-        What to record as the command that made the run.
-    on_plan
-        Called once, before the work begins, with a sentence that says how much will be done.
-    progress
-        Called at the start of each part of a stage, whose name ends with the stage's number and that of all stages.
-
-    Returns
-    -------
-    Run
-        Families and units, also written to ``out`` (docs/run.md).
-
-    Raises
-    ------
-    EquiscopeError
-        If something given cannot be used, or ``out`` holds a run of something else.
-    """
+    """Survey a network that is open on images that are open; what everything means is said by `equiscope.survey`."""
     keep_large_buffers()
-    settings = _check_options(angles, examples_per_unit, false_discovery_rate, min_score, n_null, seed)
-    if isinstance(model, str):
-        model = load_model(model)
-    elif not isinstance(model, Model):
-        model = Model(model, type(model).__name__)
-    if not isinstance(images, ImageSet):
-        images = open_images(images)
+    settings = _settings(angles, examples_per_unit, options)
     n_photographs = len(set(images.groups))
     if n_photographs < 2:
         copies = f" ({images.n_copies} of its {len(images)} images are copies)" if images.n_copies else ""
@@ -125,8 +61,8 @@ def survey(
     folder = Path(out)
     chosen = model.resolve_layers(list_names(layers))
     wanted = _resolve_transformations(transformations)
-    target = choose_device(device)
-    computes_in = choose_precision(precision, target)
+    target = choose_device(options.device)
+    computes_in = choose_precision(options.precision, target)
     require_repeatable(model, chosen)
     identity = {
         "model": {"name": model.name, "weights_sha256": model.weights_sha256()},
@@ -140,14 +76,14 @@ def survey(
             **settings,
         },
     }
-    manifest = _open_manifest(folder, identity, command)
+    manifest = _open_manifest(folder, identity, options.command)
     n_stages = _count_stages(folder, chosen, wanted)
-    on_plan(_word_plan(len(chosen), len(wanted), n_stages))
+    options.on_plan(_word_plan(len(chosen), len(wanted), n_stages))
     home = model.device
     try:
         model.module.to(target)
         timings = Timings(folder / "seconds.json", manifest.get("seconds"))
-        stages = Stages(timings.noting(progress), n_stages)
+        stages = Stages(timings.noting(options.progress), n_stages)
         with model.evaluating():
             Pipeline(model, images, folder, manifest, stages, timings, computes_in).run()
     finally:
@@ -155,19 +91,15 @@ def survey(
     return load_run(folder)
 
 
-def _check_options(
-    angles: int, examples_per_unit: int, false_discovery_rate: float, min_score: float, n_null: int, seed: int
-) -> dict[str, Any]:
+def _settings(angles: int, examples_per_unit: int, options: Options) -> dict[str, Any]:
     """Give the numbers of a survey as the manifest keeps them."""
     return {
         "angles": limits.ANGLES.check("angles", angles),
         "examples_per_unit": limits.EXAMPLES_PER_UNIT.check("examples_per_unit", examples_per_unit),
-        "false_discovery_rate": limits.FALSE_DISCOVERY_RATE.check(
-            "false_discovery_rate", false_discovery_rate
-        ),
-        "min_score": limits.MIN_SCORE.check("min_score", min_score),
-        "n_null": limits.NULL_DRAWS.check("n_null", n_null),
-        "seed": limits.SEED.check("seed", seed),
+        "false_discovery_rate": options.false_discovery_rate,
+        "min_score": MIN_SCORE if options.min_score is None else options.min_score,
+        "n_null": options.n_null,
+        "seed": options.seed,
     }
 
 
@@ -197,7 +129,7 @@ def _word_plan(n_layers: int, n_transformations: int, n_stages: int) -> str:
     return f"{plan}, deep layers take longest; for fewer name some with --layers or --transformations"
 
 
-def _open_manifest(folder: Path, identity: dict[str, Any], command: str | None) -> dict[str, Any]:
+def _open_manifest(folder: Path, identity: dict[str, Any], command: str) -> dict[str, Any]:
     """Open the manifest of this run: a new one, or that of the run that goes on.
 
     Of several surveys that begin in one folder at once one creates the manifest; the others find it, and go on with its
@@ -223,7 +155,7 @@ def _open_manifest(folder: Path, identity: dict[str, Any], command: str | None) 
     return manifest
 
 
-def _begin_manifest(identity: dict[str, Any], command: str | None) -> dict[str, Any]:
+def _begin_manifest(identity: dict[str, Any], command: str) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
         "equiscope_version": equiscope.__version__,

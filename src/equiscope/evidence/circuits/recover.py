@@ -42,11 +42,11 @@ from equiscope.models import Model
 from equiscope.models.borrowing import borrows_model
 from equiscope.models.geometry import LayerGeometry
 from equiscope.models.sides import fitted
+from equiscope.runs.examples import load_examples
 from equiscope.runs.store import (
     SCHEMA_VERSION,
     Run,
     check_network,
-    load_examples,
     load_record,
     read_geometries,
     write_archive,

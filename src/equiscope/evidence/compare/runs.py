@@ -35,7 +35,8 @@ from equiscope.measurement.examples import NO_IMAGE, Examples, collect_examples,
 from equiscope.measurement.responses import Responses, measure_responses
 from equiscope.models import Model
 from equiscope.models.geometry import LayerGeometry, joint_patch_px
-from equiscope.runs.store import Run, check_network, load_examples, read_geometries
+from equiscope.runs.examples import load_examples
+from equiscope.runs.store import Run, check_network, read_geometries
 from equiscope.stimuli import ImageSet
 from equiscope.transformations.groups import CyclicGroup, Involution
 

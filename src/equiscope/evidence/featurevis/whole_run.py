@@ -26,7 +26,8 @@ from equiscope.foundations.errors import unknown_name
 from equiscope.foundations.limits import TEMPLATES, list_names
 from equiscope.foundations.progress import Progress, silent
 from equiscope.models import Model
-from equiscope.runs.store import Run, check_network, load_examples, read_geometries
+from equiscope.runs.examples import load_examples
+from equiscope.runs.store import Run, check_network, read_geometries
 
 __all__ = ["visualise_run"]
 

@@ -1,0 +1,80 @@
+"""`equiscope.circuits`: recover the symmetric weights between a run's families."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Unpack
+
+from torch import nn
+
+from equiscope.evidence.circuits import Circuits, recover_circuits, write_graph
+from equiscope.foundations.files import check_output
+from equiscope.foundations.options import NullOptions, take_options
+from equiscope.foundations.received import quoted
+from equiscope.models import Model
+from equiscope.reports.files import show_circuits
+from equiscope.runs.store import Run, as_run
+from equiscope.runs.surveyed import surveyed_model
+from equiscope.stimuli import ImageSet, as_images
+
+__all__ = ["circuits"]
+
+
+def circuits(
+    run: Run | str | Path,
+    model: Model | nn.Module | str | None = None,
+    images: ImageSet | str | Path | None = None,
+    *,
+    n_draws: int = 200,
+    graphml: str | Path | None = None,
+    **options: Unpack[NullOptions],
+) -> Circuits:
+    """Recover the symmetric weights between a run's families, from the network's weights.
+
+    Parameters
+    ----------
+    run
+        A finished run, or its folder.
+    model
+        The network that was surveyed; by default the run's own name for it, if that is of a built-in network.
+    images
+        The images that were surveyed; by default the embedded photographs if the run was on those, else none, which
+        leaves out paths through normalisations, layers with others between them and the causal check.
+    n_draws
+        Null draws for each block.
+    graphml
+        File to write the graph to, too.
+    **options
+        ``weights``, ``false_discovery_rate``, ``seed`` and ``progress``, as for `equiscope.survey`.
+
+    Returns
+    -------
+    Circuits
+        Also in ``circuits.json``, with weights to draw in ``circuits/``, and shown in the report.
+
+    Raises
+    ------
+    EquiscopeError
+        If the network or the images are not those of the run, or the run has one layer only.
+    """
+    chosen = take_options(circuits, NullOptions, options)
+    if graphml is not None:
+        check_output(Path(graphml))
+    opened = as_run(run)
+    network = surveyed_model(
+        opened, model, options.get("weights"), f"equiscope circuits {quoted(opened.folder)} NETWORK"
+    )
+    is_embedded = opened.manifest["images"]["name"] == "embedded"
+    found = recover_circuits(
+        opened,
+        network,
+        as_images(images) if images is not None or is_embedded else None,
+        n_draws=n_draws,
+        false_discovery_rate=chosen.false_discovery_rate,
+        seed=chosen.seed,
+        progress=chosen.progress,
+    )
+    if graphml is not None:
+        write_graph(opened, found, Path(graphml))
+    show_circuits(opened.folder)
+    return found

@@ -1,0 +1,85 @@
+"""`equiscope.compare`: find the counterparts among the families of two runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Unpack
+
+from torch import nn
+
+from equiscope.evidence.compare.comparison import Comparison
+from equiscope.evidence.compare.runs import compare_runs
+from equiscope.foundations.devices import choose_precision
+from equiscope.foundations.options import CompareOptions, take_options
+from equiscope.foundations.received import quoted
+from equiscope.models import Model
+from equiscope.reports.files import show_comparison
+from equiscope.runs.store import Run, as_run
+from equiscope.runs.surveyed import surveyed_model
+from equiscope.stimuli import ImageSet, as_images
+
+__all__ = ["compare"]
+
+
+def compare(
+    run_a: Run | str | Path,
+    run_b: Run | str | Path,
+    model_a: Model | nn.Module | str | None = None,
+    model_b: Model | nn.Module | str | None = None,
+    images: ImageSet | str | Path | None = None,
+    *,
+    transformations: Sequence[str] | None = None,
+    n_draws: int = 200,
+    **options: Unpack[CompareOptions],
+) -> Comparison:
+    """Find which families of two runs are counterparts: alike in what they answer to the same stimuli.
+
+    Parameters
+    ----------
+    run_a, run_b
+        Two finished runs, or their folders; the first keeps the comparison and shows it.
+    model_a, model_b
+        The networks that were surveyed; by default the runs' own names for them, if those are of built-in networks.
+    images
+        What both are shown: the images of the surveys, or others; by default the embedded photographs.
+    transformations
+        Some of ``rotation``, ``hue``, ``reflection`` and ``contrast``; by default those that both runs surveyed.
+    n_draws
+        Null draws of each transformation.
+    **options
+        ``weights_a`` and ``weights_b`` (files of weights of built-in networks), ``false_discovery_rate``, ``seed``,
+        ``precision`` and ``progress``, as for `equiscope.survey`.
+
+    Returns
+    -------
+    Comparison
+        Also in ``compare/NAME.json`` of the first run, NAME being the second run's folder, and in the first run's
+        report.
+
+    Raises
+    ------
+    EquiscopeError
+        If both are one run, a network is not the one that was surveyed, no transformation was surveyed in both runs, or
+        fewer than two photographs are left to choose and to score.
+    """
+    chosen = take_options(compare, CompareOptions, options)
+    first, second = as_run(run_a), as_run(run_b)
+    command = f"equiscope compare {quoted(first.folder)} {quoted(second.folder)}"
+    network_a = surveyed_model(first, model_a, options.get("weights_a"), f"{command} --model-a NETWORK")
+    network_b = surveyed_model(second, model_b, options.get("weights_b"), f"{command} --model-b NETWORK")
+    found = compare_runs(
+        first,
+        network_a,
+        second,
+        network_b,
+        as_images(images),
+        transformations=transformations,
+        n_draws=n_draws,
+        false_discovery_rate=chosen.false_discovery_rate,
+        seed=chosen.seed,
+        precision=choose_precision(chosen.precision, network_a.device),
+        progress=chosen.progress,
+    )
+    show_comparison(first.folder, found, second.folder)
+    return found

@@ -1,0 +1,188 @@
+"""`equiscope.export`: the tables of a run."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from equiscope.evidence.circuits import Circuits, load_circuits
+from equiscope.evidence.compare.comparison import Comparison, load_comparisons
+from equiscope.families.family import Family, Unit
+from equiscope.foundations.errors import EquiscopeError, unknown_name
+from equiscope.foundations.received import quoted
+from equiscope.foundations.records import leave_out_damaged
+from equiscope.runs.store import (
+    SCHEMA_VERSION,
+    Run,
+    as_run,
+    families_document,
+    read_json,
+    units_document,
+)
+
+__all__ = ["PARTS", "Export", "export"]
+
+PARTS = ("units", "families", "circuits", "comparison")
+
+_PAIR_COLUMNS = (
+    "comparison transformation a b is_counterpart is_alike score score_low score_high q_value pose_q_value offset "
+    "offset_difference"
+).split()
+_CIRCUIT_COLUMNS = (
+    "source target source_layer target_layer transformation circuit_class rotation_class hue_class scale_class "
+    "pair_class n_source n_target is_small r2 r2_low r2_high r2_null_95 r2_null_99 p_value q_value energy_share "
+    "strength"
+).split()
+_SHARED = (
+    "layer transformation disagreement_deg disagreement_hue_deg disagreement_octaves phase_coherence margin margin_low "
+    "margin_high q_value stabiliser_order stabiliser explained_by"
+).split()
+_FAMILY_COLUMNS = [
+    *(
+        "family layer transformation channel pose_deg hue_deg octaves is_mirrored is_inverted score score_low "
+        "score_high family_size family_score family_score_low family_score_high"
+    ).split(),
+    *_SHARED[2:],
+    "circuits_tested",
+    "circuits_symmetric",
+]
+_UNIT_COLUMNS = (
+    "layer channel mean sd transformation kind family score invariance stabiliser_order pose_deg hue_deg octaves "
+    "is_mirrored is_inverted"
+).split()
+
+
+@dataclasses.dataclass(frozen=True)
+class Export:
+    """A part of a run, as a table and as a document.
+
+    Attributes
+    ----------
+    columns
+        Names of the columns, in their order.
+    rows
+        One line each: a unit under one transformation, a member of a family, a circuit, or two families of two runs.
+        Every row has every column; what was not measured is None.
+    document
+        The same part as JSON has it.
+    """
+
+    columns: tuple[str, ...]
+    rows: list[dict[str, Any]]
+    document: dict[str, Any]
+
+
+def export(run: Run | str | Path, part: str) -> Export:
+    """Give a run's units, families, circuits or comparisons as a table and as a document.
+
+    Parameters
+    ----------
+    run
+        A finished run, or its folder.
+    part
+        ``units``, ``families``, ``circuits`` or ``comparison``.
+
+    Returns
+    -------
+    Export
+        ``pandas.DataFrame(export(run, "families").rows)`` is the table. Where circuits were recovered, families carry
+        how many of their circuits turn with them, of how many were tested.
+
+    Raises
+    ------
+    EquiscopeError
+        If there is no such part, or the run has none yet.
+    """
+    if part not in PARTS:
+        raise unknown_name("part of a run", part, PARTS)
+    opened = as_run(run)
+    if part == "comparison":
+        return _export_comparisons(opened.folder)
+    if part == "circuits":
+        return _export_circuits(opened.folder)
+    if part == "units":
+        return _table(_unit_rows(opened.units, opened.families), _UNIT_COLUMNS, units_document(opened.units))
+    document = families_document(opened.families)
+    found = leave_out_damaged(partial(load_circuits, opened.folder))
+    return _table(_member_rows(document["families"], found), _FAMILY_COLUMNS, document)
+
+
+def _table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], document: dict[str, Any]) -> Export:
+    """Cut rows to their columns; what was not measured is None."""
+    cut = [{key: _blank_unmeasured(row.get(key)) for key in columns} for row in rows]
+    return Export(tuple(columns), cut, document)
+
+
+def _blank_unmeasured(value: Any) -> Any:
+    return None if isinstance(value, float) and value != value else value
+
+
+def _export_circuits(folder: Path) -> Export:
+    found = load_circuits(folder)
+    if found is None:
+        raise EquiscopeError(f"{folder} has no circuits yet: run `equiscope circuits {quoted(folder)}` first")
+    rows = ({key: getattr(circuit, key) for key in _CIRCUIT_COLUMNS} for circuit in found.circuits)
+    return _table(rows, _CIRCUIT_COLUMNS, read_json(folder / "circuits.json"))
+
+
+def _export_comparisons(folder: Path) -> Export:
+    """Give the pairs of all comparisons of a run, and the families that have none."""
+    comparisons = load_comparisons(folder)
+    if not comparisons:
+        raise EquiscopeError(
+            f"{folder} was not compared yet: run `equiscope compare {quoted(folder)} OTHER-RUN` first"
+        )
+    documents = [dataclasses.asdict(comparison) for comparison in comparisons]
+    rows = [row for comparison in comparisons for row in _pair_rows(comparison)]
+    return _table(rows, _PAIR_COLUMNS, {"schema_version": SCHEMA_VERSION, "comparisons": documents})
+
+
+def _pair_rows(comparison: Comparison) -> list[dict[str, Any]]:
+    """One row for each pair, then for each family without one."""
+    paired = {(run, getattr(match, run)) for match in comparison.matches for run in "ab"}
+    rows: list[dict[str, Any]] = [dataclasses.asdict(match) for match in comparison.matches]
+    rows += [
+        {"transformation": f.transformation, f.run: f.id, "is_counterpart": False, "is_alike": False}
+        for f in comparison.families
+        if (f.run, f.id) not in paired
+    ]
+    return [row | {"comparison": comparison.name} for row in rows]
+
+
+def _member_rows(families: list[dict[str, Any]], circuits: Circuits | None) -> list[dict[str, Any]]:
+    """One row for each member, with what holds for its family."""
+    confirmed = {} if circuits is None else {entry.family: entry for entry in circuits.confirmations}
+    return [
+        {key: family[key] for key in _SHARED}
+        | {"family": family["id"]}
+        | {f"family_{key}": family[key] for key in ("size", "score", "score_low", "score_high")}
+        | {
+            f"circuits_{key}": getattr(confirmed.get(family["id"]), f"n_{key}", None)
+            for key in ("tested", "symmetric")
+        }
+        | member
+        for family in families
+        for member in family["members"]
+    ]
+
+
+def _unit_rows(units: tuple[Unit, ...], families: tuple[Family, ...]) -> list[dict[str, Any]]:
+    """One row for each unit and transformation; the pose is that in its family."""
+    poses = {
+        (family.id, member.layer, member.channel): member for family in families for member in family.members
+    }
+    rows: list[dict[str, Any]] = []
+    for unit in units:
+        for symmetry in unit.symmetries:
+            row = dataclasses.asdict(unit) | dataclasses.asdict(symmetry)
+            member = poses.get((symmetry.family or "", unit.layer, unit.channel))
+            if member is not None:
+                row |= {
+                    key: getattr(member, key)
+                    for key in ("pose_deg", "hue_deg", "octaves", "is_mirrored", "is_inverted")
+                }
+            rows.append(row)
+    return rows

@@ -1,0 +1,75 @@
+"""`equiscope.layers`: list the layers of a network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Unpack
+
+from torch import nn
+
+from equiscope.foundations.limits import list_names
+from equiscope.foundations.options import NetworkOptions, take_options
+from equiscope.models import Model, as_model
+from equiscope.models.geometry import LayerGeometry, find_geometry
+from equiscope.models.layers import left_out
+
+__all__ = ["NetworkLayers", "layers"]
+
+
+@dataclass(frozen=True)
+class NetworkLayers:
+    """Layers of a network, and what is to be said of them.
+
+    Attributes
+    ----------
+    geometries
+        Channels, stride, receptive field and centre of each layer, by its name.
+    notes
+        Sentences on what a survey leaves out.
+    """
+
+    geometries: dict[str, LayerGeometry]
+    notes: tuple[str, ...]
+
+
+def layers(
+    model: Model | nn.Module | str = "mini",
+    names: Sequence[str] | None = None,
+    **options: Unpack[NetworkOptions],
+) -> NetworkLayers:
+    """List the layers of a network: channels, stride, receptive field and stimulus size.
+
+    Parameters
+    ----------
+    model
+        An ``equiscope.Model``, any module that takes (image, 3, y, x) RGB in [0, 1], or a name for
+        ``load_model``.
+    names
+        Module names or patterns such as ``layer1.*``; by default those that a survey takes without any.
+    **options
+        ``weights`` and ``progress``, as for `equiscope.survey`.
+
+    Returns
+    -------
+    NetworkLayers
+        In the order of the network.
+
+    Raises
+    ------
+    EquiscopeError
+        If the network cannot be loaded, or has no such layer.
+
+    Examples
+    --------
+    >>> first = layers("mini", ["conv2d0"]).geometries["conv2d0"]
+    >>> first.n_channels, first.stride_px, first.receptive_field_px
+    (48, (2, 2), (7, 7))
+    """
+    chosen = take_options(layers, NetworkOptions, options)
+    network = as_model(model, options.get("weights"))
+    resolved = network.resolve_layers(list_names(names))
+    with network.evaluating(), chosen.progress("Finding receptive fields", 1) as on_step:
+        geometries = find_geometry(network, resolved)
+        on_step(1)
+    return NetworkLayers(geometries, tuple(left_out(network, resolved)))

@@ -1,0 +1,123 @@
+"""`equiscope.simplify`: put tied templates back into the network and see what it still can do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Unpack
+
+from torch import nn
+
+from equiscope.construction.simplify import (
+    METHODS,
+    EvaluationImages,
+    Simplification,
+    count_logits,
+    open_evaluation,
+    simplify_run,
+)
+from equiscope.foundations.limits import list_names
+from equiscope.foundations.options import SimplifyOptions, take_options
+from equiscope.foundations.received import quoted
+from equiscope.models import Model
+from equiscope.reports.files import show_again
+from equiscope.reports.simplify_drawings import save_curves
+from equiscope.runs.store import Run, as_run
+from equiscope.runs.surveyed import surveyed_model
+
+__all__ = ["simplify"]
+
+
+def simplify(
+    run: Run | str | Path,
+    images: EvaluationImages | str | Path,
+    model: Model | nn.Module | str | None = None,
+    *,
+    transformation: str = "rotation",
+    blocks: str = "all",
+    order: str = "error",
+    save: str | Path | None = None,
+    **options: Unpack[SimplifyOptions],
+) -> Simplification:
+    """Tie the weights between a run's families, step by step, and see how accurate the network still is.
+
+    Parameters
+    ----------
+    run
+        A finished run, or its folder.
+    images
+        Labelled images: class folders, CIFAR's folder, an ``.npz``; with ``labels`` any images.
+    model
+        The network that was surveyed; by default the run's own name for it, if that is of a built-in network.
+    transformation
+        ``rotation`` or ``hue``.
+    blocks
+        ``all`` blocks between families, or the symmetric ``circuits`` among them.
+    order
+        ``error``: what costs least first; ``layers``: layer by layer from the image on.
+    save
+        Where to write the tied, recalibrated network of the last point, as ``.safetensors``.
+    **options
+        Which labels: ``labels`` (CSV file with a line an image), ``label_column`` (``"label"``) and ``classes`` (file
+        with the names of the classes, one a line, in the order of the logits). How the network sees the images:
+        ``crop_px`` (square, as trained by default), ``side_px`` (shorter side before, 8/7 of the square), ``n_images``
+        (to evaluate, all) and ``n_calibration`` (to recalibrate with, 128). The curve: ``n_points`` (6) and ``methods``
+        (all). ``weights``, ``precision``, ``seed`` and ``progress`` as for `equiscope.survey`.
+
+    Returns
+    -------
+    Simplification
+        Also in the run's ``simplify.json``, drawn in ``simplify.svg`` and shown in its report.
+
+    Raises
+    ------
+    EquiscopeError
+        If the network is not that of the run, something given cannot be used, or no convolution joins units of two
+        surveyed layers that have families.
+    """
+    chosen = take_options(simplify, SimplifyOptions, options)
+    opened = as_run(run)
+    named = "IMAGES" if isinstance(images, EvaluationImages) else quoted(images)
+    command = f"equiscope simplify {quoted(opened.folder)} NETWORK --images {named}"
+    network = surveyed_model(opened, model, options.get("weights"), command)
+    crop_px = options.get("crop_px")
+    crop_px = crop_px if crop_px is not None else network.input_size_px or 224
+    if not isinstance(images, EvaluationImages):
+        images = _open(images, network, crop_px, options)
+    found = simplify_run(
+        opened,
+        network,
+        images,
+        transformation=transformation,
+        blocks=blocks,
+        order=order,
+        n_points=options.get("n_points", 6),
+        n_images=options.get("n_images"),
+        n_calibration=options.get("n_calibration", 128),
+        crop_px=crop_px,
+        methods=list_names(options.get("methods")) or METHODS,
+        precision=chosen.precision,
+        seed=chosen.seed,
+        save=None if save is None else Path(save),
+        progress=chosen.progress,
+    )
+    save_curves(opened.folder, found)
+    show_again(opened.folder)
+    return found
+
+
+def _open(images: str | Path, network: Model, crop_px: int, options: SimplifyOptions) -> EvaluationImages:
+    """Open labelled images as the network sees them."""
+    n_logits = count_logits(network, crop_px)
+    side_px, classes = options.get("side_px"), options.get("classes")
+    names = None
+    if classes is not None:
+        lines = Path(classes).read_text("utf-8").splitlines()
+        names = [name for line in lines if (name := line.strip())]
+    return open_evaluation(
+        images,
+        n_logits=n_logits,
+        side_px=side_px if side_px is not None else round(crop_px * 8 / 7),
+        labels=options.get("labels"),
+        label_column=options.get("label_column", "label"),
+        classes=names,
+    )
