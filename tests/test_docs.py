@@ -49,7 +49,7 @@ from equiscope.evidence.compare.comparison import (
     Match,
 )
 from equiscope.evidence.featurevis import visualise_run
-from equiscope.evidence.verify.verification import verify_run
+from equiscope.evidence.verify.whole_run import verify_run
 from equiscope.families.rotation_scale import FamilyLink
 from equiscope.families.scales import ScaleEdge
 from equiscope.measurement.examples import Examples

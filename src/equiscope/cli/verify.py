@@ -31,7 +31,7 @@ def verify(
 
     Writes verification.json into the run and draws its report again with what was found.
     """
-    from equiscope.evidence.verify.verification import verify_run
+    from equiscope.evidence.verify.whole_run import verify_run
     from equiscope.foundations.devices import choose_precision
     from equiscope.reports.files import show_verification
     from equiscope.runs.store import load_run
