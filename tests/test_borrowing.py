@@ -17,7 +17,7 @@ from equiscope.evidence.circuits import recover_circuits
 from equiscope.evidence.circuits.paths import run_to
 from equiscope.evidence.compare.runs import compare_runs
 from equiscope.evidence.featurevis import visualise_run
-from equiscope.evidence.verify.verification import verify_run
+from equiscope.evidence.verify.whole_run import verify_run
 from equiscope.foundations.errors import EquiscopeError
 from equiscope.models import Model
 from equiscope.models.controls import random_weights, shuffled_kernels

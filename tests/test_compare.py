@@ -14,12 +14,13 @@ import torch
 from torch import nn
 
 import equiscope
-import equiscope.evidence.compare.runs as compare_module
+import equiscope.evidence.compare.sides as sides_module
 from equiscope import EquiscopeError, ImageSet, Model, Run
 from equiscope.cli import app
 from equiscope.evidence.compare.comparison import Comparison, load_comparisons
-from equiscope.evidence.compare.counterparts import FamilyResponses, find_counterparts
+from equiscope.evidence.compare.counterparts import find_counterparts
 from equiscope.evidence.compare.runs import compare_runs
+from equiscope.evidence.compare.spectra import FamilyResponses
 from equiscope.families.family import Family, Member, Symmetry, Unit
 from equiscope.foundations.progress import silent
 from equiscope.foundations.statistics import circular_difference_deg
@@ -237,17 +238,17 @@ def test_all_families_of_both_runs_are_shown_their_own_where_not_everything_can_
     runs: dict[str, tuple[Run, Planted]], images: ImageSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sides = [
-        compare_module._open_side(run, planted.model, images, ["rotation"], [], silent)
+        sides_module.open_side(run, planted.model, images, ["rotation"], [], silent)
         for run, planted in (runs["curved"], runs["straight"])
     ]
-    monkeypatch.setattr(compare_module, "_MOST_STIMULI", 12)
-    bank = compare_module._shared_bank(sides, images, "rotation")
+    monkeypatch.setattr(sides_module, "_MOST_STIMULI", 12)
+    bank = sides_module.choose_shared_stimuli(sides, images, "rotation")
     assert len(bank) == 12
     shown = set(zip(bank.image.tolist(), *bank.centre_px.T.tolist(), strict=True))
     for side in sides:
         for family in side.run.families:
             of_one = dataclasses.replace(side, run=dataclasses.replace(side.run, families=(family,)))
-            strongest = set(compare_module._stimuli_of_rank(of_one, "rotation", 0))
+            strongest = set(sides_module._stimuli_of_rank(of_one, "rotation", 0))
             assert len(strongest) > 3
             assert strongest & shown
 

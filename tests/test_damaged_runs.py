@@ -22,7 +22,8 @@ from equiscope.construction.budget import estimate_budget, load_budget, save_bud
 from equiscope.evidence.circuits import load_circuits, recover_circuits
 from equiscope.evidence.circuits.neighbours import load_neighbours
 from equiscope.evidence.featurevis import load_visualisations, visualise_run
-from equiscope.evidence.verify.verification import load_verification, verify_run
+from equiscope.evidence.verify.verification import load_verification
+from equiscope.evidence.verify.whole_run import verify_run
 from equiscope.foundations.errors import DamagedFileError, EquiscopeError
 from equiscope.models import Model
 from equiscope.reports.circuit_weights import StoredWeights

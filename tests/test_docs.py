@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 import typer
 import zarr
+from equiscope.families.scales import ScaleEdge
 
 import equiscope
 from equiscope.cli import app
@@ -49,9 +50,8 @@ from equiscope.evidence.compare.comparison import (
     Match,
 )
 from equiscope.evidence.featurevis import visualise_run
-from equiscope.evidence.verify.verification import verify_run
+from equiscope.evidence.verify.whole_run import verify_run
 from equiscope.families.rotation_scale import FamilyLink
-from equiscope.families.scales import ScaleEdge
 from equiscope.measurement.examples import Examples
 
 ROOT = Path(__file__).parents[1]

@@ -21,7 +21,8 @@ import equiscope
 from equiscope.evidence.circuits.gradients import _within, gradient_weights
 from equiscope.evidence.circuits.paths import expanded_weights
 from equiscope.evidence.featurevis.objectives import CentreResponses
-from equiscope.evidence.verify.verification import _record, verify_run
+from equiscope.evidence.verify.drawn.shown import record_centres
+from equiscope.evidence.verify.whole_run import verify_run
 from equiscope.foundations.errors import EquiscopeError
 from equiscope.measurement.bank import build_bank
 from equiscope.measurement.examples import collect_examples, split_halves
@@ -252,6 +253,6 @@ def test_drawn_stimuli_are_answered_as_by_the_plain_twin() -> None:
     patches = 20 * torch.rand(5, 3, size, size, generator=torch.Generator().manual_seed(0))
     rim = (size - core) // 2
     cores = patches[:, :, rim : rim + core, rim : rim + core]
-    found = _record(models[0], [same], size, patches, torch.float32)
+    found = record_centres(models[0], [same], size, patches, torch.float32)
     assert found.any()
-    assert np.allclose(found, _record(models[1], [plain], core, cores, torch.float32), atol=1e-5)
+    assert np.allclose(found, record_centres(models[1], [plain], core, cores, torch.float32), atol=1e-5)

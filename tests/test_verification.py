@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import equiscope
-from equiscope.evidence.verify.verification import FamilyVerification, load_verification, verify_run
+from equiscope.evidence.verify.verification import FamilyVerification, load_verification
+from equiscope.evidence.verify.whole_run import verify_run
 from equiscope.foundations.errors import EquiscopeError
 from equiscope.testing import Planted, PlantedTransformations, planted_network, planted_transformation
 

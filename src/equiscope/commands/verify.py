@@ -8,7 +8,8 @@ from typing import Unpack
 
 from torch import nn
 
-from equiscope.evidence.verify.verification import FamilyVerification, verify_run
+from equiscope.evidence.verify.verification import FamilyVerification
+from equiscope.evidence.verify.whole_run import verify_run
 from equiscope.foundations.devices import choose_precision
 from equiscope.foundations.options import VerifyOptions, take_options
 from equiscope.foundations.received import quoted

@@ -1,0 +1,1 @@
+"""Synthetic stimuli, drawn from formulas, and what a network's units answer to them."""

@@ -1,0 +1,68 @@
+"""Pairs of units on drawings: one member's responses against the other's to the transformed drawings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from math import nan
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from equiscope.evidence.verify.drawn.shown import N_ANGLES_COARSE, Shown, measure_drives, record_centres
+from equiscope.evidence.verify.suggestion import suggest_kind
+from equiscope.evidence.verify.verification import FamilyVerification, summarise_errors
+from equiscope.families.family import Family
+from equiscope.models import Model
+from equiscope.models.geometry import LayerGeometry
+from equiscope.stimuli.synthetic import render
+from equiscope.transformations.pixels import invert_contrast
+
+__all__ = ["verify_pairs"]
+
+Floats = NDArray[np.float64]
+
+
+def verify_pairs(
+    model: Model,
+    geometry: LayerGeometry,
+    families: Sequence[Family],
+    shown: Sequence[Shown],
+    precision: torch.dtype,
+) -> list[FamilyVerification]:
+    """Compare pairs: one member's responses with the other's to mirrored or inverted synthetic stimuli."""
+    found = []
+    for transformation in ("reflection", "contrast"):
+        own = [f for f in families if f.transformation == transformation]
+        if not own:
+            continue
+        plain: list[Floats] = []
+        changed: list[Floats] = []
+        for entry in shown:
+            n = min(N_ANGLES_COARSE, len(entry.angles_deg))
+            angles = (np.arange(n) * (entry.stimulus.period_deg or 360.0) / n).tolist()
+            patches = render(entry.stimulus, geometry.patch_px, angles)
+            other = patches.flip(-1) if transformation == "reflection" else invert_contrast(patches)
+            for target, pictures in ((plain, patches), (changed, other)):
+                target.append(record_centres(model, [geometry], geometry.patch_px, pictures, precision))
+        upright, transformed = np.concatenate(plain), np.concatenate(changed)
+        for family in own:
+            u, v = family.channels.tolist()
+            with np.errstate(invalid="ignore", divide="ignore"):
+                score = float(np.corrcoef(transformed[:, u], upright[:, v])[0, 1])
+                same = float(np.corrcoef(upright[:, u], upright[:, v])[0, 1])
+            suggestion = suggest_kind(shown, measure_drives(shown, [u, v]))
+            nans = np.full(2, nan)
+            summary = summarise_errors(
+                family,
+                "pair",
+                suggestion.words,
+                shown[suggestion.best].stimulus.label,
+                nans,
+                nans,
+                nans,
+                nan,
+            )
+            found.append(replace(summary, score=score, margin=score - same))
+    return found

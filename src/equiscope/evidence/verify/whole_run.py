@@ -1,0 +1,80 @@
+"""Second evidence for a run's families: tuning to stimuli drawn from formulas, in which no photograph takes part.
+
+Every layer with families is shown a catalogue of synthetic stimuli, turned exactly. For each family the kind of
+stimulus that drives its members most is suggested, with the runner-up, and the members' poses on it are compared with
+those found on photographs.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from equiscope.evidence.verify.drawn.catalogue import show_catalogue
+from equiscope.evidence.verify.pairs import verify_pairs
+from equiscope.evidence.verify.poses import verify_poses
+from equiscope.evidence.verify.sizes import verify_sizes
+from equiscope.evidence.verify.verification import FamilyVerification, save_verification
+from equiscope.foundations.progress import Progress, silent
+from equiscope.models import Model
+from equiscope.models.borrowing import borrows_model
+from equiscope.runs.store import Run, check_network, read_geometries
+
+__all__ = ["verify_run"]
+
+
+@borrows_model
+def verify_run(
+    run: Run, model: Model, *, precision: torch.dtype = torch.float32, progress: Progress = silent
+) -> tuple[FamilyVerification, ...]:
+    """Measure the tuning of every family of a run on synthetic stimuli and compare it with the run's poses.
+
+    Parameters
+    ----------
+    run
+        A finished run.
+    model
+        The network that was surveyed.
+    precision
+        ``torch.bfloat16`` runs the network under autocast.
+    progress
+        Called at the start of each stage.
+
+    Returns
+    -------
+    tuple of FamilyVerification
+        By family; also written to the run's ``verification.json``. Families of hue × rotation appear twice, once for
+        each axis.
+
+    Raises
+    ------
+    EquiscopeError
+        If the network is not the one that was surveyed.
+    """
+    check_network(run, model)
+    geometries = read_geometries(run.manifest)
+    found: dict[tuple[str, str], FamilyVerification] = {}
+    for layer, geometry in geometries.items():
+        own = [f for f in run.families if f.layer == layer]
+        if geometry.is_global or not own:
+            continue
+        with progress(f"drawing stimuli for {layer}", 3) as on_step:
+            shown = show_catalogue(model, geometry, precision)
+            on_step(1)
+            for family in own:
+                for verification in verify_poses(family, shown):
+                    found[family.id, verification.axis] = verification
+            on_step(1)
+            pairs = [f for f in own if f.transformation in ("reflection", "contrast")]
+            for verification in verify_pairs(model, geometry, pairs, shown, precision):
+                found[verification.family, verification.axis] = verification
+            on_step(1)
+    across = [f for f in run.families if f.transformation == "scale"]
+    if across:
+        with progress("drawing stimuli at all sizes", 1) as on_step:
+            for verification in verify_sizes(model, geometries, across, precision):
+                found[verification.family, verification.axis] = verification
+            on_step(1)
+    order = {family.id: index for index, family in enumerate(run.families)}
+    verified = tuple(sorted(found.values(), key=lambda v: order[v.family]))
+    save_verification(run.folder, verified)
+    return verified
