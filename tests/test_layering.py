@@ -44,7 +44,6 @@ LONG_FILES = {
     "families/synchronisation.py",
     "runs/store.py",
     "stimuli/sources.py",
-    "stimuli/synthetic.py",
     "surveys/stages.py",
     "surveys/survey.py",
     "testing/planted_transformations.py",

@@ -32,7 +32,7 @@ from equiscope.models.borrowing import borrows_model
 from equiscope.models.geometry import MAX_OFFSET, LayerGeometry, joint_patch_px
 from equiscope.models.sides import fitted
 from equiscope.runs.store import SCHEMA_VERSION, Run, check_network, load_record, read_geometries, write_json
-from equiscope.stimuli.synthetic import SyntheticStimulus, catalogue, render
+from equiscope.stimuli.drawn import SyntheticStimulus, catalogue, render
 from equiscope.transformations.pixels import invert_contrast
 
 __all__ = ["FamilyVerification", "MemberVerification", "load_verification", "verify_run"]
