@@ -43,7 +43,6 @@ LONG_FILES = {
     "families/scales.py",
     "families/synchronisation.py",
     "runs/store.py",
-    "stimuli/sources.py",
     "surveys/stages.py",
     "surveys/survey.py",
     "testing/planted_transformations.py",
