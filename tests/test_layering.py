@@ -45,7 +45,6 @@ LONG_FILES = {
     "runs/store.py",
     "surveys/stages.py",
     "surveys/survey.py",
-    "testing/planted_transformations.py",
 }
 LONG_FUNCTIONS = {
     "cli/circuits.py:circuits",
@@ -84,9 +83,6 @@ LONG_FUNCTIONS = {
     "families/scales.py:find_scale_families",
     "families/scales.py:_as_family",
     "families/torus.py:find_toral_families",
-    "measurement/examples.py:collect_examples",
-    "measurement/responses.py:measure_responses",
-    "models/model.py:record",
     "reports/circuit_drawings.py:arrange",
     "reports/cutting.py:cut_pictures",
     "reports/document.py:build_document",
@@ -101,13 +97,6 @@ LONG_FUNCTIONS = {
     "reports/unit_charts.py:draw_unit_tuning",
     "surveys/survey.py:survey",
     "surveys/survey.py:run",
-    "testing/checks.py:assert_equivariant",
-    "testing/fields.py:assert_fields_equivariant",
-    "testing/planted.py:planted_network",
-    "testing/planted_circuits.py:planted_circuits",
-    "testing/planted_scales.py:planted_scales",
-    "testing/planted_transformations.py:planted_transformation",
-    "testing/rotating.py:equivariant_network",
 }
 
 
