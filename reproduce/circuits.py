@@ -26,7 +26,7 @@ from equiscope.evidence.circuits.recover import weights_path
 from equiscope.evidence.verify.verification import load_verification
 from equiscope.models.geometry import LayerGeometry
 from equiscope.runs.store import read_geometries
-from equiscope.stimuli.synthetic import catalogue, render
+from equiscope.stimuli.drawn import catalogue, render
 
 ROUND = (
     "circle",

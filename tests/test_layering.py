@@ -1,4 +1,4 @@
-"""Imports only go down the list of rooms, and nothing prints or asserts."""
+"""Imports go down the list of rooms, files and functions are short, nothing prints or asserts."""
 
 from __future__ import annotations
 
@@ -29,6 +29,74 @@ ORDER = (
     "cli",
 )
 FILES = sorted(PACKAGE.rglob("*.py"))
+# Lines that fit into one reading: a longer file is divided by noun, a longer function by what it does.
+MOST_LINES_OF_A_FILE, MOST_LINES_OF_A_FUNCTION = 500, 60
+# What is still to be divided. Nothing is added here.
+LONG_FILES = {
+    "construction/equivariant/convolution.py",
+    "construction/training/loop.py",
+    "evidence/circuits/recover.py",
+    "evidence/circuits/strangers.py",
+    "evidence/compare/counterparts.py",
+    "evidence/verify/verification.py",
+    "families/scales.py",
+    "families/synchronisation.py",
+    "runs/store.py",
+    "surveys/stages.py",
+    "surveys/survey.py",
+}
+LONG_FUNCTIONS = {
+    "cli/circuits.py:circuits",
+    "cli/compare.py:compare",
+    "cli/simplify.py:simplify",
+    "cli/survey.py:survey",
+    "cli/train.py:train",
+    "construction/budget/estimate.py:estimate_budget",
+    "construction/design.py:design_network",
+    "construction/simplify/labelled.py:open_evaluation",
+    "construction/simplify/simplification.py:simplify_run",
+    "construction/training/loop.py:train",
+    "construction/training/matching.py:match_budget",
+    "construction/training/network.py:to_plain",
+    "evidence/circuits/causal.py:check_circuits",
+    "evidence/circuits/factors.py:find_factors",
+    "evidence/circuits/gradients.py:gradient_weights",
+    "evidence/circuits/partners.py:_judge_pairs",
+    "evidence/circuits/paths.py:expanded_weights",
+    "evidence/circuits/recover.py:_recover",
+    "evidence/circuits/strangers.py:_test",
+    "evidence/circuits/strangers.py:tie_stretched",
+    "evidence/circuits/tied.py:tie_circuit",
+    "evidence/compare/counterparts.py:find_counterparts",
+    "evidence/compare/runs.py:compare_runs",
+    "evidence/compare/runs.py:_compare_one",
+    "evidence/featurevis/families.py:visualise_family",
+    "evidence/featurevis/units.py:visualise_units",
+    "evidence/featurevis/whole_run.py:visualise_run",
+    "families/circles.py:search_circle",
+    "families/circles.py:find_families",
+    "families/correlations.py:correlate_torus",
+    "families/dihedral.py:find_dihedral_families",
+    "families/pairs.py:find_pairs",
+    "families/rotation_scale.py:find_rotation_scale_families",
+    "families/scales.py:find_scale_families",
+    "families/scales.py:_as_family",
+    "families/torus.py:find_toral_families",
+    "reports/circuit_drawings.py:arrange",
+    "reports/cutting.py:cut_pictures",
+    "reports/document.py:build_document",
+    "reports/earlier.py:partial_document",
+    "reports/layer_view.py:_data",
+    "reports/network.py:network_data",
+    "reports/overview.py:depth_view",
+    "reports/pose_drawings.py:_toral",
+    "reports/tuning_drawings.py:draw_tuning",
+    "reports/tuning_drawings.py:draw_strip",
+    "reports/tuning_drawings.py:draw_synthetic",
+    "reports/unit_charts.py:draw_unit_tuning",
+    "surveys/survey.py:survey",
+    "surveys/survey.py:run",
+}
 
 
 def module_of(file: Path) -> str:
@@ -98,6 +166,34 @@ def test_the_root_is_imported_for_the_version_only_but_by_commands(file: Path) -
     }
     commands = {"load_run", *(name.stem for name in (PACKAGE / "commands").glob("[a-z]*.py"))}
     assert taken <= {"__version__"} | (commands if module_of(file) == "cli" else set())
+
+
+def long_functions(tree: ast.AST) -> list[str]:
+    """Functions of a file, methods and inner ones among them, with more lines than one may have, by their names."""
+    return [
+        node.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (node.end_lineno or node.lineno) - node.lineno + 1 > MOST_LINES_OF_A_FUNCTION
+    ]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_files_and_functions_are_short(file: Path) -> None:
+    text, name = file.read_text(encoding="utf-8"), file.relative_to(PACKAGE).as_posix()
+    if name not in LONG_FILES:
+        assert len(text.splitlines()) <= MOST_LINES_OF_A_FILE
+    assert {f"{name}:{found}" for found in long_functions(ast.parse(text))} <= LONG_FUNCTIONS
+
+
+@pytest.mark.parametrize(
+    "head", ["def f():", "async def f():", "class C:\n  def f(self):", "def g():\n  def f():"]
+)
+def test_a_long_function_is_found(head: str) -> None:
+    indent = " " * (head.count("\n") * 2 + 1)
+    short, long = (head + f"\n{indent}pass" * (n - 1) for n in (60, 61))
+    assert "f" not in long_functions(ast.parse(short))
+    assert "f" in long_functions(ast.parse(long))
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))

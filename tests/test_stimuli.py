@@ -30,7 +30,7 @@ from equiscope.stimuli import ImageFailure, ImageSet, open_images
 from equiscope.stimuli import decoding as decoding_module
 from equiscope.stimuli import embedded as embedded_module
 from equiscope.stimuli import image_set as image_set_module
-from equiscope.stimuli import sources as sources_module
+from equiscope.stimuli.sources import unpacking as unpacking_module
 
 ORIENTATION = 0x0112
 
@@ -754,7 +754,7 @@ def test_a_member_of_negative_size_does_not_go_round_for_ever(tmp_path: Path) ->
 def test_an_archive_that_unpacks_to_gigabytes_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources_module, "_ALWAYS_UNPACKED_BYTES", 3 << 20)
+    monkeypatch.setattr(unpacking_module, "_ALWAYS_UNPACKED_BYTES", 3 << 20)
     members = {"a.png": encode(make_pixels()), "b.png": bytes(8 << 20)}
     bomb = make_tar(tmp_path / "bomb.tar.gz", members, "w:gz")
     assert bomb.stat().st_size < 20_000

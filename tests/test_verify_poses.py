@@ -17,7 +17,7 @@ from equiscope.evidence.verify.verification import summarise_errors
 from equiscope.families.family import Family, Member
 from equiscope.families.torus import _SUBGROUPS
 from equiscope.foundations.errors import EquiscopeError
-from equiscope.stimuli.synthetic import catalogue
+from equiscope.stimuli.drawn import catalogue
 
 CATALOGUE = catalogue(40.0, hues_deg=(0.0,))
 

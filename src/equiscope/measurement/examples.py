@@ -1,4 +1,14 @@
-"""One pass over the images: moments and the strongest stimuli of every unit of every asked layer."""
+"""Dataset examples: the strongest stimuli of every unit, and the moments of its responses, in one pass over the images.
+
+A stimulus is a patch of an image, as large as the layer's receptive field needs and centred on the field of one
+position; its response is the unit's value there. Stimuli are only taken where the rotated patch has real content: the
+patch's diagonal stays inside the image where that leaves at least the middle quarter of it, and otherwise the centre
+stays in the middle quarter and corners are filled by reflection.
+
+A layer without a receptive field of its own has one stimulus an image, the whole of it. An image that is smaller than a
+layer's patch takes no part in that layer. Of an image whose sides the network is not to be shown, the largest part at
+the upper left that has them is.
+"""
 
 from __future__ import annotations
 
@@ -151,6 +161,13 @@ def split_halves(groups: Sequence[int], seed: int) -> NDArray[np.int64]:
     -------
     ndarray
         0 or 1, shape (image,). The halves have equally many photographs, up to one.
+
+    Examples
+    --------
+    Two copies of photograph 0 stay together.
+
+    >>> split_halves([0, 0, 1, 2], seed=0).tolist()
+    [0, 0, 0, 1]
     """
     distinct, member = np.unique(np.asarray(groups, dtype=np.int64), return_inverse=True)
     half = np.arange(len(distinct)) % 2
@@ -175,10 +192,8 @@ def collect_examples(
 
     Parameters
     ----------
-    model, images
-        The network and what it is shown.
-    geometries
-        The layers, as ``find_geometry`` describes them.
+    model, images, geometries
+        The network, what it is shown, and the layers, as ``find_geometry`` describes them.
     half_of_image
         Half of each image, shape (image,), from ``split_halves``.
     n_examples
@@ -188,8 +203,7 @@ def collect_examples(
     per_image
         At most this many stimuli of one unit from one image; several never overlap.
     batch_size
-        Images run together; fewer where the network's outputs are so large that memory would not suffice
-        (`equiscope.models.passes`).
+        Images run together; fewer where memory would not suffice (`equiscope.models.passes`).
     on_images
         Called with the number of images done since the last call.
 
@@ -202,33 +216,22 @@ def collect_examples(
     ------
     EquiscopeError
         If the network cannot run on an image.
-
-    Notes
-    -----
-    Stimuli are only taken where the rotated patch has real content: the patch's diagonal stays inside the
-    image where that leaves at least the middle quarter of it, and otherwise the centre stays in the middle
-    quarter and corners are filled by reflection. A layer without a receptive field of its own has one stimulus
-    an image, the whole of it. An image that is smaller than a layer's patch takes no part in that layer. Of an image
-    whose sides the network is not to be shown, the largest part at the upper left that has them is.
     """
     found = {
         name: empty_examples(name, geometry.n_channels, n_examples) for name, geometry in geometries.items()
     }
-    chosen = range(len(images)) if indices is None else indices
-    passes = BoundedPasses(model)
+    chosen, passes = range(len(images)) if indices is None else indices, BoundedPasses(model)
     # All layers of a network are found for the same sides.
     sides = next((geometry.sides for geometry in geometries.values()), Sides())
     for batch_indices, batch in images.batches(chosen, batch_size):
         shown = crop_to(batch, sides)
-        recorded: dict[str, Tensor] = {}
         if shown is not None:
             recorded = _summaries(passes, shown, geometries, per_image, images.names[batch_indices[0]])
-        image = np.asarray(batch_indices, dtype=np.int64)
-        for layer, summary in recorded.items():
-            part = _examples_of_batch(
-                layer, summary.cpu().numpy(), image, half_of_image[image], per_image, n_examples
-            )
-            found[layer] = merge_examples(found[layer], part)
+            image = np.asarray(batch_indices, dtype=np.int64)
+            for layer, summary in recorded.items():
+                values = summary.cpu().numpy()
+                part = _examples_of_batch(layer, values, image, half_of_image[image], per_image, n_examples)
+                found[layer] = merge_examples(found[layer], part)
         if on_images is not None:
             on_images(len(batch_indices))
     return found

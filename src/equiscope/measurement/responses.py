@@ -253,19 +253,15 @@ def measure_responses(
 
     Parameters
     ----------
-    model, images
-        The network and the images from which the bank was made.
-    geometry
-        The layer's geometry; of several layers, whose units then stand side by side in the array.
+    model, images, geometry
+        The network, the images of the bank, and the layer; of several, the units stand side by side in the array.
     responses
         Where the numbers go; chunks that are already there are not measured again.
-    size_px
-        Side of the stimuli; by default just as large as the receptive field needs. Several layers need one that has
-        room for all (``joint_patch_px``), and are read at the positions nearest to its middle.
-    whole_px
-        Side of the stimuli for a layer whose receptive field is the whole image, px.
+    size_px, whole_px
+        Side of the stimuli, px; by default just as large as the receptive field needs, or ``whole_px`` where that is
+        the whole image. Several layers need one with room for all (``joint_patch_px``).
     precision
-        ``torch.bfloat16`` runs the network under autocast, which leaves its parameters as they are.
+        ``torch.bfloat16`` runs the network under autocast; its parameters stay.
     on_stimuli
         Called with the number of stimuli done since the last call.
 
@@ -281,54 +277,20 @@ def measure_responses(
 
     Notes
     -----
-    Cost: one forward pass a stimulus and element, on a patch just as large as the receptive field needs, or the next
-    that the network takes. The position read is the one centred in the patch, whose value equals that in the full
-    image: padding inside the network only reaches positions further out (a survey compares both on some images).
+    Cost: one forward pass a stimulus and element. The position read is the one centred in the patch, of several layers
+    the nearest to its middle; padding inside the network only reaches positions further out.
     """
-    bank, group = responses.bank, responses.group
     layers = {g.layer: g for g in ([geometry] if isinstance(geometry, LayerGeometry) else geometry)}
-    first = next(iter(layers.values()))
-    own_geometry = first if len(layers) == 1 else None
+    first, n_stimuli = next(iter(layers.values())), len(responses.bank)
     if size_px is None:
         size_px = whole_px if first.is_global else first.patch_px
-
-    what, advice = (
-        f"stimuli of {size_px} x {size_px} px",
-        "leave the layer out, or give images of another size",
-    )
-
-    def read_centre(layer: str, output: Tensor) -> Tensor:
-        if layers[layer].is_global:
-            row, column = output.shape[2] // 2, output.shape[3] // 2
-        elif len(layers) == 1:
-            row, column = layers[layer].position_in_patch(size_px)
-        else:
-            row, column = layers[layer].nearest_position(size_px)
-        return output[:, :, row, column].float()
-
     passes = BoundedPasses(fitted(model, first.sides))
-    per_pass = patches_per_pass(first.sides.at_least(size_px)[0], group.order)
-    per_cut = max(1, _PIXELS_PER_CUT // (group.order * size_px**2))
+    shown = _Shown(passes, images, layers, responses.bank, responses.group, size_px, precision)
     n_measured = 0
-    for start in range(0, len(bank), CHUNK_STIMULI):
-        stop = min(start + CHUNK_STIMULI, len(bank))
+    for start in range(0, n_stimuli, CHUNK_STIMULI):
+        stop = min(start + CHUNK_STIMULI, n_stimuli)
         if not _is_measured(responses, start, stop):
-            parts = []
-            for begin in range(start, stop, per_cut):
-                some = slice(begin, min(begin + per_cut, stop))
-                patches = cut_orbits(images, bank, own_geometry, group, size_px, some).flatten(0, 1)
-                for i in range(0, len(patches), per_pass):
-                    is_cast = precision != torch.float32
-                    with (
-                        refusals_told(model, what, advice),
-                        torch.autocast(model.device.type, precision, enabled=is_cast),
-                    ):
-                        read = passes.record(patches[i : i + per_pass], list(layers), read_centre)
-                    parts.append(torch.cat([read[layer].cpu() for layer in layers], dim=1))
-            values = torch.cat(parts).view(stop - start, group.order, -1).numpy()
-            if not np.isfinite(values).all():
-                column = int(np.argwhere(~np.isfinite(values))[0, 2])
-                raise not_finite(model, *_unit_of_column(layers, column))
+            values = shown.measure(start, stop)
             _clear_chunk(responses, start)
             responses.array[start:stop] = values
             n_measured += 1
@@ -336,6 +298,57 @@ def measure_responses(
             on_stimuli(stop - start)
     _sync_chunks(responses)
     return n_measured
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """What is shown to a network, and which of its positions are read."""
+
+    passes: BoundedPasses
+    images: ImageSet
+    layers: dict[str, LayerGeometry]
+    bank: Bank
+    group: Group
+    size_px: int
+    precision: torch.dtype
+
+    def measure(self, start: int, stop: int) -> NDArray[np.float32]:
+        """Show some stimuli under every element; shape (stimulus, element, unit), activation units."""
+        model, group, size_px = self.passes.model, self.group, self.size_px
+        first = next(iter(self.layers.values()))
+        per_pass = patches_per_pass(first.sides.at_least(size_px)[0], group.order)
+        per_cut = max(1, _PIXELS_PER_CUT // (group.order * size_px**2))
+        what = f"stimuli of {size_px} x {size_px} px"
+        advice = "leave the layer out, or give images of another size"
+        is_cast = self.precision != torch.float32
+        parts = []
+        for begin in range(start, stop, per_cut):
+            some = slice(begin, min(begin + per_cut, stop))
+            own = first if len(self.layers) == 1 else None
+            patches = cut_orbits(self.images, self.bank, own, group, size_px, some).flatten(0, 1)
+            for i in range(0, len(patches), per_pass):
+                with (
+                    refusals_told(model, what, advice),
+                    torch.autocast(model.device.type, self.precision, enabled=is_cast),
+                ):
+                    read = self.passes.record(patches[i : i + per_pass], list(self.layers), self._read_centre)
+                parts.append(torch.cat([read[layer].cpu() for layer in self.layers], dim=1))
+        values = torch.cat(parts).view(stop - start, group.order, -1).numpy()
+        if not np.isfinite(values).all():
+            column = int(np.argwhere(~np.isfinite(values))[0, 2])
+            raise not_finite(model, *_unit_of_column(self.layers, column))
+        return values
+
+    def _read_centre(self, layer: str, output: Tensor) -> Tensor:
+        """Take the position in the middle of the patch, shape (image, unit)."""
+        geometry = self.layers[layer]
+        if geometry.is_global:
+            row, column = output.shape[2] // 2, output.shape[3] // 2
+        elif len(self.layers) == 1:
+            row, column = geometry.position_in_patch(self.size_px)
+        else:
+            row, column = geometry.nearest_position(self.size_px)
+        return output[:, :, row, column].float()
 
 
 def _unit_of_column(layers: dict[str, LayerGeometry], column: int) -> tuple[str, int]:

@@ -178,54 +178,74 @@ class Model:
         ------
         EquiscopeError
             If a layer was never run, or its output is not a (image, channel, y, x) tensor.
+
+        Examples
+        --------
+        >>> model = Model(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()), name="small")
+        >>> model.record(torch.zeros(2, 3, 8, 6), ["0"])["0"].shape
+        torch.Size([2, 4, 6, 4])
         """
-        recorded: dict[str, Tensor] = {}
-        # What a hook raises may be caught by the network, which is not what it is for.
-        refused: list[Exception] = []
+        recording = _Recording(self.name, set(layers), read)
         modules = dict(self.module.named_modules())
-        waiting = set(layers)
-
-        def hook_for(layer: str) -> Callable[[nn.Module, object, object], None]:
-            def keep(_module: nn.Module, _inputs: object, output: object) -> None:
-                if layer not in waiting or refused:
-                    # Later runs would be kept or not depending on what else was asked.
-                    return
-                try:
-                    kept = self._positions(layer, output)
-                    recorded[layer] = (kept if read is None else read(layer, kept)).detach().clone()
-                except Exception as error:
-                    refused.append(error)
-                    raise EverythingSeen from error
-                waiting.discard(layer)
-                if not waiting:
-                    raise EverythingSeen
-
-            return keep
-
         handles = []
         try:
             for layer in layers:
                 if layer not in modules:
                     raise unknown_name(f"layer of {self.name}", layer, modules)
-                handles.append(modules[layer].register_forward_hook(hook_for(layer)))
+                handles.append(modules[layer].register_forward_hook(recording.hook_for(layer)))
             with torch.no_grad():
                 self.run(images)
         except EverythingSeen:
             pass
         except Exception:
             # A network that caught the signal went on; nobody asked for what it met then.
-            if waiting and not refused:
+            if recording.waiting and not recording.refused:
                 raise
         finally:
             for handle in handles:
                 handle.remove()
-        if refused:
-            raise refused[0]
-        if waiting:
+        return recording.result()
+
+
+@dataclass
+class _Recording:
+    """What one pass keeps of the layers that wait for their first run."""
+
+    model: str
+    waiting: set[str]
+    read: Callable[[str, Tensor], Tensor] | None
+    kept: dict[str, Tensor] = field(default_factory=dict)
+    # What a hook raises may be caught by the network, which is not what it is for.
+    refused: list[Exception] = field(default_factory=list)
+
+    def hook_for(self, layer: str) -> Callable[[nn.Module, object, object], None]:
+        """Give the hook that keeps a layer's output, and ends the pass with the last layer that is waited for."""
+
+        def keep(_module: nn.Module, _inputs: object, output: object) -> None:
+            if layer not in self.waiting or self.refused:
+                # Later runs would be kept or not depending on what else was asked.
+                return
+            try:
+                kept = self._positions(layer, output)
+                self.kept[layer] = (kept if self.read is None else self.read(layer, kept)).detach().clone()
+            except Exception as error:
+                self.refused.append(error)
+                raise EverythingSeen from error
+            self.waiting.discard(layer)
+            if not self.waiting:
+                raise EverythingSeen
+
+        return keep
+
+    def result(self) -> dict[str, Tensor]:
+        """Give what was kept, or raise what was met instead."""
+        if self.refused:
+            raise self.refused[0]
+        if self.waiting:
             raise EquiscopeError(
-                f"{self.name} did not run {', '.join(sorted(waiting))} in its forward pass: name other layers"
+                f"{self.model} did not run {', '.join(sorted(self.waiting))} in its forward pass: name other layers"
             )
-        return recorded
+        return self.kept
 
     def _positions(self, layer: str, output: object) -> Tensor:
         """Check that the output of a layer has channels and positions."""
@@ -233,6 +253,6 @@ class Model:
             return output
         shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise EquiscopeError(
-            f"layer {layer!r} of {self.name} gives {shape}, "
+            f"layer {layer!r} of {self.model} gives {shape}, "
             "expected (image, channel, y, x): name a convolutional layer"
         )

@@ -6,6 +6,7 @@
 ``copies``      which images are copies of one photograph
 ``embedded``    the photographs shipped with scikit-image and scikit-learn, and licences
 ``decoding``    bytes of any image format to RGB pixels
+``drawn``       stimuli that are formulas, at any angle
 =============== =====================================================================
 """
 

@@ -6,7 +6,7 @@ import copy
 import logging
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -79,57 +79,62 @@ def assert_fields_equivariant(
     inputs
         Tensor, shape (image, channel, y, x), cast to float64.
     in_fields, out_fields
-        The spaces before and after; by default those of the first and the last part of the module that has any. An
-        output that is no picture, shape (image, value), must stay as it is.
-    tolerance
-        Largest relative error at elements that move pixels onto pixels.
-    interpolated_tolerance
-        Largest relative error at the others. By default they are measured and not judged.
+        The spaces before and after, by default of the first and last part that has any. An output (image, value) stays.
+    tolerance, interpolated_tolerance
+        Largest relative errors at elements that move pixels onto pixels, and at others, by default not judged.
     margin_px
-        At elements that interpolate, a disc is compared that stays this far from the border, in positions of the
-        output: what turned in from outside, and what saw it, is left out.
+        At elements that interpolate, how far the compared disc stays from the output's border, positions.
 
     Returns
     -------
     EquivarianceErrors
-        Norm of the difference over the norm of the expected output about its mean in each channel and
-        image, for each element; also logged.
+        Norm of the difference over that of the expected output about its mean in each channel and image; also logged.
 
     Raises
     ------
     AssertionError
-        If an error is above its tolerance or not a number, if shapes differ, or if nothing could fail: no tied
-        channel, or constant ones.
+        If an error is above its tolerance or not a number, shapes differ, or no tied channel could fail.
     EquiscopeError
         If the module has no spaces and none are given.
+
+    Examples
+    --------
+    >>> from equiscope.construction.equivariant import Conv2d, Fields
+    >>> layer = Conv2d(Fields("C4", equivariant=1), Fields("C4", equivariant=2), kernel_size=3)
+    >>> list(assert_fields_equivariant(layer, torch.rand(1, 4, 7, 7)).exact)
+    ['90°', '180°', '270°']
     """
-    before = in_fields or _space(module, "in_fields", first=True)
-    after = out_fields or _space(module, "out_fields", first=False)
-    action = before.action
+    before, after = in_fields or _space(module, "in_fields"), out_fields or _space(module, "out_fields")
+    action, inputs = before.action, inputs.detach().double()
     module = copy.deepcopy(module).double().eval()
-    inputs = inputs.detach().double()
-    exact: dict[str, float] = {}
-    interpolated: dict[str, float] = {}
+    found = EquivarianceErrors({}, {})
     with torch.no_grad():
         upright = module(inputs)
+        expect = after.transform if upright.ndim == 4 else _as_it_is
         for element in range(1, action.order):
-            received = module(before.transform(inputs, element))
-            is_picture = upright.ndim == 4
-            expected = after.transform(upright, element) if is_picture else upright
             label, is_exact = action.label(element), action.is_exact(element)
+            received, expected = module(before.transform(inputs, element)), expect(upright, element)
             error = _relative_error(received, expected, after, None if is_exact else margin_px, label)
-            (exact if is_exact else interpolated)[label] = error
-            _LOG.info("relative equivariance error %.3g at %s of %s", error, label, action.name)
-            largest = tolerance if is_exact else interpolated_tolerance
-            if not error <= largest:
-                raise AssertionError(
-                    f"relative equivariance error {error:.3g} at {label} of {action.name} is above the tolerance "
-                    f"{largest:.3g}"
-                )
-    return EquivarianceErrors(exact, interpolated)
+            (found.exact if is_exact else found.interpolated)[label] = error
+            _check_error(
+                error, tolerance if is_exact else interpolated_tolerance, f"{label} of {action.name}"
+            )
+    return found
 
 
-def _space(module: nn.Module, name: str, first: bool) -> Space:
+def _as_it_is(output: Tensor, _element: int) -> Tensor:
+    return output
+
+
+def _check_error(error: float, largest: float, where: str) -> None:
+    _LOG.info("relative equivariance error %.3g at %s", error, where)
+    if not error <= largest:
+        raise AssertionError(
+            f"relative equivariance error {error:.3g} at {where} is above the tolerance {largest:.3g}"
+        )
+
+
+def _space(module: nn.Module, name: Literal["in_fields", "out_fields"]) -> Space:
     """Find the space of the first or the last part of a module that has one; its own comes before."""
     if hasattr(module, name):
         own: Space = getattr(module, name)
@@ -140,7 +145,7 @@ def _space(module: nn.Module, name: str, first: bool) -> Space:
             f"{type(module).__name__} has no part with {name}: give {name} a Fields, or check a network of "
             "equiscope.construction.equivariant"
         )
-    return spaces[0] if first else spaces[-1]
+    return spaces[0 if name == "in_fields" else -1]
 
 
 def _relative_error(

@@ -1,4 +1,40 @@
-"""Two layers whose weights are tied between families that are known by hand, to test a search for circuits."""
+"""Two layers whose weights are tied between families that are known by hand, to test a search for circuits.
+
+Weights are tied if the kernel between two members depends on their relative pose alone: ``W[a, b] = R_b psi(a - b)``,
+with a kernel ``psi`` for each relative pose and the turn ``R_b`` by the output's pose. If a curve at 30° excites a line
+at 50°, then a curve at 40° excites a line at 60° by the same kernel, turned by 10°.
+
+Channels, shuffled by the seed:
+
+=========  ==========================  ==========================
+kind       ``"early"``                 ``"late"``
+=========  ==========================  ==========================
+family     nine curves                 eight units
+family     seven lines, modulo 180°    six lines, modulo 180°
+invariant  three isotropic units       three isotropic units
+neither    four units                  four units
+=========  ==========================  ==========================
+
+Poses are irregular. All four blocks between families are ``equivariant→equivariant``, blocks from isotropic units
+to families ``invariant→equivariant`` and from families to isotropic units ``equivariant→invariant``, each unit with
+a template of its own. All other weights are random.
+
+A kernel of 9 x 9 from input pose a to output pose b is ``psi(a - b)`` turned counter-clockwise by b, where psi is a
+random sum of circular harmonics 0 to 3 under Gaussians of 1.1 and 1.3 px, each with a random sum of the harmonics
+-3 to 3 of the difference of poses, and is sampled from its formula at the exact angle: ties are exact but for
+sampling. Harmonics that a stabiliser forbids are left out. All tied blocks have one mean square weight, four times
+that of the random weights. There is no padding and no bias: a patch as large as the receptive field (23 px, 31 px)
+gives one position.
+
+The first layer's units are copies of each other as pictures too. The second layer's are by their weights alone:
+what they answer also depends on poses that the first layer does not have.
+
+References
+----------
+Weiler, Hamprecht and Storath, "Learning steerable filters for rotation equivariant CNNs", 2018, section 2, for the
+kernels; Olah, Cammarata, Voss, Schubert and Goh, "Naturally occurring equivariance in neural networks", 2020, for
+the classes of circuits.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +50,9 @@ from torch import Tensor, nn
 from equiscope.families.family import Family, Member, Symmetry, Unit
 from equiscope.foundations.errors import EquiscopeError
 from equiscope.models.model import Model
-from equiscope.testing.planted import _LUMA, Pattern, _arc, _bar, _half_edge, _kernel, _random, _spot
+from equiscope.testing.kernels import sample_kernel
+from equiscope.testing.patterns import Pattern, arc, bar, half_edge, random_pattern, spot
+from equiscope.transformations.pixels.colour import LUMA
 
 __all__ = ["PlantedCircuits", "planted_circuits"]
 
@@ -57,17 +95,17 @@ def _single_units(patterns: tuple[Pattern, ...], kind: str) -> _Group:
 # No pose of one layer stands in the other, gaps between neighbours are 9° to 88°, and two curves share a pose.
 _LAYERS: dict[str, tuple[_Group, ...]] = {
     "early": (
-        _family(_arc(7.0, 2.0), (0.0, 31.0, 54.0, 97.0, 97.0, 141.0, 229.0, 283.0, 322.0), 1),
-        _family(_bar(2.2), (5.0, 40.0, 62.0, 83.0, 110.0, 150.0, 159.0), 2),
-        _single_units((_spot(1.6), _spot(2.5), _spot(4.0)), "invariant"),
-        _single_units(tuple(_random(i) for i in (0, 1, 3, 6)), "neither"),
+        _family(arc(7.0, 2.0), (0.0, 31.0, 54.0, 97.0, 97.0, 141.0, 229.0, 283.0, 322.0), 1),
+        _family(bar(2.2), (5.0, 40.0, 62.0, 83.0, 110.0, 150.0, 159.0), 2),
+        _single_units((spot(1.6), spot(2.5), spot(4.0)), "invariant"),
+        _single_units(tuple(random_pattern(i) for i in (0, 1, 3, 6)), "neither"),
     ),
     # What these show follows from their weights.
     "late": (
-        _family(_half_edge(2.5), (13.0, 72.0, 101.0, 168.0, 190.0, 217.0, 292.0, 338.0), 1),
-        _family(_bar(2.2), (11.0, 33.0, 70.0, 94.0, 121.0, 165.0), 2),
-        _single_units((_spot(2.5),) * 3, "invariant"),
-        _single_units((_random(0),) * 4, "neither"),
+        _family(half_edge(2.5), (13.0, 72.0, 101.0, 168.0, 190.0, 217.0, 292.0, 338.0), 1),
+        _family(bar(2.2), (11.0, 33.0, 70.0, 94.0, 121.0, 165.0), 2),
+        _single_units((spot(2.5),) * 3, "invariant"),
+        _single_units((random_pattern(0),) * 4, "neither"),
     ),
 }
 
@@ -99,21 +137,6 @@ class PlantedCircuits:
 def planted_circuits(seed: int = 0, *, noise: float = 0.0, is_tied: bool = True) -> PlantedCircuits:
     """Build two convolutions, the second of which is wired alike from every member of a family to the next.
 
-    Channels, shuffled by the seed:
-
-    =========  ==========================  ==========================
-    kind       ``"early"``                 ``"late"``
-    =========  ==========================  ==========================
-    family     nine curves                 eight units
-    family     seven lines, modulo 180°    six lines, modulo 180°
-    invariant  three isotropic units       three isotropic units
-    neither    four units                  four units
-    =========  ==========================  ==========================
-
-    Poses are irregular. All four blocks between families are ``equivariant→equivariant``, blocks from isotropic units
-    to families ``invariant→equivariant`` and from families to isotropic units ``equivariant→invariant``, each unit with
-    a template of its own. All other weights are random.
-
     Parameters
     ----------
     seed
@@ -134,39 +157,52 @@ def planted_circuits(seed: int = 0, *, noise: float = 0.0, is_tied: bool = True)
     EquiscopeError
         If the noise is not within [0, 1].
 
-    Notes
-    -----
-    A kernel of 9 x 9 from input pose a to output pose b is ``psi(a - b)`` turned counter-clockwise by b, where psi is a
-    random sum of circular harmonics 0 to 3 under Gaussians of 1.1 and 1.3 px, each with a random sum of the harmonics
-    -3 to 3 of the difference of poses, and is sampled from its formula at the exact angle: ties are exact but for
-    sampling. Harmonics that a stabiliser forbids are left out. All tied blocks have one mean square weight, four times
-    that of the random weights. There is no padding and no bias: a patch as large as the receptive field (23 px, 31 px)
-    gives one position.
-
-    The first layer's units are copies of each other as pictures too. The second layer's are by their weights alone:
-    what they answer also depends on poses that the first layer does not have.
-
-    References
-    ----------
-    Weiler, Hamprecht and Storath, "Learning steerable filters for rotation equivariant CNNs", 2018, section 2, for the
-    kernels; Olah, Cammarata, Voss, Schubert and Goh, "Naturally occurring equivariance in neural networks", 2020, for
-    the classes of circuits.
+    Examples
+    --------
+    >>> planted = planted_circuits()
+    >>> [family.id for family in planted.families], len(planted.classes)
+    (['early-rotation-0', 'early-rotation-1', 'late-rotation-0', 'late-rotation-1'], 16)
     """
     if not 0 <= noise <= 1:
         raise EquiscopeError(
             f"noise {noise}: it is a share of the weights' energy, give a number from 0 to 1"
         )
     generator = torch.Generator().manual_seed(seed)
-    early, late = _LAYERS["early"], _LAYERS["late"]
-    n_early, n_late = (sum(group.size for group in groups) for groups in (early, late))
     order = {
-        "early": torch.randperm(n_early, generator=generator),
-        "late": torch.randperm(n_late, generator=generator),
+        layer: torch.randperm(sum(group.size for group in groups), generator=generator)
+        for layer, groups in _LAYERS.items()
     }
+    second = _late_weight(generator, noise, is_tied, order)
+    model = Model(
+        _network(_early_weight(order["early"]), second), "planted-circuits", default_layers=("early", "late")
+    )
+    early, late = (_ends(layer, groups, order[layer].tolist()) for layer, groups in _LAYERS.items())
+    classes = _classes(early, late) if is_tied and noise < 1 else {}
+    return PlantedCircuits(
+        model, early.families + late.families, early.units + late.units, MappingProxyType(classes)
+    )
+
+
+def _early_weight(order: Tensor) -> Tensor:
+    """Kernels of the first layer, shape (channel, 3, y, x)."""
+    groups = _LAYERS["early"]
+    kernels = [
+        sample_kernel(p, pose) for g in groups for p, pose in zip(g.patterns, g.poses_deg, strict=True)
+    ]
+    weight = torch.empty(len(order), 3, *kernels[0].shape, dtype=torch.float64)
+    luma = torch.tensor(LUMA, dtype=torch.float64)
+    weight[order] = torch.stack(kernels)[:, None] * luma[:, None, None]
+    return weight
+
+
+def _late_weight(
+    generator: torch.Generator, noise: float, is_tied: bool, order: Mapping[str, Tensor]
+) -> Tensor:
+    """Kernels of the second layer, shape (channel, channel of the first, y, x)."""
     rows = []
-    for target in late:
+    for target in _LAYERS["late"]:
         row = []
-        for source in early:
+        for source in _LAYERS["early"]:
             block = _block(source, target, generator, is_tied)
             if _circuit_class(source, target):
                 # Of the block's own root mean square, so that its share is the same in every block.
@@ -177,36 +213,32 @@ def planted_circuits(seed: int = 0, *, noise: float = 0.0, is_tied: bool = True)
         rows.append(torch.cat(row, dim=1))
     weight = torch.cat(rows)
     # He's initialisation has this energy.
-    weight *= math.sqrt(2 * n_late / weight.square().sum().item())
-    second = torch.empty_like(weight)
-    second[order["late"][:, None], order["early"]] = weight
-    kernels = [_kernel(p, pose) for g in early for p, pose in zip(g.patterns, g.poses_deg, strict=True)]
-    first = torch.empty(n_early, 3, *kernels[0].shape, dtype=torch.float64)
-    luma = torch.tensor(_LUMA, dtype=torch.float64)
-    first[order["early"]] = torch.stack(kernels)[:, None] * luma[:, None, None]
+    weight *= math.sqrt(2 * len(weight) / weight.square().sum().item())
+    shuffled = torch.empty_like(weight)
+    shuffled[order["late"][:, None], order["early"]] = weight
+    return shuffled
+
+
+def _network(first: Tensor, second: Tensor) -> nn.Module:
     # On "meta" torch draws no initial weights, so that its global random state stays as it is.
-    convolutions = [
+    early, late = (
         nn.Conv2d(w.shape[1], w.shape[0], w.shape[2], bias=False, device="meta") for w in (first, second)
-    ]
-    for convolution, w in zip(convolutions, (first, second), strict=True):
-        convolution.weight = nn.Parameter(w.float())
-    stages = OrderedDict(early=convolutions[0], relu=nn.ReLU(), late=convolutions[1])
-    model = Model(nn.Sequential(stages).eval(), name="planted-circuits", default_layers=("early", "late"))
-    ends = {layer: _ends(layer, groups, order[layer].tolist()) for layer, groups in _LAYERS.items()}
-    classes = {
+    )
+    for convolution, weight in ((early, first), (late, second)):
+        convolution.weight = nn.Parameter(weight.float())
+    return nn.Sequential(OrderedDict(early=early, relu=nn.ReLU(), late=late)).eval()
+
+
+def _classes(early: _Ends, late: _Ends) -> dict[tuple[str, str], str]:
+    """Class of the weights between the ends of tied groups, by their ids."""
+    return {
         (source_id, target_id): found
-        for target, target_ids in zip(late, ends["late"].ids, strict=True)
-        for source, source_ids in zip(early, ends["early"].ids, strict=True)
-        if is_tied and noise < 1 and (found := _circuit_class(source, target))
+        for target, target_ids in zip(_LAYERS["late"], late.ids, strict=True)
+        for source, source_ids in zip(_LAYERS["early"], early.ids, strict=True)
+        if (found := _circuit_class(source, target))
         for target_id in target_ids
         for source_id in source_ids
     }
-    return PlantedCircuits(
-        model,
-        ends["early"].families + ends["late"].families,
-        ends["early"].units + ends["late"].units,
-        MappingProxyType(classes),
-    )
 
 
 def _circuit_class(source: _Group, target: _Group) -> str:

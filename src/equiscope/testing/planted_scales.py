@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
@@ -76,40 +77,16 @@ def planted_scales(seed: int = 0, *, noise: float = 0.0, is_tied: bool = True) -
             f"noise {noise}: it is a share of the weights' energy, give a number from 0 to 1"
         )
     rng = np.random.default_rng(seed)
-    # Of every unit in its unshuffled place: family and octave.
-    families_of = [index for index in range(_N_FAMILIES) for _ in _SIZES]
-    family_of = np.array(families_of + [_INVARIANT] * _N_INVARIANT + [_OTHER] * _N_OTHERS)
+    family_of, octaves = _draw_units(rng)
     n_units = len(family_of)
-    octaves = np.full((len(_LAYERS), n_units), np.nan)
-    for depth in range(len(_LAYERS)):
-        sizes = np.tile(_SIZES, _N_FAMILIES) + rng.uniform(-_JITTER, _JITTER, len(families_of))
-        octaves[depth, : len(sizes)] = depth + sizes
     order = [rng.permutation(n_units) for _ in _LAYERS]
     templates = _draw(rng, n_units, n_units, 3)
-    stages: OrderedDict[str, nn.Module] = OrderedDict()
     first = rng.normal(size=(n_units, 3, 3, 3)) / math.sqrt(27)
-    stages["first"] = _convolution(torch.from_numpy(first))
+    stages: OrderedDict[str, nn.Module] = OrderedDict(first=_convolution(torch.from_numpy(first)))
+    wires = _Wires(family_of, octaves, templates, noise, is_tied)
     for depth in range(1, len(_LAYERS)):
         stages[f"relu{depth}"] = nn.ReLU()
-        weight = np.empty((n_units, n_units, _KERNEL_SIZE_PX, _KERNEL_SIZE_PX))
-        for v in range(n_units):
-            for u in range(n_units):
-                b, a = octaves[depth, v], octaves[depth - 1, u]
-                to_family, from_family = family_of[v] >= 0, family_of[u] >= 0
-                has_other = _OTHER in (family_of[v], family_of[u])
-                can_tie = not has_other and (to_family or from_family)
-                strength = _UNTIED if not can_tie else _BETWEEN if to_family and from_family else _WITH_UNIT
-                # Against its own layer: there all cells are alike.
-                size = 0.0 if not can_tie else b - depth if to_family else a - (depth - 1)
-                slot = int(np.abs(a - b - _RELATIVE).argmin()) if to_family and from_family else 0
-                # All members of a family share the template of the first.
-                key = family_of[v] * 2 if to_family else v, family_of[u] * 2 if from_family else u, slot
-                kernel = _sampled(templates[key] if is_tied and can_tie else _draw(rng), size)
-                drawn = rng.normal(size=kernel.shape)
-                drawn *= math.sqrt((kernel**2).mean() / (drawn**2).mean())
-                weight[v, u] = strength * (math.sqrt(1 - noise) * kernel + math.sqrt(noise) * drawn)
-        weight *= rng.uniform(0.9, 1.1, n_units)[:, None, None, None]
-        weight *= math.sqrt(2 * n_units / (weight**2).sum())
+        weight = wires.draw_layer(depth, rng)
         shuffled = np.empty_like(weight)
         shuffled[order[depth][:, None], order[depth - 1]] = weight
         stages[_LAYERS[depth]] = _convolution(torch.from_numpy(shuffled))
@@ -117,6 +94,61 @@ def planted_scales(seed: int = 0, *, noise: float = 0.0, is_tied: bool = True) -
     families, units = _survey(family_of, octaves, order)
     classes = _classes(families, units) if is_tied and noise < 1 else {}
     return PlantedCircuits(model, families, units, MappingProxyType(classes))
+
+
+def _draw_units(rng: np.random.Generator) -> tuple[NDArray[np.int64], Floats]:
+    """Give every unit's family, shape (unit,), and octave, shape (layer, unit), in their unshuffled places."""
+    families_of = [index for index in range(_N_FAMILIES) for _ in _SIZES]
+    family_of = np.array(families_of + [_INVARIANT] * _N_INVARIANT + [_OTHER] * _N_OTHERS)
+    octaves = np.full((len(_LAYERS), len(family_of)), np.nan)
+    for depth in range(len(_LAYERS)):
+        sizes = np.tile(_SIZES, _N_FAMILIES) + rng.uniform(-_JITTER, _JITTER, len(families_of))
+        octaves[depth, : len(sizes)] = depth + sizes
+    return family_of, octaves
+
+
+@dataclass(frozen=True)
+class _Wires:
+    """What the kernels of all layers come from.
+
+    ``family_of`` has shape (unit,), ``octaves`` (layer, unit) and ``templates`` (target, source, slot, harmonic, part),
+    a slot being one of the relative sizes.
+    """
+
+    family_of: NDArray[np.int64]
+    octaves: Floats
+    templates: Floats
+    noise: float
+    is_tied: bool
+
+    def draw_layer(self, depth: int, rng: np.random.Generator) -> Floats:
+        """Draw the kernels into a layer, shape (target, source, y, x), in the units' unshuffled places."""
+        n_units = len(self.family_of)
+        weight = np.empty((n_units, n_units, _KERNEL_SIZE_PX, _KERNEL_SIZE_PX))
+        for v in range(n_units):
+            for u in range(n_units):
+                strength, kernel = self._kernel(depth, u, v, rng)
+                drawn = rng.normal(size=kernel.shape)
+                drawn *= math.sqrt((kernel**2).mean() / (drawn**2).mean())
+                weight[v, u] = strength * (math.sqrt(1 - self.noise) * kernel + math.sqrt(self.noise) * drawn)
+        weight *= rng.uniform(0.9, 1.1, n_units)[:, None, None, None]
+        weight *= math.sqrt(2 * n_units / (weight**2).sum())
+        return weight
+
+    def _kernel(self, depth: int, u: int, v: int, rng: np.random.Generator) -> tuple[float, Floats]:
+        """Give the strength of a kernel from unit u to unit v, and the kernel, of unit mean square."""
+        b, a = self.octaves[depth, v], self.octaves[depth - 1, u]
+        to_family, from_family = self.family_of[v] >= 0, self.family_of[u] >= 0
+        has_other = _OTHER in (self.family_of[v], self.family_of[u])
+        can_tie = not has_other and (to_family or from_family)
+        strength = _UNTIED if not can_tie else _BETWEEN if to_family and from_family else _WITH_UNIT
+        # Against its own layer: there all cells are alike.
+        size = 0.0 if not can_tie else b - depth if to_family else a - (depth - 1)
+        slot = int(np.abs(a - b - _RELATIVE).argmin()) if to_family and from_family else 0
+        # All members of a family share the template of the first.
+        key = self.family_of[v] * 2 if to_family else v, self.family_of[u] * 2 if from_family else u, slot
+        template = self.templates[key] if self.is_tied and can_tie else _draw(rng)
+        return strength, _sampled(template, size)
 
 
 def _draw(rng: np.random.Generator, *size: int) -> Floats:

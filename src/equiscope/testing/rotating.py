@@ -1,4 +1,27 @@
-"""A network of ordinary convolutions whose weights make it exactly equivariant to rotation."""
+"""A network of ordinary convolutions whose weights make it exactly equivariant to rotation.
+
+The kernel from input pose s to output pose t is ``psi[(s - t) mod order]`` turned counter-clockwise by t,
+where psi is a random sum of circular harmonics under Gaussians and is sampled from its formula at the
+exact angle. The weights are equivariant exactly, the grid of pixels is under quarter turns only. Relative
+errors of `assert_equivariant` at 45° in the three layers, on noise blurred by a Gaussian:
+
+============  =======  ======  ======
+blur          lifting  group1  group2
+============  =======  ======  ======
+none          0.131    0.132   0.159
+1 px          0.002    0.049   0.078
+2 px          0.002    0.026   0.048
+============  =======  ======  ======
+
+What remains behind the first layer comes from the kinks of ReLU, which no grid resolves. Orbit
+correlations on photographs: 0.99 or more within a field, below 0.8 between fields (seeds 0 to 2).
+There is no padding: a patch as large as the receptive field (9, 17, 25 px) gives one position.
+
+References
+----------
+Cohen and Welling, "Group equivariant convolutional networks", 2016, section 6; Weiler, Hamprecht and
+Storath, "Learning steerable filters for rotation equivariant CNNs", 2018, section 2, for the harmonics.
+"""
 
 from __future__ import annotations
 
@@ -52,37 +75,17 @@ def equivariant_network(order: int = 8, seed: int = 0, patterns: Sequence[Tensor
     EquiscopeError
         If the order is below 2.
 
-    Notes
-    -----
-    The kernel from input pose s to output pose t is ``psi[(s - t) mod order]`` turned counter-clockwise by t,
-    where psi is a random sum of circular harmonics under Gaussians and is sampled from its formula at the
-    exact angle. The weights are equivariant exactly, the grid of pixels is under quarter turns only. Relative
-    errors of `assert_equivariant` at 45° in the three layers, on noise blurred by a Gaussian:
-
-    ============  =======  ======  ======
-    blur          lifting  group1  group2
-    ============  =======  ======  ======
-    none          0.131    0.132   0.159
-    1 px          0.002    0.049   0.078
-    2 px          0.002    0.026   0.048
-    ============  =======  ======  ======
-
-    What remains behind the first layer comes from the kinks of ReLU, which no grid resolves. Orbit
-    correlations on photographs: 0.99 or more within a field, below 0.8 between fields (seeds 0 to 2).
-    There is no padding: a patch as large as the receptive field (9, 17, 25 px) gives one position.
-
-    References
-    ----------
-    Cohen and Welling, "Group equivariant convolutional networks", 2016, section 6; Weiler, Hamprecht and
-    Storath, "Learning steerable filters for rotation equivariant CNNs", 2018, section 2, for the harmonics.
-    Without ``patterns`` the coefficients are random and no layer is trained.
+    Examples
+    --------
+    >>> planted = equivariant_network(order=4)
+    >>> planted.model.name, planted.truth["group1"].families[0].poses_deg
+    ('c4-net', (0.0, 90.0, 180.0, 270.0))
     """
     if order < 2:
         raise EquiscopeError(
             f"order {order}: a rotation group needs at least 2 elements, for example order=8"
         )
     generator = torch.Generator().manual_seed(seed)
-    poses_deg = tuple(360 * step / order for step in range(order))
     n_units = _N_FIELDS * order
     truth: dict[str, LayerTruth] = {}
     stages: OrderedDict[str, nn.Module] = OrderedDict()
@@ -99,12 +102,20 @@ def equivariant_network(order: int = 8, seed: int = 0, patterns: Sequence[Tensor
         convolution.weight = nn.Parameter(shuffled.float())
         stages[layer] = convolution
         stages[f"{layer}_relu"] = nn.ReLU()
-        fields = channel.reshape(_N_FIELDS, order).tolist()
-        truth[layer] = LayerTruth(
-            tuple(PlantedFamily(f"field {i}", tuple(field), poses_deg, 1) for i, field in enumerate(fields))
-        )
+        truth[layer] = _truth(channel.reshape(_N_FIELDS, order))
         channel_before = channel
     return Planted(Model(nn.Sequential(stages).eval(), name=f"c{order}-net", default_layers=_LAYERS), truth)
+
+
+def _truth(channels: Tensor) -> LayerTruth:
+    """Say which channels of a layer are one field, from shape (field, pose)."""
+    order = channels.shape[1]
+    poses_deg = tuple(360 * step / order for step in range(order))
+    return LayerTruth(
+        tuple(
+            PlantedFamily(f"field {i}", tuple(own), poses_deg, 1) for i, own in enumerate(channels.tolist())
+        )
+    )
 
 
 def lifting_weight(patterns: Tensor, order: int) -> Tensor:

@@ -16,7 +16,7 @@ from equiscope.evidence.verify.verification import FamilyVerification, summarise
 from equiscope.families.family import Family
 from equiscope.models import Model
 from equiscope.models.geometry import LayerGeometry
-from equiscope.stimuli.synthetic import render
+from equiscope.stimuli.drawn import render
 from equiscope.transformations.pixels import invert_contrast
 
 __all__ = ["verify_pairs"]

@@ -16,7 +16,7 @@ from equiscope.evidence.verify.verification import FamilyVerification, summarise
 from equiscope.families.family import Family
 from equiscope.models import Model
 from equiscope.models.geometry import MAX_OFFSET, LayerGeometry, joint_patch_px
-from equiscope.stimuli.synthetic import render
+from equiscope.stimuli.drawn import render
 
 __all__ = ["OUTLIER_OCTAVES", "verify_sizes"]
 

@@ -10,7 +10,7 @@ import torch
 from equiscope.evidence.verify.drawn.shown import Shown, record_centres
 from equiscope.models import Model
 from equiscope.models.geometry import LayerGeometry
-from equiscope.stimuli.synthetic import catalogue, render
+from equiscope.stimuli.drawn import catalogue, render
 
 __all__ = ["show_catalogue"]
 

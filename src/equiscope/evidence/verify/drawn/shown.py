@@ -16,7 +16,7 @@ from torch import Tensor
 from equiscope.models import Model
 from equiscope.models.geometry import LayerGeometry
 from equiscope.models.sides import fitted
-from equiscope.stimuli.synthetic import SyntheticStimulus
+from equiscope.stimuli.drawn import SyntheticStimulus
 
 __all__ = ["N_ANGLES_COARSE", "Shown", "measure_drives", "record_centres"]
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiscope.foundations.errors import EquiscopeError
-from equiscope.stimuli.synthetic import SyntheticStimulus, catalogue
+from equiscope.stimuli.drawn import SyntheticStimulus, catalogue
 
 __all__ = ["make_size_series", "series_octaves"]
 

