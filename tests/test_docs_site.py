@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import functools
 import importlib.util
 import os
@@ -16,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from site_browser import CHROMIUM, OPTIONS, watched_page
-from test_layering import ORDER
 
 import equiscope
+from site_browser import CHROMIUM, OPTIONS, watched_page
+from test_layering import ORDER
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.skipif(
@@ -160,6 +161,12 @@ def test_links_between_guides_and_files_beside_them_hold(site: Path) -> None:
 
 
 def test_tables_of_docstrings_are_tables(site: Path) -> None:
+    spec = importlib.util.spec_from_file_location("docstrings", ROOT / "docs" / "docstrings.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert doctest.testmod(module) == (0, 1)
     page = (site / "reference" / "stimuli.html").read_text(encoding="utf-8")
     assert re.search(r"<td><code>copies</code></td>\s*<td>which images are copies", page)
     assert not any("====" in page.read_text(encoding="utf-8") for page in site.glob("reference/*.html"))
