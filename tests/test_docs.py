@@ -202,6 +202,12 @@ def test_version_is_told_once() -> None:
     assert f"\n## {equiscope.__version__}" in read("CHANGELOG.md")
 
 
+def test_modules_that_moved_are_where_the_changelog_says() -> None:
+    moved = re.findall(r"^\| `([\w.]+)` \| `([\w.]+)` \|", read("CHANGELOG.md"), re.MULTILINE)
+    assert len(moved) > 30
+    assert [new for _, new in moved if importlib.util.find_spec(f"equiscope.{new}") is None] == []
+
+
 # --- messages ----------------------------------------------------------------------------------------------
 
 
