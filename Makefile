@@ -4,13 +4,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: survey test lint format examples benchmark chromium clean help
+# A release of torch, as in `make TORCH=2.6.0 test`; otherwise the newest that the other packages leave.
+TORCH ?=
+
+.PHONY: survey test lint format docs coverage examples benchmark chromium clean help
 
 help:
 	@echo 'make survey     survey the embedded network and say where the report is'
 	@echo 'make test       everything that CI runs'
 	@echo 'make lint       style and types only'
 	@echo 'make format     put the style right'
+	@echo 'make docs       build the site of guides and reference into build/site'
+	@echo 'make coverage   measure which branches the tests take: modules below 90 %'
 	@echo 'make examples   run the scripts of examples/'
 	@echo 'make benchmark  run the scripts of benchmarks/'
 	@echo 'make clean      remove .venv and caches; runs stay'
@@ -20,12 +25,16 @@ $(VENV)/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("equiscope needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": make PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	@# Without a GPU the much smaller CPU build; where no source offers it, the next line takes what there is.
+ifeq ($(TORCH),)
 	@command -v nvidia-smi >/dev/null || $(PIP) install 'torch==2.13.0+cpu' 2>/dev/null || true
+else
+	$(PIP) install 'torch==$(TORCH)'
+endif
 	$(PIP) install --editable .
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(PIP) install --editable '.[dev]'
+	$(PIP) install --editable '.[dev,docs]'
 	@touch $@
 
 survey: $(VENV)/installed
@@ -43,6 +52,17 @@ lint: $(VENV)/installed-dev
 format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+docs: $(VENV)/installed-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+# Twice the time of the tests, therefore no part of `make test`.
+coverage: $(VENV)/installed-dev chromium
+	rm -rf build/coverage
+	OMP_NUM_THREADS=1 $(BIN)/python -m coverage run -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m coverage combine --quiet
+	@echo 'modules of which less than 90 % of lines and branches were taken:'
+	@$(BIN)/python -m coverage report --sort=cover | awk '/%$$/ && ($$NF + 0 < 90 || /^TOTAL/)'
 
 # Their runs are removed first: a survey of another state of the package would go on from them.
 examples: $(VENV)/installed

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import dataclasses
 import enum
+import functools
+import importlib
 import importlib.util
 import inspect
 import json
@@ -53,6 +55,7 @@ from equiscope.evidence.featurevis import visualise_run
 from equiscope.evidence.verify.whole_run import verify_run
 from equiscope.families.rotation_scale import FamilyLink
 from equiscope.measurement.examples import Examples
+from test_layering import ORDER
 
 ROOT = Path(__file__).parents[1]
 DOCS = sorted((ROOT / "docs").glob("*.md"))
@@ -189,6 +192,39 @@ def test_every_public_name_is_documented() -> None:
     assert missing == []
 
 
+def resolve(name: str) -> Any:
+    """What a dotted name means: a module, or what is in one."""
+    parts = name.split(".")
+    for end in range(len(parts), 0, -1):
+        try:
+            found = importlib.import_module(".".join(parts[:end]))
+        except ImportError:
+            continue
+        return functools.reduce(getattr, parts[end:], found)
+    raise ModuleNotFoundError(name)
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.name != "LOG.md"], ids=lambda page: page.name
+)
+def test_names_of_the_package_lead_somewhere(page: Path) -> None:
+    for name in set(
+        re.findall(r"(?<![\w./-])equiscope(?:\.[A-Za-z_]\w*)+", page.read_text(encoding="utf-8"))
+    ):
+        resolve(name)
+
+
+def test_names_that_lead_nowhere_are_seen() -> None:
+    with pytest.raises(AttributeError):
+        resolve("equiscope.store.load_run")
+
+
+def test_readme_and_contributing_list_every_room() -> None:
+    for page in ("README.md", "CONTRIBUTING.md"):
+        rows = re.findall(r"^\| (`.+?) \|", read(page), re.MULTILINE)
+        assert re.findall(r"`(\w+)`", " ".join(rows)) == list(ORDER)
+
+
 def test_every_dependency_is_explained() -> None:
     project = tomllib.loads(read("pyproject.toml"))["project"]
     lines = [*project["dependencies"], *chain.from_iterable(project["optional-dependencies"].values())]
@@ -200,6 +236,12 @@ def test_every_dependency_is_explained() -> None:
 def test_version_is_told_once() -> None:
     assert f"\nversion: {equiscope.__version__}\n" in read("CITATION.cff")
     assert f"\n## {equiscope.__version__}" in read("CHANGELOG.md")
+
+
+def test_modules_that_moved_are_where_the_changelog_says() -> None:
+    moved = re.findall(r"^\| `([\w.]+)` \| `([\w.]+)` \|", read("CHANGELOG.md"), re.MULTILINE)
+    assert len(moved) > 30
+    assert [new for _, new in moved if importlib.util.find_spec(f"equiscope.{new}") is None] == []
 
 
 # --- messages ----------------------------------------------------------------------------------------------

@@ -1,0 +1,88 @@
+"""Examples in docstrings run and give what they say; public functions without one are listed.
+
+The list only shrinks. `EQUISCOPE_UPDATE_DOCS=1 pytest tests/test_examples_in_docstrings.py` takes out of it what has an
+example now, and follows functions that moved to another module.
+"""
+
+from __future__ import annotations
+
+import ast
+import doctest
+import os
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import equiscope
+
+PACKAGE = Path(equiscope.__file__).parent
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__main__.py")
+LIST = Path(__file__).parent / "functions_without_example.txt"
+# The longest that the list may be: it goes down with the list, and never up.
+AT_MOST = 507
+
+
+def module_name(file: Path) -> str:
+    parts = file.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def has_example(docstring: str | None) -> bool:
+    return any(line.strip().startswith(">>> ") for line in (docstring or "").splitlines())
+
+
+def public_functions(tree: ast.Module) -> list[tuple[str, bool]]:
+    """Functions of a module that its ``__all__`` names, and whether each has an example."""
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    names: list[str] = []
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__":
+            names = ast.literal_eval(node.value)
+    return [(name, has_example(ast.get_docstring(functions[name]))) for name in names if name in functions]
+
+
+def without_example() -> list[str]:
+    found = []
+    for file in FILES:
+        for name, shown in public_functions(ast.parse(file.read_text(encoding="utf-8"))):
+            if not shown:
+                found.append(f"{module_name(file)}.{name}")
+    return sorted(found)
+
+
+# Parsed, not imported: only modules with an example need be loaded.
+WITH_EXAMPLES = [file for file in FILES if has_example(file.read_text(encoding="utf-8"))]
+
+
+@pytest.mark.parametrize("file", WITH_EXAMPLES, ids=module_name)
+def test_examples_give_what_they_say(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)  # an example may write a file
+    result = doctest.testmod(import_module(module_name(file)), optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert result.attempted > 0
+    assert result.failed == 0, capsys.readouterr().out
+
+
+def test_functions_without_example_are_those_of_the_list() -> None:
+    now, listed = without_example(), LIST.read_text(encoding="utf-8").split()
+    if os.environ.get("EQUISCOPE_UPDATE_DOCS"):
+        known = {name.rpartition(".")[2] for name in listed}
+        listed = [name for name in now if name.rpartition(".")[2] in known]
+        LIST.write_text("".join(f"{name}\n" for name in listed), encoding="utf-8")
+    assert [name for name in now if name not in listed] == [], "a public function needs an example that runs"
+    assert [name for name in listed if name not in now] == [], "has an example now: take it out of the list"
+
+
+def test_list_only_shrinks() -> None:
+    listed = LIST.read_text(encoding="utf-8").split()
+    assert listed == sorted(set(listed))
+    assert len(listed) <= AT_MOST
+
+
+def test_functions_without_example_are_seen() -> None:
+    tree = ast.parse(
+        '__all__ = ["f", "g"]\ndef f():\n    """>>> 1"""\ndef g():\n    """Say."""\ndef h(): ...\n'
+    )
+    assert public_functions(tree) == [("f", True), ("g", False)]
