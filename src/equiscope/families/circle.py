@@ -30,7 +30,7 @@ from equiscope.measurement.responses import Responses
 from equiscope.transformations import Pose, find
 from equiscope.transformations.groups import CyclicGroup
 
-__all__ = ["CircleSearch", "Verified", "find_invariance", "spacing"]
+__all__ = ["CircleSearch", "Verified", "equal_turns", "find_invariance", "spacing"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -47,12 +47,15 @@ from types import MappingProxyType
 import torch
 from torch import Tensor, nn
 
+from equiscope.families.circle import equal_turns
 from equiscope.families.family import Family, Member, Symmetry, Unit
 from equiscope.foundations.errors import EquiscopeError
 from equiscope.models.model import Model
 from equiscope.testing.kernels import sample_kernel
 from equiscope.testing.patterns import Pattern, arc, bar, half_edge, random_pattern, spot
+from equiscope.transformations import Pose
 from equiscope.transformations.pixels.colour import LUMA
+from equiscope.transformations.rotation import ANGLE, Rotation
 
 __all__ = ["PlantedCircuits", "planted_circuits"]
 
@@ -266,14 +269,16 @@ def _ends(layer: str, groups: tuple[_Group, ...], order: list[int]) -> _Ends:
         first += group.size
         if group.kind != "equivariant":
             for channel in channels:
-                lines[channel] = Symmetry("rotation", group.kind, invariance=float(group.kind == "invariant"))
+                lines[channel] = Symmetry(
+                    Rotation.name, group.kind, invariance=float(group.kind == "invariant")
+                )
             ids.append(tuple(f"{layer}:{channel}" for channel in channels))
             continue
         name = f"{layer}-rotation-{len(families)}"
         members = sorted(zip(channels, group.poses_deg, strict=True))
         families.append(_as_family(name, layer, group, members))
         for channel in channels:
-            lines[channel] = Symmetry("rotation", "equivariant", name, 1.0, 0.0, group.stabiliser_order)
+            lines[channel] = Symmetry(Rotation.name, "equivariant", name, 1.0, 0.0, group.stabiliser_order)
         ids.append((name,))
     units = tuple(Unit(layer, channel, 0.0, 1.0, (lines[channel],)) for channel in range(len(order)))
     return _Ends(tuple(families), units, tuple(ids))
@@ -286,15 +291,15 @@ def _as_family(name: str, layer: str, group: _Group, members: list[tuple[int, fl
     even = period / len(poses)
     return Family(
         id=name,
-        layer=layer,
-        transformation="rotation",
+        layers=(layer,),
+        transformation=Rotation.name,
         score=1.0,
         score_low=1.0,
         score_high=1.0,
-        disagreement_deg=0.0,
-        phase_coherence=1.0,
         q_value=0.0,
-        stabiliser_order=group.stabiliser_order,
+        stabiliser=equal_turns(ANGLE.name, group.stabiliser_order),
+        disagreement=Pose({ANGLE.name: 0.0}),
+        phase_coherence=1.0,
         gap_deviation_deg=math.sqrt(sum((gap - even) ** 2 for gap in gaps) / len(gaps)),
         holes_deg=tuple(
             (pose, (pose + gap) % period) for pose, gap in zip(poses, gaps, strict=True) if gap > 1.5 * even
@@ -305,7 +310,9 @@ def _as_family(name: str, layer: str, group: _Group, members: list[tuple[int, fl
             for v, b in members[i + 1 :]
             if min((a - b) % period, (b - a) % period) < 7.5
         ),
-        members=tuple(Member(layer, channel, pose, 1.0, 1.0, 1.0) for channel, pose in members),
+        members=tuple(
+            Member(layer, channel, Pose({ANGLE.name: pose}), 1.0, 1.0, 1.0) for channel, pose in members
+        ),
     )
 
 

@@ -16,6 +16,8 @@ from equiscope.families.family import Family, Member, Symmetry, Unit
 from equiscope.foundations.errors import EquiscopeError
 from equiscope.models.model import Model
 from equiscope.testing.planted_circuits import PlantedCircuits
+from equiscope.transformations import Pose
+from equiscope.transformations.scale import OCTAVES, Scale
 
 __all__ = ["planted_scales"]
 
@@ -190,19 +192,22 @@ def _survey(
             for unit in np.flatnonzero(family_of == index).tolist():
                 channel = int(order[depth][unit])
                 members.append(
-                    Member(layer, channel, math.nan, 1.0, 1.0, 1.0, octaves=float(octaves[depth, unit]))
+                    Member(layer, channel, Pose({OCTAVES.name: float(octaves[depth, unit])}), 1.0, 1.0, 1.0)
                 )
-                lines[layer, channel] = Symmetry("scale", "equivariant", name, 1.0, 0.0, 1)
+                lines[layer, channel] = Symmetry(Scale.name, "equivariant", name, 1.0, 0.0, 1)
         families.append(
-            Family(name, "+".join(_LAYERS), "scale", 1.0, 1.0, 1.0, math.nan, math.nan, 0.0, 1, 0.0, (), (),
-                   tuple(sorted(members, key=lambda m: (_LAYERS.index(m.layer), m.channel))), margin=1.0)
+            Family(
+                name, tuple(_LAYERS), Scale.name, 1.0, 1.0, 1.0, 0.0,
+                tuple(sorted(members, key=lambda m: (_LAYERS.index(m.layer), m.channel))),
+                stabiliser=(Pose({OCTAVES.name: 0.0}),), margin=1.0,
+            )
         )  # fmt: skip
     units = []
     for depth, layer in enumerate(_LAYERS):
         for unit in np.flatnonzero(family_of == _INVARIANT).tolist():
-            lines[layer, int(order[depth][unit])] = Symmetry("scale", "invariant", invariance=1.0)
+            lines[layer, int(order[depth][unit])] = Symmetry(Scale.name, "invariant", invariance=1.0)
         for unit in np.flatnonzero(family_of == _OTHER).tolist():
-            lines[layer, int(order[depth][unit])] = Symmetry("scale", "neither", invariance=0.0)
+            lines[layer, int(order[depth][unit])] = Symmetry(Scale.name, "neither", invariance=0.0)
         units += [
             Unit(layer, channel, 0.0, 1.0, (lines[layer, channel],)) for channel in range(len(family_of))
         ]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from equiscope.evidence.stabilisers import stabiliser_elements
 from equiscope.families.family import Family, Unit
+from equiscope.transformations import alone, find
+from equiscope.transformations.hue import HUE
+from equiscope.transformations.rotation import ANGLE
 
 __all__ = ["End", "characters", "family_end", "invariant_units"]
 
@@ -69,29 +72,26 @@ class End:
 
 def family_end(family: Family) -> End | None:
     """Make an end of a family of one layer that turns in the plane or in hue; None for other families."""
-    if "+" in family.layer or family.transformation not in ("rotation", "hue", "hue-rotation"):
+    axes = find(family.transformation).axes
+    has_angle, has_hue = ANGLE in axes, HUE in axes
+    if len(family.layers) > 1 or not set(axes) <= {ANGLE, HUE}:
         return None
-    has_angle = family.transformation != "hue"
-    has_hue = family.transformation != "rotation"
-    if has_angle and has_hue:
-        pairs = re.findall(r"\((-?[\d.]+)°, (-?[\d.]+)°\)", family.stabiliser) or [("0", "0")]
-        stabiliser = tuple((np.deg2rad(float(hue)), np.deg2rad(float(angle))) for hue, angle in pairs)
-    else:
-        turns = [2 * np.pi * k / family.stabiliser_order for k in range(family.stabiliser_order)]
-        stabiliser = tuple((turn, 0.0) if has_hue else (0.0, turn) for turn in turns)
+    stabiliser = tuple(
+        (float(np.deg2rad(hue)), float(np.deg2rad(angle))) for hue, angle in stabiliser_elements(family)
+    )
 
     def kind(name: str, has_pose: bool) -> str:
         return "equivariant" if has_pose else "invariant" if name in family.invariant_to else ""
 
     return End(
         family.id,
-        family.layer,
+        family.layers[0],
         family.channels,
         np.deg2rad(family.poses_deg) if has_angle else None,
         np.deg2rad(family.hues_deg) if has_hue else None,
         stabiliser,
-        kind("rotation", has_angle),
-        kind("hue", has_hue),
+        kind(alone(ANGLE), has_angle),
+        kind(alone(HUE), has_hue),
     )
 
 
