@@ -23,6 +23,7 @@ from equiscope.reports.files import show_again
 from equiscope.reports.simplify_drawings import save_curves
 from equiscope.runs.store import Run, as_run
 from equiscope.runs.surveyed import surveyed_model
+from equiscope.transformations.rotation import Rotation
 
 __all__ = ["simplify"]
 
@@ -32,7 +33,7 @@ def simplify(
     images: EvaluationImages | str | Path,
     model: Model | nn.Module | str | None = None,
     *,
-    transformation: str = "rotation",
+    transformation: str = Rotation.name,
     blocks: str = "all",
     order: str = "error",
     save: str | Path | None = None,

@@ -44,15 +44,12 @@ from equiscope.foundations.errors import EquiscopeError, unknown_name
 from equiscope.foundations.files import write_atomically, write_output
 from equiscope.foundations.statistics import percentile_interval
 from equiscope.runs.store import SCHEMA_VERSION, Run
+from equiscope.transformations import ALL
 
 __all__ = ["Design", "LayerDesign", "design_network"]
 
 # Groups of each transformation, each a subgroup of the one after it: they may only become smaller from layer to layer.
-_CHAINS = {
-    "rotation": ("C4", "C8", "C16"),
-    "dihedral": ("D4", "D8"),
-    "hue": ("H3", "H6", "H12"),
-}
+_CHAINS = {transformation.name: transformation.designs for transformation in ALL if transformation.designs}
 # Architectures of the networks that come with weights.
 _LIKE = {"mini": "plain", "googlenet": "inceptionv1", "inception5h": "inceptionv1"}
 # For the counts alone, which are compared with each other: sides and classes of Tiny ImageNet's first hundred.
@@ -199,8 +196,8 @@ def design_network(
         raise unknown_name("transformation to design for", transformation, tuple(_CHAINS))
     if not surveyed or (transformation is not None and transformation not in surveyed):
         raise EquiscopeError(
-            f"the survey in {run.folder} has no families of {transformation or 'rotation, dihedral or hue'}: survey "
-            f"with --transformations {transformation or 'rotation'}"
+            f"the survey in {run.folder} has no families of {transformation or ' or '.join(_CHAINS)}: survey "
+            f"with --transformations {transformation or next(iter(_CHAINS))}"
         )
     names = [layer.name for layer in base.units]
     if not set(names) & set(run.manifest["settings"]["layers"]):

@@ -26,6 +26,7 @@ from equiscope.foundations.received import inside, refuse_links, shown_command, 
 from equiscope.foundations.records import leave_out_damaged, read_record, reading, remedy, run_folder
 from equiscope.models.receptive_fields import LayerGeometry
 from equiscope.runs.earlier import families_of_2, manifest_of_2
+from equiscope.transformations.rotation import Rotation
 
 if TYPE_CHECKING:
     from equiscope.models import Model
@@ -372,7 +373,7 @@ class _Unit1:
     family: str | None = None
 
     def later(self) -> Unit:
-        line = Symmetry("rotation", self.rotation, self.family, stabiliser_order=self.stabiliser_order)
+        line = Symmetry(Rotation.name, self.rotation, self.family, stabiliser_order=self.stabiliser_order)
         lines = (line,) if self.rotation else self.symmetries
         return Unit(self.layer, self.channel, self.mean, self.sd, lines)
 

@@ -46,7 +46,7 @@ from equiscope.runs.store import (
 from equiscope.stimuli import ImageSet
 from equiscope.surveys.image_pass import ImagePass
 from equiscope.surveys.results import read_explained, read_result, result_document, result_path, result_paths
-from equiscope.surveys.stages import Stage, StageResult, is_joint
+from equiscope.surveys.stages import Stage, StageResult
 from equiscope.surveys.timings import Timings
 from equiscope.transformations import find
 from equiscope.transformations.rotation_scale import RotationScale
@@ -175,7 +175,7 @@ class Pipeline:
     def _divided(self) -> tuple[list[str], list[str]]:
         """Give the transformations that are surveyed layer by layer, and those over all layers together."""
         chosen = self.settings["transformations"]
-        joint = [name for name in chosen if is_joint(find(name))]
+        joint = [name for name in chosen if find(name).is_joint]
         return [name for name in chosen if name not in joint], joint
 
     def _costs(self, stage: Stage) -> list[float]:
@@ -362,8 +362,8 @@ class Pipeline:
             if turned is None:
                 continue
             layer, name = turned["layer"], family["transformation"]
-            key = ("" if is_joint(find(name)) else layer, name)
-            if key not in opened and is_joint(find(name)):
+            key = ("" if find(name).is_joint else layer, name)
+            if key not in opened and find(name).is_joint:
                 layers, together = stage.measured_jointly(name)
                 opened[key] = together, _first_columns(layers, stage.examples)
             elif key not in opened:
@@ -387,7 +387,7 @@ def _by_layer(
     """Results of each layer that was surveyed alone, by transformation."""
     results: dict[str, dict[str, LayerFamilies]] = {layer: {} for layer in layers}
     for entry in found:
-        if not is_joint(find(entry.result.transformation)):
+        if not find(entry.result.transformation).is_joint:
             (layer,) = entry.result.layers
             results[layer][entry.result.transformation] = entry.result
     return results

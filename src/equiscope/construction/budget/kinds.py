@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiscope.families.family import Unit
+from equiscope.transformations import alone, find
 
 __all__ = ["TOGETHER", "Kinds", "draw_weights", "fixed_kinds", "kinds_together", "kinds_under"]
 
@@ -18,9 +19,6 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 TOGETHER = "together"
-# A unit that is equivariant or invariant under both parts is so under the product too, where the survey of the
-# product did not look at it: hue × rotation leaves out units that vary with one of them only.
-_PARTS = {"dihedral": ("rotation", "reflection"), "hue-rotation": ("hue", "rotation")}
 
 
 @dataclass(frozen=True)
@@ -132,8 +130,10 @@ def _is_invariant(unit: Unit, transformation: str) -> bool:
 def _has_kind(unit: Unit, transformation: str, kinds: Sequence[str]) -> bool:
     if unit.under(transformation).kind in kinds:
         return True
-    parts = _PARTS.get(transformation, ())
-    return bool(parts) and all(unit.under(part).kind in kinds for part in parts)
+    # A unit that is equivariant or invariant under both parts is so under the product too, where the survey of the
+    # product did not look at it: hue × rotation leaves out units that vary with one of them only.
+    axes = find(transformation).axes
+    return len(axes) > 1 and all(unit.under(alone(axis)).kind in kinds for axis in axes)
 
 
 def _assemble(

@@ -48,6 +48,7 @@ from equiscope.foundations.limits import list_names
 from equiscope.foundations.progress import Progress, silent
 from equiscope.models import Model
 from equiscope.runs.store import Run, check_network
+from equiscope.transformations.rotation import Rotation
 
 __all__ = ["simplify_run"]
 
@@ -62,7 +63,7 @@ def simplify_run(
     model: Model,
     images: EvaluationImages,
     *,
-    transformation: str = "rotation",
+    transformation: str = Rotation.name,
     blocks: str = "all",
     order: str = _BY_ERROR,
     n_points: int = 6,

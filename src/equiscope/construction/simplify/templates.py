@@ -17,6 +17,9 @@ from equiscope.evidence.circuits.ends import End, character_values, characters, 
 from equiscope.evidence.circuits.harmonics import KernelBasis, rotating_basis
 from equiscope.families.family import Family, Unit
 from equiscope.models.connections import IMAGE
+from equiscope.transformations import alone
+from equiscope.transformations.hue import HUE
+from equiscope.transformations.rotation import ANGLE
 
 __all__ = ["Block", "Joint", "Tie", "ends_of", "join_ends", "kernel_functions", "tie_weights"]
 
@@ -117,9 +120,9 @@ def ends_of(families: Iterable[Family], units: Sequence[Unit], layer: str, trans
 
     The image's colour channels are such units under rotation.
     """
-    kinds = ["invariant" if transformation == name else "" for name in ("rotation", "hue")]
+    kinds = ["invariant" if transformation == alone(axis) else "" for axis in (ANGLE, HUE)]
     if layer == IMAGE:
-        channels = np.arange(3) if transformation == "rotation" else np.zeros(0, np.int64)
+        channels = np.arange(3) if transformation == alone(ANGLE) else np.zeros(0, np.int64)
         return (
             [End(IMAGE, IMAGE, channels, None, None, rotation=kinds[0], hue=kinds[1])]
             if len(channels)

@@ -13,16 +13,22 @@ from equiscope.models.model import Model
 from equiscope.testing.planted_transformations import contrast, dihedral, hue, hue_rotation, reflection, scale
 from equiscope.testing.planted_transformations.truth import PlantedOrbit, PlantedPose, PlantedTransformations
 from equiscope.testing.planted_transformations.units import Recipe, UnitRecipe
+from equiscope.transformations.contrast import Contrast
+from equiscope.transformations.dihedral import Dihedral
+from equiscope.transformations.hue import Hue
+from equiscope.transformations.hue_rotation import HueRotation
+from equiscope.transformations.reflection import Reflection
+from equiscope.transformations.scale import Scale
 
 __all__ = ["planted_transformation"]
 
 _RECIPES: Mapping[str, Callable[[], Recipe]] = {
-    "hue": hue.recipe,
-    "hue-rotation": hue_rotation.recipe,
-    "reflection": reflection.recipe,
-    "dihedral": dihedral.recipe,
-    "contrast": contrast.recipe,
-    "scale": scale.recipe,
+    Hue.name: hue.recipe,
+    HueRotation.name: hue_rotation.recipe,
+    Reflection.name: reflection.recipe,
+    Dihedral.name: dihedral.recipe,
+    Contrast.name: contrast.recipe,
+    Scale.name: scale.recipe,
 }
 
 
