@@ -195,14 +195,14 @@ def dying(module: str, name: str, *, is_half: bool = True) -> None:
         write_atomically(path, half if is_half else fill)  # type: ignore[arg-type]
         os._exit(9)
 
-    sys.modules[module].write_atomically = write  # type: ignore[attr-defined]
+    importlib.import_module(module).write_atomically = write  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
     ("module", "name"),
     [
         ("equiscope.runs.store", "run.json"),
-        ("equiscope.runs.store", "examples.npz"),
+        ("equiscope.runs.examples", "examples.npz"),
         ("equiscope.measurement.responses", "zarr.json"),
         ("equiscope.measurement.responses", "0"),
         ("equiscope.runs.store", "0.json"),
