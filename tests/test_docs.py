@@ -124,6 +124,12 @@ def shell_commands() -> list[tuple[str, str]]:
     return found
 
 
+def test_every_command_has_an_example_in_a_guide() -> None:
+    guides = {page.name for page in DOCS} - {"cli.md"}
+    shown = {shlex.split(line, comments=True)[1] for page, line in shell_commands() if page in guides}
+    assert set(BY_NAME) - shown == set()
+
+
 def parse(line: str) -> None:
     """Parse a command line as the program would, without running it."""
     words = shlex.split(line, comments=True)
