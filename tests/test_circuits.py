@@ -29,8 +29,8 @@ from equiscope.evidence.circuits.ties import _PENALTIES, permutations, predict, 
 from equiscope.families.family import Family, Member, Symmetry, Unit
 from equiscope.foundations.errors import EquiscopeError
 from equiscope.models import Model
+from equiscope.models.caffe import LocalResponseNorm
 from equiscope.models.geometry import LayerGeometry, find_geometry
-from equiscope.models.googlenet import LocalResponseNorm
 from equiscope.testing import PlantedCircuits, equivariant_network, planted_circuits
 
 Floats = NDArray[np.float64]

@@ -32,7 +32,7 @@ from typer.testing import CliRunner
 import equiscope
 from budget_run import make_scale_family
 from equiscope.cli import app, main
-from equiscope.construction.training.loop import _check_folder
+from equiscope.construction.training.starting import _check_folder
 from equiscope.evidence.circuits import Circuits, write_graph
 from equiscope.evidence.circuits.neighbours import load_neighbours
 from equiscope.evidence.compare.comparison import save_comparison

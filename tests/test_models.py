@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from equiscope.evidence.circuits.paths import run_to
 from equiscope.foundations.errors import EquiscopeError, MissingExtraError
 from equiscope.models import BUILT_IN, Model, googlenet, load_model, squeezenet
+from equiscope.models.caffe import LocalResponseNorm
 from equiscope.models.controls import random_weights
-from equiscope.models.googlenet import GoogLeNet, LocalResponseNorm
+from equiscope.models.googlenet import GoogLeNet
 from equiscope.models.squeezenet import SqueezeNet
 
 

@@ -16,7 +16,8 @@ from torch import nn
 
 from equiscope.foundations.errors import EquiscopeError
 from equiscope.models import weights
-from equiscope.models.weights import PublicFile, assign, obtain, read_caffemodel, read_tensors
+from equiscope.models.caffe import read_caffemodel
+from equiscope.models.weights import PublicFile, assign, obtain, read_tensors
 
 # --- a writer of the wire format, independent of the reader ------------------------------------------------
 

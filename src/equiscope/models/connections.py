@@ -100,6 +100,35 @@ class Connections:
         spread = {node: number for node, number in seen.items() if self.n_positions[node] > 1}
         return spread if spread and place.n_positions > 1 else seen
 
+    def inputs(self, name: str) -> list[dict[str, int]]:
+        """Give the surveyed units, and channels of the image, whose sum each input channel of a place is.
+
+        A channel of a residual sum reads several layers. It is empty where anything else reaches it too, such as a
+        convolution that was not surveyed; a unit is -2 where several of a layer do.
+        """
+        known = {IMAGE, *self.layers}
+        reached = [self.reaching(name, channel) for channel in range(self.places[name].n_channels)]
+        return [seen if seen.keys() <= known else {} for seen in reached]
+
+    def outputs(self, name: str) -> Sequence[tuple[str, int] | None]:
+        """Give the surveyed unit that each output channel of a place is, None where it is none.
+
+        Of a convolution it is the one that the channel goes to first. Of a normalisation, which has no output of its
+        own, it is that of the convolution before it, or the unit or channel of the image that it reads.
+        """
+        if name in self.targets:
+            return self.targets[name]
+        return [self._normalised(name, channel) for channel in range(self.places[name].n_channels)]
+
+    def _normalised(self, name: str, channel: int) -> tuple[str, int] | None:
+        seen = self.reaching(name, channel)
+        if len(seen) != 1:
+            return None
+        ((node, number),) = seen.items()
+        if number < 0 and node != IMAGE:
+            return None
+        return self.targets[node][number] if node in self.targets else (node, number)
+
 
 @borrows_model
 def find_connections(model: Model, layers: Sequence[str]) -> Connections:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from equiscope.construction.equivariant.blocks import InceptionBlock, ResidualBlock
-from equiscope.construction.equivariant.convolution import Conv2d, HueStem
+from equiscope.construction.equivariant.convolution import Conv2d
+from equiscope.construction.equivariant.hue_stem import HueStem
 from equiscope.construction.equivariant.normalisation import BatchNorm2d, Dropout2d
 from equiscope.construction.equivariant.pooling import AvgPool2d, Blur, BlurredReLU, GroupPool, MaxPool2d
 from equiscope.foundations.errors import EquiscopeError

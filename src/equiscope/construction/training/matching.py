@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from equiscope.construction.equivariant import Colours, Fields
@@ -138,10 +137,8 @@ def match_budget(
 
     Parameters
     ----------
-    description
-        The network.
-    reference
-        Whose budget counts.
+    description, reference
+        The network, and the one whose budget counts.
     by
         ``"widths"``: the channels of each convolution, by its name. ``"parameters"``: free parameters.
         ``"compute"``: multiply-adds. For the last two all widths are multiplied by one factor.
@@ -163,11 +160,11 @@ def match_budget(
         raise unknown_name("match", by, MATCHES)
     if by == "widths":
         return _with_widths(description, reference)
-    amount: Callable[[Description], int] = (
-        (lambda d: count(d, side_px, n_classes).free_parameters)
-        if by == "parameters"
-        else (lambda d: count(d, side_px, n_classes).multiply_adds)
-    )
+
+    def amount(candidate: Description) -> int:
+        counts = count(candidate, side_px, n_classes)
+        return counts.free_parameters if by == "parameters" else counts.multiply_adds
+
     wanted = amount(reference)
     if amount(description) == wanted:
         return description
