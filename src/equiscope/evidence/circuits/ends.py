@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from equiscope.evidence.circuits.circuit import CircuitEnd
+from equiscope.evidence.stabilisers import stabiliser_elements
 from equiscope.families.family import Family, Unit
 
-__all__ = ["End", "characters", "family_end", "invariant_units"]
+__all__ = ["End", "character_values", "characters", "family_end", "invariant_units", "unit_end"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -28,8 +29,8 @@ class End:
 
     Attributes
     ----------
-    id
-        Of the family, or ``layer:channel``.
+    family
+        ``id`` of the family; None for units that are in none.
     layer, channels
         The units.
     angles, hues
@@ -40,7 +41,7 @@ class End:
         What the units are under each: ``equivariant``, ``invariant`` or empty where they are neither.
     """
 
-    id: str
+    family: str | None
     layer: str
     channels: Ints
     angles: Floats | None
@@ -48,6 +49,12 @@ class End:
     stabiliser: tuple[tuple[float, float], ...] = ((0.0, 0.0),)
     rotation: str = ""
     hue: str = ""
+
+    @property
+    def named(self) -> CircuitEnd:
+        """What a circuit calls it: a family, or the one unit."""
+        channel = None if self.family is not None else int(self.channels[0])
+        return CircuitEnd((self.layer,), self.family, channel)
 
     @property
     def size(self) -> int:
@@ -69,16 +76,12 @@ class End:
 
 def family_end(family: Family) -> End | None:
     """Make an end of a family of one layer that turns in the plane or in hue; None for other families."""
-    if "+" in family.layer or family.transformation not in ("rotation", "hue", "hue-rotation"):
+    is_of_one_layer = len({member.layer for member in family.members}) == 1
+    if not is_of_one_layer or family.transformation not in ("rotation", "hue", "hue-rotation"):
         return None
     has_angle = family.transformation != "hue"
     has_hue = family.transformation != "rotation"
-    if has_angle and has_hue:
-        pairs = re.findall(r"\((-?[\d.]+)°, (-?[\d.]+)°\)", family.stabiliser) or [("0", "0")]
-        stabiliser = tuple((np.deg2rad(float(hue)), np.deg2rad(float(angle))) for hue, angle in pairs)
-    else:
-        turns = [2 * np.pi * k / family.stabiliser_order for k in range(family.stabiliser_order)]
-        stabiliser = tuple((turn, 0.0) if has_hue else (0.0, turn) for turn in turns)
+    stabiliser = tuple((np.deg2rad(hue), np.deg2rad(angle)) for hue, angle in stabiliser_elements(family))
 
     def kind(name: str, has_pose: bool) -> str:
         return "equivariant" if has_pose else "invariant" if name in family.invariant_to else ""
@@ -93,6 +96,11 @@ def family_end(family: Family) -> End | None:
         kind("rotation", has_angle),
         kind("hue", has_hue),
     )
+
+
+def unit_end(layer: str, channel: int) -> End:
+    """Make an end of one unit that rotation leaves as it is."""
+    return End(None, layer, np.array([channel]), None, None, rotation="invariant")
 
 
 def invariant_units(units: Iterable[Unit], layer: str, transformation: str) -> Ints:
