@@ -16,10 +16,10 @@ import pytest
 from PIL import Image
 
 from circuit_run import SOURCE, TARGET, make_circuit, make_circuits, make_weights, open_run, write_run
-from equiscope.evidence.circuits import Circuit, Circuits
+from equiscope.evidence.circuits import Circuit, CircuitEnd, Circuits
 from equiscope.evidence.circuits.causal import CausalCheck
 from equiscope.evidence.circuits.factors import Factor, Factors
-from equiscope.evidence.circuits.recover import LayerPairSummary, Skipped
+from equiscope.evidence.circuits.results import LayerPairSummary, Skipped
 from equiscope.evidence.circuits.transposed import Transposed
 from equiscope.reports import ReportDocument, build_site, load_document, show_circuits
 from equiscope.reports.circuit_drawings import arrange, draw_board
@@ -245,9 +245,7 @@ def test_without_circuits_the_view_says_what_recovers_them(tmp_path: Path, docum
 
 def test_a_run_without_a_symmetric_circuit_says_so(tmp_path: Path, document: ReportDocument) -> None:
     circuits, _ = make_circuits(document)
-    none = tuple(
-        dataclasses.replace(c, rotation_class="not symmetric", hue_class="") for c in circuits.circuits
-    )
+    none = tuple(dataclasses.replace(c, kinds={"rotation": None}) for c in circuits.circuits)
     context = open_run(tmp_path, document, dataclasses.replace(circuits, circuits=none))
     page = Page(dict(render_all_circuits(context))[""].html)
     assert "0 of 4 blocks of weights" in page.text
@@ -269,7 +267,12 @@ def test_what_was_not_measured_is_a_dash_and_never_a_number(
     circuits, weights = make_circuits(document)
     names = "r2_low r2_high r2_null_95 r2_null_99 p_value q_value energy_share strength".split()
     drawn = tuple(
-        dataclasses.replace(c, r2=math.nan, alternatives=(("x", math.nan),), **dict.fromkeys(names, missing))
+        dataclasses.replace(
+            c,
+            r2=math.nan,
+            alternatives=((("invariant", "equivariant"), math.nan),),
+            **dict.fromkeys(names, missing),
+        )
         for c in circuits.circuits
     )
     own = circuits.factors[0]
@@ -321,9 +324,8 @@ def test_everything_is_escaped(tmp_path: Path, document: ReportDocument) -> None
     drawn: list[Circuit] = []
     for c in circuits.circuits:
         own = dataclasses.replace(
-            c, id=hostile + c.id, source=hostile + c.source, target=hostile + c.target,
-            alternatives=((hostile, 0.1),), rotation_class=c.rotation_class,
-        )  # fmt: skip
+            c, id=hostile + c.id, ends=tuple(CircuitEnd(end.layers, hostile + end.name) for end in c.ends)
+        )
         renamed[own.id] = weights.get(c.id)
         drawn.append(own)
     for own_family in document["families"]:

@@ -37,10 +37,10 @@ from equiscope.construction.budget import (
 )
 from equiscope.construction.design import Design, LayerDesign
 from equiscope.construction.simplify import Accuracy, Convolution, Point, Simplification
-from equiscope.evidence.circuits import Circuit, Circuits, Confirmation
+from equiscope.evidence.circuits import Circuit, CircuitEnd, Circuits, Confirmation
 from equiscope.evidence.circuits.causal import CausalCheck
 from equiscope.evidence.circuits.factors import Factor, Factors
-from equiscope.evidence.circuits.recover import LayerPairSummary, Skipped
+from equiscope.evidence.circuits.results import LayerPairSummary, Skipped
 from equiscope.evidence.circuits.transposed import Transposed
 from equiscope.evidence.compare.comparison import (
     ComparedFamily,
@@ -343,6 +343,7 @@ def test_contract_of_a_run_is_complete(run: equiscope.Run) -> None:
     kinds = (
         Circuits,
         Circuit,
+        CircuitEnd,
         LayerPairSummary,
         Skipped,
         Factors,

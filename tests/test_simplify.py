@@ -305,7 +305,7 @@ def test_only_circuits_are_tied_if_asked(tmp_path: Path, images: EvaluationImage
     with pytest.raises(EquiscopeError, match="has no circuits yet, so none can be tied"):
         simplified(tmp_path, model, images, blocks="circuits")
     kept = make_circuit("early-rotation-0", "late-rotation-1")
-    other = make_circuit("early-rotation-1", "late-rotation-1", rotation_class="not symmetric")
+    other = make_circuit("early-rotation-1", "late-rotation-1", kinds={"rotation": None})
     empty: dict[str, list] = {
         name: [] for name in ("pairs", "skipped", "factors", "transposed", "checks", "confirmations")
     }

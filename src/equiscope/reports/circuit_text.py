@@ -6,6 +6,7 @@ from typing import Any
 
 from equiscope.evidence.circuits import Circuit
 from equiscope.evidence.circuits.causal import CausalCheck
+from equiscope.evidence.circuits.circuit import class_text as kinds_text
 from equiscope.reports.circuit_ends import is_unit
 from equiscope.reports.wording import MISSING, counted, interval_text, measured, number, q_text
 
@@ -92,7 +93,7 @@ def figures_of_circuit(circuit: Circuit) -> list[dict[str, Any]]:
     def line(term: str, value: str, beside: str | None = None) -> dict[str, Any]:
         return {"term": term, "value": value, "beside": beside, "is_strong": term in ("R²", "q")}
 
-    layers = "these layers" if "+" in circuit.source_layer else "this layer"
+    layers = "these layers" if len(circuit.ends[0].layers) > 1 else "this layer"
     lines = [
         line("R²", number(circuit.r2), interval_text(circuit.r2, circuit.r2_low, circuit.r2_high)),
         line(
@@ -113,7 +114,7 @@ def figures_of_circuit(circuit: Circuit) -> list[dict[str, Any]]:
         lines.append(line("Few members", "fewer than five that turn: chance alone reaches far"))
     lines += [
         line("Instead", f"R² {number(r2)}", f"as {_arrow(name)}")
-        for name, r2 in circuit.alternatives
+        for name, r2 in ((kinds_text(kinds), r2) for kinds, r2 in circuit.alternatives)
         if name != circuit.rotation_class
     ]
     return lines

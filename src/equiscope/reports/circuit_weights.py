@@ -10,7 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from equiscope.evidence.circuits import Circuits
-from equiscope.evidence.circuits.recover import across_path, weights_path
+from equiscope.evidence.circuits.drawn import across_path, weights_path
 from equiscope.foundations.records import Archive, leave_out_damaged, reading
 
 __all__ = ["StoredWeights", "Weights"]

@@ -124,15 +124,13 @@ def ends_of(families: Iterable[Family], units: Sequence[Unit], layer: str, trans
     if layer == IMAGE:
         channels = np.arange(3) if transformation == alone(ANGLE) else np.zeros(0, np.int64)
         return (
-            [End(IMAGE, IMAGE, channels, None, None, rotation=kinds[0], hue=kinds[1])]
-            if len(channels)
-            else []
+            [End(None, IMAGE, channels, None, None, rotation=kinds[0], hue=kinds[1])] if len(channels) else []
         )
     own = (f for f in families if f.layer == layer and f.transformation == transformation)
     found = [end for family in own if (end := family_end(family)) is not None]
     channels = invariant_units(units, layer, transformation)
     if len(channels):
-        found.append(End(layer, layer, channels, None, None, rotation=kinds[0], hue=kinds[1]))
+        found.append(End(None, layer, channels, None, None, rotation=kinds[0], hue=kinds[1]))
     return found
 
 
@@ -246,13 +244,13 @@ def _blocks(joint: Joint, lost: Floats, energy: Floats, n_cells: int) -> list[Bl
     source, target, n_free = joint.source, joint.target, len(joint.basis)
     rows, columns = target.channels, source.channels
     if _has_poses(source) and _has_poses(target):
-        parts = [(source.id, target.id, rows, columns)]
+        parts = [(source.named.name, target.named.name, rows, columns)]
     elif _has_poses(target):
         units = zip(joint.source_units.tolist(), columns.tolist(), strict=True)
-        parts = [(f"{source.layer}:{unit}", target.id, rows, np.array([c])) for unit, c in units]
+        parts = [(f"{source.layer}:{unit}", target.named.name, rows, np.array([c])) for unit, c in units]
     else:
         units = zip(joint.target_units.tolist(), rows.tolist(), strict=True)
-        parts = [(source.id, f"{target.layer}:{unit}", np.array([r]), columns) for unit, r in units]
+        parts = [(source.named.name, f"{target.layer}:{unit}", np.array([r]), columns) for unit, r in units]
     found = []
     for source_id, target_id, own_rows, own_columns in parts:
         place = np.ix_(own_rows, own_columns)

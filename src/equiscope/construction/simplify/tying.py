@@ -14,6 +14,7 @@ from equiscope.construction.simplify.evaluation import Moments
 from equiscope.construction.simplify.result import Convolution
 from equiscope.construction.simplify.templates import Block, ends_of, join_ends, kernel_functions, tie_weights
 from equiscope.construction.simplify.wiring import Wire
+from equiscope.evidence.circuits.circuit import circuit_id
 from equiscope.evidence.circuits.ends import End
 from equiscope.evidence.circuits.ties import permutations
 from equiscope.models import Model
@@ -74,7 +75,7 @@ def tie_all(
         on_step(1)
         moment = moments[wire.name]
         tie = tie_weights(kernels, joints, moment.input_rms, moment.sd)
-        kept = [b for b in tie.blocks if circuits is None or f"{b.source}>{b.target}" in circuits]
+        kept = [b for b in tie.blocks if circuits is None or circuit_id(b.source, b.target) in circuits]
         if kept:
             weights[wire.name], tied[wire.name] = kernels, tie.weights
             importance[wire.name] = moment.input_rms[None] ** 2 / np.maximum(moment.sd, 1e-12)[:, None] ** 2

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from equiscope.evidence.circuits.circuit import CircuitEnd
 from equiscope.evidence.circuits.ends import End
 from equiscope.evidence.circuits.layer_pair import LayerPair
 from equiscope.evidence.circuits.tied import tie_circuit
@@ -108,9 +109,9 @@ def check_circuits(
     )
     angles_deg = np.arange(_N_ANGLES) * 360 / _N_ANGLES
     checks = []
-    by_target: dict[str, list[tuple[str, End, End]]] = {}
+    by_target: dict[CircuitEnd, list[tuple[str, End, End]]] = {}
     for entry in circuits:
-        by_target.setdefault(entry[2].id, []).append(entry)
+        by_target.setdefault(entry[2].named, []).append(entry)
     for entries in by_target.values():
         family = entries[0][2]
         image = examples.image[_HELD_OUT, family.channels, :_STIMULI_PER_MEMBER].ravel()

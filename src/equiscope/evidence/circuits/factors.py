@@ -99,7 +99,7 @@ def find_factors(pair: LayerPair, target: End, *, n_draws: int = 200, seed: int 
     orders = pair.basis.orders
     phases = np.exp(1j * np.outer(target.angles, orders))
     everything = np.arange(pair.kernels.shape[1])
-    anything = End("", pair.weights.source, everything[:1], None, None)
+    anything = End(None, pair.weights.source, everything[:1], None, None)
     is_allowed = characters(anything, target, orders)[1].any(1)
     weights = pair.coefficients(target.channels, everything)
     n, n_units, _ = weights.shape
@@ -146,7 +146,7 @@ def find_factors(pair: LayerPair, target: End, *, n_draws: int = 200, seed: int 
     r2, null = float(tie.r2[0]), tie.null[:, 0]
     return Factors(
         pair.weights.source,
-        target.id,
+        target.named.name,
         r2,
         float(np.quantile(null, 0.95)),
         float((1 + (null >= r2).sum()) / (1 + len(null))),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from equiscope.evidence.circuits.circuit import LEAST_STRENGTH, Circuit
+from equiscope.evidence.circuits.circuit import LEAST_STRENGTH, Circuit, Kinds, circuit_id
 from equiscope.evidence.circuits.ends import End, invariant_units
 from equiscope.evidence.circuits.layer_pair import LayerPair
 from equiscope.foundations.statistics import family_q_values
@@ -51,7 +51,7 @@ def find_pair_circuits(pair: LayerPair, transformation: str, false_discovery_rat
 
     def units_of(layer: str) -> list[End]:
         channels = invariant_units(pair.units, layer, transformation)
-        return [End(f"{layer}:{c}", layer, np.array([c]), None, None) for c in channels.tolist()]
+        return [End(None, layer, np.array([c]), None, None) for c in channels.tolist()]
 
     pairs_in, pairs_out = pairs_of(pair.weights.source), pairs_of(pair.weights.target)
     n_target = len(pair.kernels)
@@ -60,27 +60,27 @@ def find_pair_circuits(pair: LayerPair, transformation: str, false_discovery_rat
         return kernels[:, channels].reshape(n_target, -1)
 
     blocks = {
-        "invariant→equivariant": (
+        ("invariant", "equivariant"): (
             pairs_out,
             units_of(pair.weights.source),
             lambda end: (incoming(pair.kernels, end.channels), incoming(changed, end.channels)),
         ),
-        "equivariant→equivariant": (
+        ("equivariant", "equivariant"): (
             pairs_out,
             pairs_in,
             lambda end: (incoming(pair.kernels, end.channels), incoming(changed, end.channels[::-1])),
         ),
-        "equivariant→invariant": (
+        ("equivariant", "invariant"): (
             pairs_in,
             units_of(pair.weights.target),
             lambda end: (pair.kernels[end.channels[0]], changed[end.channels[0]]),
         ),
     }
     circuits = []
-    for kind, (partners, others, rows_of) in blocks.items():
+    for kinds, (partners, others, rows_of) in blocks.items():
         if len(partners) >= 3 and others:
             circuits += _judge_pairs(
-                pair, transformation, kind, partners, others, rows_of, false_discovery_rate
+                pair, transformation, kinds, partners, others, rows_of, false_discovery_rate
             )
     return circuits
 
@@ -88,7 +88,7 @@ def find_pair_circuits(pair: LayerPair, transformation: str, false_discovery_rat
 def _judge_pairs(
     pair: LayerPair,
     transformation: str,
-    kind: str,
+    kinds: Kinds,
     partners: Sequence[End],
     others: Sequence[End],
     rows_of: Callable[[End], tuple[Reals, Reals]],
@@ -118,7 +118,7 @@ def _judge_pairs(
     ).reshape(found.shape)
     circuits = []
     for i, j in zip(*np.nonzero((q_values <= rate) & (found > 0)), strict=True):
-        ends = (partners[j], others[i]) if kind.endswith("→invariant") else (others[i], partners[j])
+        ends = (partners[j], others[i]) if kinds[1] == "invariant" else (others[i], partners[j])
         share_of, strength = pair.describe(ends[0].channels, ends[1].channels)
         if strength < LEAST_STRENGTH:
             continue
@@ -126,15 +126,10 @@ def _judge_pairs(
         n_as_good = int((null[i, j] >= found[i, j]).sum())
         circuits.append(
             Circuit(
-                id=f"{ends[0].id}>{ends[1].id}",
-                source=ends[0].id,
-                target=ends[1].id,
-                source_layer=ends[0].layer,
-                target_layer=ends[1].layer,
+                id=circuit_id(ends[0].named.name, ends[1].named.name),
+                ends=(ends[0].named, ends[1].named),
                 transformation=transformation,
-                rotation_class="",
-                hue_class="",
-                pair_class=kind,
+                kinds={transformation: kinds},
                 n_source=ends[0].size,
                 n_target=ends[1].size,
                 is_small=True,
