@@ -35,13 +35,13 @@ from equiscope.foundations.progress import Progress, silent
 from equiscope.models import Model
 from equiscope.runs.store import Run, check_network
 from equiscope.stimuli import ImageSet
+from equiscope.transformations import ALL, find
 from equiscope.transformations.groups import CyclicGroup, Involution
 
 __all__ = ["COMPARED", "compare_runs"]
 
 # Transformations under which poses of two families can be brought onto each other by one offset.
-COMPARED = ("rotation", "hue", "reflection", "contrast")
-_N_HUES = 16
+COMPARED = tuple(own.name for own in ALL if own.is_surveyed and own.space.has_one_offset)
 
 
 @dataclass(frozen=True)
@@ -207,6 +207,9 @@ def _match(
 
 def _group(run_a: Run, run_b: Run, name: str) -> CyclicGroup | Involution:
     """Elements that both networks are shown: as many angles as the finer of the two surveys had."""
-    if name == "rotation":
-        return CyclicGroup(max(run.manifest["settings"]["angles"] for run in (run_a, run_b)))
-    return CyclicGroup(_N_HUES, "hue") if name == "hue" else Involution(name)
+    group = find(name).group(max(run.manifest["settings"]["angles"] for run in (run_a, run_b)))
+    if not isinstance(group, CyclicGroup | Involution):
+        raise EquiscopeError(
+            f"families under {name} cannot be compared: no one offset brings their poses together"
+        )
+    return group

@@ -31,6 +31,7 @@ from equiscope.foundations.limits import TEMPLATES
 from equiscope.foundations.progress import Progress, silent
 from equiscope.models import Model
 from equiscope.models.geometry import LayerGeometry, find_geometry
+from equiscope.transformations.scale import OCTAVES
 
 __all__ = ["FamilyVisualisation", "visualise_family"]
 
@@ -301,7 +302,7 @@ class _Template:
             own = [poses[i] for i in group.members]
             needed.append(canvas_px(own, group.size_px + 2 * margin_px))
         # The feature at pose 0 and 0 octaves is as large as a stimulus of the layer of the largest member.
-        largest = max(range(len(poses)), key=lambda i: poses[i].octaves)
+        largest = max(range(len(poses)), key=lambda i: poses[i].get(OCTAVES.name, 0.0))
         inner_px = next(group.size_px for group in groups if largest in group.members)
         side_px = max(*needed, inner_px)
         side_px += (side_px - inner_px) % 2
