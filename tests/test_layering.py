@@ -195,6 +195,20 @@ def test_nothing_prints_or_asserts(file: Path) -> None:
             assert node.func.id != "print", f"print in line {node.lineno}"
 
 
+@pytest.mark.parametrize("room", ["construction.training", "construction.equivariant"])
+def test_training_imports_nothing_of_a_survey(room: str) -> None:
+    program = (
+        f"import sys, equiscope.{room}\n"
+        "rooms = ('families', 'runs', 'evidence', 'reports', 'surveys')\n"
+        "heavy = {'zarr', 'networkx', 'jinja2', 'sklearn', 'skimage', 'typer'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+        "found = {name.split('.')[1] for name in sys.modules if name.startswith('equiscope.')}\n"
+        "assert not found & set(rooms), found & set(rooms)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+
+
 def test_the_door_is_pinned() -> None:
     assert sorted(equiscope.__all__) == [
         "EquiscopeError",
