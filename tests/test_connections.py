@@ -196,15 +196,26 @@ def test_channels_are_read_as_sums_of_surveyed_units_and_as_nothing_else() -> No
     assert found.outputs("down.weight") == [None, None]
 
 
+class Residual(nn.Module):
+    def __init__(self, n_channels: int) -> None:
+        super().__init__()
+        self.branch = nn.Conv2d(n_channels, n_channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = x + self.branch(x)
+        return out
+
+
 def test_a_normalisation_has_the_units_of_what_it_normalises() -> None:
     found = find_connections(Model(Straight(nn.BatchNorm2d(6))), ["a", "b"])
     assert found.outputs("between.weight") == [("a", channel) for channel in range(6)]
     # Its convolution is no layer: it is the unit that the convolution's output goes to.
     found = find_connections(Model(Straight(nn.BatchNorm2d(6))), ["between", "b"])
     assert found.outputs("between.weight") == [("between", channel) for channel in range(6)]
-    mixed = nn.Sequential(nn.Softmax(dim=1), nn.BatchNorm2d(6))
-    found = find_connections(Model(Straight(mixed)), ["a", "b"])
-    assert found.outputs("between.1.weight") == [None] * 6
+    # Of what is mixed, or a sum, it is nobody's.
+    for before in (nn.Softmax(dim=1), Residual(6)):
+        found = find_connections(Model(Straight(nn.Sequential(before, nn.BatchNorm2d(6)))), ["a", "b"])
+        assert found.outputs("between.1.weight") == [None] * 6
 
 
 class Fussy(nn.Module):

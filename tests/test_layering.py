@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -193,3 +195,17 @@ def test_nothing_prints_or_asserts(file: Path) -> None:
         assert not isinstance(node, ast.Assert), f"assert in line {node.lineno}"
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             assert node.func.id != "print", f"print in line {node.lineno}"
+
+
+@pytest.mark.parametrize("room", ["construction.training", "construction.equivariant"])
+def test_training_imports_nothing_of_a_survey(room: str) -> None:
+    program = (
+        f"import sys, equiscope.{room}\n"
+        "rooms = ('families', 'runs', 'evidence', 'reports', 'surveys')\n"
+        "heavy = {'zarr', 'networkx', 'jinja2', 'sklearn', 'skimage', 'typer'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+        "found = {name.split('.')[1] for name in sys.modules if name.startswith('equiscope.')}\n"
+        "assert not found & set(rooms), found & set(rooms)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr

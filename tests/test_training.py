@@ -848,7 +848,7 @@ def without_clock(folder: Path) -> tuple[list[list[str]], dict[str, Any], str]:
 @pytest.mark.parametrize(
     ("module", "name", "nth", "is_half"),
     [
-        ("equiscope.runs.store", "training.json", 1, True),
+        ("equiscope.construction.training.loop", "training.json", 1, True),
         ("equiscope.construction.training.checkpoint", "checkpoint.pt", 1, False),
         ("equiscope.construction.training.checkpoint", "checkpoint.pt", 4, False),
         ("equiscope.construction.training.curves", "curves.csv", 4, True),

@@ -27,12 +27,12 @@ from equiscope.construction.training.processes import Processes
 from equiscope.construction.training.recipe import Recipe, make_optimiser, whiten_stem
 from equiscope.construction.training.record import TrainingRun, load_training
 from equiscope.construction.training.stopping import Stop
+from equiscope.foundations.documents import to_json
 from equiscope.foundations.errors import EquiscopeError
 from equiscope.foundations.files import write_atomically
 from equiscope.foundations.progress import Progress
 from equiscope.foundations.statistics import share_interval
 from equiscope.models.trained import serialise, standardise
-from equiscope.runs.store import write_json
 
 __all__ = ["Training"]
 
@@ -313,7 +313,8 @@ class Training:
             "curves": state.rows,
         }
         self.manifest |= progress | more
-        write_json(self.folder / "training.json", self.manifest)
+        content = to_json(self.manifest).encode()
+        write_atomically(self.folder / "training.json", lambda stream: stream.write(content))
 
     def _finish(self) -> TrainingRun:
         """Export the network, evaluate it as it is exported, and close the record."""

@@ -1,7 +1,7 @@
 """Shares of figures in a pixel: 1 inside, 0 outside, and in between along an outline, as a camera would see it.
 
 A pixel sees the plane through a Gaussian aperture of standard deviation `BLUR_PX`. The share of a half plane whose
-border lies ``depth`` before the pixel"s centre is ``Phi(depth / BLUR_PX)``, with the normal distribution function Phi:
+border lies ``depth`` before the pixel's centre is ``Phi(depth / BLUR_PX)``, with the normal distribution function Phi:
 0.5 on the border, 0.84 half a pixel inside. Unlike the square of a pixel, a Gaussian is the same in every direction, so
 that a turned figure is the figure, turned.
 """
