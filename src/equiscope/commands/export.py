@@ -192,6 +192,6 @@ def _unit_rows(units: tuple[Unit, ...], families: tuple[Family, ...]) -> list[di
     rows: list[dict[str, Any]] = []
     for unit in units:
         for symmetry in unit.symmetries:
-            pose = poses.get((symmetry.family or "", unit.layer, unit.channel), {})
+            pose: Mapping[str, float] = poses.get((symmetry.family or "", unit.layer, unit.channel), {})
             rows.append(dataclasses.asdict(unit) | dataclasses.asdict(symmetry) | dict(pose))
     return rows
