@@ -40,8 +40,8 @@ def budget(
     Writes budget.json and budget.svg into the run, and draws its report again with them.
     """
     from equiscope.construction.budget import estimate_budget
-    from equiscope.reports.budget_drawings import save_savings
-    from equiscope.reports.files import show_again
+    from equiscope.reports.site.files import show_evidence
+    from equiscope.reports.views.budget.drawings import save_savings
     from equiscope.runs.store import load_run
 
     opened = load_run(run)
@@ -64,7 +64,7 @@ def budget(
     drawn = save_savings(run, found)
     if drawn is not None:
         typer.echo(f"figure: {drawn}")
-    if show_again(run):
+    if show_evidence(run, "budget"):
         typer.echo(f"report: {opened.report}")
 
 

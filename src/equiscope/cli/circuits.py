@@ -44,7 +44,7 @@ def circuits(
     """
     from equiscope.evidence.circuits import recover_circuits, write_graph
     from equiscope.foundations.files import check_output
-    from equiscope.reports.files import show_circuits
+    from equiscope.reports.site.files import show_evidence
     from equiscope.runs.store import load_run
     from equiscope.stimuli import open_images
 
@@ -86,7 +86,7 @@ def circuits(
     if graphml is not None:
         write_graph(opened, found, graphml)
         typer.echo(f"graph: {graphml}")
-    if show_circuits(run):
+    if show_evidence(run, "circuits"):
         typer.echo(f"report: {opened.report}")
 
 

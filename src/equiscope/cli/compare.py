@@ -55,7 +55,8 @@ def compare(
     """
     from equiscope.evidence.compare.runs import compare_runs
     from equiscope.foundations.devices import choose_precision
-    from equiscope.reports.files import show_comparison
+    from equiscope.reports.site.files import show_evidence
+    from equiscope.reports.views.compare.pictures import keep_pictures
     from equiscope.runs.store import load_run
     from equiscope.stimuli import open_images
 
@@ -85,7 +86,9 @@ def compare(
         print_note(note)
     wide_console().print(_comparison_table(found))
     typer.echo(f"comparison: {run_a / 'compare' / found.name}.json")
-    typer.echo(f"report: {show_comparison(run_a, found, run_b)}")
+    keep_pictures(run_a, found, run_b)
+    if show_evidence(run_a, "compare"):
+        typer.echo(f"report: {first.report}")
 
 
 def _comparison_table(found: Comparison) -> Table:

@@ -57,7 +57,7 @@ def visualise(
 ) -> None:
     """Optimise images, tabulate them, and show them in the report."""
     from equiscope.evidence.featurevis import visualise_run
-    from equiscope.reports.files import build_site
+    from equiscope.reports.site.files import show_evidence
     from equiscope.runs.store import load_run
 
     opened = load_run(run)
@@ -74,7 +74,8 @@ def visualise(
     if found.families:
         console.print(_templates_table(opened, found))
     typer.echo(f"visualisations: {run / 'featurevis'}")
-    typer.echo(f"report: {build_site(run)}")
+    if show_evidence(run, "featurevis"):
+        typer.echo(f"report: {opened.report}")
 
 
 def _quartiles(values: Iterable[float]) -> str:

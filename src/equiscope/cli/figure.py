@@ -44,7 +44,7 @@ def figure(
     ] = None,
 ) -> None:
     """Draw one chart of a run as a figure for a paper: an SVG that needs nothing else, or a PNG."""
-    from equiscope.reports.figures import save_figure
+    from equiscope.reports.figures.saving import save_figure
 
     stem = "-".join(part for part in (subject, name.replace(">", "-to-"), kind) if part)
     path = out if out is not None else Path(re.sub(r"[^\w.-]+", "-", stem) + ".svg")

@@ -32,7 +32,8 @@ def report(
 
     A run that is not finished, or of an earlier version, is shown as far as it goes.
     """
-    from equiscope.reports.files import build_site, publish_site
+    from equiscope.reports.site.files import build_site
+    from equiscope.reports.site.publishing import publish_site
 
     if featurevis:
         visualise(run, model, weights)
@@ -45,7 +46,7 @@ def open_report(
     browser: Annotated[bool, typer.Option(help="Open it in the system's browser.")] = True,
 ) -> None:
     """Serve a run's report on 127.0.0.1, to this machine alone, and open it in the browser; Ctrl-C ends it."""
-    from equiscope.reports.serve import open_site
+    from equiscope.reports.site.serve import open_site
 
     open_site(
         run,

@@ -82,8 +82,8 @@ def simplify(
     Writes simplify.json and simplify.svg into the run, and draws its report again with them.
     """
     from equiscope.construction.simplify import METHODS, count_logits, open_evaluation, simplify_run
-    from equiscope.reports.files import show_again
-    from equiscope.reports.simplify_drawings import save_curves
+    from equiscope.reports.site.files import show_evidence
+    from equiscope.reports.views.simplify.drawings import save_curves
     from equiscope.runs.store import load_run
 
     opened = load_run(run)
@@ -135,7 +135,7 @@ def simplify(
     typer.echo(f"figure: {save_curves(run, found)}")
     if save is not None:
         typer.echo(f"network: {save}")
-    if show_again(run):
+    if show_evidence(run, "simplify"):
         typer.echo(f"report: {opened.report}")
 
 

@@ -33,7 +33,7 @@ def verify(
     """
     from equiscope.evidence.verify.verification import verify_run
     from equiscope.foundations.devices import choose_precision
-    from equiscope.reports.files import show_verification
+    from equiscope.reports.site.files import show_evidence
     from equiscope.runs.store import load_run
 
     opened = load_run(run)
@@ -44,7 +44,7 @@ def verify(
     console = wide_console()
     console.print(_verification_table(found))
     typer.echo(f"verification: {run / 'verification.json'}")
-    if show_verification(run, found):
+    if show_evidence(run, "verify"):
         typer.echo(f"report: {opened.report}")
     else:
         Console(stderr=True).print(

@@ -17,8 +17,6 @@ import torch
 from torch import nn
 
 import equiscope
-from equiscope.evidence.circuits import load_circuits
-from equiscope.evidence.verify.verification import load_verification
 from equiscope.families.family import (
     Family,
     LayerFamilies,
@@ -39,7 +37,7 @@ from equiscope.foundations.errors import DamagedFileError, EquiscopeError, unkno
 from equiscope.foundations.files import is_unused
 from equiscope.foundations.limits import list_names
 from equiscope.foundations.progress import Progress, Stages, silent
-from equiscope.foundations.records import NumberTree, leave_out_damaged, reading
+from equiscope.foundations.records import NumberTree, reading
 from equiscope.measurement.examples import (
     Examples,
     collect_examples,
@@ -53,11 +51,11 @@ from equiscope.models import Model, load_model
 from equiscope.models.geometry import LayerGeometry
 from equiscope.models.layers import left_out
 from equiscope.models.repeatability import require_repeatable
-from equiscope.reports.document import build_document, with_circuits, with_verification
-from equiscope.reports.files import save_report
-from equiscope.reports.schema import FamilyEntry
-from equiscope.reports.turned import turned_responses
-from equiscope.reports.unit_tuning import UnitTunings, tune_units
+from equiscope.reports.document.building import build_document
+from equiscope.reports.document.schema import FamilyEntry
+from equiscope.reports.document.turned import turned_responses
+from equiscope.reports.document.unit_tuning import UnitTunings, tune_units
+from equiscope.reports.site.files import save_report, with_evidence
 from equiscope.runs.store import (
     SCHEMA_VERSION,
     FamiliesFile,
@@ -407,13 +405,8 @@ class _Survey:
                 on_image=on_image,
             )
             self._answer_turned(stage, found, document["families"])
-            # A finished run that is given again keeps what `verify` and `circuits` found since.
-            verifications = leave_out_damaged(partial(load_verification, self.folder)) or ()
-            document = with_verification(document, verifications)
-            circuits = leave_out_damaged(partial(load_circuits, self.folder))
-            if circuits is not None:
-                document = with_circuits(document, circuits.confirmations)
-            save_report(self.folder, document)
+            # A finished run that is given again keeps what later commands found since.
+            save_report(self.folder, with_evidence(self.folder, document))
         self.manifest |= {"is_complete": True, "seconds": self.timings.seconds}
         write_json(self.folder / "run.json", self.manifest)
         self.timings.close()

@@ -1,0 +1,119 @@
+"""Families and units of a run in the words of the document."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+
+import numpy as np
+
+from equiscope.families.family import Family, Tuning, Unit
+from equiscope.reports.document.schema import FamilyEntry, KindsEntry, TuningEntry, UnitEntry
+
+__all__ = ["count_kinds", "family_entry", "unit_entry"]
+
+
+def count_kinds(units: Iterable[Unit], transformation: str) -> KindsEntry:
+    """Count how many units of a layer are of which kind under a transformation."""
+    counts = Counter(unit.under(transformation).kind for unit in units)
+    return {
+        "transformation": transformation,
+        "counts": {
+            "equivariant": counts["equivariant"],
+            "invariant": counts["invariant"],
+            "neither": counts["neither"],
+            "inactive": counts["inactive"],
+            "not measurable": counts["not measurable"],
+        },
+    }
+
+
+def unit_entry(unit: Unit) -> UnitEntry:
+    """Word one unit as the document does, without pictures and tuning."""
+    return {
+        "layer": unit.layer,
+        "channel": unit.channel,
+        "mean": _measured(unit.mean),
+        "sd": _measured(unit.sd),
+        "symmetries": [
+            {
+                "transformation": line.transformation,
+                "kind": line.kind,
+                "family": line.family,
+                "score": _measured(line.score),
+                "invariance": _measured(line.invariance),
+                "stabiliser_order": line.stabiliser_order,
+            }
+            for line in unit.symmetries
+        ],
+        "tuning": {},
+        "pictures": None,
+    }
+
+
+def family_entry(family: Family, tuning: Tuning | None) -> FamilyEntry:
+    """Word one family as the document does."""
+    return {
+        "id": family.id,
+        "layer": family.layer,
+        "transformation": family.transformation,
+        "size": family.size,
+        "score": family.score,
+        "score_low": family.score_low,
+        "score_high": family.score_high,
+        "disagreement_deg": family.disagreement_deg,
+        "disagreement_hue_deg": family.disagreement_hue_deg,
+        "disagreement_octaves": family.disagreement_octaves,
+        "phase_coherence": family.phase_coherence,
+        "margin": family.margin,
+        "margin_low": family.margin_low,
+        "margin_high": family.margin_high,
+        "q_value": family.q_value,
+        "stabiliser_order": family.stabiliser_order,
+        "stabiliser": family.stabiliser,
+        "half_turns": list(family.half_turns),
+        "gap_deviation_deg": family.gap_deviation_deg,
+        "holes_deg": [list(hole) for hole in family.holes_deg],
+        "duplicates": [list(pair) for pair in family.duplicates],
+        "explained_by": family.explained_by,
+        "alternatives": [
+            {
+                "transformation": name,
+                "score": score,
+                "deficit": deficit,
+                "deficit_low": low,
+                "deficit_high": high,
+            }
+            for name, score, deficit, low, high in family.alternatives
+        ],
+        "tuning": None if tuning is None else _tuning_entry(tuning),
+        "verification": [],
+        "members": [
+            {
+                "layer": member.layer,
+                "channel": member.channel,
+                "pose_deg": _measured(member.pose_deg),
+                "hue_deg": _measured(member.hue_deg),
+                "octaves": _measured(member.octaves),
+                "is_mirrored": member.is_mirrored,
+                "is_inverted": member.is_inverted,
+                "score": member.score,
+                "score_low": member.score_low,
+                "score_high": member.score_high,
+            }
+            for member in family.members
+        ],
+    }
+
+
+def _measured(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _tuning_entry(tuning: Tuning) -> TuningEntry:
+    values = np.asarray(tuning.values, dtype=np.float64)
+    return {
+        "axes": {name: [float(value) for value in axis] for name, axis in tuning.axes.items()},
+        "values": np.where(np.isfinite(values), values, None).tolist(),  # type: ignore[call-overload]
+    }

@@ -1,0 +1,173 @@
+"""How every unit responds as its own strongest stimuli are transformed, from the responses that a survey keeps."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equiscope.measurement.bank import Bank, centres_px
+from equiscope.measurement.examples import NO_IMAGE, Examples
+from equiscope.measurement.responses import Responses
+from equiscope.models.geometry import LayerGeometry
+from equiscope.reports.document.schema import UnitTuningEntry
+from equiscope.transformations.groups import CyclicGroup, DihedralGroup, Group, Scales, TorusGroup
+
+__all__ = ["UnitTunings", "tune_units"]
+
+Floats = NDArray[np.float64]
+
+# Stimuli read together: 80 MB of a layer of 1,000 units under 128 elements would be 640.
+_N_READ = 128
+
+
+@dataclass(frozen=True)
+class UnitTunings:
+    """Tuning of the units of one layer under one transformation.
+
+    ``axes``: name and values of each axis; ``units``: the tuning of each channel that was measured.
+    """
+
+    axes: dict[str, list[float]]
+    units: dict[int, UnitTuningEntry]
+
+
+def tune_units(
+    responses: Responses[Any],
+    examples: Examples,
+    geometry: LayerGeometry,
+    *,
+    first_column: int = 0,
+    channels: NDArray[np.int64] | None = None,
+) -> UnitTunings:
+    """Average each unit's responses to its own strongest stimuli under each element.
+
+    Parameters
+    ----------
+    responses
+        Of the unit's layer, or of several layers side by side.
+    examples, geometry
+        Strongest stimuli and geometry of the layer.
+    first_column
+        Where the layer's units begin in the responses.
+    channels
+        The units that were asked about, shape (unit,); by default all.
+
+    Returns
+    -------
+    UnitTunings
+        The stimuli as they are stand at 0 of each axis.
+
+    Notes
+    -----
+    Stimuli of both halves count, each as strongly as it excites the unit. Orbits that start between two elements are
+    brought back to 0 by a Fourier shift. As the stimuli were chosen because they excite the unit as they are, the curve
+    is drawn towards a peak at 0 even for a unit that varies at random; a family's tuning, which is read from the
+    stimuli of all members, is not.
+    """
+    bank, group = responses.bank, responses.group
+    wanted = range(examples.n_units) if channels is None else channels.tolist()
+    columns_of = _columns_of_rows(bank, examples, geometry, set(wanted))
+    collected: dict[int, list[Floats]] = defaultdict(list)
+    rows = sorted(columns_of)
+    starts = _starts_deg(bank, group)
+    for begin in range(0, len(bank), _N_READ):
+        own = [row for row in rows if begin <= row < begin + _N_READ]
+        if not own:
+            continue
+        values = responses.read(begin, min(begin + _N_READ, len(bank)))
+        for row in own:
+            picked = values[row - begin][:, [first_column + channel for channel in columns_of[row]]]
+            curves = _shift_back(
+                np.asarray(picked, dtype=np.float64), group, [start[row] for start in starts]
+            )
+            for channel, curve in zip(columns_of[row], np.moveaxis(curves, -1, 0), strict=True):
+                collected[channel].append(curve)
+    return UnitTunings(
+        _axes_of(group), {c: _entry(np.stack(curves)) for c, curves in sorted(collected.items())}
+    )
+
+
+def _columns_of_rows(
+    bank: Bank, examples: Examples, geometry: LayerGeometry, wanted: set[int]
+) -> dict[int, list[int]]:
+    """Units for which each row of the bank is one of their own strongest stimuli."""
+    # Banks of several layers tell stimuli by where in the image they are centred, in px; others by their position.
+    is_joint = bank.centre_px is not None
+    places = bank.position.astype(np.float64) if bank.centre_px is None else bank.centre_px
+    row_of: dict[tuple[float, ...], int] = {}
+    stimuli = zip(bank.half.tolist(), bank.image.tolist(), places.tolist(), strict=True)
+    for index, (h, i, place) in enumerate(stimuli):
+        row_of[(h, i, *place)] = index
+    fires = (examples.image != NO_IMAGE) & (np.nan_to_num(examples.value) > 0)
+    half, channel, _ = np.nonzero(fires)
+    image, position = examples.image[fires], examples.position[fires]
+    own = position.astype(np.float64)
+    if is_joint:
+        zeros = np.zeros(len(image), np.int64)
+        own = centres_px(Bank(geometry.layer, zeros, image, position, zeros), geometry)
+    found: dict[int, list[int]] = defaultdict(list)
+    for h, c, i, place in zip(half.tolist(), channel.tolist(), image.tolist(), own.tolist(), strict=True):
+        row = row_of.get((h, i, *place))
+        if row is not None and c in wanted:
+            found[row].append(c)
+    return found
+
+
+def _starts_deg(bank: Bank, group: Group) -> list[Floats]:
+    """Where each orbit starts along each cyclic axis, degrees."""
+    if isinstance(group, TorusGroup):
+        return [bank.start_hue_deg(group), bank.start_deg(group.rotations)]
+    if isinstance(group, DihedralGroup):
+        return [bank.start_deg(group.rotations)]
+    return [bank.start_deg(group)] if isinstance(group, CyclicGroup) else []
+
+
+def _axes_of(group: Group) -> dict[str, list[float]]:
+    if isinstance(group, CyclicGroup):
+        return {"hue_deg" if group.name == "hue" else "angle_deg": group.angles_deg.tolist()}
+    if isinstance(group, DihedralGroup):
+        return {"is_mirrored": [0.0, 1.0], "angle_deg": group.rotations.angles_deg.tolist()}
+    if isinstance(group, TorusGroup):
+        return {"hue_deg": group.hues.angles_deg.tolist(), "angle_deg": group.rotations.angles_deg.tolist()}
+    return {"octaves": list(group.octaves)} if isinstance(group, Scales) else {"element": [0.0, 1.0]}
+
+
+def _shift_back(values: Floats, group: Group, starts_deg: list[float]) -> Floats:
+    """Read orbits, shape (element, unit), at the angles of the axes: shape (*axes, unit)."""
+    if isinstance(group, CyclicGroup):
+        return _shift(values, 0, starts_deg[0])
+    if isinstance(group, DihedralGroup):
+        upright, mirrored = values.reshape(2, group.n_angles, -1)
+        # Elements turn before they mirror, poses mirror before they turn: the angle changes its sign.
+        turned = _shift(mirrored, 0, starts_deg[0])
+        return np.stack([_shift(upright, 0, starts_deg[0]), np.roll(turned[::-1], 1, axis=0)])
+    if isinstance(group, TorusGroup):
+        sheet = values.reshape(group.n_hues, group.n_angles, -1)
+        return _shift(_shift(sheet, 0, starts_deg[0]), 1, starts_deg[1])
+    return values
+
+
+def _shift(values: Floats, axis: int, start_deg: float) -> Floats:
+    """Give a curve that was sampled from ``start_deg`` on at whole steps instead."""
+    n = values.shape[axis]
+    spectrum = np.fft.rfft(values, axis=axis)
+    shape = [1] * values.ndim
+    shape[axis] = -1
+    phase = np.exp(-1j * np.radians(start_deg) * np.arange(n // 2 + 1)).reshape(shape)
+    return np.asarray(np.fft.irfft(spectrum * phase, n=n, axis=axis))
+
+
+def _entry(curves: Floats) -> UnitTuningEntry:
+    """Average curves, shape (stimulus, *axes)."""
+    n = len(curves)
+    mean = np.clip(curves.mean(0), 0, None)
+    peak = float(mean.max())
+    if not peak > 0:
+        return {"n_stimuli": n, "values": np.full(mean.shape, None).tolist(), "error": None}
+    error = np.round(curves.std(0, ddof=1) / np.sqrt(n) / peak, 3).tolist() if n > 1 else None
+    values = np.round(mean / peak, 3).tolist()
+    return {"n_stimuli": n, "values": values, "error": error}
