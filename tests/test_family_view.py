@@ -13,15 +13,22 @@ import pytest
 
 from circuit_run import make_circuits, open_run, write_run
 from equiscope.evidence.verify.verification import FamilyVerification, MemberVerification
-from equiscope.reports import FamilyEntry, ReportDocument, build_site, load_document, show_verification
-from equiscope.reports.assurance import assurances, figures_of
-from equiscope.reports.context import SiteContext
-from equiscope.reports.dial import mark_path, sector_path, tuning_path
-from equiscope.reports.family_view import render_families
-from equiscope.reports.palette import rim_colour
-from equiscope.reports.poses import members_in_order
+from equiscope.reports import FamilyEntry, ReportDocument, build_site, show_evidence
+from equiscope.reports.document.stored import read_document
+from equiscope.reports.drawing.dial import mark_path, sector_path, tuning_path
+from equiscope.reports.drawing.palette import rim_colour
+from equiscope.reports.drawing.poses import members_in_order
+from equiscope.reports.views.context import SiteContext
+from equiscope.reports.views.family.assurance import assurances, figures_of
+from equiscope.reports.views.family.view import render_families
 from html_page import CLOSING, HOSTILE, Page
-from report_document import ANGLES_DEG, complete_document, make_alternative, make_verification
+from report_document import (
+    ANGLES_DEG,
+    complete_document,
+    make_alternative,
+    make_verification,
+    save_verification,
+)
 
 
 @pytest.fixture(scope="module")
@@ -289,6 +296,7 @@ def test_its_circuits_stand_there_with_their_nulls(tmp_path: Path, document: Rep
     units = {f"{m['layer']}:{m['channel']}" for m in family_of(document, first.target)["members"]}
     lanes = {a.get("data-unit") for a, _ in page.all("rect", class_="member-lane")}
     assert units <= lanes
+    (tmp_path / "circuits.json").unlink()
     without = Page(
         dict(render_families(SiteContext(document, context.pictures, tmp_path)))[first.target].html
     )
@@ -399,8 +407,9 @@ def test_members_poses_on_drawings_reach_the_document(tmp_path: Path, document: 
     plain = make_verification("hue")
     figures_ = {key: math.nan if value is None else value for key, value in plain.items()}
     found = FamilyVerification(family=family["id"], transformation="hue", members=members, **figures_)
-    assert show_verification(tmp_path, [found])
-    again = load_document(tmp_path)
+    save_verification(tmp_path, found)
+    assert show_evidence(tmp_path, "verify")
+    again = read_document(tmp_path)
     assert again is not None
     stored = family_of(again, "mixed3b-hue-1")["verification"][0]["members"]
     assert [own["channel"] for own in stored] == [m["channel"] for m in family["members"]]
