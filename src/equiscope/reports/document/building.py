@@ -11,7 +11,7 @@ import equiscope
 from equiscope.families.family import Family, Tuning, Unit
 from equiscope.measurement.examples import Examples
 from equiscope.models.geometry import LayerGeometry
-from equiscope.reports.document.entries import count_kinds, family_entry, unit_entry
+from equiscope.reports.document.entries import count_kinds, family_entry, shown_axes, unit_entry
 from equiscope.reports.document.pictures.cutting import CutPictures, cut_pictures
 from equiscope.reports.document.schema import LayerEntry, ReportDocument, ResultEntry, UnitEntry
 from equiscope.reports.document.unit_tuning import UnitTunings
