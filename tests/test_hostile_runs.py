@@ -619,7 +619,7 @@ def test_whatever_is_asked_is_answered_and_no_traceback(
 def test_a_run_that_may_not_be_written_to_is_served_from_elsewhere(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from equiscope.reports import serve
+    from equiscope.reports.site import serve
 
     document = site_document(folder)
     save_run(folder, document)

@@ -122,20 +122,8 @@ def cut_pictures(
             turned.append((family, *chosen))
             n_tiles += chosen[-1]
     with open_tiles(folder) as tiles:
-        wanted = sorted(orders)
-        n_seen = 0
-        for (index,), stack in images.batches(wanted, 1):
-            for order in orders[index]:
-                size_px = whole_px if geometries[order.layer].is_global else geometries[order.layer].patch_px
-                patches = _cut(stack[0], order, size_px)
-                for i, patch in enumerate(patches):
-                    pixels = (patch.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
-                    tiles.write(order.first + i, shrink(pixels))
-            n_seen += 1
-            on_image(1)
-        if n_seen < len(wanted):
-            failure = images.failures[-1]
-            raise EquiscopeError(f"{failure.name} could be read before but no longer: {failure.reason}")
+        sizes_px = {name: whole_px if own.is_global else own.patch_px for name, own in geometries.items()}
+        _cut_all(images, orders, sizes_px, tiles, on_image)
         tiles.finish()
         return _write(folder, runs, turned, tiles)
 
@@ -236,6 +224,28 @@ def _cut(image: Tensor, order: _Order, size_px: int) -> Tensor:
     ]
     crop, inside, _ = crop_around(image, centre, transformation.crop_px_at(own, wanted, size_px))
     return transformation.show_at(crop, inside, own, wanted, size_px)
+
+
+def _cut_all(
+    images: ImageSet,
+    orders: Mapping[int, Sequence[_Order]],
+    sizes_px: Mapping[str, int],
+    tiles: TileFile,
+    on_image: Callable[[int], None],
+) -> None:
+    """Cut what is ordered of each image, decoded once, and write its tiles."""
+    wanted = sorted(orders)
+    n_seen = 0
+    for (index,), stack in images.batches(wanted, 1):
+        for order in orders[index]:
+            for i, patch in enumerate(_cut(stack[0], order, sizes_px[order.layer])):
+                pixels = (patch.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+                tiles.write(order.first + i, shrink(pixels))
+        n_seen += 1
+        on_image(1)
+    if n_seen < len(wanted):
+        failure = images.failures[-1]
+        raise EquiscopeError(f"{failure.name} could be read before but no longer: {failure.reason}")
 
 
 def _write(

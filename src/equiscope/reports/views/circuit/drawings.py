@@ -134,18 +134,13 @@ def arrange(circuit: Circuit, weights: Weights, ends: Ends) -> Matrices:
     # Where only the source turns, it is the source's members that rows of `reordered` stand for.
     source_turns = ends.turns(circuit.source, circuit.source_layer)
     target_turns = ends.turns(circuit.target, circuit.target_layer)
-    is_scale = circuit.transformation == "scale"
-    is_into_unit = is_unit(circuit.target, circuit.target_layer) and not is_unit(
-        circuit.source, circuit.source_layer
-    )
-    is_transposed = (
-        is_into_unit if is_scale or circuit.transformation == "hue" else source_turns and not target_turns
-    )
+    what = circuit.transformation if circuit.transformation in ("hue", "scale") else "pose"
+    is_transposed = source_turns and not target_turns if what == "pose" else _is_into_unit(circuit)
     row_units, column_units = (sources, targets) if is_transposed else (targets, sources)
     in_rows = [_label(row_units[i]) for i in rows]
     is_by_angle = source_turns and target_turns
     if slots_deg:
-        relative = "pose" if is_by_angle else "size" if is_scale else "hue"
+        relative = "pose" if is_by_angle else "size" if what == "scale" else "hue"
         in_columns = _slot_labels(slots_deg, f"relative {relative}")
     else:
         in_columns = [_label(column_units[i]) for i in columns]
@@ -156,11 +151,7 @@ def arrange(circuit: Circuit, weights: Weights, ends: Ends) -> Matrices:
     # One scale for all: the same red is the same weight.
     scale = kernel_scale(raw)
     raw, reordered, templates = _without_margin([raw, reordered, templates], scale)
-    what = circuit.transformation if circuit.transformation in ("hue", "scale") else "pose"
-    noun = "size" if is_scale else what
-    order = f"in order of {'relative ' if slots_deg else ''}{noun}"
-    before = {"hue": "", "scale": "Made equally large, ", "pose": "Turned back to pose 0, "}[what]
-    order = f"{before}{order}" if before else f"I{order[1:]}"
+    order = _order_text(what, is_relative=bool(slots_deg))
     head = f"{circuit.source} to {circuit.target}"
     turns = None
     if what == "pose" and (source_turns or target_turns):
@@ -193,6 +184,18 @@ def _without_margin(pictures: list[NDArray[Any]], scale: float) -> list[NDArray[
                 break
             pictures = [np.take(p, range(1, p.shape[axis] - 1), axis) for p in pictures]
     return pictures
+
+
+def _is_into_unit(circuit: Circuit) -> bool:
+    """Whether it leads from a family into a single unit."""
+    return is_unit(circuit.target, circuit.target_layer) and not is_unit(circuit.source, circuit.source_layer)
+
+
+def _order_text(what: str, *, is_relative: bool) -> str:
+    """Say what was done to kernels before they were put in order, and in which."""
+    order = f"in order of {'relative ' if is_relative else ''}{'size' if what == 'scale' else what}"
+    before = {"hue": "", "scale": "Made equally large, ", "pose": "Turned back to pose 0, "}[what]
+    return f"{before}{order}" if before else f"I{order[1:]}"
 
 
 def _links(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from math import ceil, sqrt
 from typing import Any
 
@@ -59,32 +59,16 @@ def network_data(circuits: Sequence[Circuit], layers: Sequence[str], ends: Ends)
     sizes: dict[str, int] = {}
     layer_of: dict[str, str] = {}
     for c in between:
-        for name, layer, size in (
-            (c.source, c.source_layer, c.n_source),
-            (c.target, c.target_layer, c.n_target),
-        ):
-            sizes[name], layer_of[name] = size, layer
+        sizes |= {c.source: c.n_source, c.target: c.n_target}
+        layer_of |= {c.source: c.source_layer, c.target: c.target_layer}
     if not sizes:
         return None
-    into: dict[str, list[Circuit]] = defaultdict(list)
-    for c in between:
-        if c.is_symmetric:
-            into[c.target].append(c)
-    # Pairs are many, and each circuit of theirs says little: their lines would hide those of the larger families.
-    edges = [
-        c
-        for own in into.values()
-        for c in sorted(own, key=lambda c: -strength_of(c))[: 1 if own[0].pair_class else _N_INTO]
-    ]
+    edges = _strongest(between)
     places, height, columns = _place(layers, sizes, layer_of, edges, ends)
     names = list(places)
     number_of = {name: i for i, name in enumerate(names)}
-    n_in: dict[str, int] = defaultdict(int)
-    n_out: dict[str, int] = defaultdict(int)
-    for c in between:
-        if c.is_symmetric:
-            n_in[c.target] += 1
-            n_out[c.source] += 1
+    n_in = Counter(c.target for c in between if c.is_symmetric)
+    n_out = Counter(c.source for c in between if c.is_symmetric)
     used = sorted({ends.transformation(name) for name in names}, key=_rank)
     return {
         "width": _WIDTH,
@@ -103,6 +87,20 @@ def network_data(circuits: Sequence[Circuit], layers: Sequence[str], ends: Ends)
         "kinds": [[name, *colours_of(name)] for name in used],
         "nInto": _N_INTO,
     }  # fmt: skip
+
+
+def _strongest(circuits: Iterable[Circuit]) -> list[Circuit]:
+    """Give the strongest symmetric circuits into each family."""
+    into: dict[str, list[Circuit]] = defaultdict(list)
+    for c in circuits:
+        if c.is_symmetric:
+            into[c.target].append(c)
+    # Pairs are many, and each circuit of theirs says little: their lines would hide those of the larger families.
+    return [
+        c
+        for own in into.values()
+        for c in sorted(own, key=lambda c: -strength_of(c))[: 1 if own[0].pair_class else _N_INTO]
+    ]
 
 
 def _rank(transformation: str) -> int:

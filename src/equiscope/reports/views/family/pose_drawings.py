@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from equiscope.reports.document.schema import FamilyEntry
-from equiscope.reports.document.stabilisers import parse_stabiliser, plane_of_stabiliser
+from equiscope.reports.document.stabilisers import Plane, parse_stabiliser, plane_of_stabiliser
 from equiscope.reports.document.wording import counted, measured, number, octaves_text
 from equiscope.reports.drawing.charts import curve_path, spread_labels, spread_on_plane
 from equiscope.reports.drawing.dial import (
@@ -273,14 +273,27 @@ def _toral(family: FamilyEntry, shown: Sequence[Shown], pictures: Tiles) -> Draw
         )
         nodes.append(node("path", "wrap", d=f"M{_LEFT:g},{place(0, plane.hue_deg)[1]:.1f}H{x_end:g}"))
         nodes.append(text_node(x_end, 12.0, said, "text end"))
-        for member in shown:
-            hue_deg = member.hue_deg % plane.hue_deg
-            if hue_deg <= _WRAP_DEG:
-                x, y = place((member.angle_deg + plane.shift_deg) % plane.angle_deg, hue_deg + plane.hue_deg)
-                own = node("g", "member faded", _title(member), colours=member.colours, unit=member.unit)
-                nodes.append(own.add(*_round_picture(pictures, member, x, y, diameter, "ghost")))
+        nodes += _ghosts(shown, pictures, plane, place, diameter)
     nodes += _placed(shown, pictures, places, centres, diameter)
     return Drawing(_WIDTH, height, nodes, f"The {counted(len(shown), 'member')} by orientation and hue")
+
+
+def _ghosts(
+    shown: Sequence[Shown],
+    pictures: Tiles,
+    plane: Plane,
+    place: Callable[[float, float], tuple[float, float]],
+    diameter: float,
+) -> list[Node]:
+    """Draw the members on top once more where they come in again."""
+    nodes = []
+    for member in shown:
+        hue_deg = member.hue_deg % plane.hue_deg
+        if hue_deg <= _WRAP_DEG:
+            x, y = place((member.angle_deg + plane.shift_deg) % plane.angle_deg, hue_deg + plane.hue_deg)
+            own = node("g", "member faded", _title(member), colours=member.colours, unit=member.unit)
+            nodes.append(own.add(*_round_picture(pictures, member, x, y, diameter, "ghost")))
+    return nodes
 
 
 def _sizes(family: FamilyEntry, shown: Sequence[Shown], pictures: Tiles) -> Drawing:

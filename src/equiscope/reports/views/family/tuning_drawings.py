@@ -129,24 +129,15 @@ def draw_tuning(family: FamilyEntry, shown: Sequence[Shown]) -> Drawing | None:
         node("path", "grid", d=grid + "".join(f"M{x:.1f},{top:g}V{base:g}" for x, _ in axis.ticks()))
     )
     for i, member in enumerate(shown):
-        curve = tuning_along(family, member)
         y = rows_top + row * i
         own = node("g", "member", colours=member.colours, unit=member.unit)
         own.add(node("title", "", f"{member.unit}, {member.pose}"))
         own.add(text_node(_LEFT - 8, y + row / 2, member.pose, "text end" if row > 12 else "text small end"))
         own.add(node("path", "mark", d="".join(f"M{x:.1f},{top - 12:g}v8" for x in axis.own(member))))
         own.add(node("rect", "well", x=_LEFT, y=y, width=inner, height=row - 1))
+        curve = tuning_along(family, member)
         if curve is not None:
-            values = [measured(value) for value in curve[2]]
-            places = list(curve[1])
-            if axis.is_cyclic:
-                places, values = [*places, 360.0], [*values, values[0]]
-            points = [
-                None if value is None else (axis.x(place), base - body * min(1.0, max(0.0, value)))
-                for place, value in zip(places, values, strict=True)
-            ]
-            dashed = " dashed" if member.entry["is_mirrored"] else ""
-            own.add(node("path", f"line{dashed}", d=curve_path(points)))
+            own.add(_draw_curve(member, curve[1], curve[2], axis, base, body))
             cells = _around(curve[2]) if axis.is_cyclic else list(curve[2])
             own.add(_heat([cells], _LEFT, y, inner, row - 1))
         else:
@@ -158,6 +149,26 @@ def draw_tuning(family: FamilyEntry, shown: Sequence[Shown]) -> Drawing | None:
     nodes.append(text_node(_LEFT, end + 28, _NAMES[axis.name]))
     label = f"Responses of the {counted(len(shown), 'member')}, of each one’s maximum, by {_NAMES[axis.name]}"
     return Drawing(_WIDTH, end + 40.0, nodes, label)
+
+
+def _draw_curve(
+    member: Shown,
+    places: Sequence[float],
+    responses: Sequence[float | None],
+    axis: _Axis,
+    base: float,
+    body: float,
+) -> Node:
+    """Draw a member's responses as a curve, closed where the axis is: 0 stands at ``base``, 1 by ``body`` above."""
+    values = [measured(value) for value in responses]
+    if axis.is_cyclic:
+        places, values = [*places, 360.0], [*values, values[0]]
+    points = [
+        None if value is None else (axis.x(place), base - body * min(1.0, max(0.0, value)))
+        for place, value in zip(places, values, strict=True)
+    ]
+    dashed = " dashed" if member.entry["is_mirrored"] else ""
+    return node("path", f"line{dashed}", d=curve_path(points))
 
 
 def draw_joint_tuning(family: FamilyEntry, shown: Sequence[Shown]) -> Drawing | None:
@@ -242,20 +253,27 @@ def draw_strip(
         own.add(text_node(4.0, y + row / 2, member.pose, "pose" if row > 18 else "text strong"))
         own.add(text_node(left - 12, y + row / 2, str(member.entry["channel"]), "name end"))
         values = responses[member.index] if member.index < len(responses) else None
-        highest = max((value for value in map(measured, values or ()) if value is not None), default=0.0)
-        for k in range(n):
-            x = left + pitch * k
-            value = measured(values[k]) if values is not None else None
-            own.add(
-                node("rect", "nothing" if value is None else "well", x=x, y=y + 1, width=side, height=row - 2)
-            )
-            if value:
-                length = (row - 2) * min(1.0, max(0.0, value))
-                style = "bar" if value >= 0.999 * highest else "bar lower"
-                own.add(node("rect", style, x=x, y=y + row - 1 - length, width=side, height=length))
-        nodes.append(own)
+        answers = [None] * n if values is None else [measured(values[k]) for k in range(n)]
+        nodes.append(own.add(*_draw_answers(answers, left, pitch, side, y, row)))
     label = (
         f"One held-out stimulus shown in {counted(n, 'step')}, and what each of the {counted(len(shown), 'member')} "
         "answered to exactly these images"
     )
     return Drawing(_WIDE, top + row * len(shown) + 6, nodes, label)
+
+
+def _draw_answers(
+    answers: Sequence[float | None], left: float, pitch: float, side: float, y: float, row: float
+) -> list[Node]:
+    """Draw a member's response to each tile as a bar below it, the highest in full colour."""
+    highest = max((value for value in answers if value is not None), default=0.0)
+    nodes = []
+    for k, value in enumerate(answers):
+        x = left + pitch * k
+        style = "nothing" if value is None else "well"
+        nodes.append(node("rect", style, x=x, y=y + 1, width=side, height=row - 2))
+        if value:
+            length = (row - 2) * min(1.0, max(0.0, value))
+            style = "bar" if value >= 0.999 * highest else "bar lower"
+            nodes.append(node("rect", style, x=x, y=y + row - 1 - length, width=side, height=length))
+    return nodes

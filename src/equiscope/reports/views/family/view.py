@@ -84,7 +84,6 @@ def render_family(
     kind = poses_kind(transformation)
     tuning = draw_tuning(family, shown)
     joint = draw_joint_tuning(family, shown)
-    turned = draw_turned(context, family, shown)
     optimised = context.found(FEATUREVIS)
     html = render_template(
         __name__,
@@ -102,7 +101,7 @@ def render_family(
         members=[_member(context, family, member) for member in shown],
         neighbours=_neighbours(context, family),
         optimised=None if optimised is None else optimised.family(family["id"], shown),
-        turned=[write_for_site(own, "strip-chart") for own in turned],
+        turned=[write_for_site(own, "strip-chart") for own in draw_turned(context, family, shown)],
         turned_sentence=turned_sentence(context, family),
         tuning=None if tuning is None else write_for_site(tuning, "tuning"),
         untuned=UNTUNED.get(transformation, "No tuning was measured.") if tuning is None else "",

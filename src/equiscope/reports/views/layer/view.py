@@ -100,18 +100,7 @@ def _data(
     ``kinds`` has a letter a unit, the place of its kind in ``KINDS``; ``invariance`` hundredths; ``members`` lists of
     channel, place in ``families`` and score in hundredths.
     """
-    sheets: dict[str, int] = {}
-    shapes: list[list[int]] = []
-    tiles: list[list[int] | None] = []
-    for unit in units:
-        tile = pictures.tile(unit["layer"], unit["channel"])
-        if tile is None:
-            tiles.append(None)
-            continue
-        if tile.sheet not in sheets:
-            sheets[tile.sheet] = len(sheets)
-            shapes.append([tile.n_columns, tile.n_rows])
-        tiles.append([sheets[tile.sheet], tile.column, tile.row])
+    sheets, tiles = _tiles(units, pictures)
     names = [kinds["transformation"] for kinds in layer["kinds"]]
     kinds: dict[str, list[str]] = {name: [_UNKNOWN] * len(units) for name in names}
     invariance: dict[str, list[int | None]] = {name: [None] * len(units) for name in names}
@@ -134,7 +123,7 @@ def _data(
     return {
         "layer": layer["name"],
         "channels": [unit["channel"] for unit in units],
-        "sheets": [[address, *shapes[i]] for address, i in sheets.items()],
+        "sheets": sheets,
         "tiles": tiles,
         "invarianceCut": INVARIANCE_CUT,
         "kindNames": list(KINDS),
@@ -153,6 +142,22 @@ def _data(
             for name in shown
         ],
     }
+
+
+def _tiles(
+    units: Sequence[UnitEntry], pictures: Pictures
+) -> tuple[list[tuple[str, int, int]], list[list[int] | None]]:
+    """Give the sheets of the units' pictures, with their columns and rows, and for each unit sheet, column and row."""
+    sheets: dict[tuple[str, int, int], int] = {}
+    tiles: list[list[int] | None] = []
+    for unit in units:
+        tile = pictures.tile(unit["layer"], unit["channel"])
+        if tile is None:
+            tiles.append(None)
+        else:
+            sheet = sheets.setdefault((tile.sheet, tile.n_columns, tile.n_rows), len(sheets))
+            tiles.append([sheet, tile.column, tile.row])
+    return list(sheets), tiles
 
 
 def _charts(context: SiteContext, name: str) -> Charts:

@@ -17,6 +17,8 @@ KINDS = ("equivariant", "invariant", "neither", "inactive", "not measurable")
 # The chart by depth, in units of its view box: a CSS pixel each at full width.
 _WIDTH, _HEIGHT = 900.0, 372.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48.0, 130.0, 14.0, 78.0
+# Where a share of 0 stands.
+_BASE = _HEIGHT - _BOTTOM
 # Lines stand beside each other by this much, so that the ends of their intervals can be told apart.
 _DODGE = 5.0
 
@@ -75,6 +77,36 @@ def overview_rows(layer: LayerEntry, families: Sequence[FamilyEntry]) -> list[di
     return rows
 
 
+def _y_of(share: float) -> float:
+    return _BASE - (_BASE - _TOP) * share
+
+
+def _line(
+    number: int, xs: Sequence[float], shares: Sequence[tuple[float, float, float] | None]
+) -> dict[str, Any]:
+    """Draw the shares of one transformation: a line that is open where nothing was measured, and its intervals."""
+    path, whiskers, points, is_open = [], [], [], False
+    for x, value in zip(xs, shares, strict=True):
+        if value is None:
+            is_open = False
+            continue
+        y = _y_of(value[0])
+        path.append(f"{'L' if is_open else 'M'}{x:.1f},{y:.1f}")
+        whiskers.append(f"M{x:.1f},{_y_of(value[1]):.1f}V{_y_of(value[2]):.1f}")
+        points.append((f"{x:.1f}", f"{y:.1f}"))
+        is_open = True
+    light, dark = category_colours(number)
+    return {
+        "light": light,
+        "dark": dark,
+        "path": "".join(path),
+        "whiskers": "".join(whiskers),
+        "points": points,
+        "marker": MARKERS[number % len(MARKERS)],
+        "end": (float(points[-1][0]), float(points[-1][1])),
+    }
+
+
 def depth_view(layers: Sequence[LayerEntry], anchors: Mapping[str, str]) -> dict[str, Any] | None:
     """Draw the share of equivariant and invariant units over the layers, one line a transformation.
 
@@ -99,39 +131,14 @@ def depth_view(layers: Sequence[LayerEntry], anchors: Mapping[str, str]) -> dict
     shares = {name: values for name, values in shares.items() if any(value is not None for value in values)}
     if len(layers) < 2 or not shares:
         return None
-    base = _HEIGHT - _BOTTOM
+    base = _BASE
     step = (_WIDTH - _LEFT - _RIGHT) / len(layers)
     dodge = min(_DODGE, 0.8 * step / max(1, len(shares)))
-
-    def y_of(share: float) -> float:
-        return base - (base - _TOP) * share
-
     lines: list[dict[str, Any]] = []
     for number, (name, values) in enumerate(shares.items()):
-        path, whiskers, points, is_open = [], [], [], False
-        for index, value in enumerate(values):
-            if value is None:
-                is_open = False
-                continue
-            x = _LEFT + step * (index + 0.5) + dodge * (number - (len(shares) - 1) / 2)
-            y = y_of(value[0])
-            path.append(f"{'L' if is_open else 'M'}{x:.1f},{y:.1f}")
-            whiskers.append(f"M{x:.1f},{y_of(value[1]):.1f}V{y_of(value[2]):.1f}")
-            points.append((f"{x:.1f}", f"{y:.1f}"))
-            is_open = True
-        light, dark = category_colours(number)
-        lines.append(
-            {
-                "name": name,
-                "light": light,
-                "dark": dark,
-                "path": "".join(path),
-                "whiskers": "".join(whiskers),
-                "points": points,
-                "marker": MARKERS[number % len(MARKERS)],
-                "end": (float(points[-1][0]), float(points[-1][1])),
-            }
-        )
+        offset = dodge * (number - (len(shares) - 1) / 2)
+        xs = [_LEFT + step * (index + 0.5) + offset for index in range(len(values))]
+        lines.append({"name": name, **_line(number, xs, values)})
     places = spread_labels([line["end"][1] for line in lines], 15.0, _TOP, base)
     x_label = _WIDTH - _RIGHT + 14
     for line, y in zip(lines, places, strict=True):
@@ -141,8 +148,8 @@ def depth_view(layers: Sequence[LayerEntry], anchors: Mapping[str, str]) -> dict
     return {
         "width": f"{_WIDTH:g}",
         "height": f"{_HEIGHT:g}",
-        "grid": "".join(f"M{_LEFT:g},{y_of(k / 4):.1f}H{_WIDTH - _RIGHT:g}" for k in range(5)),
-        "ticks": [(f"{_LEFT - 8:g}", f"{y_of(k / 4):.1f}", f"{25 * k} %") for k in range(5)],
+        "grid": "".join(f"M{_LEFT:g},{_y_of(k / 4):.1f}H{_WIDTH - _RIGHT:g}" for k in range(5)),
+        "ticks": [(f"{_LEFT - 8:g}", f"{_y_of(k / 4):.1f}", f"{25 * k} %") for k in range(5)],
         "layers": [
             (f"{_LEFT + step * (i + 0.5):.1f}", f"{base + 14:.1f}", layer["name"], anchors[layer["name"]])
             for i, layer in enumerate(layers)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,62 +76,74 @@ def draw_unit_tuning(
     if names == ["element"]:
         return _bars(transformation, label, caption, values, entry["error"])
     if names == ["hue_deg", "angle_deg"]:
-        turned = [_centred(row) for row in _centred(values)]
-        ticks = [(f"{_WIDTH * (k / 4):.1f}", f"{90 * k - 180}°".replace("-", "−")) for k in range(1, 4)]
-        return UnitChart(
-            label,
-            f"{caption}; orientation to the right, hue downwards",
-            heat=heat_paths(turned),
-            n_columns=len(turned[0]),
-            n_rows=len(turned),
-            ticks=ticks,
-        )
-    curves = values if names[0] == "is_mirrored" else [values]
-    error: list[Any] | None = entry["error"]
+        return _map(label, caption, values)
+    is_two_handed = names[0] == "is_mirrored"
+    curves = values if is_two_handed else [values]
     errors: list[list[float] | None] = [None] * len(curves)
-    if error is not None:
-        errors = error if names[0] == "is_mirrored" else [error]
+    if entry["error"] is not None:
+        errors = entry["error"] if is_two_handed else [entry["error"]]
     axis = axes[names[-1]]
-    places: list[float]
-    is_cyclic = names[-1] in _TURNS
-    if is_cyclic:
-        n_half = len(axis) // 2
-        places = [axis[1] * (i - n_half) for i in range(len(axis) + 1)]
-        # The last place is the first again.
-        curves = [[*own, own[0]] for own in (_centred(curve) for curve in curves)]
-        errors = [None if own is None else [*_centred(own), _centred(own)[0]] for own in errors]
-    else:
-        places = list(axis)
+    if names[-1] not in _TURNS:
+        ticks = [(p, f"{p:g}") for p in axis if p == round(p)]
+        return _curves(label, f"{caption}; octaves", axis, curves, errors, ticks)
+    n_half = len(axis) // 2
+    places = [axis[1] * (i - n_half) for i in range(len(axis) + 1)]
+    # The last place is the first again.
+    curves = [[*own, own[0]] for own in (_centred(curve) for curve in curves)]
+    errors = [None if own is None else [*_centred(own), _centred(own)[0]] for own in errors]
+    ticks = [(p, f"{p:g}°") for p in (-90.0, 0.0, 90.0)]
+    return _curves(label, caption, places, curves, errors, ticks)
+
+
+def _map(label: str, caption: str, values: Sequence[Sequence[float | None]]) -> UnitChart:
+    """Draw responses over hue and orientation, the stimuli as they are in the middle."""
+    turned = [_centred(row) for row in _centred(values)]
+    ticks = [(f"{_WIDTH * (k / 4):.1f}", f"{90 * k - 180}°".replace("-", "−")) for k in range(1, 4)]
+    return UnitChart(
+        label,
+        f"{caption}; orientation to the right, hue downwards",
+        heat=heat_paths(turned),
+        n_columns=len(turned[0]),
+        n_rows=len(turned),
+        ticks=ticks,
+    )
+
+
+def _curves(
+    label: str,
+    caption: str,
+    places: Sequence[float],
+    curves: Sequence[Sequence[float]],
+    errors: Sequence[Sequence[float] | None],
+    ticks: Sequence[tuple[float, str]],
+) -> UnitChart:
+    """Draw curves over one axis, each in a band of its standard error; a second one is of mirrored stimuli."""
     low, high = places[0], places[-1]
+    pairs = list(zip(curves, errors, strict=True))
+    top = max([1.0, *(v + e for c, own in pairs if own for v, e in zip(c, own, strict=True))])
 
     def x_of(place: float) -> float:
         return _LEFT + (_WIDTH - _LEFT - _RIGHT) * (place - low) / (high - low)
 
-    upper_ends = [
-        v + e for c, own in zip(curves, errors, strict=True) if own for v, e in zip(c, own, strict=True)
-    ]
-    top = max([1.0, *upper_ends])
-
     def y_of(value: float) -> float:
         return float(_HEIGHT - _BOTTOM - (_HEIGHT - _TOP - _BOTTOM) * max(0.0, value) / top)
 
-    lines = [
-        "M" + "L".join(f"{x_of(p):.1f},{y_of(v):.1f}" for p, v in zip(places, c, strict=True)) for c in curves
-    ]
+    def points(values: Iterable[float]) -> list[str]:
+        return [f"{x_of(p):.1f},{y_of(v):.1f}" for p, v in zip(places, values, strict=True)]
+
     bands: list[str] = []
-    for curve, own in zip(curves, errors, strict=True):
+    for curve, own in pairs:
         if own is not None:
-            upper = [f"{x_of(p):.1f},{y_of(v + e):.1f}" for p, v, e in zip(places, curve, own, strict=True)]
-            lower = [f"{x_of(p):.1f},{y_of(v - e):.1f}" for p, v, e in zip(places, curve, own, strict=True)]
+            upper, lower = (points(v + sign * e for v, e in zip(curve, own, strict=True)) for sign in (1, -1))
             bands.append("M" + "L".join([*upper, *reversed(lower)]) + "Z")
-    if is_cyclic:
-        ticks = [(f"{x_of(p):.1f}", f"{p:g}°".replace("-", "−")) for p in (-90.0, 0.0, 90.0)]
-    else:
-        ticks = [(f"{x_of(p):.1f}", f"{p:g}".replace("-", "−")) for p in places if p == round(p)]
-        caption += "; octaves"
-    if len(curves) > 1:
-        caption += "; dashed: mirrored"
-    return UnitChart(label, caption, bands, lines, ticks=ticks, zero=f"{x_of(0.0):.1f}")
+    return UnitChart(
+        label,
+        f"{caption}; dashed: mirrored" if len(curves) > 1 else caption,
+        bands,
+        ["M" + "L".join(points(curve)) for curve in curves],
+        ticks=[(f"{x_of(place):.1f}", text.replace("-", "−")) for place, text in ticks],
+        zero=f"{x_of(0.0):.1f}",
+    )
 
 
 def _is_unmeasured(values: Any) -> bool:
