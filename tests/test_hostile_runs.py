@@ -43,7 +43,7 @@ from equiscope.measurement.responses import open_responses
 from equiscope.models.trained import Blueprint, PlainNetwork, serialise
 from equiscope.reports import build_site, publish_site, save_figure, serve_site
 from equiscope.reports.circuit_weights import StoredWeights
-from equiscope.reports.files import show_comparison
+from equiscope.reports.files import show_comparison, write_files
 from equiscope.runs.store import SCHEMA_VERSION, load_examples, load_run, write_json
 from equiscope.transformations.groups import CyclicGroup
 from report_document import complete_document
@@ -622,7 +622,7 @@ def test_a_run_that_may_not_be_written_to_is_served_from_elsewhere(
     (folder / "index.html").write_text("owned")
     shutil.rmtree(folder / "site" / "app")
     before = contents(folder)
-    own = serve.write_files
+    own = write_files
 
     def refuse(run: Path, target: Path | None = None) -> dict[str, Path]:
         if target is None:
