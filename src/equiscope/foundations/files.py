@@ -69,6 +69,14 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object], *, is_sync
     ------
     OSError
         Where it cannot be written; its ``filename`` is the path.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_atomically(Path(folder) / "a.txt", lambda stream: stream.write(b"whole"))
+    ...     (Path(folder) / "a.txt").read_text()
+    'whole'
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_left_overs(path.parent)
@@ -95,6 +103,15 @@ def write_new(path: Path, write: Callable[[BinaryIO], object]) -> bool:
     -------
     bool
         False where another was there already, which stays as it is.
+
+    Examples
+    --------
+    A second writer finds that there is one.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     [write_new(Path(folder) / "a.txt", lambda stream: stream.write(b"one")) for _ in range(2)]
+    [True, False]
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_left_overs(path.parent)
@@ -211,7 +228,15 @@ def _remove_left_overs(folder: str) -> None:
 
 
 def is_unused(folder: Path) -> bool:
-    """Whether a folder is not there, or holds nothing but the beginning of a first file."""
+    """Whether a folder is not there, or holds nothing but the beginning of a first file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     is_unused(Path(folder)), is_unused(Path(folder) / "absent")
+    (True, True)
+    """
     if not folder.exists():
         return True
     return folder.is_dir() and all(_TEMPORARY.fullmatch(path.name) for path in folder.iterdir())

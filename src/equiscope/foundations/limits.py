@@ -105,7 +105,13 @@ def _worded(value: object) -> str:
 
 
 def list_names(names: str | Iterable[str] | None) -> list[str] | None:
-    """List the names that were asked for: a string is one name, not its letters; None stays None."""
+    """List the names that were asked for: a string is one name, not its letters; None stays None.
+
+    Examples
+    --------
+    >>> list_names("conv2d0"), list_names(("a", "b")), list_names(None)
+    (['conv2d0'], ['a', 'b'], None)
+    """
     return [names] if isinstance(names, str) else None if names is None else list(names)
 
 

@@ -76,6 +76,12 @@ def load_model(spec: str, weights: str | Path | None = None) -> Model:
         If there is no such network, its weights cannot be had or do not fit, or ``weights`` is given to a
         network that brings its own; if a control would be none; `MissingExtraError` if an optional dependency is
         missing.
+
+    Examples
+    --------
+    >>> model = load_model("mini")
+    >>> model.name, model.input_size_px
+    ('mini', 56)
     """
     for end, control in _CONTROLS.items():
         if spec.endswith(end):
