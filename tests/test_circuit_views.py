@@ -300,7 +300,7 @@ def test_what_was_not_measured_is_a_dash_and_never_a_number(
         pairs=tuple(dataclasses.replace(entry, energy_outside=missing) for entry in circuits.pairs),
         circuits=drawn,
         factors=(factors,),
-        checks=(CausalCheck(drawn[0].id, *[missing] * 9, n_stimuli=0),),
+        checks=(CausalCheck(drawn[0].id, *[missing] * 9, n_stimuli=0),),  # type: ignore[misc]
         transposed=(Transposed(drawn[2].id, drawn[1].id, missing, missing, missing),),
     )
     context = open_run(tmp_path, document, circuits, weights)

@@ -25,6 +25,7 @@ from equiscope.evidence.featurevis import load_visualisations, visualise_run
 from equiscope.evidence.verify.verification import load_verification
 from equiscope.evidence.verify.whole_run import verify_run
 from equiscope.foundations.errors import DamagedFileError, EquiscopeError
+from equiscope.foundations.files import write_atomically
 from equiscope.models import Model
 from equiscope.reports.document.pictures.sheets import lost_sheets
 from equiscope.reports.site.files import build_site, load_document, show_evidence
@@ -633,7 +634,7 @@ def test_a_kill_between_digest_and_file_accuses_nobody(
     path = tmp_path / "verification.json"
     for number in (1, 2):
         write_json(path, {"schema_version": 2, "number": number})
-    write = store.write_atomically
+    write = write_atomically
 
     def killed(place: Path, *arguments: Any) -> None:
         if place == path:
@@ -650,7 +651,7 @@ def test_a_kill_between_digest_and_file_accuses_nobody(
     write_json(path, {"schema_version": 2, "number": 3})
     store.say_changes(tmp_path)
     assert caplog.records == []
-    write = path.write_text(path.read_text().replace("3", "4"))
+    path.write_text(path.read_text().replace("3", "4"))
     store.say_changes(tmp_path)
     assert len(caplog.records) == 1
 

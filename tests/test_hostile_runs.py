@@ -42,7 +42,7 @@ from equiscope.measurement.bank import Bank
 from equiscope.measurement.responses import open_responses
 from equiscope.models.trained import Blueprint, PlainNetwork, serialise
 from equiscope.reports import build_site, publish_site, save_figure, serve_site
-from equiscope.reports.site.files import show_evidence
+from equiscope.reports.site.files import show_evidence, write_files
 from equiscope.reports.views.circuit.weights import StoredWeights
 from equiscope.reports.views.compare.pictures import keep_pictures
 from equiscope.runs.examples import load_examples
@@ -626,7 +626,7 @@ def test_a_run_that_may_not_be_written_to_is_served_from_elsewhere(
     (folder / "index.html").write_text("owned")
     shutil.rmtree(folder / "site" / "app")
     before = contents(folder)
-    own = serve.write_files
+    own = write_files
 
     def refuse(run: Path, target: Path | None = None) -> dict[str, Path]:
         if target is None:
