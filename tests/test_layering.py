@@ -25,9 +25,9 @@ ORDER = (
     "evidence",
     "construction",
     "reports",
-    "testing",
     "surveys",
     "commands",
+    "testing",
     "cli",
 )
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -180,6 +180,8 @@ class Step(Axis):
         What it is counted in, and that behind a value: "oct.".
     drawn
         What of a drawn stimulus moves along it: its ``length``; empty if the drawing as a whole is acted on.
+    resolution
+        How far from the truth a pose of an exact copy may be measured: half a step of the survey.
     check
         The ``key``, where it is not the noun.
     """
@@ -188,6 +190,7 @@ class Step(Axis):
     short: str = "oct."
     drawn: str = ""
     check: str = ""
+    resolution: float = 0.125
 
     @property
     def key(self) -> str:
