@@ -263,5 +263,5 @@ def _check_comparison(
             continue
         _claim("compare", match.b == family.id, f"{family.id} found {match.b} and not itself")
         if isinstance(transformation.axes[0], Turn):
-            away = np.abs(circular_difference_deg(match.offset, 0.0))
+            away = np.abs(circular_difference_deg(match.offset, 0.0, _period(transformation, family)))
             _claim("compare", bool(away < 1.0), f"{family.id} found itself {float(away):.1f}° away")
