@@ -150,7 +150,7 @@ def test_positions_of_images_and_patches_agree_for_every_shape(mixed: Path) -> N
     array: NDArray[np.float32] = np.full((len(bank), 4, examples.n_units), np.nan, np.float32)
     responses = Responses(bank, CyclicGroup(4), array)
     measure_responses(model, images, geometry, responses)
-    upright = bank.start_deg(responses.group) == 0
+    upright = bank.starts_deg(responses.group)[0] == 0
     row_of = {
         (int(i), int(y), int(x)): row
         for row, (i, (y, x)) in enumerate(zip(bank.image, bank.position, strict=True))
