@@ -126,10 +126,6 @@ WAYS: dict[str, Callable[[bytes], bytes]] = {
 OF_JSON = ("no keys", "null", "text", "of nulls")
 
 
-def read_result(folder: Path) -> object:
-    return read_result(folder / "results" / "rotation" / "late.json")
-
-
 # Every file, what reads it, and the command that makes it again.
 READERS: dict[str, tuple[Callable[[Path], object], str]] = {
     "run.json": (load_run, "run the survey again into another folder"),
