@@ -36,7 +36,7 @@ def measured(
         )
 
     rotation, hue = CyclicGroup(16), CyclicGroup(16, "hue")
-    angles = shown[:, None] + bank.start_deg(rotation)[:, None] + rotation.angles_deg
+    angles = shown[:, None] + bank.starts_deg(rotation)[0][:, None] + rotation.angles_deg
     still = np.repeat(shown[:, None], 16, axis=1)
     arrays = {
         "rotation": (rotation, respond(angles)),

@@ -37,17 +37,9 @@ MOST_LINES_OF_A_FILE, MOST_LINES_OF_A_FUNCTION = 500, 60
 LONG_FILES = {
     "evidence/circuits/recover.py",
     "evidence/circuits/strangers.py",
-    "evidence/compare/counterparts.py",
-    "evidence/verify/verification.py",
-    "families/scales.py",
-    "families/synchronisation.py",
     "runs/store.py",
-    "surveys/stages.py",
-    "surveys/survey.py",
 }
 LONG_FUNCTIONS = {
-    "cli/circuits.py:circuits",
-    "cli/compare.py:compare",
     "cli/simplify.py:simplify",
     "cli/survey.py:survey",
     "cli/train.py:train",
@@ -60,21 +52,12 @@ LONG_FUNCTIONS = {
     "evidence/circuits/strangers.py:_test",
     "evidence/circuits/strangers.py:tie_stretched",
     "evidence/circuits/tied.py:tie_circuit",
-    "evidence/compare/counterparts.py:find_counterparts",
     "evidence/compare/runs.py:compare_runs",
-    "evidence/compare/runs.py:_compare_one",
     "evidence/featurevis/families.py:visualise_family",
     "evidence/featurevis/units.py:visualise_units",
     "evidence/featurevis/whole_run.py:visualise_run",
-    "families/circles.py:search_circle",
-    "families/circles.py:find_families",
     "families/correlations.py:correlate_torus",
-    "families/dihedral.py:find_dihedral_families",
-    "families/pairs.py:find_pairs",
     "families/rotation_scale.py:find_rotation_scale_families",
-    "families/scales.py:find_scale_families",
-    "families/scales.py:_as_family",
-    "families/torus.py:find_toral_families",
     "reports/circuit_drawings.py:arrange",
     "reports/cutting.py:cut_pictures",
     "reports/document.py:build_document",
@@ -87,8 +70,6 @@ LONG_FUNCTIONS = {
     "reports/tuning_drawings.py:draw_strip",
     "reports/tuning_drawings.py:draw_synthetic",
     "reports/unit_charts.py:draw_unit_tuning",
-    "surveys/survey.py:survey",
-    "surveys/survey.py:run",
 }
 
 

@@ -77,7 +77,7 @@ class Pose(Mapping[str, float]):
 
     def __hash__(self) -> int:
         """Poses with the same coordinates are one key."""
-        return hash(tuple(self._values.items()))
+        return hash(frozenset(self._values.items()))
 
     def __repr__(self) -> str:
         """Word the pose as it would be written."""
