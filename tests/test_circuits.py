@@ -1012,7 +1012,7 @@ def test_colour_contrasts_are_tied_in_hue_and_in_the_plane() -> None:
         family("a", range(8), np.degrees(a), hues_deg=np.degrees(hues_a), transformation="hue-rotation"),
         family(
             "b", range(7), np.degrees(b), hues_deg=np.degrees(hues_b), transformation="hue-rotation",
-            stabiliser="(0°, 0°), (180°, 180°)",
+            stabiliser="{(0°, 0°), (180°, 180°)}",
         ),
     ]  # fmt: skip
     (found,) = find_circuits(LayerPair(weights_of(kernels.reshape(7, 8, 9, 9)), families, []))
