@@ -43,6 +43,8 @@ def test_each_must_be_the_others_best_on_either_half() -> None:
     assert mutually_best([first]) == [(0, 0), (1, 1)]
     # On the other half 0 prefers 1.
     assert mutually_best([first, second]) == mutually_best([second, first]) == [(1, 1)]
+    # On the other half 0 has another best match, whose best match it is.
+    assert mutually_best([first, np.array([[0.3, 0.9], [0.1, 0.8]])]) == []
     # On the other half 0 is preferred by 1, but prefers itself.
     assert mutually_best([first, np.array([[0.3, 0.1], [0.4, 0.8]])]) == [(1, 1)]
 
@@ -81,11 +83,11 @@ def test_the_best_offset_is_that_of_the_curve() -> None:
 
 
 def test_an_exchange_has_no_offset_between() -> None:
-    # The curve's maximum would lie between its two values.
-    series = series_of(np.array([[[0.4]], [[0.5]]]), 2) * [[[1]], [[0.5]]]
+    # Read between its two elements the curve is highest at 0.75.
+    series = np.array([[[0.45]], [[0.05 * np.exp(-0.75j * np.pi)]]], np.complex64)
     offsets, values = best_offsets(series, Involution("contrast"))
     assert offsets.tolist() == [[1.0]]
-    assert values[0, 0] == pytest.approx(0.5)
+    assert values[0, 0] == pytest.approx(0.45 + 0.05 * np.cos(0.25 * np.pi))
 
 
 def test_what_was_not_measured_has_no_best_offset() -> None:

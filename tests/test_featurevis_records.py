@@ -48,8 +48,10 @@ def test_elsewhere_is_the_mean_over_other_poses_after_the_rectifier() -> None:
     assert shown.is_active.tolist() == [True, True, False]
     # A member that is not active has no own response to be a share of.
     assert shown.elsewhere == pytest.approx([1 / 4, 2 / 2, nan], nan_ok=True)
-    # The second answers more to the third's copy; the third answers to none.
+    # The second answers more to the third's copy.
     assert shown.is_best_at_own.tolist() == [True, False, False]
+    # To be inhibited least by one's own copy is not to answer to it.
+    assert make_visualisation([[-1.0, -2.0], [0.5, 1.0]]).is_best_at_own.tolist() == [False, True]
 
 
 def test_a_copy_at_the_same_pose_is_no_other() -> None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from equiscope import Model
+from equiscope.evidence.verify.drawn import size_series
 from equiscope.evidence.verify.drawn.catalogue import show_catalogue
 from equiscope.evidence.verify.drawn.shown import record_centres
 from equiscope.evidence.verify.drawn.size_series import _magnified, make_size_series, series_octaves
@@ -50,6 +51,17 @@ def test_what_can_no_longer_be_drawn_is_left_out() -> None:
     stimulus = make_size_series(60)[0][0]
     assert _magnified(stimulus, 0.0) == SyntheticStimulus(stimulus.kind, stimulus.parameters)
     assert _magnified(stimulus, -20.0) is None
+
+
+@pytest.mark.parametrize(("least", "is_kept"), [(1.0, True), (1.25, False)])
+def test_a_series_needs_five_sizes(monkeypatch: pytest.MonkeyPatch, least: float, is_kept: bool) -> None:
+    """Octaves reach from -2 to 2 by quarters: five are 1.0 or more."""
+
+    def magnified(stimulus: SyntheticStimulus, octaves: float) -> SyntheticStimulus | None:
+        return _magnified(stimulus, octaves) if octaves >= least else None
+
+    monkeypatch.setattr(size_series, "_magnified", magnified)
+    assert bool(make_size_series(60)) == is_kept
 
 
 def test_the_preferred_size_is_the_curves_maximum() -> None:
