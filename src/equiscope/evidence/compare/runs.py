@@ -84,10 +84,8 @@ def compare_runs(
         Draws of either null; seed of these, of the halves of the photographs and of the bootstrap.
     false_discovery_rate
         Largest q-value of a counterpart, and of a pair that is alike.
-    precision
-        ``torch.bfloat16`` runs the networks under autocast.
-    progress
-        Called at the start of each stage.
+    precision, progress
+        ``torch.bfloat16`` runs the networks under autocast; called at the start of each stage.
 
     Returns
     -------
