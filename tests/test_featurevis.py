@@ -477,7 +477,11 @@ def test_a_canvas_is_large_enough_and_no_larger_than_needed() -> None:
 
 
 def test_poses_have_a_gradient() -> None:
-    poses = [Pose(30.0, 40.0, -0.5, True, True), Pose(octaves=0.5), Pose(angle_deg=200.0)]
+    poses = [
+        Pose(angle_deg=30.0, hue_deg=40.0, octaves=-0.5, is_mirrored=True, is_inverted=True),
+        Pose(octaves=0.5),
+        Pose(angle_deg=200.0),
+    ]
     template = torch.rand(1, 3, 31, 31, dtype=torch.float64, requires_grad=True)
     direction = torch.rand(1, 3, 31, 31, dtype=torch.float64)
 
