@@ -1,4 +1,9 @@
-"""The responses of every unit to a stimulus bank under every element of a group, on disk and resumable."""
+"""Responses of all units to a stimulus bank under every element of a group: on disk, and continued where they stopped.
+
+The array has the shape (stimulus, element, unit) and holds the value of each unit at the middle of each patch. For 500
+stimuli, 16 angles and 64 units it takes 2 MB. It is written in chunks of 64 stimuli with a checksum each, so that an
+interrupted survey measures only the chunks that are missing or damaged.
+"""
 
 from __future__ import annotations
 
