@@ -20,7 +20,7 @@ import equiscope
 from equiscope import EquiscopeError
 from equiscope.cli import app
 from equiscope.construction.budget import estimate_budget
-from equiscope.construction.simplify import count_logits, open_evaluation, simplify_run
+from equiscope.construction.simplify import Curve, count_logits, open_evaluation, simplify_run
 from equiscope.construction.training import Recipe, train
 from equiscope.evidence.circuits import recover_circuits
 from equiscope.evidence.compare.runs import compare_runs
@@ -28,6 +28,7 @@ from equiscope.evidence.featurevis import Robustness, visualise_family, visualis
 from equiscope.foundations import limits
 from equiscope.foundations.devices import choose_device, choose_precision
 from equiscope.foundations.limits import Count, Number, list_names
+from equiscope.foundations.options import Options
 from equiscope.reports.serve import open_site, serve_site
 from equiscope.stimuli import open_images
 from in_process import run_command
@@ -164,8 +165,8 @@ def functions(place: Path, runs: tuple[equiscope.Run, equiscope.Run, equiscope.M
         "visualise_units": lambda **k: visualise_units(model, "0", [0], **k),
         "visualise_family": lambda **k: visualise_family(model, None, **k),
         "visualise_run": lambda **k: visualise_run(run, model, **k),
-        "simplify_run": lambda **k: simplify_run(
-            run, model, None, **({"transformation": "rotation", "crop_px": 8} | k)
+        "simplify_run": lambda crop_px=8, seed=0, **k: simplify_run(
+            run, model, None, Curve(**k), crop_px=crop_px, options=Options(seed=seed)
         ),
         "count_logits": lambda **k: count_logits(model, **k),
         "open_evaluation": lambda **k: open_evaluation(place / "images.npz", n_logits=3, **k),
@@ -332,7 +333,7 @@ def test_a_string_of_python_is_one_name(
     with pytest.raises(EquiscopeError, match="unknown transformation to compare 'turning'"):
         compare_runs(run, model, other, model, images, transformations="turning")
     with pytest.raises(EquiscopeError, match="unknown method 'tide'"):
-        simplify_run(run, model, None, methods="tide")  # type: ignore[arg-type]
+        simplify_run(run, model, None, Curve(methods="tide"))  # type: ignore[arg-type]
 
 
 def test_changes_of_a_robustness_are_finite() -> None:

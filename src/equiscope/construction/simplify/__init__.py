@@ -1,5 +1,6 @@
 """Tied templates put back into a trained network, and what it can still do, beside other ways to remove parameters."""
 
+from equiscope.construction.simplify.curve import Curve
 from equiscope.construction.simplify.evaluation import Accuracy, count_logits
 from equiscope.construction.simplify.labelled import EvaluationImages, open_evaluation
 from equiscope.construction.simplify.result import (
@@ -17,6 +18,7 @@ __all__ = [
     "TRANSFORMATIONS",
     "Accuracy",
     "Convolution",
+    "Curve",
     "EvaluationImages",
     "Point",
     "Simplification",
