@@ -21,7 +21,7 @@ from equiscope import EquiscopeError
 from equiscope.cli import app
 from equiscope.construction.budget import estimate_budget
 from equiscope.construction.simplify import Curve, count_logits, open_evaluation, simplify_run
-from equiscope.construction.training import Recipe, train
+from equiscope.construction.training import Recipe
 from equiscope.evidence.circuits import recover_circuits
 from equiscope.evidence.compare.runs import compare_runs
 from equiscope.evidence.featurevis import Robustness, visualise_family, visualise_run, visualise_units
@@ -172,7 +172,7 @@ def functions(place: Path, runs: tuple[equiscope.Run, equiscope.Run, equiscope.M
         "open_evaluation": lambda **k: open_evaluation(place / "images.npz", n_logits=3, **k),
         "serve_site": lambda **k: serve_site(run.folder, **k).__enter__(),
         "open_site": lambda **k: open_site(run.folder, in_browser=False, **k),
-        "train": lambda **k: train("plain", place / "images.npz", place / "new", **k),
+        "train": lambda **k: equiscope.train("plain", place / "images.npz", place / "new", **k),
         "Recipe": Recipe,
         "open_images": lambda **k: open_images(place / "images.npz", **k),
         "batches": lambda **k: images.batches(range(2), **k),
