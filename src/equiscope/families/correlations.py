@@ -275,16 +275,28 @@ def correlate_torus(
         spectrum = torch.fft.rfft(values, dim=2)
         spectrum = torch.fft.fft(spectrum, dim=1)
         if scramble is not None:
-            draws = [
-                torch.from_numpy(scramble.integers(0, n, (len(values), 1, 1, len(units))))
-                for n in (n_hues, n_angles)
-            ]
-            hue = torch.arange(n_hues).view(1, -1, 1, 1)
-            angle = torch.arange(shape[1]).view(1, 1, -1, 1)
-            turns = hue * draws[0] / n_hues + angle * draws[1] / n_angles
-            spectrum = spectrum * torch.polar(torch.ones(1), (-2 * math.pi * (turns % 1)).float())
+            spectrum = _turn_torus(spectrum, scramble, n_hues, n_angles)
         spectrum = spectrum.permute(1, 2, 0, 3).contiguous()
         cross += spectrum.conj().transpose(2, 3) @ spectrum
+    return _normalise_torus(cross, total, n_stimuli, n_hues, n_angles)
+
+
+def _turn_torus(spectrum: Tensor, scramble: np.random.Generator, n_hues: int, n_angles: int) -> Tensor:
+    """Turn each stimulus and unit by a random hue and angle of its own: waves times the spectrum of the orbit."""
+    n_stimuli, _, n_frequencies, n_units = spectrum.shape
+    draws = [
+        torch.from_numpy(scramble.integers(0, n, (n_stimuli, 1, 1, n_units))) for n in (n_hues, n_angles)
+    ]
+    hue = torch.arange(n_hues).view(1, -1, 1, 1)
+    angle = torch.arange(n_frequencies).view(1, 1, -1, 1)
+    turns = hue * draws[0] / n_hues + angle * draws[1] / n_angles
+    return spectrum * torch.polar(torch.ones(1), (-2 * math.pi * (turns % 1)).float())
+
+
+def _normalise_torus(
+    cross: Tensor, total: Tensor, n_stimuli: int, n_hues: int, n_angles: int
+) -> TorusCorrelations:
+    """Turn summed cross-spectra into Fourier coefficients of correlations."""
     order = n_hues * n_angles
     covariance = cross / order
     covariance[:, 1:] *= 2
