@@ -165,9 +165,8 @@ def functions(place: Path, runs: tuple[equiscope.Run, equiscope.Run, equiscope.M
         "visualise_units": lambda **k: visualise_units(model, "0", [0], **k),
         "visualise_family": lambda **k: visualise_family(model, None, **k),
         "visualise_run": lambda **k: visualise_run(run, model, **k),
-        "simplify_run": lambda crop_px=8, seed=0, **k: simplify_run(
-            run, model, None, Curve(**k), crop_px=crop_px, options=Options(seed=seed)
-        ),
+        "Options": lambda **k: Options(**k),
+        "simplify_run": lambda crop_px=8, **k: simplify_run(run, model, None, Curve(**k), crop_px=crop_px),
         "count_logits": lambda **k: count_logits(model, **k),
         "open_evaluation": lambda **k: open_evaluation(place / "images.npz", n_logits=3, **k),
         "serve_site": lambda **k: serve_site(run.folder, **k).__enter__(),
@@ -184,12 +183,13 @@ def functions(place: Path, runs: tuple[equiscope.Run, equiscope.Run, equiscope.M
     [
         ("survey", "angles examples_per_unit n_null seed"),
         ("recover_circuits", "n_draws seed"),
-        ("compare_runs", "n_draws seed"),
+        ("compare_runs", "n_draws"),
         ("estimate_budget", "n_resamples seed"),
-        ("visualise_units", "steps seed size_px"),
-        ("visualise_family", "steps n_null seed"),
-        ("visualise_run", "steps n_null seed"),
-        ("simplify_run", "n_points n_calibration seed n_images crop_px"),
+        ("visualise_units", "steps size_px"),
+        ("visualise_family", "steps n_null"),
+        ("visualise_run", "steps n_null"),
+        ("simplify_run", "n_points n_calibration n_images crop_px"),
+        ("Options", "seed n_null n_workers"),
         ("count_logits", "crop_px"),
         ("open_evaluation", "side_px"),
         ("serve_site", "port"),
@@ -212,7 +212,7 @@ def test_functions_refuse_what_is_no_count(
                 known(**{parameter: value})
 
 
-@pytest.mark.parametrize("function", ["survey", "recover_circuits", "compare_runs"])
+@pytest.mark.parametrize("function", ["survey", "recover_circuits", "Options"])
 def test_functions_refuse_what_is_no_rate(
     function: str, place: Path, runs: tuple[equiscope.Run, equiscope.Run, equiscope.Model]
 ) -> None:
