@@ -16,8 +16,9 @@ from equiscope.evidence.circuits.factors import Factor, Factors
 from equiscope.evidence.circuits.results import LayerPairSummary, Skipped
 from equiscope.evidence.circuits.transposed import Transposed
 from equiscope.reports import ReportDocument, load_document
-from equiscope.reports.context import SiteContext
-from equiscope.reports.sprites import Pictures
+from equiscope.reports.document.pictures.sprites import Pictures
+from equiscope.reports.views.circuit.evidence import CIRCUITS
+from equiscope.reports.views.context import SiteContext
 from equiscope.runs.store import SCHEMA_VERSION, write_json
 
 SOURCE, TARGET = "mixed3a", "mixed3b"
@@ -169,4 +170,11 @@ def open_run(
     write_run(folder, document, circuits, weights)
     loaded = load_document(folder)
     assert loaded is not None
-    return SiteContext(loaded, Pictures(loaded), folder, circuits)
+    return SiteContext(loaded, Pictures(loaded), folder)
+
+
+def recovered(context: SiteContext) -> Circuits:
+    """The circuits of such a run."""
+    circuits = context.found(CIRCUITS)
+    assert circuits is not None
+    return circuits

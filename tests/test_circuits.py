@@ -670,7 +670,7 @@ def test_exact_ties_are_found_whatever_the_zero_of_poses(
 
 
 def golden(n: int) -> Floats:
-    return 2.399963 * np.arange(n)
+    return np.asarray(2.399963 * np.arange(n), np.float64)
 
 
 @settings(deadline=None, max_examples=50)
@@ -1059,7 +1059,7 @@ def test_planted_circuits_hold_what_they_say() -> None:
     assert planted_circuits(3).model.weights_sha256() == planted.model.weights_sha256()
     assert torch.equal(torch.get_rng_state(), state)
     assert planted_circuits(4).model.weights_sha256() != planted.model.weights_sha256()
-    assert {type(m) for m in planted.model.module} == {nn.Conv2d, nn.ReLU}
+    assert {type(m) for m in planted.model.module.children()} == {nn.Conv2d, nn.ReLU}
     assert [f.id for f in planted.families] == [
         f"{layer}-rotation-{i}" for layer in ("early", "late") for i in (0, 1)
     ]

@@ -137,7 +137,8 @@ def parse(line: str) -> None:
     end = next((i for i, word in enumerate(words) if word in ("|", ">", "&&", "||")), len(words))
     _, name, *arguments = words[:end]
     if name != "--help":
-        typer.main.get_command(app).commands[name].make_context(name, arguments)
+        command: Any = typer.main.get_command(app)
+        command.commands[name].make_context(name, arguments)
 
 
 @pytest.mark.parametrize(("page", "line"), shell_commands())
@@ -267,8 +268,12 @@ def messages() -> dict[str, str]:
     found = {}
     for path in sorted((ROOT / "src").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            name = getattr(node.func, "id", "") if isinstance(node, ast.Call) else ""
-            if name in ("EquiscopeError", "DamagedFileError", "MissingExtraError", "UndecodableError"):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in (
+                "EquiscopeError",
+                "DamagedFileError",
+                "MissingExtraError",
+                "UndecodableError",
+            ):
                 found[template(node.args[0])] = f"{path.relative_to(ROOT)}:{node.lineno}"
     # Messages put together from parts that are messages of their own.
     return {text: place for text, place in found.items() if len(re.sub(r"\W", "", text)) > 4}

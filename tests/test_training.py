@@ -614,7 +614,7 @@ def test_batches_cover_the_epoch_whoever_makes_them(data: Path) -> None:
 # --- training ------------------------------------------------------------------------------------------------
 
 
-def weights(folder: Path) -> dict[str, torch.Tensor]:
+def weights(folder: Path) -> dict[str, Any]:
     return torch.load(folder / "checkpoint.pt", weights_only=True)
 
 

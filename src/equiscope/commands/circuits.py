@@ -11,7 +11,7 @@ from equiscope.evidence.circuits import Circuits, recover_circuits
 from equiscope.foundations.options import NullOptions, take_options
 from equiscope.foundations.received import quoted
 from equiscope.models import Model
-from equiscope.reports.files import show_circuits
+from equiscope.reports.site.files import show_evidence
 from equiscope.runs.store import Run, as_run
 from equiscope.runs.surveyed import surveyed_model
 from equiscope.stimuli import ImageSet, as_images
@@ -69,5 +69,5 @@ def circuits(
         seed=chosen.seed,
         progress=chosen.progress,
     )
-    show_circuits(opened.folder)
+    show_evidence(opened.folder, "circuits")
     return found

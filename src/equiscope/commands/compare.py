@@ -13,7 +13,8 @@ from equiscope.evidence.compare.runs import compare_runs
 from equiscope.foundations.options import CompareOptions, take_options
 from equiscope.foundations.received import quoted
 from equiscope.models import Model
-from equiscope.reports.files import show_comparison
+from equiscope.reports.site.files import show_evidence
+from equiscope.reports.views.compare.pictures import keep_pictures
 from equiscope.runs.store import Run, as_run
 from equiscope.runs.surveyed import surveyed_model
 from equiscope.stimuli import ImageSet, as_images
@@ -71,5 +72,6 @@ def compare(
         first, network_a, second, network_b, as_images(images),
         transformations=transformations, n_draws=n_draws, options=chosen,
     )  # fmt: skip
-    show_comparison(first.folder, found, second.folder)
+    keep_pictures(first.folder, found, second.folder)
+    show_evidence(first.folder, "compare")
     return found

@@ -19,8 +19,8 @@ from equiscope.construction.simplify import (
 from equiscope.foundations.options import SimplifyOptions, take_options
 from equiscope.foundations.received import quoted
 from equiscope.models import Model
-from equiscope.reports.files import show_again
-from equiscope.reports.simplify_drawings import save_curves
+from equiscope.reports.site.files import show_evidence
+from equiscope.reports.views.simplify.drawings import save_curves
 from equiscope.runs.store import Run, as_run
 from equiscope.runs.surveyed import surveyed_model
 from equiscope.transformations.rotation import Rotation
@@ -85,7 +85,7 @@ def simplify(
     target = None if save is None else Path(save)
     found = simplify_run(opened, network, labelled, curve, crop_px=crop_px, save=target, options=chosen)
     save_curves(opened.folder, found)
-    show_again(opened.folder)
+    show_evidence(opened.folder, "simplify")
     return found
 
 

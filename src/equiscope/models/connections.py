@@ -191,6 +191,14 @@ def number_channels(zeros: Tensor, axis: int, n_images: int) -> Tensor:
         Of the channels.
     n_images
         Twice the digits that a number may have.
+
+    Examples
+    --------
+    Channels 0, 1 and 2 in four images: two digits, and the same inverted.
+
+    >>> numbered = number_channels(torch.zeros(4, 3, 1, 1), axis=1, n_images=4)
+    >>> torch.isnan(numbered[:, :, 0, 0]).int().tolist()
+    [[0, 1, 0], [0, 0, 1], [1, 0, 1], [1, 1, 0]]
     """
     n_channels = zeros.shape[axis]
     number = torch.arange(n_channels)
@@ -202,7 +210,14 @@ def number_channels(zeros: Tensor, axis: int, n_images: int) -> Tensor:
 
 
 def read_channels(x: Tensor, axis: int, n_images: int) -> Ints:
-    """Read back which channel reached each channel of a batch, shape (channel,): -1 none, -2 several."""
+    """Read back which channel reached each channel of a batch, shape (channel,): -1 none, -2 several.
+
+    Examples
+    --------
+    >>> numbered = number_channels(torch.zeros(4, 3, 1, 1), axis=1, n_images=4)
+    >>> read_channels(numbered.flip(1), axis=1, n_images=4).tolist()
+    [2, 1, 0]
+    """
     reached = torch.isnan(x.movedim(axis, -1))
     reached = reached.reshape(n_images, -1, reached.shape[-1]).any(1)
     ones, zeros = reached.cpu().numpy().reshape(2, n_images // 2, -1)

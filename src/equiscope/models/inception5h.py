@@ -174,7 +174,14 @@ def read_graph(path: Path) -> tuple[dict[str, NDArray[np.float32]], dict[str, di
 
 
 def inception5h_input(images: Tensor) -> Tensor:
-    """Turn RGB in [0, 1], shape (image, 3, y, x), into the network's range: 0 to 255 minus 117."""
+    """Turn RGB in [0, 1], shape (image, 3, y, x), into the network's range: 0 to 255 minus 117.
+
+    Examples
+    --------
+    >>> import torch
+    >>> inception5h_input(torch.tensor([0.0, 1.0])).tolist()
+    [-117.0, 138.0]
+    """
     return images * 255 - 117
 
 

@@ -82,19 +82,37 @@ def message_fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]
 
 
 def nested(value: int | memoryview) -> memoryview:
-    """Bytes of a field that must be a string, a nested message or a packed list."""
+    """Bytes of a field that must be a string, a nested message or a packed list.
+
+    Examples
+    --------
+    >>> bytes(nested(memoryview(b"abc")))
+    b'abc'
+    """
     if isinstance(value, int):
         raise WireError("a number stands where bytes should be")
     return value
 
 
 def text(value: int | memoryview) -> str:
-    """Text of a string field."""
+    """Text of a string field.
+
+    Examples
+    --------
+    >>> text(memoryview(b"conv1"))
+    'conv1'
+    """
     return str(nested(value), "utf-8", "replace")
 
 
 def floats(value: int | memoryview) -> NDArray[np.float32]:
-    """Values of a float field, packed or single, shape (value,)."""
+    """Values of a float field, packed or single, shape (value,).
+
+    Examples
+    --------
+    >>> floats(memoryview(bytes([0, 0, 128, 63]))).tolist()
+    [1.0]
+    """
     content = nested(value)
     if len(content) % 4:
         raise WireError(f"a list of 32-bit floats has {len(content)} bytes")
@@ -102,7 +120,13 @@ def floats(value: int | memoryview) -> NDArray[np.float32]:
 
 
 def last_integer(value: int | memoryview) -> int:
-    """Value of an integer field; the last one counts where it is repeated."""
+    """Value of an integer field; the last one counts where it is repeated.
+
+    Examples
+    --------
+    >>> last_integer(memoryview(bytes([3, 4])))
+    4
+    """
     found = integers(value)
     if not found:
         raise WireError("a list of integers is empty where one should be")
@@ -110,7 +134,13 @@ def last_integer(value: int | memoryview) -> int:
 
 
 def shaped(data: NDArray[np.float32], shape: list[int]) -> NDArray[np.float32]:
-    """Give values their shape, of which nothing is known but what the file says."""
+    """Give values their shape, of which nothing is known but what the file says.
+
+    Examples
+    --------
+    >>> shaped(np.zeros(6, np.float32), [2, 3]).shape
+    (2, 3)
+    """
     try:
         if data.size == math.prod(shape):
             return data.reshape(shape)
@@ -120,7 +150,13 @@ def shaped(data: NDArray[np.float32], shape: list[int]) -> NDArray[np.float32]:
 
 
 def integers(value: int | memoryview) -> list[int]:
-    """Values of an integer field, packed or single."""
+    """Values of an integer field, packed or single.
+
+    Examples
+    --------
+    >>> integers(7), integers(memoryview(bytes([3, 4])))
+    ([7], [3, 4])
+    """
     if isinstance(value, int):
         return [value]
     found, at = [], 0

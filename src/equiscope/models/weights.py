@@ -115,7 +115,16 @@ def read_tensors(path: Path) -> Tensors:
 
 
 def require_file(path: Path) -> None:
-    """Refuse a path that is not a file, and say which weights were asked for."""
+    """Refuse a path that is not a file, and say which weights were asked for.
+
+    Examples
+    --------
+    >>> try:
+    ...     require_file(Path("absent.npz"))
+    ... except EquiscopeError as error:
+    ...     "absent.npz" in str(error)
+    True
+    """
     if not path.is_file():
         raise EquiscopeError(f"weights {path}: there is no such file; give an existing file with --weights")
 

@@ -103,8 +103,8 @@ def act_on(axis: Axis, pictures: Tensor, value: float) -> Tensor:
     return axis.act(pictures, value)
 
 
-def alone(axis: Axis) -> str:
-    """Name of the transformation that moves features along one axis alone.
+def alone(*axes: Axis) -> str:
+    """Name of the transformation that moves features along these axes alone.
 
     Raises
     ------
@@ -112,9 +112,10 @@ def alone(axis: Axis) -> str:
         If there is none.
     """
     for transformation in ALL:
-        if transformation.axes == (axis,):
+        if set(transformation.axes) == set(axes):
             return transformation.name
-    raise EquiscopeError(f"no transformation moves features along {axis.name} alone")
+    said = " and ".join(axis.name for axis in axes)
+    raise EquiscopeError(f"no transformation moves features along {said} alone")
 
 
 def surveyed_names() -> list[str]:

@@ -73,7 +73,15 @@ def fixed_kinds(n_transformations: int) -> Kinds:
 
 
 def kinds_under(units: Sequence[Unit], transformation: str) -> Kinds:
-    """Sort the units of one layer by what they are under one transformation."""
+    """Sort the units of one layer by what they are under one transformation.
+
+    Examples
+    --------
+    >>> from equiscope.families.family import Symmetry
+    >>> unit = Unit("conv1", 0, 0.0, 1.0, (Symmetry("rotation", "invariant", invariance=1.0),))
+    >>> kinds_under([unit], "rotation").is_equivariant.tolist()
+    [False]
+    """
     families = [_family(unit, transformation) for unit in units]
     is_invariant = np.array([[_is_invariant(unit, transformation)] for unit in units], dtype=bool)
     is_tied = np.array([[_is_tied(unit, transformation)] for unit in units], dtype=bool)
@@ -171,6 +179,13 @@ def draw_weights(cluster: Ints, n_resamples: int, rng: np.random.Generator) -> F
     -----
     Members of a family were found together and would be missed together, so that an interval over single units would
     be too narrow.
+
+    Examples
+    --------
+    Units 0 and 1 are one family, and drawn as one.
+
+    >>> draw_weights(np.array([0, 0, 1]), 2, np.random.default_rng(1)).tolist()
+    [[1.0, 1.0, 1.0], [1.0, 1.0, 1.0], [2.0, 2.0, 0.0]]
     """
     n_clusters = int(cluster.max()) + 1
     counts = rng.multinomial(n_clusters, np.full(n_clusters, 1 / n_clusters), size=n_resamples)

@@ -110,7 +110,15 @@ def _as_wide(drawn: Floats) -> Floats:
 
 
 def with_interval(values: Floats, over: Floats | float = 1.0) -> tuple[float, float, float]:
-    """Give a ratio with the ends of its interval: the estimate is the first value, the others are resamples."""
+    """Give a ratio with the ends of its interval: the estimate is the first value, the others are resamples.
+
+    Examples
+    --------
+    The estimate, then resamples.
+
+    >>> with_interval(np.array([0.5, 0.4, 0.5, 0.6]))
+    (0.5, 0.405, 0.595)
+    """
     # A resample may hold nothing of a branch: it says nothing about its share.
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio = values / over

@@ -43,6 +43,13 @@ def export(module: nn.Module, example: Tensor | None = None) -> nn.Module:
     ------
     EquiscopeError
         If pooling is antialiased and there is no example, or one layer meets odd and even sides.
+
+    Examples
+    --------
+    >>> from equiscope.construction.equivariant.fields import Fields
+    >>> layer = Conv2d(Fields("C4", equivariant=1), Fields("C4", equivariant=2), 3)
+    >>> type(export(nn.Sequential(layer))[0]).__name__, export(nn.Sequential(layer))[0].weight.shape
+    ('Conv2d', torch.Size([8, 4, 3, 3]))
     """
     sizes = _blurred_sizes(module, example)
     return _replace(module, {id(part): size for part, size in sizes.items()}, {})

@@ -130,6 +130,12 @@ def action_of(name: str) -> Action:
     ------
     EquiscopeError
         If no group has this name.
+
+    Examples
+    --------
+    >>> action = action_of("H4xC8")
+    >>> action.order, action.n_hues, action.n_angles
+    (32, 4, 8)
     """
     found = _PATTERN.fullmatch(name) if name else None
     parts = [f"H{found['hues']}"] if found and found["hues"] else []

@@ -146,6 +146,10 @@ def check_grid(features: Tensor, kernel_size: int, stride: int, padding: int) ->
     ------
     EquiscopeError
         If pixels are left over at one side.
+
+    Examples
+    --------
+    >>> check_grid(torch.zeros(1, 4, 9, 9), kernel_size=3, stride=2, padding=1)
     """
     if stride == 1:
         return

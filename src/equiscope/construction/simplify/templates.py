@@ -108,7 +108,13 @@ class Joint:
 
 
 def kernel_functions(height: int, width: int) -> KernelBasis:
-    """Functions that turn and hold every kernel of a size; quarter turns of square kernels are exact."""
+    """Functions that turn and hold every kernel of a size; quarter turns of square kernels are exact.
+
+    Examples
+    --------
+    >>> kernel_functions(3, 3).synthesise.shape
+    (9, 9)
+    """
     y, x = np.meshgrid(
         (height - 1) / 2 - np.arange(height), np.arange(width) - (width - 1) / 2, indexing="ij"
     )

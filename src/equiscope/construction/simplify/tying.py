@@ -91,7 +91,13 @@ def _with_wrong_poses(end: End, rng: np.random.Generator) -> End:
 
 
 def kernels_of(module: torch.nn.Module) -> torch.Tensor:
-    """Give the kernels of a convolution, shape (output, input, y, x)."""
+    """Give the kernels of a convolution, shape (output, input, y, x).
+
+    Examples
+    --------
+    >>> kernels_of(torch.nn.Conv2d(3, 4, 5)).shape
+    torch.Size([4, 3, 5, 5])
+    """
     if not isinstance(module, torch.nn.Conv2d):
         raise TypeError(f"a {type(module).__name__} has no kernels")
     return module.weight

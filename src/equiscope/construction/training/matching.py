@@ -68,6 +68,13 @@ def count(description: Description, side_px: int, n_classes: int) -> Counts:
     ------
     EquiscopeError
         If a kernel is too small for its group.
+
+    Examples
+    --------
+    >>> from equiscope.construction.training.architectures import describe_network
+    >>> counts = count(describe_network("plain"), side_px=48, n_classes=100)
+    >>> counts.free_parameters, counts.expanded_parameters
+    (393252, 392268)
     """
     side_px = description.fit_side(side_px)
     tally, side, before = _Tally(description.plain_to), side_px, None

@@ -299,7 +299,13 @@ def _branch_order(block: InceptionBlock) -> Tensor:
 
 
 def blur_taps(side_px: int) -> int:
-    """Taps of the blur behind a maximum, along either axis, where it meets an even or an odd side."""
+    """Taps of the blur behind a maximum, along either axis, where it meets an even or an odd side.
+
+    Examples
+    --------
+    >>> blur_taps(28), blur_taps(27)
+    (4, 5)
+    """
     return 4 + side_px % 2
 
 

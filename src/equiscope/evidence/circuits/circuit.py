@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from equiscope.evidence.circuits.tying_axes import COLOURING, GROWING, TURNING, is_pair
 from equiscope.foundations.statistics import family_q_values
 
 __all__ = [
@@ -37,8 +38,6 @@ LEAST_STRENGTH = 1.0
 # What the source and the target of a circuit are under one transformation, of these.
 Kinds = tuple[str, str]
 _KINDS = ("equivariant", "invariant")
-# Under these families are pairs, and never have another class.
-_PAIRS = ("reflection", "contrast")
 
 
 def class_text(kinds: Kinds | None) -> str:
@@ -118,7 +117,7 @@ class Circuit:
     ends
         Source and target.
     transformation
-        What ties the weights: ``rotation``, ``hue``, ``hue-rotation``, ``scale``, ``reflection`` or ``contrast``.
+        Name of what ties the weights (`equiscope.transformations.ALL`).
     kinds
         Its class: for each transformation that applies what the source and the target are under it, ``equivariant`` or
         ``invariant``; None where the weights are not symmetric. Hue × rotation has a class under either. Pairs that are
@@ -198,22 +197,22 @@ class Circuit:
     @property
     def rotation_class(self) -> str:
         """Its class under rotation, to be shown; empty where rotation does not apply."""
-        return self._class_under("rotation")
+        return self._class_under(TURNING)
 
     @property
     def hue_class(self) -> str:
         """Its class under hue, to be shown; empty where hue does not apply."""
-        return self._class_under("hue")
+        return self._class_under(COLOURING)
 
     @property
     def scale_class(self) -> str:
         """Its class under scale, to be shown; empty where scale does not apply."""
-        return self._class_under("scale")
+        return self._class_under(GROWING)
 
     @property
     def pair_class(self) -> str:
-        """Its class under reflection or contrast, to be shown; empty for all others."""
-        return self._class_under(*_PAIRS)
+        """Its class under what undoes itself, such as reflection, to be shown; empty for all others."""
+        return self._class_under(*(name for name in self.kinds if is_pair(name)))
 
     @property
     def circuit_class(self) -> str:

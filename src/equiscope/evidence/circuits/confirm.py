@@ -8,6 +8,7 @@ from math import nan
 from equiscope.evidence.circuits.circuit import Circuit
 from equiscope.evidence.circuits.ends import family_end
 from equiscope.evidence.circuits.results import Confirmation
+from equiscope.evidence.circuits.tying_axes import stretches
 from equiscope.runs.store import Run
 
 __all__ = ["confirm_families"]
@@ -17,7 +18,7 @@ def confirm_families(run: Run, circuits: Sequence[Circuit]) -> tuple[Confirmatio
     """Say of each family that turns or scales how many of its circuits do so with its poses."""
     confirmations = []
     for family in run.families:
-        if family_end(family) is None and family.transformation != "scale":
+        if family_end(family) is None and not stretches(family.transformation):
             continue
         own = [
             c for c in circuits if family.id in (c.ends[0].family, c.ends[1].family) and c.is_between_families

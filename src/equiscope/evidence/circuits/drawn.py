@@ -57,15 +57,16 @@ def find_ends(pair: LayerPair, circuits: Iterable[Circuit]) -> dict[str, tuple[E
 def save_weights(
     folder: Path,
     pair: LayerPair,
-    of_hue: KeptWeights | None,
+    still: Mapping[str, KeptWeights],
     circuits: Sequence[Circuit],
     ends: dict[str, tuple[End, End]],
 ) -> None:
     """Write the weights of the circuits between two layers that are drawn."""
     ties = {}
     for circuit in circuits:
-        if circuit.transformation == "hue" and of_hue is not None and not circuit.is_between_families:
-            ties[circuit.id] = tie_stretched(circuit, [of_hue], pair.families, pair.units)
+        kept = None if circuit.is_between_families else still.get(circuit.transformation)
+        if kept is not None:
+            ties[circuit.id] = tie_stretched(circuit, [kept], pair.families, pair.units)
         else:
             ties[circuit.id] = tie_circuit(pair, *ends[circuit.id])
     save_tied(weights_path(folder, pair.weights.source, pair.weights.target), ties)

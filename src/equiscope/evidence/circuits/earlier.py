@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from equiscope.evidence.circuits.circuit import NOT_SYMMETRIC
+from equiscope.evidence.circuits.tying_axes import COLOURING, GROWING, TURNING, stretches
 
 __all__ = ["current_circuit"]
 
@@ -26,9 +27,9 @@ def current_circuit(entry: Any, index: int) -> Any:
     where = f"circuits[{index}]"
     transformation = _text(entry, "transformation", where)
     kinds: dict[str, Any] = {}
-    for name in ("rotation", "hue", "scale"):
+    for name in (TURNING, COLOURING, GROWING):
         # Classes of scale are newer than the others.
-        if text := _text(entry, f"{name}_class", where, default="" if name == "scale" else None):
+        if text := _text(entry, f"{name}_class", where, default="" if name == GROWING else None):
             kinds[name] = _kinds(text, where)
     if text := _text(entry, "pair_class", where):
         kinds[transformation] = _kinds(text, where)
@@ -67,5 +68,5 @@ def _end(entry: dict[str, Any], side: str, transformation: str, where: str) -> d
     if channel != name and channel.isdecimal():
         return {"layers": [layer], "family": None, "channel": int(channel)}
     # Of families that scale, and of no others, members stand in several layers.
-    layers = layer.split("+") if transformation == "scale" else [layer]
+    layers = layer.split("+") if stretches(transformation) else [layer]
     return {"layers": layers, "family": name, "channel": None}

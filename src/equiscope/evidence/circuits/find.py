@@ -29,6 +29,8 @@ from equiscope.evidence.circuits.ties import (
     tie_equivariant,
     tie_invariant,
 )
+from equiscope.evidence.circuits.tying_axes import COLOURING, TURNING, TURNING_AND_COLOURING, is_pair
+from equiscope.transformations import in_order
 
 __all__ = ["find_circuits"]
 
@@ -78,7 +80,8 @@ def find_circuits(
     between_units = _between_units(pair, n_draws, rng)
     for group in (from_units, to_units, between_units):
         circuits += [c for c in judge(group, false_discovery_rate) if _is_kept(c)]
-    for transformation in ("reflection", "contrast"):
+    pairs = in_order(family.transformation for family in pair.families if is_pair(family.transformation))
+    for transformation in pairs:
         circuits += find_pair_circuits(pair, transformation, false_discovery_rate)
     return tuple(circuits)
 
@@ -107,9 +110,9 @@ def _between_families(
     )
     kinds: dict[str, Kinds | None] = {}
     if has_angle:
-        kinds["rotation"] = source.rotation, target.rotation
+        kinds[TURNING] = source.rotation, target.rotation
     if has_hue and source.hue and target.hue:
-        kinds["hue"] = source.hue, target.hue
+        kinds[COLOURING] = source.hue, target.hue
     alternatives: list[tuple[Kinds, float]] = []
     ties = [tie]
     if source.angles is not None and target.angles is not None:
@@ -118,8 +121,8 @@ def _between_families(
             ties.append(simpler)
             alternatives.append((own, float(simpler.r2[0])))
             if _is_as_good(simpler, richest) and (tie is richest or simpler.r2[0] > tie.r2[0]):
-                kinds["rotation"], tie = own, simpler
-    transformation = "hue-rotation" if has_angle and has_hue else "rotation" if has_angle else "hue"
+                kinds[TURNING], tie = own, simpler
+    transformation = TURNING_AND_COLOURING if has_angle and has_hue else TURNING if has_angle else COLOURING
     # The class was chosen among several, so that what stands out must stand out from the best of all in each draw.
     deviations = standardised(
         np.concatenate([own.r2 for own in ties]), np.concatenate([own.null for own in ties], axis=1)
@@ -221,7 +224,7 @@ def _unit_ends(layer: str, channels: Ints) -> list[End]:
 
 def _from_units(pair: LayerPair, target: End, n_draws: int, rng: np.random.Generator) -> list[Candidate]:
     """Rotation-invariant units that feed a family which turns, a template each."""
-    channels = invariant_units(pair.units, pair.weights.source, "rotation")
+    channels = invariant_units(pair.units, pair.weights.source, TURNING)
     if target.angles is None or not len(channels):
         return []
     phases = np.exp(1j * np.outer(target.angles, pair.basis.orders))
@@ -231,12 +234,12 @@ def _from_units(pair: LayerPair, target: End, n_draws: int, rng: np.random.Gener
         weights, phases, permutations(target.own_poses, n_draws, rng), np.asarray(is_allowed.any(1))
     )
     ends = [(end, target) for end in _unit_ends(pair.weights.source, channels)]
-    return _candidates(pair, ends, tie, "rotation", {"rotation": ("invariant", "equivariant")})
+    return _candidates(pair, ends, tie, TURNING, {TURNING: ("invariant", "equivariant")})
 
 
 def _to_units(pair: LayerPair, source: End, n_draws: int, rng: np.random.Generator) -> list[Candidate]:
     """Rotation-invariant units that are fed by a family which turns, a template each."""
-    channels = invariant_units(pair.units, pair.weights.target, "rotation")
+    channels = invariant_units(pair.units, pair.weights.target, TURNING)
     if source.angles is None or not len(channels):
         return []
     phases = np.exp(1j * np.outer(source.angles, pair.basis.orders))
@@ -246,7 +249,7 @@ def _to_units(pair: LayerPair, source: End, n_draws: int, rng: np.random.Generat
         weights, phases, permutations(source.own_poses, n_draws, rng), np.asarray(is_allowed.any(1))
     )
     ends = [(source, end) for end in _unit_ends(pair.weights.target, channels)]
-    return _candidates(pair, ends, tie, "rotation", {"rotation": ("equivariant", "invariant")})
+    return _candidates(pair, ends, tie, TURNING, {TURNING: ("equivariant", "invariant")})
 
 
 def _between_units(pair: LayerPair, n_draws: int, rng: np.random.Generator) -> list[Candidate]:
@@ -256,7 +259,7 @@ def _between_units(pair: LayerPair, n_draws: int, rng: np.random.Generator) -> l
     units of the layers: whatever comes through a pool, or through several layers, is round to some degree.
     """
     sources, targets = (
-        invariant_units(pair.units, layer, "rotation") for layer in (pair.weights.source, pair.weights.target)
+        invariant_units(pair.units, layer, TURNING) for layer in (pair.weights.source, pair.weights.target)
     )
     if not len(sources) or not len(targets) or pair.kernels.shape[2] == 1:
         return []
@@ -277,7 +280,7 @@ def _between_units(pair: LayerPair, n_draws: int, rng: np.random.Generator) -> l
         for v, u in zip(rows.tolist(), columns.tolist(), strict=True)
     ]
     candidates = _candidates(
-        pair, ends, Tie(r2, null, nothing, nothing), "rotation", {"rotation": ("invariant", "invariant")}
+        pair, ends, Tie(r2, null, nothing, nothing), TURNING, {TURNING: ("invariant", "invariant")}
     )
     return [replace(c, circuit=replace(c.circuit, is_small=False)) for c in candidates]
 

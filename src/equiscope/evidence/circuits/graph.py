@@ -8,6 +8,7 @@ import networkx
 
 from equiscope.evidence.circuits.circuit import class_text
 from equiscope.evidence.circuits.results import Circuits
+from equiscope.evidence.circuits.tying_axes import TURNING
 from equiscope.foundations.files import write_output
 from equiscope.foundations.received import printable
 from equiscope.runs.store import Run
@@ -40,7 +41,7 @@ def write_graph(run: Run, circuits: Circuits, path: Path) -> None:
             name = f"{entry.source_layer}-factor-{index}>{entry.target}"
             graph.add_node(name, layer=entry.source_layer, kind="factor", size=len(factor.channels))
             graph.add_edge(
-                name, entry.target, transformation="rotation", circuit_class=class_text(("invariant", "equivariant")),
+                name, entry.target, transformation=TURNING, circuit_class=class_text(("invariant", "equivariant")),
                 r2=entry.r2, r2_null_95=entry.r2_null_95, energy_share=factor.share,
             )  # fmt: skip
     text = "\n".join(networkx.generate_graphml(_printable_graph(graph)))

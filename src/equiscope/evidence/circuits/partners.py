@@ -1,4 +1,4 @@
-"""Circuits of reflection and contrast, whose families are pairs: each member's weights told from its partner's."""
+"""Circuits of transformations that undo themselves: each member of a pair is told from its partner's weights."""
 
 from __future__ import annotations
 
@@ -13,44 +13,43 @@ from equiscope.evidence.circuits.circuit import LEAST_STRENGTH, Circuit, Kinds, 
 from equiscope.evidence.circuits.ends import End, invariant_units
 from equiscope.evidence.circuits.layer_pair import LayerPair
 from equiscope.foundations.statistics import family_q_values
+from equiscope.transformations import Transformation
 
 __all__ = ["find_pair_circuits"]
 
 Ints = NDArray[np.int64]
 Reals = NDArray[np.floating[Any]]
 
-_MIRROR_TOLERANCE_PX = 1e-6
+
+def _changed(pair: LayerPair, transformation: Transformation) -> Reals | None:
+    """Kernels of units that are the others transformed; None where their cells do not fall onto each other."""
+    weights, kernels = pair.weights, pair.kernels
+    grid = kernels.reshape(*kernels.shape[:-1], len(weights.y_px), len(weights.x_px))
+    changed = transformation.change_kernels(grid, weights.y_px, weights.x_px)
+    return None if changed is None else changed.reshape(kernels.shape)
 
 
-def _mirrored(pair: LayerPair, kernels: Reals) -> Reals | None:
-    """Mirror kernels left to right; None where their cells do not mirror onto each other."""
-    x_px = pair.weights.x_px
-    if np.abs(x_px + x_px[::-1]).max() > _MIRROR_TOLERANCE_PX:
-        return None
-    shape = kernels.shape
-    grid = kernels.reshape(*shape[:-1], len(pair.weights.y_px), len(x_px))
-    return grid[..., ::-1].reshape(shape)
-
-
-def find_pair_circuits(pair: LayerPair, transformation: str, false_discovery_rate: float) -> list[Circuit]:
+def find_pair_circuits(
+    pair: LayerPair, transformation: Transformation, false_discovery_rate: float
+) -> list[Circuit]:
     """Pairs of units, with each other and with units that the transformation leaves as they are.
 
     Each member's weights are told from its partner's alone: R² is the share of their energy along the partner's
     transformed weights, negative where they point away. The null are partners from other pairs.
     """
-    changed = pair.kernels if transformation == "contrast" else _mirrored(pair, pair.kernels)
+    changed, name = _changed(pair, transformation), transformation.name
     if changed is None:
         return []
 
     def pairs_of(layer: str) -> list[End]:
         return [
-            End(f.id, f.layer, f.channels, None, None)
+            End(f.id, layer, f.channels, None, None)
             for f in pair.families
-            if (f.layer, f.transformation) == (layer, transformation) and f.size == 2
+            if (f.layers, f.transformation) == ((layer,), name) and f.size == 2
         ]
 
     def units_of(layer: str) -> list[End]:
-        channels = invariant_units(pair.units, layer, transformation)
+        channels = invariant_units(pair.units, layer, name)
         return [End(None, layer, np.array([c]), None, None) for c in channels.tolist()]
 
     pairs_in, pairs_out = pairs_of(pair.weights.source), pairs_of(pair.weights.target)
@@ -79,9 +78,7 @@ def find_pair_circuits(pair: LayerPair, transformation: str, false_discovery_rat
     circuits = []
     for kinds, (partners, others, rows_of) in blocks.items():
         if len(partners) >= 3 and others:
-            circuits += _judge_pairs(
-                pair, transformation, kinds, partners, others, rows_of, false_discovery_rate
-            )
+            circuits += _judge_pairs(pair, name, kinds, partners, others, rows_of, false_discovery_rate)
     return circuits
 
 

@@ -33,6 +33,7 @@ from equiscope.evidence.circuits.strangers import find_stranger_circuits
 from equiscope.evidence.circuits.stretched import tie_stretched
 from equiscope.evidence.circuits.tied import tie_circuit
 from equiscope.evidence.circuits.transposed import Template, find_transposed
+from equiscope.evidence.circuits.tying_axes import GROWING, TURNING, still_names
 from equiscope.foundations.devices import choose_precision, keep_large_buffers
 from equiscope.foundations.errors import EquiscopeError
 from equiscope.foundations.limits import DRAWS, FALSE_DISCOVERY_RATE, SEED
@@ -296,13 +297,13 @@ def _recover_between(job: _Job, weights: _Weights, found: _Found) -> None:
     source, target = weights.pair
     started = time.perf_counter()
     pair = LayerPair(weights.weights, run.families, run.units, _ORDER[weights.path])
-    part = keep_weights(pair, "scale")
+    part = keep_weights(pair, GROWING)
     if part is not None:
         found.kept.append(part)
     save_neighbours(run.folder, find_neighbours(weights.weights, weights.path))
     with settings.progress(f"circuits {source} to {target}", 3) as on_step:
-        of_hue = keep_weights(pair, "hue")
-        circuits = _find_between(job, pair, of_hue, _draws(weights.path, settings.n_draws))
+        still = {name: part for name in still_names() if (part := keep_weights(pair, name)) is not None}
+        circuits = _find_between(job, pair, still, _draws(weights.path, settings.n_draws))
         on_step(1)
         if weights.path == "expanded":
             mine = (
@@ -312,7 +313,7 @@ def _recover_between(job: _Job, weights: _Weights, found: _Found) -> None:
         on_step(1)
         drawn = choose_drawn(circuits)
         ends = find_ends(pair, drawn)
-        save_weights(run.folder, pair, of_hue, drawn, ends)
+        save_weights(run.folder, pair, still, drawn, ends)
         if weights.path == "expanded":
             found.templates += _templates(pair, drawn, ends)
             found.checks += _check(job, pair, drawn, ends)
@@ -333,24 +334,24 @@ def _draws(path: str, n_draws: int) -> int:
 
 
 def _find_between(
-    job: _Job, pair: LayerPair, of_hue: KeptWeights | None, n_draws: int
+    job: _Job, pair: LayerPair, still: Mapping[str, KeptWeights], n_draws: int
 ) -> tuple[Circuit, ...]:
-    """Find the circuits between two layers, those of hue with single units last."""
+    """Find the circuits between two layers, those of single units with families that move no kernel last."""
     rate, seed = job.settings.false_discovery_rate, job.settings.seed
     circuits = find_circuits(pair, n_draws=n_draws, false_discovery_rate=rate, seed=seed)
-    if of_hue is None:
-        return circuits
-    return circuits + find_stranger_circuits(
-        [of_hue], job.run.families, job.run.units, "hue",
-        n_draws=n_draws, false_discovery_rate=rate, seed=seed,
-    )  # fmt: skip
+    for name, kept in still.items():
+        circuits += find_stranger_circuits(
+            [kept], job.run.families, job.run.units, name,
+            n_draws=n_draws, false_discovery_rate=rate, seed=seed,
+        )  # fmt: skip
+    return circuits
 
 
 def _recover_across(job: _Job, kept: Sequence[KeptWeights]) -> tuple[Circuit, ...]:
     """Find the circuits of families that scale, over all layers at once, and write the weights that are drawn."""
     run, settings = job.run, job.settings
     circuits = find_stranger_circuits(
-        kept, run.families, run.units, "scale", n_draws=settings.n_draws,
+        kept, run.families, run.units, GROWING, n_draws=settings.n_draws,
         false_discovery_rate=settings.false_discovery_rate, seed=settings.seed,
     )  # fmt: skip
     drawn = choose_drawn(circuits)
@@ -374,7 +375,7 @@ def _check(
 
 
 def _is_checked(circuit: Circuit) -> bool:
-    kinds = circuit.kinds.get("rotation")
+    kinds = circuit.kinds.get(TURNING)
     return circuit.is_between_families and kinds is not None and kinds[1] == "equivariant"
 
 
@@ -384,7 +385,7 @@ def _templates(
     """Give the templates of circuits between a family and a unit, that could be used in the opposite direction too."""
     found = []
     for circuit in circuits:
-        kinds = circuit.kinds.get("rotation")
+        kinds = circuit.kinds.get(TURNING)
         is_forward = kinds == ("invariant", "equivariant") and circuit.n_source == 1
         is_backward = kinds == ("equivariant", "invariant") and circuit.n_target == 1
         if is_forward or is_backward:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from equiscope.evidence.circuits.circuit import LEAST_STRENGTH, CircuitEnd, Kinds
 from equiscope.evidence.circuits.ends import invariant_units
 from equiscope.evidence.circuits.kept_weights import KeptWeights
+from equiscope.evidence.circuits.tying_axes import GROWING, stretches
 from equiscope.families.family import Family, Unit
 
 __all__ = ["SAME_OCTAVES", "Block", "Place", "blocks_between_families", "blocks_with_units"]
@@ -84,7 +85,7 @@ def blocks_between_families(kept: Sequence[KeptWeights], families: Sequence[Fami
                             places.append(Place(row, weights, v, u, b.octaves, a.octaves - b.octaves))
         ends = _family_end(source), _family_end(target)
         sizes = source.size, target.size
-        yield _make_block("scale", ("equivariant", "equivariant"), ends, sizes, places)
+        yield _make_block(GROWING, ("equivariant", "equivariant"), ends, sizes, places)
 
 
 def blocks_with_units(
@@ -128,7 +129,7 @@ def _places_with_units(
             place = _index(own, member.channel) if member.layer == near else None
             if place is None:
                 continue
-            octaves = member.octaves if family.transformation == "scale" else 0.0
+            octaves = member.octaves if stretches(family.transformation) else 0.0
             for channel, i in units:
                 v, u = (place, i) if is_into else (i, place)
                 places.setdefault((far, channel), []).append(Place(row, weights, v, u, octaves, 0.0))
@@ -146,7 +147,7 @@ def _make_block(
     octaves = np.array([p.octaves for p in places], dtype=float)
     relative = np.array([p.relative for p in places], dtype=float)
     tells = row[:, None] != row
-    if transformation == "scale":
+    if stretches(transformation):
         tells = (np.abs(octaves[:, None] - octaves) >= SAME_OCTAVES) & (
             np.abs(relative[:, None] - relative) < SAME_OCTAVES
         )

@@ -33,6 +33,7 @@ from equiscope.evidence.circuits.stranger_blocks import (
     blocks_with_units,
 )
 from equiscope.evidence.circuits.stretched import Stretches
+from equiscope.evidence.circuits.tying_axes import stretches
 from equiscope.families.family import Family, Unit
 from equiscope.foundations.statistics import bootstrap_weights, percentile_interval
 
@@ -89,14 +90,14 @@ def find_stranger_circuits(
     """
     rng = np.random.default_rng(seed)
     own = [family for family in families if family.transformation == transformation]
-    strangers, stretches = _Strangers(own), Stretches()
+    strangers, grids = _Strangers(own), Stretches()
 
     def judged(blocks: Iterator[Block]) -> list[Circuit]:
-        tested = (_test(block, strangers, stretches, n_draws, rng) for block in blocks)
+        tested = (_test(block, strangers, grids, n_draws, rng) for block in blocks)
         return judge([candidate for candidate in tested if candidate is not None], false_discovery_rate)
 
     # Two hue families have poses to permute, and are tested by them.
-    circuits = judged(blocks_between_families(kept, own)) if transformation == "scale" else []
+    circuits = judged(blocks_between_families(kept, own)) if stretches(transformation) else []
     circuits += [c for c in judged(blocks_with_units(kept, own, units, transformation)) if c.is_symmetric]
     return tuple(circuits)
 
@@ -115,7 +116,7 @@ class _Strangers:
         for family in families:
             for layer in {member.layer for member in family.members}:
                 own = [m for m in family.members if m.layer == layer]
-                octaves = np.array([m.octaves if family.transformation == "scale" else 0.0 for m in own])
+                octaves = np.array([m.octaves if stretches(family.transformation) else 0.0 for m in own])
                 self._octaves.setdefault(layer, {}).update(
                     zip([m.channel for m in own], (octaves - octaves.mean()).tolist(), strict=True)
                 )
@@ -139,7 +140,7 @@ def _unit_length(vectors: Floats) -> Floats:
 def _test(
     block: Block,
     strangers: _Strangers,
-    stretches: Stretches,
+    grids: Stretches,
     n_draws: int,
     rng: np.random.Generator,
 ) -> Candidate | None:
@@ -152,7 +153,7 @@ def _test(
     # Kernels below the layers' average say little, and there are thousands of such blocks to be drowned in.
     if strength < LEAST_STRENGTH:
         return None
-    vectors = _draw_vectors(block, strangers, stretches, n_draws, rng)
+    vectors = _draw_vectors(block, strangers, grids, n_draws, rng)
     if vectors is None:
         return None
     shares, weight = _told(vectors, block.tells, told)
@@ -182,7 +183,7 @@ def _test(
 
 
 def _draw_vectors(
-    block: Block, strangers: _Strangers, stretches: Stretches, n_draws: int, rng: np.random.Generator
+    block: Block, strangers: _Strangers, grids: Stretches, n_draws: int, rng: np.random.Generator
 ) -> Floats | None:
     """Stretch the kernels of a block, and in each draw those of strangers in the members' places.
 
@@ -191,7 +192,7 @@ def _draw_vectors(
     array or None
         Shape (place, 1 + draw, point), the block's own kernels first; None where strangers are too few.
     """
-    stretch_of = stretches.of(block.places)
+    stretch_of = grids.of(block.places)
     families = [end.family for end in block.ends]
     # One member, drawn anew each time, stays what it is: what stands for chance is that the others are not its copies.
     kept_row = rng.choice([p.row for p in block.places], n_draws)
@@ -210,7 +211,7 @@ def _draw_vectors(
                 instead[key] = np.full(n_draws, key[1])
             elif key not in instead:
                 others = strangers.alike(*key, families)
-                if layer == weights.target and block.transformation == "hue":
+                if layer == weights.target and not stretches(block.transformation):
                     others = [c for c in others if weights.is_wide[np.searchsorted(channels, c)]]
                 if len(others) < _FEWEST_STRANGERS:
                     return None

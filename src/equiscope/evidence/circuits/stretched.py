@@ -19,6 +19,7 @@ from equiscope.evidence.circuits.stranger_blocks import (
 )
 from equiscope.evidence.circuits.tied import Tied
 from equiscope.families.family import Family, Unit
+from equiscope.transformations import find
 
 __all__ = ["Stretches", "tie_stretched"]
 
@@ -86,7 +87,7 @@ def tie_stretched(
     if is_into_unit:
         upright, relative = upright.swapaxes(0, 1), relative.swapaxes(0, 1)
     turning = own[circuit.ends[0 if is_into_unit else 1].family or ""]
-    poses = [m.hue_deg if circuit.transformation == "hue" else m.octaves for m in turning.members]
+    poses = turning.coordinates(find(circuit.transformation).axes[0].name)
     rows = np.argsort(poses, kind="stable")
     slots, columns = np.zeros(0), np.arange(upright.shape[1])
     if circuit.n_source > 1 and circuit.n_target > 1:

@@ -57,7 +57,13 @@ _BINOMIAL = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0], dtype=torch.float64) / 16
 
 
 def recipe() -> Recipe:
-    """Give the units of the network for scale, early ones and late ones."""
+    """Give the units of the network for scale, early ones and late ones.
+
+    Examples
+    --------
+    >>> [(layer, len(units)) for layer, units in recipe().layers.items()]
+    [('early', 8), ('late', 9)]
+    """
     layers: dict[str, list[UnitRecipe]] = {"early": [], "late": []}
 
     def plant(pattern: Pattern, kind: str, octaves: float, orbit: str = "") -> None:
