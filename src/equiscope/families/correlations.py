@@ -112,6 +112,19 @@ def correlate_orbits(
     -----
     An FFT over the orbit, then one matrix product a frequency over the stimuli: all pairs of a 480-unit layer
     in under a second. One chunk of stimuli is in memory at a time.
+
+    Examples
+    --------
+    The second unit answers to a turned stimulus as the first does to the upright one.
+
+    >>> from equiscope.measurement.bank import Bank
+    >>> place = np.arange(8)
+    >>> bank = Bank("conv1", place // 8, place, np.zeros((8, 2), int), place)
+    >>> first = np.abs(np.random.default_rng(0).normal(size=(8, 4))).astype(np.float32)
+    >>> values = np.stack([first, np.roll(first, 1, axis=1)], axis=2)
+    >>> found = correlate_orbits(Responses(bank, CyclicGroup(4), values), half=0)
+    >>> round(float(found.at(np.array(0), np.array(1), np.array(90.0))), 3)
+    1.0
     """
     order = responses.group.order
     n_frequencies = order // 2 + 1
@@ -260,6 +273,19 @@ def correlate_torus(
         Channels, shape (unit,); the result counts them from 0 in this order.
     scramble
         If given, the null: each (stimulus, unit) is turned by its own random hue and angle first.
+
+    Examples
+    --------
+    The second unit is the first, turned by one step of hue.
+
+    >>> from equiscope.measurement.bank import Bank
+    >>> place = np.arange(8)
+    >>> bank = Bank("conv1", place // 8, place, np.zeros((8, 2), int), place)
+    >>> first = np.abs(np.random.default_rng(0).normal(size=(8, 4, 6))).astype(np.float32)
+    >>> values = np.stack([first, np.roll(first, 1, axis=1)], axis=-1).reshape(8, 24, 2)
+    >>> found = correlate_torus(Responses(bank, TorusGroup(4, 6), values), 0, np.arange(2))
+    >>> round(float(found.at(np.array(0), np.array(1), 90.0, 0.0)), 3)
+    1.0
     """
     n_hues, n_angles = responses.group.n_hues, responses.group.n_angles
     shape = (n_hues, n_angles // 2 + 1)

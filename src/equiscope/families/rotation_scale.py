@@ -75,6 +75,20 @@ def find_rotation_scale_families(
         Largest q-value of a link.
     seed
         Seed of the permutations.
+
+    Examples
+    --------
+    Each unit of a family is one octave larger than that of the other, and turned by 10° more.
+
+    >>> def turned(number, offset_deg):
+    ...     poses = [Pose(angle_deg=45 * i + offset_deg) for i in range(8)]
+    ...     members = [Member("conv1", 8 * number + i, pose, 0.9, 0.8, 1) for i, pose in enumerate(poses)]
+    ...     name, upright = f"conv1-rotation-{number}", (Pose(angle_deg=0.0),)
+    ...     return Family(name, ("conv1",), "rotation", 0.9, 0.8, 1, 0.01, tuple(members), upright)
+    >>> edges = [UnitPair(i, i + 8, 1.0, 0.9, 0.3) for i in range(8)]
+    >>> (family,), (link,) = find_rotation_scale_families([turned(0, 0.0), turned(1, 10.0)], edges, {"conv1": 0})
+    >>> family.size, link.n_pairs, round(link.offset_deg, 3), link.octaves
+    (16, 8, 10.0, 1.0)
     """
     place = _place_members(rotation, first_column)
     pairs = _pairs_between(rotation, edges, place)
