@@ -91,7 +91,16 @@ def over_natural(responses: Floats, natural: Floats) -> Floats:
 
 
 def natural_responses(examples: Examples) -> Floats:
-    """Response of each unit to its strongest stimulus on photographs, shape (unit,); NaN without one."""
+    """Response of each unit to its strongest stimulus on photographs, shape (unit,); NaN without one.
+
+    Examples
+    --------
+    >>> from equiscope.measurement.examples import empty_examples
+    >>> examples = empty_examples("conv1", 2, 3)
+    >>> examples.value[1, 0, 0] = 4.0
+    >>> natural_responses(examples).tolist()
+    [4.0, nan]
+    """
     values = np.where(np.isnan(examples.value), -np.inf, examples.value).max(axis=(0, 2)).astype(np.float64)
     return np.where(np.isinf(values), np.nan, values)
 
@@ -143,6 +152,14 @@ def visualise_units(
     ----------
     Olah, Mordvintsev, Schubert, *Feature Visualization*, Distill, 2017: Fourier basis, decorrelated colours and
     robustness to transformations. Here contrast is limited, too, and frequencies start at the patch's size.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> model = Model(nn.Sequential(nn.Conv2d(3, 4, 5)))
+    >>> found = visualise_units(model, "0", [2, 0], steps=8)
+    >>> found.channels.tolist(), found.images.shape
+    ([2, 0], torch.Size([2, 3, 5, 5]))
     """
     (layer,) = model.resolve_layers([layer])
     limits.STEPS.check("steps", steps)
