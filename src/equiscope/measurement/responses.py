@@ -150,6 +150,15 @@ def open_responses(path: Path, bank: Bank, group: G, n_units: int) -> Responses[
     ------
     EquiscopeError
         If there is an array of another shape at this place.
+
+    Examples
+    --------
+    >>> from equiscope.transformations.groups import CyclicGroup
+    >>> place = np.arange(4)
+    >>> bank = Bank("conv1", place // 2, place, np.zeros((4, 2), int), place)
+    >>> responses = open_responses(Path("responses.zarr"), bank, CyclicGroup(4), n_units=3)
+    >>> responses.array.shape
+    (4, 4, 3)
     """
     described = _describe(bank, group, n_units)
     chunks, place = path / "c", path / "zarr.json"
@@ -228,6 +237,19 @@ def scramble_responses(
         Units to scramble, shape (unit,).
     rng
         Source of randomness.
+
+    Examples
+    --------
+    >>> from equiscope.transformations.groups import CyclicGroup
+    >>> place = np.arange(4)
+    >>> bank = Bank("conv1", place // 2, place, np.zeros((4, 2), int), place)
+    >>> values = np.arange(48, dtype=np.float32).reshape(4, 4, 3)
+    >>> responses = Responses(bank, CyclicGroup(4), values)
+    >>> turned = scramble_responses(responses, np.array([1]), np.random.default_rng(0)).array
+    >>> np.array_equal(turned[:, :, 0], values[:, :, 0]), np.array_equal(turned[:, :, 1], values[:, :, 1])
+    (True, False)
+    >>> np.array_equal(np.sort(turned, axis=1), values)
+    True
     """
     values = np.array(responses.array[:], dtype=np.float32)
     group, order = responses.group, responses.group.order
@@ -284,6 +306,24 @@ def measure_responses(
     -----
     Cost: one forward pass a stimulus and element. The position read is the one centred in the patch, of several layers
     the nearest to its middle; padding inside the network only reaches positions further out.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> from equiscope.models import Model
+    >>> from equiscope.models.geometry import find_geometry
+    >>> from equiscope.stimuli import as_images
+    >>> from equiscope.transformations.groups import CyclicGroup
+    >>> images = as_images(None)
+    >>> model = Model(nn.Sequential(nn.Conv2d(3, 4, 5)))
+    >>> geometries = find_geometry(model, ["0"])
+    >>> place = np.arange(2)
+    >>> bank = Bank("0", place, place, np.full((2, 2), 9), place)
+    >>> responses = Responses(bank, CyclicGroup(4), np.full((2, 4, 4), np.nan, np.float32))
+    >>> measure_responses(model, images, geometries["0"], responses)
+    1
+    >>> bool(np.isfinite(responses.array).all())
+    True
     """
     layers = {g.layer: g for g in ([geometry] if isinstance(geometry, LayerGeometry) else geometry)}
     first, n_stimuli = next(iter(layers.values())), len(responses.bank)

@@ -5,6 +5,7 @@ classifies, the poses that a survey found are those in which it uses its units. 
 many parameters otherwise: by wrong poses, by pruning, by low rank.
 """
 
+from equiscope.construction.simplify.curve import Curve
 from equiscope.construction.simplify.evaluation import Accuracy, count_logits
 from equiscope.construction.simplify.labelled import EvaluationImages, open_evaluation
 from equiscope.construction.simplify.result import (
@@ -22,6 +23,7 @@ __all__ = [
     "TRANSFORMATIONS",
     "Accuracy",
     "Convolution",
+    "Curve",
     "EvaluationImages",
     "Point",
     "Simplification",

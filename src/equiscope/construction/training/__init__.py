@@ -25,7 +25,7 @@ from equiscope.construction.training.matching import MATCHES, Counts, count, mat
 from equiscope.construction.training.network import DesignedNetwork, to_plain
 from equiscope.construction.training.recipe import MINI_RECIPE, Recipe
 from equiscope.construction.training.record import Accuracy, Summary, TrainingRun, load_training, summarise
-from equiscope.construction.training.starting import train
+from equiscope.construction.training.starting import Wish, train_network
 
 __all__ = [
     "ARCHITECTURES",
@@ -43,6 +43,7 @@ __all__ = [
     "Recipe",
     "Summary",
     "TrainingRun",
+    "Wish",
     "count",
     "describe_network",
     "designed",
@@ -55,5 +56,5 @@ __all__ = [
     "plain_twin",
     "summarise",
     "to_plain",
-    "train",
+    "train_network",
 ]
