@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from equiscope.families.family import Family, Member, Symmetry, Unit
+from equiscope.families.family import Family, Symmetry, Unit
 from equiscope.models import Model
 from equiscope.models.geometry import find_geometry
 from equiscope.runs.store import Run, families_document, units_document, write_json
+from hand_made import a_family, a_member
 
 # What a unit is under each transformation: the name of its family, "invariant", or nothing.
 Kinds = Mapping[str, str]
@@ -28,25 +29,8 @@ def make_unit(layer: str, channel: int, kinds: Kinds, transformations: Sequence[
 
 def make_scale_family(name: str, members: Sequence[tuple[str, int, float]]) -> Family:
     """Make a family of (layer, channel, octaves)."""
-    blank: dict[str, Any] = {
-        part.name: math.nan for part in dataclasses.fields(Family) if part.default is dataclasses.MISSING
-    }
-    parts = [
-        Member(layer, channel, math.nan, 1.0, 1.0, 1.0, octaves=size) for layer, channel, size in members
-    ]
-    layers = "+".join(dict.fromkeys(layer for layer, _, _ in members))
-    return Family(
-        **blank
-        | {
-            "id": name,
-            "layer": layers,
-            "transformation": "scale",
-            "members": tuple(parts),
-            "stabiliser_order": 1,
-            "holes_deg": (),
-            "duplicates": (),
-        }
-    )
+    parts = [a_member(layer, channel, octaves=size) for layer, channel, size in members]
+    return a_family("scale", parts, name=name)
 
 
 def planted_run(

@@ -26,12 +26,15 @@ from equiscope.evidence.circuits.harmonics import KernelBasis, fitted_basis, rot
 from equiscope.evidence.circuits.layer_pair import LayerPair
 from equiscope.evidence.circuits.paths import ExpandedWeights, expanded_weights, measure_gains
 from equiscope.evidence.circuits.ties import _PENALTIES, permutations, predict, tie_equivariant, tie_invariant
-from equiscope.families.family import Family, Member, Symmetry, Unit
+from equiscope.families.circle import equal_turns
+from equiscope.families.family import Family, Symmetry, Unit
 from equiscope.foundations.errors import EquiscopeError
 from equiscope.models import Model
 from equiscope.models.caffe import LocalResponseNorm
 from equiscope.models.geometry import LayerGeometry, find_geometry
 from equiscope.testing import PlantedCircuits, equivariant_network, planted_circuits
+from equiscope.transformations import Pose
+from hand_made import a_family, a_member
 
 Floats = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -740,17 +743,19 @@ def family(
     order: int = 1,
     hues_deg: Floats | None = None,
     transformation: str = "rotation",
-    stabiliser: str = "",
+    stabiliser: tuple[Pose, ...] = (),
 ) -> Family:
-    hues = np.full(len(poses_deg), np.nan) if hues_deg is None else hues_deg
-    members = tuple(
-        Member(layer, c, float(p), 1.0, 1.0, 1.0, hue_deg=float(h))
-        for c, p, h in zip(channels, poses_deg, hues, strict=True)
+    of_axis = {"angle_deg": poses_deg} if hues_deg is None else {"angle_deg": poses_deg, "hue_deg": hues_deg}
+    members = [
+        a_member(layer, c, **{axis: float(values[i]) for axis, values in of_axis.items()})
+        for i, c in enumerate(channels)
+    ]
+    return a_family(
+        transformation,
+        members,
+        name=f"{layer}-{transformation}-{channels.start}",
+        stabiliser=stabiliser or equal_turns("angle_deg", order),
     )
-    return Family(
-        f"{layer}-{transformation}-{channels.start}", layer, transformation, 1.0, 1.0, 1.0, 0.0, 1.0, 0.0, order, 0.0,
-        (), (), members, stabiliser=stabiliser,
-    )  # fmt: skip
 
 
 def weights_of(kernels: Floats) -> ExpandedWeights:
@@ -962,7 +967,7 @@ def network_circuits(order: int, source: str, target: str) -> tuple[Circuit, ...
     for layer in (source, target):
         for own in planted.truth[layer].families:
             poses = dict(zip(own.channels, own.poses_deg, strict=True))
-            members = tuple(Member(layer, c, poses[c], 1.0, 1.0, 1.0) for c in sorted(poses))
+            members = tuple(a_member(layer, c, angle_deg=poses[c]) for c in sorted(poses))
             name = f"{layer}-rotation-{own.name[-1]}"
             families.append(replace(family(layer, range(1), np.zeros(1)), id=name, members=members))
     weights = expanded_weights(planted.model, geometry[source], geometry[target])
@@ -1012,7 +1017,7 @@ def test_colour_contrasts_are_tied_in_hue_and_in_the_plane() -> None:
         family("a", range(8), np.degrees(a), hues_deg=np.degrees(hues_a), transformation="hue-rotation"),
         family(
             "b", range(7), np.degrees(b), hues_deg=np.degrees(hues_b), transformation="hue-rotation",
-            stabiliser="(0°, 0°), (180°, 180°)",
+            stabiliser=tuple(Pose(angle_deg=half, hue_deg=half) for half in (0.0, 180.0)),
         ),
     ]  # fmt: skip
     (found,) = find_circuits(LayerPair(weights_of(kernels.reshape(7, 8, 9, 9)), families, []))
@@ -1021,7 +1026,9 @@ def test_colour_contrasts_are_tied_in_hue_and_in_the_plane() -> None:
     assert found.r2 > 0.99
     # Other hues are not tied.
     wrong = [
-        replace(f, members=tuple(replace(m, hue_deg=(7 * m.hue_deg) % 360) for m in f.members))
+        replace(
+            f, members=tuple(replace(m, pose=Pose(m.pose, hue_deg=(7 * m.hue_deg) % 360)) for m in f.members)
+        )
         for f in families
     ]
     (lost,) = find_circuits(LayerPair(weights_of(kernels.reshape(7, 8, 9, 9)), wrong, []))

@@ -21,7 +21,7 @@ from equiscope.evidence.compare.comparison import Comparison, load_comparisons
 from equiscope.evidence.compare.counterparts import find_counterparts
 from equiscope.evidence.compare.runs import compare_runs
 from equiscope.evidence.compare.spectra import FamilyResponses
-from equiscope.families.family import Family, Member, Symmetry, Unit
+from equiscope.families.family import Symmetry, Unit
 from equiscope.foundations.options import Options
 from equiscope.foundations.progress import silent
 from equiscope.foundations.statistics import circular_difference_deg
@@ -38,6 +38,7 @@ from equiscope.runs.store import (
 )
 from equiscope.testing import Planted, planted_network
 from equiscope.transformations.groups import CyclicGroup, Involution
+from hand_made import a_family, a_member
 
 NAN = float("nan")
 IN_FLOAT32 = Options(precision="float32")
@@ -75,13 +76,15 @@ def write_run(
         order = np.argsort(truth.channels)
         zero = truth.poses_deg[order[0]]
         period = 360 / truth.stabiliser_order
-        members = tuple(
-            Member(layer, truth.channels[i], (truth.poses_deg[i] - zero) % period, 0.9, 0.8, 1.0)
+        members = [
+            a_member(
+                layer, truth.channels[i], score=0.9, low=0.8, angle_deg=(truth.poses_deg[i] - zero) % period
+            )
             for i in order
-        )
-        family = Family(
-            f"{layer}-rotation-{number}", layer, "rotation", 0.9, 0.8, 1.0, 1.0, 0.9, 0.01, truth.stabiliser_order,
-            0.0, (), (), members,
+        ]
+        family = a_family(
+            "rotation", members, name=f"{layer}-rotation-{number}", turns=truth.stabiliser_order,
+            score=0.9, score_low=0.8, q_value=0.01,
         )  # fmt: skip
         families.append(family)
         own |= dict.fromkeys(truth.channels, family.id)

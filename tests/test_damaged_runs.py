@@ -33,6 +33,9 @@ from equiscope.reports.views.circuit.weights import StoredWeights
 from equiscope.runs import store
 from equiscope.runs.examples import load_examples
 from equiscope.runs.store import create_json, load_run, write_json
+from equiscope.surveys import pipeline
+from equiscope.surveys.results import read_result
+from equiscope.surveys.stages import Stage
 from equiscope.testing import planted_circuits, sample_crops
 
 survey_module = importlib.import_module("equiscope.surveys.survey")  # its name is also the function's
@@ -123,10 +126,6 @@ WAYS: dict[str, Callable[[bytes], bytes]] = {
     "of nulls": of_json(lambda document: document | {first_list(document): [None]}),
 }
 OF_JSON = ("no keys", "null", "text", "of nulls")
-
-
-def read_result(folder: Path) -> object:
-    return survey_module._read_result(folder / "results" / "rotation" / "late.json")
 
 
 # Every file, what reads it, and the command that makes it again.
@@ -450,14 +449,14 @@ def test_responses_that_are_not_there_are_never_used(
     shutil.copytree(surveyed, folder)
     examples, _, _ = load_examples(folder / "examples.npz")
     opened: list[Any] = []
-    original = survey_module.Stage.measure
+    original = Stage.measure
 
     def measure(*arguments: Any, **options: Any) -> Any:
         opened.append(original(*arguments, **options))
         return opened[-1]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(survey_module.Stage, "measure", measure)
+        patch.setattr(Stage, "measure", measure)
         survey_again(folder, model, crops)
     responses = opened[0]
     assert responses.n_units == examples["early"].n_units
@@ -474,7 +473,7 @@ def test_chunks_are_on_the_disk_before_the_result_that_rests_on_them(
 ) -> None:
     synced: set[str] = set()
     missing: list[str] = []
-    fsync, write = os.fsync, survey_module.write_json
+    fsync, write = os.fsync, store.write_json
 
     def note(descriptor: int) -> None:
         synced.add(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
@@ -489,7 +488,7 @@ def test_chunks_are_on_the_disk_before_the_result_that_rests_on_them(
         write(path, document)
 
     monkeypatch.setattr(os, "fsync", note)
-    monkeypatch.setattr(survey_module, "write_json", check)
+    monkeypatch.setattr(pipeline, "write_json", check)
     survey_again(tmp_path / "run", model, crops, n_null=1)
     assert missing == []
     assert any("/c/" in name for name in synced)

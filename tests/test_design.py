@@ -23,9 +23,12 @@ from equiscope.construction.training import (
     match_budget,
     plain_twin,
 )
-from equiscope.families.family import Family, Member, Symmetry, Unit
+from equiscope.families.circle import equal_turns
+from equiscope.families.family import Family, Symmetry, Unit
 from equiscope.runs.store import Run, families_document, units_document, write_json
 from equiscope.testing import assert_fields_equivariant
+from equiscope.transformations import find
+from hand_made import a_family, a_member
 
 WIDTHS = {"conv2d0": 48, "conv2d1": 96, "mixed3a": 128, "mixed3b": 192}
 # Sizes of the families of each layer and the period of their poses.
@@ -47,19 +50,15 @@ def made_family(
     name: str, layer: str, channels: range, period_deg: float, transformation: str = "rotation"
 ) -> Family:
     n = len(channels)
-    members = tuple(
-        Member(layer, channel, period_deg * index / n, 0.8, 0.7, 0.9)
-        for index, channel in enumerate(channels)
-    )
-    return blank(  # type: ignore[no-any-return]
-        Family,
-        id=name,
-        layer=layer,
-        transformation=transformation,
-        members=members,
-        stabiliser_order=round(360 / period_deg),
-        holes_deg=(),
-        duplicates=(),
+    (axis,) = find(transformation).axes
+    return a_family(
+        transformation,
+        [
+            a_member(layer, channel, **{axis.name: period_deg * index / n})
+            for index, channel in enumerate(channels)
+        ],
+        name=name,
+        stabiliser=equal_turns(axis.name, round(360 / period_deg)),
     )
 
 

@@ -23,7 +23,6 @@ import numpy as np
 import pytest
 import typer
 import zarr
-from equiscope.families.scales import ScaleEdge
 
 import equiscope
 from equiscope.cli import app
@@ -53,8 +52,10 @@ from equiscope.evidence.compare.comparison import (
 )
 from equiscope.evidence.featurevis import visualise_run
 from equiscope.evidence.verify.whole_run import verify_run
+from equiscope.families.family import UnitPair
 from equiscope.families.rotation_scale import FamilyLink
 from equiscope.measurement.examples import Examples
+from equiscope.transformations import ALL
 from test_layering import ORDER
 
 ROOT = Path(__file__).parents[1]
@@ -342,7 +343,9 @@ def test_contract_of_a_run_is_complete(run: equiscope.Run) -> None:
         with np.load(path) as arrays:
             written |= {name.rpartition(":")[2] for name in arrays.files}
     # Lists that are empty in this run.
-    written |= {part.name for kind in (ScaleEdge, FamilyLink) for part in dataclasses.fields(kind)}
+    written |= {part.name for kind in (UnitPair, FamilyLink) for part in dataclasses.fields(kind)}
+    # Coordinates of poses, also of families that this run has none of.
+    written |= {axis.name for transformation in ALL for axis in transformation.axes}
     # The run has one layer, and so no circuits, nor is it compared; tests/test_recover.py, tests/test_compare.py and
     # tests/test_simplify.py see what is written of those.
     kinds = (

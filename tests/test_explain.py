@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from equiscope.families.explain import Comparison, Explanation, simplest
+from equiscope.families.explain import Comparison, simplest
+from equiscope.families.family import Explanation
 from equiscope.measurement.bank import Bank
 from equiscope.measurement.responses import Responses
 from equiscope.transformations.groups import CyclicGroup, Involution
@@ -36,7 +37,7 @@ def measured(
         )
 
     rotation, hue = CyclicGroup(16), CyclicGroup(16, "hue")
-    angles = shown[:, None] + bank.start_deg(rotation)[:, None] + rotation.angles_deg
+    angles = shown[:, None] + bank.starts_deg(rotation)[0][:, None] + rotation.angles_deg
     still = np.repeat(shown[:, None], 16, axis=1)
     arrays = {
         "rotation": (rotation, respond(angles)),

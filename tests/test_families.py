@@ -6,8 +6,8 @@ import dataclasses
 
 import numpy as np
 import pytest
-from equiscope.families.circles import find_families, joint_tuning
-from equiscope.families.synchronisation import (
+
+from equiscope.families.circle_poses import (
     GRID_DEG,
     MAX_DISAGREEMENT_DEG,
     MIN_COHERENCE,
@@ -22,9 +22,10 @@ from equiscope.families.synchronisation import (
     resolve_stabiliser,
     synchronise,
 )
-
 from equiscope.families.correlations import OrbitCorrelations, correlate_orbits
 from equiscope.families.family import LayerFamilies
+from equiscope.families.find import find_families
+from equiscope.families.tuning import tune_family
 from equiscope.foundations.statistics import circular_difference_deg, circular_mean_deg
 from equiscope.measurement.bank import Bank
 from equiscope.measurement.examples import Examples, empty_examples
@@ -333,7 +334,7 @@ class TestFindFamilies:
             consensus(correlate_orbits(responses, 1), candidate), abs=1e-5
         )
         assert family.score < 0.9 < consensus(correlate_orbits(responses, 0), candidate).mean()
-        assert family.disagreement_deg == pytest.approx(
+        assert family.disagreement["angle_deg"] == pytest.approx(
             edge_disagreement_deg(correlate_orbits(responses, 1), candidate), abs=1e-4
         )
 
@@ -403,7 +404,7 @@ class TestJointTuning:
         responses = as_responses(values)
         examples = dataclasses.replace(as_examples(values), image=image)
         family = find_families(responses, examples, n_null=20).families[0]
-        tuning = joint_tuning(responses, examples, family)
+        tuning = tune_family(responses, examples, family).values
         assert tuning.shape == (7, ORDER)
         assert tuning.max(1) == pytest.approx(np.ones(7))
         angles = CyclicGroup(ORDER).angles_deg
@@ -418,4 +419,4 @@ class TestJointTuning:
         responses, examples = as_responses(values), as_examples(values)
         family = find_families(responses, examples, n_null=20).families[0]
         nothing = dataclasses.replace(examples, image=np.full_like(examples.image, -1))
-        assert np.isnan(joint_tuning(responses, nothing, family)).all()
+        assert np.isnan(tune_family(responses, nothing, family).values).all()

@@ -41,6 +41,7 @@ from equiscope.models.geometry import find_geometry
 from equiscope.runs.examples import load_examples
 from equiscope.testing import PlantedOrbit, planted_network, planted_transformation
 from equiscope.transformations.pixels import hue_matrix
+from hand_made import a_family, a_member, moved, planted_pose
 from in_process import run_command
 
 STILL = Robustness()
@@ -478,7 +479,11 @@ def test_a_canvas_is_large_enough_and_no_larger_than_needed() -> None:
 
 
 def test_poses_have_a_gradient() -> None:
-    poses = [Pose(30.0, 40.0, -0.5, True, True), Pose(octaves=0.5), Pose(angle_deg=200.0)]
+    poses = [
+        Pose(angle_deg=30.0, hue_deg=40.0, octaves=-0.5, is_mirrored=True, is_inverted=True),
+        Pose(octaves=0.5),
+        Pose(angle_deg=200.0),
+    ]
     template = torch.rand(1, 3, 31, 31, dtype=torch.float64, requires_grad=True)
     direction = torch.rand(1, 3, 31, 31, dtype=torch.float64)
 
@@ -498,18 +503,12 @@ def test_poses_have_a_gradient() -> None:
 def family_of(
     transformation: str, members: list[Member], duplicates: tuple[tuple[int, int], ...] = ()
 ) -> Family:
-    layers = "+".join(dict.fromkeys(member.layer for member in members))
-    return Family(
-        f"{layers}-{transformation}-1", layers, transformation, 1.0, 1.0, 1.0, 0.0, 1.0, 0.0, 1, 0.0, (), duplicates,
-        tuple(members),
-    )  # fmt: skip
+    return a_family(transformation, members, duplicates=duplicates)
 
 
 def planted_family(orbit: PlantedOrbit) -> Family:
     members = [
-        Member(
-            m.layer, m.channel, m.pose_deg, 1.0, 1.0, 1.0, m.hue_deg, m.octaves, m.is_mirrored, m.is_inverted
-        )
+        a_member(m.layer, m.channel, **planted_pose(orbit.transformation, m))
         for m in sorted(orbit.members, key=lambda m: (m.layer, m.channel))
     ]
     return family_of(orbit.transformation, members)
@@ -521,7 +520,7 @@ def curves() -> tuple[equiscope.Model, Family]:
     found = planted.truth["planted"].families[0]
     assert found.name == "curves"
     members = [
-        Member("planted", channel, pose, 1.0, 1.0, 1.0)
+        a_member("planted", channel, angle_deg=pose)
         for channel, pose in sorted(zip(found.channels, found.poses_deg, strict=True))
     ]
     return planted.model, family_of("rotation", members)
@@ -560,7 +559,7 @@ def test_wrong_poses_do_not_fit(curves: tuple[equiscope.Model, Family], shown: F
     assert shown.null.shape == (2, family.size)
     assert (shown.null_strength < 0.75 * shown.strength).all()
     # The same with poses that turn the wrong way, which a template could satisfy only for a feature of its own.
-    members = tuple(dataclasses.replace(m, pose_deg=-m.pose_deg % 360) for m in family.members)
+    members = tuple(moved(m, angle_deg=-m.pose_deg % 360) for m in family.members)
     backwards = visualise_family(model, dataclasses.replace(family, members=members), steps=64, n_null=0)
     assert backwards.strength < 0.75 * shown.strength
     assert backwards.null.shape == (0, family.size)
@@ -598,7 +597,7 @@ def test_planted_families_of_every_kind_are_shown(transformation: str, orbit: st
 def test_members_that_share_a_pose_are_not_compared(curves: tuple[equiscope.Model, Family]) -> None:
     model, family = curves
     pair = family.members[:2]
-    twins = family_of("rotation", [dataclasses.replace(m, pose_deg=0.0) for m in pair])
+    twins = family_of("rotation", [moved(m, angle_deg=0.0) for m in pair])
     apart = visualise_family(model, twins, steps=2, n_null=0)
     assert np.isfinite(apart.elsewhere[apart.is_active]).all()
     twins = dataclasses.replace(twins, duplicates=((pair[0].channel, pair[1].channel),))
@@ -610,7 +609,7 @@ def test_members_that_share_a_pose_are_not_compared(curves: tuple[equiscope.Mode
 def test_members_count_alike_whatever_their_scale(curves: tuple[equiscope.Model, Family]) -> None:
     model, family = curves
     # At one and the same pose, where no image suits both.
-    first, second = (dataclasses.replace(m, pose_deg=0.0) for m in family.members[:2])
+    first, second = (moved(m, angle_deg=0.0) for m in family.members[:2])
     rivals = family_of("rotation", [first, second])
     natural = np.full(32, 2.0)
     alike = visualise_family(model, rivals, natural={"planted": natural}, steps=32, n_null=0)
@@ -630,10 +629,10 @@ def test_members_count_alike_whatever_their_scale(curves: tuple[equiscope.Model,
 
 def test_families_that_do_not_fit_are_refused(curves: tuple[equiscope.Model, Family]) -> None:
     model, family = curves
-    other = family_of("rotation", [Member("planted2", 0, 0.0, 1.0, 1.0, 1.0)])
+    other = family_of("rotation", [a_member("planted2", 0, angle_deg=0.0)])
     with pytest.raises(EquiscopeError, match="unknown layer of planted-grey 'planted2'"):
         visualise_family(model, other)
-    other = family_of("rotation", [Member("planted", 32, 0.0, 1.0, 1.0, 1.0)])
+    other = family_of("rotation", [a_member("planted", 32, angle_deg=0.0)])
     with pytest.raises(EquiscopeError, match="has channel 32 of 'planted', which has 32 channels"):
         visualise_family(model, other)
     with pytest.raises(EquiscopeError, match="n_null is -1"):

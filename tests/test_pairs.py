@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from equiscope.families.pairs import correlate_pairs, find_pairs, joint_pair_tuning
+from equiscope.families.find import find_families
+from equiscope.families.pair import correlate_pairs
+from equiscope.families.tuning import tune_family
 from equiscope.measurement.bank import Bank
 from equiscope.measurement.examples import Examples, empty_examples
 from equiscope.measurement.responses import Responses, scramble_responses
@@ -50,7 +52,7 @@ def test_correlations_are_those_of_a_slow_loop() -> None:
 
 @pytest.mark.parametrize("name", ["reflection", "contrast"])
 def test_only_handed_copies_are_a_pair(name: str) -> None:
-    result = find_pairs(as_responses(handed(1), name), examples_of(5), n_null=20)
+    result = find_families(as_responses(handed(1), name), examples_of(5), n_null=20)
     (family,) = result.families
     assert family.channels.tolist() == [0, 1]
     assert family.id == f"layer-{name}-1"
@@ -72,7 +74,7 @@ def test_only_handed_copies_are_a_pair(name: str) -> None:
 def test_two_units_alike_and_symmetric_are_no_pair_however_well_they_correlate() -> None:
     values = handed(2, noise=0.0)[:, :, 2:4]
     assert correlate_pairs(as_responses(values), 1).changed[0, 1] > 0.99
-    assert find_pairs(as_responses(values), examples_of(2), n_null=20).families == ()
+    assert find_families(as_responses(values), examples_of(2), n_null=20).families == ()
 
 
 def test_scrambled_responses_hold_no_pair() -> None:
@@ -80,27 +82,27 @@ def test_scrambled_responses_hold_no_pair() -> None:
     n_found = 0
     for draw in range(10):
         scrambled = scramble_responses(as_responses(handed(draw)), np.arange(5), rng)
-        n_found += len(find_pairs(scrambled, examples_of(5), n_null=20, seed=draw).families)
+        n_found += len(find_families(scrambled, examples_of(5), n_null=20, seed=draw).families)
     assert n_found == 0
 
 
 def test_a_unit_whose_stimuli_cannot_change_is_not_measurable() -> None:
     measurable = np.array([True, True, False, True, True])
-    result = find_pairs(as_responses(handed(1)), examples_of(5), is_measurable=measurable, n_null=20)
+    result = find_families(as_responses(handed(1)), examples_of(5), is_measurable=measurable, n_null=20)
     assert result.symmetries[2].kind == "not measurable"
 
 
 def test_a_unit_that_does_not_vary_is_not_measurable() -> None:
     values = handed(1)
     values[:, :, 4] = 0
-    result = find_pairs(as_responses(values), examples_of(5), n_null=20)
+    result = find_families(as_responses(values), examples_of(5), n_null=20)
     assert result.symmetries[4].kind == "not measurable"
     assert np.isnan(result.symmetries[4].invariance)
 
 
 def test_joint_tuning_is_of_the_members_own_held_out_stimuli() -> None:
     responses = as_responses(handed(1, noise=0.0))
-    family = find_pairs(responses, examples_of(5), n_null=20).families[0]
+    family = find_families(responses, examples_of(5), n_null=20).families[0]
     own = examples_of(5)
     image = own.image.copy()
     held_out = np.arange(N // 2, N)
@@ -108,7 +110,7 @@ def test_joint_tuning_is_of_the_members_own_held_out_stimuli() -> None:
     image[1, 0, 0] = held_out[values[held_out, 0, 0].argmax()]
     image[1, 1, 0] = held_out[values[held_out, 0, 1].argmax()]
     examples = Examples(**{**vars(own), "image": image})
-    tuning = joint_pair_tuning(responses, examples, family)
+    tuning = tune_family(responses, examples, family).values
     # As it is the first member answers, transformed the second.
     assert tuning[0, 0] == pytest.approx(1)
     assert tuning[1, 1] == pytest.approx(1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +31,7 @@ from equiscope.models.geometry import MAX_OFFSET, find_geometry, joint_patch_px
 from equiscope.models.sides import Sides, fitted
 from equiscope.runs.store import read_geometries
 from equiscope.stimuli import open_images
+from equiscope.surveys import image_pass, pipeline
 from equiscope.testing import Oddity, planted_oddity
 from equiscope.transformations.groups import CyclicGroup
 
@@ -123,14 +123,13 @@ def test_an_interrupted_run_keeps_what_it_had_settled(
     def stop(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    module = importlib.import_module("equiscope.surveys.survey")
     with monkeypatch.context() as patched:
-        patched.setattr(module, "collect_examples", stop)
+        patched.setattr(image_pass, "collect_examples", stop)
         with pytest.raises(KeyboardInterrupt):
             rotations("same-padding", mixed, tmp_path / "run")
     whole = rotations("same-padding", mixed, tmp_path / "whole")
     # Comparing again might, on another machine, round the other way.
-    monkeypatch.setattr(module, "settle_geometries", stop)
+    monkeypatch.setattr(pipeline, "settle_geometries", stop)
     resumed = rotations("same-padding", mixed, tmp_path / "run")
     again = rotations("same-padding", mixed, tmp_path / "run")
     for run in (resumed, again):
@@ -150,7 +149,7 @@ def test_positions_of_images_and_patches_agree_for_every_shape(mixed: Path) -> N
     array: NDArray[np.float32] = np.full((len(bank), 4, examples.n_units), np.nan, np.float32)
     responses = Responses(bank, CyclicGroup(4), array)
     measure_responses(model, images, geometry, responses)
-    upright = bank.start_deg(responses.group) == 0
+    upright = bank.starts_deg(responses.group)[0] == 0
     row_of = {
         (int(i), int(y), int(x)): row
         for row, (i, (y, x)) in enumerate(zip(bank.image, bank.position, strict=True))

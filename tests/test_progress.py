@@ -17,7 +17,7 @@ from equiscope.cli import console
 from equiscope.cli.console import show_progress
 from equiscope.foundations import progress
 from equiscope.foundations.progress import Stages, silent
-from equiscope.surveys.stages import TRANSFORMATIONS
+from equiscope.transformations import standard_names
 
 
 class Told:
@@ -119,7 +119,7 @@ def test_costs_are_those_of_what_is_to_do(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(Stages, "expect", lambda _self, costs: expected.append(list(costs)))
     survey(tmp_path / "run", Told(), ["0", "2"], n_null=1)
     (whole,) = expected
-    n_within = len(TRANSFORMATIONS) - 1
+    n_within = len(standard_names()) - 1
     assert len(whole) == 2 * n_within + 1
     # Rotation of four angles and hue of sixteen; of so few units both show all stimuli.
     assert whole[1] / whole[0] == 4
@@ -132,8 +132,8 @@ def test_costs_are_those_of_what_is_to_do(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_survey_numbers_what_it_does_and_goes_on_with_what_is_left(tmp_path: Path) -> None:
     told = Told()
     survey(tmp_path / "run", told, ["0", "2"], n_null=2)
-    n_stages = 2 * (len(TRANSFORMATIONS) - 1) + 1 + 4
-    assert told.plans == [f"2 layers × {len(TRANSFORMATIONS)} transformations: {n_stages} stages to do"]
+    n_stages = 2 * (len(standard_names()) - 1) + 1 + 4
+    assert told.plans == [f"2 layers × {len(standard_names())} transformations: {n_stages} stages to do"]
     assert {total for _, total in told.numbers} == {n_stages}
     numbers = [number for number, _ in told.numbers]
     assert numbers == sorted(numbers)

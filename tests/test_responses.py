@@ -299,7 +299,7 @@ def test_a_layer_that_never_fires_has_an_empty_bank(tmp_path: Path) -> None:
 
 def test_orbits_start_staggered_within_one_step() -> None:
     bank = bank_of([0] * 10)
-    starts = bank.start_deg(CyclicGroup(16))
+    starts = bank.starts_deg(CyclicGroup(16))[0]
     assert starts[0] == 0
     assert ((starts >= 0) & (starts < 22.5)).all()
     assert sorted(set(starts.tolist())) == [0, 5.625, 11.25, 16.875]
@@ -388,7 +388,7 @@ def test_unturned_stimuli_answer_as_the_full_image_does(
     model: Model, images: ImageSet, geometry: LayerGeometry, bank: Bank, measured: Path
 ) -> None:
     values = open_responses(measured, bank, GROUP, 5).array[:]
-    starts = bank.start_deg(GROUP)
+    starts = bank.starts_deg(GROUP)[0]
     checked = np.flatnonzero(starts == 0)
     assert len(checked) > 30
     for p in checked:
@@ -405,7 +405,7 @@ def test_each_element_is_the_stimulus_turned_by_start_and_angle(
     model: Model, images: ImageSet, geometry: LayerGeometry, bank: Bank, measured: Path
 ) -> None:
     values = open_responses(measured, bank, GROUP, 5).array[:]
-    starts = bank.start_deg(GROUP)
+    starts = bank.starts_deg(GROUP)[0]
     size = geometry.patch_px
     for p in range(0, len(bank), 9):
         centre = np.array(geometry.centre_px) + np.array(geometry.stride_px) * bank.position[p]
@@ -586,7 +586,7 @@ def test_a_global_layer_is_shown_whole_images(images: ImageSet, tmp_path: Path) 
     bank = build_bank(examples, np.asarray(images.groups))
     responses = open_responses(tmp_path / "l.zarr", bank, GROUP, 6)
     measure_responses(model, images, geometry, responses, whole_px=90)
-    starts = bank.start_deg(GROUP)
+    starts = bank.starts_deg(GROUP)[0]
     for p in np.flatnonzero(starts == 0):
         # The middle of a 90 x 120 px image, and its turned self read at the same place.
         middle = picture_of(images, bank.image[p])[:, :, 15:105]

@@ -38,7 +38,7 @@ from equiscope.construction.simplify.evaluation import (
 from equiscope.construction.simplify.templates import ends_of, join_ends, kernel_functions, tie_weights
 from equiscope.construction.simplify.wiring import Wire, find_wires
 from equiscope.evidence.circuits import load_circuits
-from equiscope.families.family import Family, Member, Symmetry, Unit
+from equiscope.families.family import Family, Symmetry, Unit
 from equiscope.foundations.errors import EquiscopeError
 from equiscope.foundations.options import Options
 from equiscope.models import Model, load_model
@@ -47,6 +47,7 @@ from equiscope.models.geometry import find_geometry
 from equiscope.reports import save_report
 from equiscope.runs.store import Run, families_document, units_document, write_json
 from equiscope.testing import planted_circuits
+from hand_made import a_family, a_member
 from site_document import site_document
 
 N_CLASSES = 5
@@ -117,10 +118,8 @@ def tied_network(seed: int = 0, noise: float = 0.0) -> Model:
 
 def family_of(name: str, layer: str, channels: tuple[int, ...]) -> Family:
     members = sorted(zip(channels, POSES, strict=True))
-    return Family(
-        name, layer, "rotation", 1.0, 1.0, 1.0, 0.0, 1.0, 0.0, 1, 0.0, (), (),
-        tuple(Member(layer, channel, float(pose), 1.0, 1.0, 1.0) for channel, pose in members),
-    )  # fmt: skip
+    own = [a_member(layer, channel, angle_deg=float(pose)) for channel, pose in members]
+    return a_family("rotation", own, name=name)
 
 
 def run_of(folder: Path, model: Model) -> Run:

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from equiscope.families.family import Family, Member, Symmetry, Unit
+from equiscope.families.family import Explanation, Family, Member, Symmetry, Unit
 from equiscope.foundations.documents import to_json
 from equiscope.foundations.errors import EquiscopeError
 from equiscope.foundations.files import write_atomically
@@ -33,6 +33,7 @@ from equiscope.runs.store import (
     write_json,
 )
 from equiscope.stimuli import ImageFailure
+from equiscope.transformations import Pose
 
 NUMBER = 0.1 + 0.2
 
@@ -40,25 +41,27 @@ NUMBER = 0.1 + 0.2
 def family(number: float = NUMBER) -> Family:
     return Family(
         id="mixed3a-rotation-1",
-        layer="mixed3a",
+        layers=("mixed3a",),
         transformation="rotation",
         score=number,
         score_low=number,
         score_high=number,
-        disagreement_deg=number,
+        disagreement=Pose(angle_deg=number),
         phase_coherence=number,
         q_value=number,
-        stabiliser_order=2,
+        stabiliser=(Pose(angle_deg=0.0), Pose(angle_deg=180.0)),
         gap_deviation_deg=number,
         holes_deg=((10.5, 90.25), (170.0, 12.0)),
         duplicates=((3, 7),),
         half_turns=(number, 0.5),
         invariant_to=("hue",),
-        alternatives=(("hue", number, 0.1, number, 0.2),),
+        alternatives=(Explanation("hue", number, 0.1, number, 0.2),),
         margin=number,
         members=(
-            Member("mixed3a", 3, number, number, number, number, hue_deg=number, is_mirrored=True),
-            Member("mixed3a", 7, 1.5, 0.9, 0.8, 1.0),
+            Member(
+                "mixed3a", 3, Pose(angle_deg=number, hue_deg=number, is_mirrored=True), number, number, number
+            ),
+            Member("mixed3a", 7, Pose(angle_deg=1.5), 0.9, 0.8, 1.0),
         ),
     )
 
@@ -222,8 +225,8 @@ def test_families_are_worded_as_the_contract_says() -> None:
     document = families_document([family()])
     assert document["schema_version"] == SCHEMA_VERSION
     (entry,) = document["families"]
-    assert list(entry)[:4] == ["id", "layer", "transformation", "size"]
-    assert {"score", "disagreement_deg", "q_value", "members"} <= set(entry)
+    assert list(entry)[:4] == ["id", "layers", "transformation", "size"]
+    assert {"score", "disagreement", "q_value", "members"} <= set(entry)
     assert entry["size"] == 2
     assert set(entry["members"][0]) == {part.name for part in fields(Member)}
 

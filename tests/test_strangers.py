@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import math
 from collections.abc import Mapping
 from functools import cache
 from types import MappingProxyType
@@ -19,10 +18,11 @@ from equiscope.evidence.circuits.layer_pair import LayerPair
 from equiscope.evidence.circuits.paths import ExpandedWeights, expanded_weights
 from equiscope.evidence.circuits.strangers import _told, find_stranger_circuits
 from equiscope.evidence.circuits.stretched import tie_stretched
-from equiscope.families.family import Family, Member, Symmetry, Unit
+from equiscope.families.family import Family, Symmetry, Unit
 from equiscope.foundations.errors import EquiscopeError
 from equiscope.models.geometry import find_geometry
 from equiscope.testing import PlantedCircuits, planted_scales
+from hand_made import a_family, a_member, moved
 
 Floats = NDArray[np.float64]
 
@@ -71,10 +71,8 @@ def kept_kernel(octaves: float, stride_px: float, n_y: int = 13, n_x: int = 15) 
     y_px, x_px = ((np.arange(n) - (n - 1) / 2) * stride_px for n in (n_y, n_x))
     y, x = np.meshgrid(-y_px, x_px, indexing="ij")
     kernel = lobes(x / 2**octaves, y / 2**octaves)[None, None].astype(np.float32)
-    member = Member("a", 0, math.nan, 1.0, 1.0, 1.0, octaves=0.0)
-    family = Family("scale-1", "a+b", "scale", 1.0, 1.0, 1.0, math.nan, math.nan, 0.0, 1, 0.0, (), (), (
-        member, dataclasses.replace(member, layer="b")
-    ))  # fmt: skip
+    members = [a_member(layer, 0, octaves=0.0) for layer in "ab"]
+    family = a_family("scale", members, name="scale-1")
     kept = keep_weights(
         LayerPair(ExpandedWeights("a", "b", kernel, y_px, x_px, stride_px, ()), [family], []), "scale"
     )
@@ -206,7 +204,7 @@ def test_copies_of_one_size_say_nothing_of_scale() -> None:
     network = planted(0)
     flat = []
     for own in network.families:
-        members = (dataclasses.replace(m, octaves=0.1 * i) for i, m in enumerate(own.members[:3]))
+        members = (moved(m, octaves=0.1 * i) for i, m in enumerate(own.members[:3]))
         flat.append(dataclasses.replace(own, members=tuple(members)))
     assert find_stranger_circuits(kept_of(0), flat, [], "scale", n_draws=20) == ()
 
@@ -267,12 +265,8 @@ def hue_layers(seed: int, *, is_alike: bool) -> tuple[LayerPair, list[Family], l
         lines = [Symmetry("hue", "invariant", invariance=1.0)] * 4
         for index in range(6):
             name = f"{layer}-hue-{index + 1}"
-            members = tuple(
-                Member(layer, 4 + 5 * index + i, math.nan, 1.0, 1.0, 1.0, hue_deg=72.0 * i) for i in range(5)
-            )
-            families.append(
-                Family(name, layer, "hue", 1.0, 1.0, 1.0, math.nan, 1.0, 0.0, 1, 0.0, (), (), members)
-            )
+            members = [a_member(layer, 4 + 5 * index + i, hue_deg=72.0 * i) for i in range(5)]
+            families.append(a_family("hue", members, name=name))
             lines += [Symmetry("hue", "equivariant", name, 1.0, 0.0, 1)] * 5
         units += [Unit(layer, c, 0.0, 1.0, (line,)) for c, line in enumerate(lines)]
     if is_alike:

@@ -13,16 +13,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from equiscope.families.circles import find_families
 from PIL import Image
 from sklearn.metrics import adjusted_rand_score
 from torch import nn
 
 import equiscope
+from equiscope.families.find import find_families
 from equiscope.foundations.errors import EquiscopeError
 from equiscope.foundations.statistics import circular_difference_deg, circular_mean_deg
 from equiscope.runs.examples import load_examples
 from equiscope.runs.store import read_json
+from equiscope.surveys import image_pass
 from equiscope.testing import equivariant_network, planted_network, sample_crops
 
 
@@ -163,9 +164,7 @@ class TestRunFolder:
         assert manifest["settings"]["seed"] == 3
         assert {"geometry", "examples", "rotation", "explaining", "report"} <= set(manifest["seconds"])
         (family,) = json.loads((run.folder / "families.json").read_text())["families"]
-        assert {"id", "layer", "transformation", "size", "score", "disagreement_deg", "q_value"} <= set(
-            family
-        )
+        assert {"id", "layers", "transformation", "size", "score", "disagreement", "q_value"} <= set(family)
         assert set(family["members"][0]) == {
             "layer",
             "channel",
@@ -200,8 +199,7 @@ class TestRunFolder:
     def test_interrupted_anywhere_it_goes_on_to_the_same_result(
         self, stop_at: str, crops: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        # By name, because equiscope.survey is the function.
-        monkeypatch.setattr(importlib.import_module("equiscope.surveys.survey"), "_SHARD", 8)
+        monkeypatch.setattr(image_pass, "_SHARD", 8)
         monkeypatch.setattr(importlib.import_module("equiscope.measurement.responses"), "CHUNK_STIMULI", 8)
         whole = rotations(bars(), crops, layers=["0"], out=tmp_path / "whole")
 
@@ -400,7 +398,7 @@ class TestRealNetworks:
         run = rotations(model, few, layers=["conv2d2"], out=tmp_path / "run", examples_per_unit=6)
         assert max(family.size for family in run.families) >= 8
         assert sum(family.size for family in run.families) >= 90
-        assert np.median([family.disagreement_deg for family in run.families]) < 3
+        assert np.median([family.disagreement["angle_deg"] for family in run.families]) < 3
         # The same responses, with every unit's pose scrambled, hold nothing.
         from equiscope.measurement.bank import build_bank
         from equiscope.measurement.responses import open_responses, scramble_responses

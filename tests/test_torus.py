@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from equiscope.families.correlations import correlate_torus
-from equiscope.families.torus import find_stabiliser, find_toral_families, joint_toral_tuning
+from equiscope.families.find import find_families
+from equiscope.families.torus import find_stabiliser
+from equiscope.families.tuning import tune_family
 from equiscope.foundations.statistics import circular_difference_deg
 from equiscope.measurement.bank import Bank
 from equiscope.measurement.examples import Examples, empty_examples
@@ -77,8 +79,8 @@ def test_the_stabiliser_is_found(is_contrast: bool, stabiliser: tuple[tuple[floa
 
 @pytest.mark.parametrize("is_contrast", [True, False])
 def test_poses_are_those_planted(is_contrast: bool) -> None:
-    result = find_toral_families(
-        as_responses(tuned(POSES, is_contrast=is_contrast)), examples_of(6), np.arange(6), n_null=20
+    result = find_families(
+        as_responses(tuned(POSES, is_contrast=is_contrast)), examples_of(6), channels=np.arange(6), n_null=20
     )
     (family,) = result.families
     assert family.channels.tolist() == list(range(6))
@@ -90,7 +92,7 @@ def test_poses_are_those_planted(is_contrast: bool) -> None:
             for c in copies
         )
     assert {line.kind for line in result.symmetries} == {"equivariant"}
-    tuning = joint_toral_tuning(as_responses(tuned(POSES, is_contrast=is_contrast)), examples_of(6), family)
+    tuning = tune_family(as_responses(tuned(POSES, is_contrast=is_contrast)), examples_of(6), family).values
     # No stimulus is anybody's own here, so nothing was shown.
     assert tuning.shape == (6, 8, 16)
     assert np.isnan(tuning).all()
@@ -101,12 +103,12 @@ def test_scrambled_responses_hold_no_family() -> None:
     for is_contrast in (True, False):
         responses = as_responses(tuned(POSES, is_contrast=is_contrast, seed=4))
         scrambled = scramble_responses(responses, np.arange(6), rng)
-        assert find_toral_families(scrambled, examples_of(6), np.arange(6), n_null=20).families == ()
+        assert find_families(scrambled, examples_of(6), channels=np.arange(6), n_null=20).families == ()
 
 
 def test_units_that_are_not_eligible_are_not_measurable() -> None:
     responses = as_responses(tuned([*POSES, (10.0, 10.0)], is_contrast=False))
-    result = find_toral_families(responses, examples_of(7), np.arange(6), n_null=20)
+    result = find_families(responses, examples_of(7), channels=np.arange(6), n_null=20)
     assert result.symmetries[6].kind == "not measurable"
     assert 6 not in result.families[0].channels
 
@@ -136,11 +138,13 @@ def test_units_that_never_fire_for_the_stimuli_are_not_measurable() -> None:
         0, 1, values.shape[1]
     )  # fires in the half that finds, not in the one that verifies
     for responses in (as_responses(silent), as_responses(once)):
-        found = find_toral_families(
-            responses, examples_of(7), np.arange(7), n_null=5, false_discovery_rate=0.5
+        found = find_families(
+            responses, examples_of(7), channels=np.arange(7), n_null=5, false_discovery_rate=0.5
         )
         assert [f.channels.tolist() for f in found.families] == [list(range(6))]
         assert found.symmetries[6].kind == "not measurable"
-    nothing = find_toral_families(as_responses(-np.ones_like(values)), examples_of(6), np.arange(6), n_null=2)
+    nothing = find_families(
+        as_responses(-np.ones_like(values)), examples_of(6), channels=np.arange(6), n_null=2
+    )
     assert not nothing.families
     assert {line.kind for line in nothing.symmetries} == {"not measurable"}

@@ -13,6 +13,7 @@ from equiscope.evidence.verify.verification import FamilyVerification, load_veri
 from equiscope.evidence.verify.whole_run import verify_run
 from equiscope.foundations.errors import EquiscopeError
 from equiscope.testing import Planted, PlantedTransformations, planted_network, planted_transformation
+from hand_made import moved
 
 
 @pytest.fixture(scope="module")
@@ -63,9 +64,7 @@ def test_wrong_poses_are_not_confirmed(planted: Planted, run: equiscope.Run, tmp
     wrong = []
     for family in run.families:
         poses = rng.permutation(family.poses_deg)
-        members = tuple(
-            dataclasses.replace(m, pose_deg=float(p)) for m, p in zip(family.members, poses, strict=True)
-        )
+        members = tuple(moved(m, angle_deg=float(p)) for m, p in zip(family.members, poses, strict=True))
         wrong.append(dataclasses.replace(family, members=members))
     found = verify_run(dataclasses.replace(run, folder=tmp_path, families=tuple(wrong)), planted.model)
     assert max(entry.median_error for entry in found) > 10

@@ -1,4 +1,10 @@
-"""The stimulus bank: which stimuli a layer is measured on, and how they are cut under every transformation."""
+"""The stimulus bank of a layer: which patches of which images its units are measured on.
+
+The bank holds the strongest stimuli of every unit, each patch once although several units may share it. A unit's own
+stimuli alone would say nothing of the units that answer to them too: every unit is measured on all of the bank. Patches
+are cut here, in every pose of the group: at an angle of 30° the patch is resampled from the image about its centre, so
+that no corner is empty.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,10 @@
-"""Whether a patch answers as the image does: each layer's stimuli are settled by comparing both on a few images."""
+"""Whether a patch answers as the image does from which it was cut: both are compared on a few images of each layer.
+
+A unit's response is measured on a patch as large as its receptive field. That is right where the network answers to the
+patch as it does at the same place of the whole image, up to a small error relative to the response's standard
+deviation. A network that pads, resizes or normalises over the image may not: then a larger patch is tried, and where
+none does, whole images are the stimuli. A note of the run says so.
+"""
 
 from __future__ import annotations
 
@@ -173,8 +179,7 @@ def patch_errors(
     >>> from torch import nn
     >>> from equiscope.models.geometry import find_geometry
     >>> model = Model(nn.Sequential(nn.Conv2d(3, 4, 5)))
-    >>> error = patch_errors(model, [torch.rand(3, 40, 50)], find_geometry(model, ["0"]))["0"]
-    >>> error < 1e-4
+    >>> patch_errors(model, [torch.rand(3, 40, 50)], find_geometry(model, ["0"]))["0"] < 1e-4
     True
     """
     wanted: dict[str, list[Tensor]] = {layer: [] for layer in geometries}

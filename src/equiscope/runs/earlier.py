@@ -23,7 +23,9 @@ _DISTANCE_KEYS = {
     "hue_deg": "disagreement_hue_deg",
     "octaves": "disagreement_octaves",
 }
-_TORAL_ELEMENT = re.compile(r"\((-?[\d.]+)°, (-?[\d.]+)°\)")
+_NUMBER = r"-?\d+(?:\.\d+)?"
+_TORAL_ELEMENT = re.compile(rf"\(({_NUMBER})°, ({_NUMBER})°\)")
+_TORAL_ELEMENTS = re.compile(rf"\{{{_TORAL_ELEMENT.pattern}(?:, {_TORAL_ELEMENT.pattern})*\}}")
 
 
 def families_of_2(document: dict[str, Any]) -> dict[str, Any]:
@@ -84,11 +86,13 @@ def _stabiliser(name: str, entry: dict[str, Any]) -> list[dict[str, float | bool
             # At which angle the mirror stands was not kept.
             return plain + ([{axis.name: None, hand.name: True} for _ in turns] if "mirror" in said else [])
         case Torus(axis, other):
-            found = _TORAL_ELEMENT.findall(said)
-            if not found:
+            # The first version did not write it down.
+            if said and _TORAL_ELEMENTS.fullmatch(said) is None:
                 raise ValueError(
-                    f"stabiliser is {said[:60]!r}, expected elements such as '{{(0°, 0°), (180°, 180°)}}'"
+                    f"stabiliser is {said[:60]!r}, expected elements (hue, angle) such as "
+                    "'{(0°, 0°), (180°, 180°)}'"
                 )
+            found = _TORAL_ELEMENT.findall(said) or [(0.0, 0.0)]
             return [{axis.name: float(turn), other.name: float(hue)} for hue, turn in found]
         case Pair(axis):
             return [{axis.name: False}]

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from equiscope.foundations.errors import EquiscopeError, unknown_name
 from equiscope.transformations.axes import Axis, Pose, Step, Switch, Turn
 from equiscope.transformations.base import Transformation, Words
+from equiscope.transformations.brightness import Brightness
 from equiscope.transformations.contrast import Contrast
 from equiscope.transformations.dihedral import Dihedral
 from equiscope.transformations.hue import Hue
@@ -25,6 +26,7 @@ from equiscope.transformations.reflection import Reflection
 from equiscope.transformations.rotation import Rotation
 from equiscope.transformations.rotation_scale import RotationScale
 from equiscope.transformations.scale import Scale
+from equiscope.transformations.up_down import UpDown
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,6 +60,8 @@ ALL: list[Transformation] = [
     Dihedral(),
     HueRotation(),
     Scale(),
+    UpDown(),
+    Brightness(),
     RotationScale(),
 ]
 

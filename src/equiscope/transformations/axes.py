@@ -77,7 +77,7 @@ class Pose(Mapping[str, float]):
 
     def __hash__(self) -> int:
         """Poses with the same coordinates are one key."""
-        return hash(tuple(self._values.items()))
+        return hash(frozenset(self._values.items()))
 
     def __repr__(self) -> str:
         """Word the pose as it would be written."""
@@ -142,11 +142,14 @@ class Turn(Axis):
         What of a drawn stimulus moves along it: its ``angle`` or its ``hue``; empty if nothing does.
     check
         The ``key``, where it is not the noun.
+    resolution
+        How far from the truth a pose of an exact copy may be measured, degrees.
     """
 
     prefix: str = ""
     drawn: str = ""
     check: str = ""
+    resolution: float = 5.0
 
     @property
     def key(self) -> str:
@@ -180,6 +183,8 @@ class Step(Axis):
         What it is counted in, and that behind a value: "oct.".
     drawn
         What of a drawn stimulus moves along it: its ``length``; empty if the drawing as a whole is acted on.
+    resolution
+        How far from the truth a pose of an exact copy may be measured, in its unit.
     check
         The ``key``, where it is not the noun.
     """
@@ -188,6 +193,7 @@ class Step(Axis):
     short: str = "oct."
     drawn: str = ""
     check: str = ""
+    resolution: float = 0.1
 
     @property
     def key(self) -> str:

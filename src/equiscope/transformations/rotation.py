@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ANGLE", "Rotation", "turn_patches"]
 
-ANGLE = Turn("angle_deg", "angle", drawn="angle", check="rotation")
+ANGLE = Turn("angle_deg", "angle", drawn="angle", check="rotation", resolution=2.0)
 
 
 class Rotation(Transformation):

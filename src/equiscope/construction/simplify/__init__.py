@@ -1,4 +1,9 @@
-"""Tied templates put back into a trained network, and what it can still do, beside other ways to remove parameters."""
+"""Tied templates put back into a trained network: how much of its accuracy stays.
+
+The weights between two families are replaced by the nearest ones that are copies of one template. If the network still
+classifies, the poses that a survey found are those in which it uses its units. Beside it stand networks that lost as
+many parameters otherwise: by wrong poses, by pruning, by low rank.
+"""
 
 from equiscope.construction.simplify.curve import Curve
 from equiscope.construction.simplify.evaluation import Accuracy, count_logits

@@ -1,4 +1,9 @@
-"""Train plain and designed twins under one budget."""
+"""Train twins, a plain network and a designed one, under one budget.
+
+The designed twin has equivariant, invariant and plain units in the shares that it is given, and as many channels,
+parameters or multiply-adds as the plain one. Both are trained by one recipe on the same images in the same order, and
+exported as ordinary convolutions.
+"""
 
 from equiscope.construction.training.architectures import (
     ARCHITECTURES,

@@ -84,6 +84,8 @@ class Recipe:
     layers: Mapping[str, Sequence[UnitRecipe]]
     stabilisers: Mapping[str, str]
     build: Callable[[Mapping[str, nn.Conv2d]], nn.Module] = _one_layer
+    # Orbits that are so nearly invariant that they may not be found.
+    faint: frozenset[str] = frozenset()
 
 
 def luma_functional() -> Tensor:
