@@ -227,19 +227,6 @@ def collect_examples(
     ------
     EquiscopeError
         If the network cannot run on an image.
-
-    Examples
-    --------
-    >>> from torch import nn
-    >>> from equiscope.models.geometry import find_geometry
-    >>> from equiscope.stimuli import as_images
-    >>> images = as_images(None)
-    >>> model = Model(nn.Sequential(nn.Conv2d(3, 4, 5)))
-    >>> geometries = find_geometry(model, ["0"])
-    >>> halves = split_halves(images.groups, seed=0)
-    >>> found = collect_examples(model, images, geometries, halves, n_examples=2, indices=range(4))
-    >>> found["0"].value.shape, int(found["0"].n_images.sum())
-    ((2, 4, 2), 4)
     """
     found = {
         name: empty_examples(name, geometry.n_channels, n_examples) for name, geometry in geometries.items()

@@ -179,8 +179,7 @@ def patch_errors(
     >>> from torch import nn
     >>> from equiscope.models.geometry import find_geometry
     >>> model = Model(nn.Sequential(nn.Conv2d(3, 4, 5)))
-    >>> error = patch_errors(model, [torch.rand(3, 40, 50)], find_geometry(model, ["0"]))["0"]
-    >>> error < 1e-4
+    >>> patch_errors(model, [torch.rand(3, 40, 50)], find_geometry(model, ["0"]))["0"] < 1e-4
     True
     """
     wanted: dict[str, list[Tensor]] = {layer: [] for layer in geometries}

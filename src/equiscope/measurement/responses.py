@@ -306,24 +306,6 @@ def measure_responses(
     -----
     Cost: one forward pass a stimulus and element. The position read is the one centred in the patch, of several layers
     the nearest to its middle; padding inside the network only reaches positions further out.
-
-    Examples
-    --------
-    >>> from torch import nn
-    >>> from equiscope.models import Model
-    >>> from equiscope.models.geometry import find_geometry
-    >>> from equiscope.stimuli import as_images
-    >>> from equiscope.transformations.groups import CyclicGroup
-    >>> images = as_images(None)
-    >>> model = Model(nn.Sequential(nn.Conv2d(3, 4, 5)))
-    >>> geometries = find_geometry(model, ["0"])
-    >>> place = np.arange(2)
-    >>> bank = Bank("0", place, place, np.full((2, 2), 9), place)
-    >>> responses = Responses(bank, CyclicGroup(4), np.full((2, 4, 4), np.nan, np.float32))
-    >>> measure_responses(model, images, geometries["0"], responses)
-    1
-    >>> bool(np.isfinite(responses.array).all())
-    True
     """
     layers = {g.layer: g for g in ([geometry] if isinstance(geometry, LayerGeometry) else geometry)}
     first, n_stimuli = next(iter(layers.values())), len(responses.bank)

@@ -151,10 +151,6 @@ def visualise_family(
 ) -> FamilyVisualisation:
     """Find one image that, transformed by each member's pose, excites that member, for all members at once.
 
-    A template is as flexible as an image is, and could hold several features, one for each pose at which one is wanted.
-    So a large ``strength`` alone does not say that the members share a feature: compare it with ``null_strength``, that
-    of templates which had to hold features for wrong poses. Only shifts are used for robustness, so that poses keep.
-
     Parameters
     ----------
     model

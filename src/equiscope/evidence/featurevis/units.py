@@ -118,11 +118,6 @@ def visualise_units(
 ) -> Visualisation:
     """Find, for each unit, an image that excites it strongly at its centre.
 
-    What is optimised is the response at one position, the centre's, by gradient ascent on the image's spectrum; see
-    `parameterisation` for the prior and `robustness` for the changes. The network runs to the layer and back only. An
-    image shows *a* way to excite a unit, neither the only one nor the usual one: read it beside the unit's strongest
-    stimuli on photographs.
-
     Parameters
     ----------
     model
@@ -147,11 +142,6 @@ def visualise_units(
     EquiscopeError
         If the layer or a channel does not exist, no step or no unit is asked for, no position is centred in images of
         this size, or the network gives NaN.
-
-    References
-    ----------
-    Olah, Mordvintsev, Schubert, *Feature Visualization*, Distill, 2017: Fourier basis, decorrelated colours and
-    robustness to transformations. Here contrast is limited, too, and frequencies start at the patch's size.
 
     Examples
     --------

@@ -112,8 +112,8 @@ class _Job:
 
     def visualise_layer(self, layer: str, found: Visualisation | None) -> Visualisation:
         """Visualise a layer and save that, unless it is there."""
-        geometry = self.geometries[layer]
-        if found is not None and self._is_whole(found, geometry):
+        geometry, seed = self.geometries[layer], self.options.seed
+        if found is not None and _is_whole(found, geometry.n_channels, self.steps, seed):
             return found
         made = visualise_units(
             self.model, layer, geometry=geometry, steps=self.steps, options=self.options
@@ -130,8 +130,8 @@ class _Job:
         self, families: Sequence[Family], stored: Mapping[str, FamilyVisualisation]
     ) -> dict[str, FamilyVisualisation]:
         """Visualise families that are not there, and save them beside those that are, by id."""
-        kept = dict(stored)
-        missing = [family for family in families if not self._is_same(kept.get(family.id), family)]
+        kept, asked = dict(stored), (self.steps, self.n_null, self.options.seed)
+        missing = [family for family in families if not _is_same(kept.get(family.id), family, *asked)]
         tell = self.options.progress if missing else silent
         with _saving(self.run, kept) as on_family, tell("templates of families", len(missing)) as on_step:
             for family in missing:
@@ -148,19 +148,20 @@ class _Job:
                 on_step(1)
         return kept
 
-    def _is_whole(self, found: Visualisation, geometry: LayerGeometry) -> bool:
-        """Whether this is what the layer's visualisation would be."""
-        is_all = np.array_equal(found.channels, np.arange(geometry.n_channels))
-        return is_all and (found.steps, found.seed) == (self.steps, self.options.seed)
 
-    def _is_same(self, found: FamilyVisualisation | None, family: Family) -> bool:
-        """Whether this is what the family's visualisation would be."""
-        asked = (self.steps, self.n_null, self.options.seed)
-        if found is None or (found.steps, len(found.null), found.seed) != asked:
-            return False
-        return list(zip(found.layers, found.channels.tolist(), strict=True)) == [
-            (member.layer, member.channel) for member in family.members
-        ]
+def _is_whole(found: Visualisation, n_channels: int, steps: int, seed: int) -> bool:
+    """Whether this is what the layer's visualisation would be."""
+    is_all = np.array_equal(found.channels, np.arange(n_channels))
+    return is_all and (found.steps, found.seed) == (steps, seed)
+
+
+def _is_same(found: FamilyVisualisation | None, family: Family, steps: int, n_null: int, seed: int) -> bool:
+    """Whether this is what the family's visualisation would be."""
+    if found is None or (found.steps, len(found.null), found.seed) != (steps, n_null, seed):
+        return False
+    return list(zip(found.layers, found.channels.tolist(), strict=True)) == [
+        (member.layer, member.channel) for member in family.members
+    ]
 
 
 @contextmanager
