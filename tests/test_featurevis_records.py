@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from math import nan
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,12 +14,9 @@ import equiscope
 from equiscope.evidence.featurevis.families import FamilyVisualisation, _assign
 from equiscope.evidence.featurevis.storage import load_visualisations, save_visualisations
 from equiscope.evidence.featurevis.units import Visualisation, over_natural
-from equiscope.evidence.featurevis.whole_run import _Job, _saving
+from equiscope.evidence.featurevis.whole_run import _is_same, _is_whole, _saving
 from equiscope.families.family import Family
-from equiscope.foundations.options import Options
 from hand_made import a_family, a_member
-
-JOB = _Job(None, None, {}, {}, steps=8, n_null=1, options=Options(seed=0))
 
 
 def make_family(n: int = 3, name: str = "l-rotation-1") -> Family:
@@ -117,7 +113,7 @@ def make_layer(channels: list[int], steps: int = 8, seed: int = 0) -> Visualisat
     ids=["whole", "some units", "another order", "other steps", "another seed"],
 )
 def test_a_layer_is_made_again_unless_it_is_the_same(found: Visualisation, is_whole: bool) -> None:
-    assert JOB._is_whole(found, SimpleNamespace(n_channels=3)) == is_whole
+    assert _is_whole(found, 3, steps=8, seed=0) == is_whole
 
 
 @pytest.mark.parametrize(
@@ -134,8 +130,8 @@ def test_a_layer_is_made_again_unless_it_is_the_same(found: Visualisation, is_wh
 )
 def test_a_family_is_made_again_unless_it_is_the_same(changes: dict[str, object], is_same: bool) -> None:
     found = make_visualisation(np.eye(3).tolist(), **changes)
-    assert JOB._is_same(found, make_family()) == is_same
-    assert not JOB._is_same(None, make_family())
+    assert _is_same(found, make_family(), steps=8, n_null=1, seed=0) == is_same
+    assert not _is_same(None, make_family(), steps=8, n_null=1, seed=0)
 
 
 def test_families_are_written_however_the_block_ends_in_the_runs_order(tmp_path: Path) -> None:
