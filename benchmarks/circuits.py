@@ -26,7 +26,7 @@ import torch
 
 from equiscope.evidence.circuits import recover_circuits
 from equiscope.models import load_model
-from equiscope.reports.files import show_circuits
+from equiscope.reports.site.files import show_evidence
 from equiscope.runs.store import load_run
 from equiscope.stimuli import open_images
 
@@ -74,7 +74,7 @@ def measure(folder: Path, weights: Path | None, images: str | None) -> None:
         model = load_model(run.manifest["model"]["name"], weights)
         recover_circuits(run, model, open_images(images), progress=clock)
         with clock("report", 1):
-            show_circuits(folder)
+            show_evidence(folder, "circuits")
     for stage, seconds in clock.wall.items():
         row = {"stage": stage, "seconds": round(seconds, 1), "cpu_seconds": round(clock.processors[stage], 1)}
         print(json.dumps(row))

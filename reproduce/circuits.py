@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 import equiscope
 from equiscope.evidence.circuits import Circuit, Circuits, load_circuits
-from equiscope.evidence.circuits.recover import weights_path
+from equiscope.evidence.circuits.drawn import weights_path
 from equiscope.evidence.verify.verification import load_verification
 from equiscope.models.geometry import LayerGeometry
 from equiscope.runs.store import read_geometries
@@ -106,8 +106,9 @@ def main() -> None:
     model = equiscope.load_model(options.model, options.weights)
     ending: dict[str, set[int]] = {}
     for circuit in found.circuits:
-        if ":" in circuit.target and not circuit.pair_class:
-            ending.setdefault(circuit.target_layer, set()).add(int(circuit.target.rpartition(":")[2]))
+        target = circuit.ends[1]
+        if target.channel is not None and not circuit.pair_class:
+            ending.setdefault(target.layer, set()).add(target.channel)
     geometries = read_geometries(run.manifest)
     for layer, channels in ending.items():
         kind |= kinds_of_units(model, geometries[layer], sorted(channels))
@@ -126,12 +127,12 @@ def main() -> None:
     deepest = layers[-2], layers[-1]
     items: list[tuple[str, Callable[[Circuit], bool]]] = [
         ("contrast → centre-surround", lambda c: is_family(c.source, "hue-rotation")
-         and (is_family(c.target, "hue") or ":" in c.target) and c.rotation_class == "equivariant→invariant"),
+         and (is_family(c.target, "hue") or c.ends[1].is_unit) and c.rotation_class == "equivariant→invariant"),
         ("black-and-white centre", lambda c: kind.get(c.target) == "black_white_centre"
          and c.rotation_class == "equivariant→invariant"),
-        ("line → circle or divergence", lambda c: is_family(c.source, "rotation", LINES) and ":" in c.target
+        ("line → circle or divergence", lambda c: is_family(c.source, "rotation", LINES) and c.ends[1].is_unit
          and kind.get(c.target) in ROUND and c.rotation_class == "equivariant→invariant"),
-        ("curve → circle or evolute", lambda c: is_family(c.source, "rotation", ("curve",)) and ":" in c.target
+        ("curve → circle or evolute", lambda c: is_family(c.source, "rotation", ("curve",)) and c.ends[1].is_unit
          and c.rotation_class == "equivariant→invariant"),
         ("curve → curve", lambda c: is_family(c.source, "rotation", ("curve",))
          and is_family(c.target, "rotation", ("curve",)) and c.rotation_class == "equivariant→equivariant"),

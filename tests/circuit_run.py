@@ -9,30 +9,35 @@ from typing import Any
 
 import numpy as np
 
-from equiscope.evidence.circuits import Circuit, Circuits, Confirmation
+from equiscope.evidence.circuits import Circuit, CircuitEnd, Circuits, Confirmation
 from equiscope.evidence.circuits.causal import CausalCheck
+from equiscope.evidence.circuits.drawn import weights_path
 from equiscope.evidence.circuits.factors import Factor, Factors
-from equiscope.evidence.circuits.recover import LayerPairSummary, Skipped, weights_path
+from equiscope.evidence.circuits.results import LayerPairSummary, Skipped
 from equiscope.evidence.circuits.transposed import Transposed
 from equiscope.reports import ReportDocument, load_document
-from equiscope.reports.context import SiteContext
-from equiscope.reports.sprites import Pictures
+from equiscope.reports.document.pictures.sprites import Pictures
+from equiscope.reports.views.circuit.evidence import CIRCUITS
+from equiscope.reports.views.context import SiteContext
 from equiscope.runs.store import SCHEMA_VERSION, write_json
 
 SOURCE, TARGET = "mixed3a", "mixed3b"
 
 
+def make_end(name: str, layer: str) -> CircuitEnd:
+    """An end by the name that pages have for it: a family's id, or ``layer:channel``."""
+    channel = name.removeprefix(f"{layer}:")
+    if channel.isdecimal():
+        return CircuitEnd((layer,), channel=int(channel))
+    return CircuitEnd((layer,), family=name)
+
+
 def make_circuit(source: str, target: str, **figures: Any) -> Circuit:
     plain: dict[str, Any] = {
         "id": f"{source}>{target}",
-        "source": source,
-        "target": target,
-        "source_layer": SOURCE,
-        "target_layer": TARGET,
+        "ends": (make_end(source, SOURCE), make_end(target, TARGET)),
         "transformation": "rotation",
-        "rotation_class": "equivariant→equivariant",
-        "hue_class": "",
-        "pair_class": "",
+        "kinds": {"rotation": ("equivariant", "equivariant")},
         "n_source": 4,
         "n_target": 5,
         "is_small": False,
@@ -45,7 +50,7 @@ def make_circuit(source: str, target: str, **figures: Any) -> Circuit:
         "q_value": 0.004,
         "energy_share": 0.051,
         "strength": 2.3,
-        "alternatives": (("invariant→equivariant", 0.33),),
+        "alternatives": ((("invariant", "equivariant"), 0.33),),
     }
     return Circuit(**(plain | figures))
 
@@ -81,15 +86,15 @@ def make_circuits(document: ReportDocument) -> tuple[Circuits, dict[str, dict[st
         make_circuit(source["id"], target["id"], **sizes),
         make_circuit(
             source["id"], f"{TARGET}:7", n_source=source["size"], n_target=1,
-            rotation_class="equivariant→invariant", alternatives=(), is_small=True,
+            kinds={"rotation": ("equivariant", "invariant")}, alternatives=(), is_small=True,
         ),
         make_circuit(
             f"{SOURCE}:9", target["id"], n_source=1, n_target=target["size"],
-            rotation_class="invariant→equivariant", alternatives=(),
+            kinds={"rotation": ("invariant", "equivariant")}, alternatives=(),
         ),
         make_circuit(
             source["id"], hue["id"], n_source=source["size"], n_target=hue["size"], transformation="hue-rotation",
-            rotation_class="equivariant→invariant", hue_class="invariant→equivariant",
+            kinds={"rotation": ("equivariant", "invariant"), "hue": ("invariant", "equivariant")},
         ),
     ]  # fmt: skip
     weights = {
@@ -99,7 +104,7 @@ def make_circuits(document: ReportDocument) -> tuple[Circuits, dict[str, dict[st
         drawn[3].id: make_weights(drawn[3], is_transposed=True, by_slot=False),
     }
     others = [
-        make_circuit(rotation[SOURCE][-1]["id"], target["id"], rotation_class="not symmetric", r2=-0.1),
+        make_circuit(rotation[SOURCE][-1]["id"], target["id"], kinds={"rotation": None}, r2=-0.1),
         make_circuit(rotation[SOURCE][-1]["id"], rotation[TARGET][-1]["id"], r2=0.12, r2_null_99=0.1),
     ]
     check = CausalCheck(drawn[0].id, 0.81, 0.7, 0.9, 0.99, 0.98, 1.0, 0.35, 0.2, 0.5, 12)
@@ -165,4 +170,11 @@ def open_run(
     write_run(folder, document, circuits, weights)
     loaded = load_document(folder)
     assert loaded is not None
-    return SiteContext(loaded, Pictures(loaded), folder, circuits)
+    return SiteContext(loaded, Pictures(loaded), folder)
+
+
+def recovered(context: SiteContext) -> Circuits:
+    """The circuits of such a run."""
+    circuits = context.found(CIRCUITS)
+    assert circuits is not None
+    return circuits

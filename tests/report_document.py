@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 import itertools
 import json
@@ -18,6 +19,7 @@ from typing import Any, cast
 import numpy as np
 from PIL import Image, ImageDraw
 
+from equiscope.evidence.verify.verification import FamilyVerification
 from equiscope.reports import (
     AlternativeEntry,
     FamilyEntry,
@@ -31,8 +33,8 @@ from equiscope.reports import (
     VerificationEntry,
     save_report,
 )
-from equiscope.reports.earlier import earlier_document
-from equiscope.runs.store import SCHEMA_VERSION
+from equiscope.reports.document.earlier import earlier_document
+from equiscope.runs.store import SCHEMA_VERSION, write_json
 
 TRANSFORMATIONS = ("rotation", "hue", "reflection", "contrast", "dihedral", "hue-rotation", "scale")
 
@@ -247,6 +249,12 @@ def make_alternative(transformation: str, score: float, deficit: float) -> Alter
         "deficit_low": deficit - 0.03,
         "deficit_high": deficit + 0.04,
     }
+
+
+def save_verification(folder: Path, *found: FamilyVerification) -> None:
+    """What `verify_run` leaves."""
+    verified = [dataclasses.asdict(entry) for entry in found]
+    write_json(folder / "verification.json", {"schema_version": SCHEMA_VERSION, "verifications": verified})
 
 
 def make_verification(axis: str, **figures: Any) -> VerificationEntry:

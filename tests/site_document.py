@@ -21,8 +21,8 @@ from equiscope.reports import (
     UnitPicturesEntry,
     save_report,
 )
-from equiscope.reports.sheets import SheetWriter
-from equiscope.reports.sprites import TILE_PX
+from equiscope.reports.document.pictures.sheets import SheetWriter
+from equiscope.reports.document.pictures.sprites import TILE_PX
 from equiscope.runs.store import SCHEMA_VERSION, write_json
 from report_document import ANGLES_DEG, assemble_family, make_member, make_result
 

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -64,19 +65,19 @@ def made_run(
     """A run in which layers have families of some sizes, some invariant units, and others."""
     units = []
     for layer in LAYERS:
-        kinds = [
+        kinds: list[tuple[str, str | None]] = [
             ("equivariant", f"{layer}{i}") for i, size in enumerate(families[layer]) for _ in range(size)
         ]
         kinds += [("invariant", None)] * invariant[layer]
         kinds += [("neither", None)] * (n[layer] - len(kinds))
         for channel, (kind, family) in enumerate(kinds):
-            fields = {part.name: math.nan for part in dataclasses.fields(Unit)}
+            fields: dict[str, Any] = {part.name: math.nan for part in dataclasses.fields(Unit)}
             fields |= {
                 "layer": layer,
                 "channel": channel,
                 "symmetries": (Symmetry("rotation", kind, family),),
             }
-            units.append(Unit(**fields))  # type: ignore[arg-type]
+            units.append(Unit(**fields))
     settings = {"layers": list(LAYERS), "transformations": ["rotation", "scale"]}
     return Run(folder, {"settings": settings}, tuple(units), ())
 

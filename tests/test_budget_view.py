@@ -19,12 +19,12 @@ from equiscope.cli import app
 from equiscope.construction.budget import Budget, ConvolutionBudget, TotalBudget, estimate_budget, save_budget
 from equiscope.foundations.errors import EquiscopeError
 from equiscope.reports import ReportDocument, build_site, draw_figure
-from equiscope.reports.budget_drawings import draw_saving, draw_savings, save_savings
-from equiscope.reports.budget_view import render_budget
-from equiscope.reports.context import SiteContext
-from equiscope.reports.files import show_again
-from equiscope.reports.sprites import Pictures
-from equiscope.reports.svg import write_for_print
+from equiscope.reports.document.pictures.sprites import Pictures
+from equiscope.reports.drawing.svg import write_for_print
+from equiscope.reports.site.files import show_evidence
+from equiscope.reports.views.budget.drawings import draw_saving, draw_savings, save_savings
+from equiscope.reports.views.budget.view import render_budget
+from equiscope.reports.views.context import SiteContext
 from site_browser import CHROMIUM, OPTIONS, go_to, watched_page
 from site_document import save_run, site_document
 
@@ -64,7 +64,7 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ReportDocu
     own = site_document(folder, layers=tuple(N_UNITS.items()))
     save_run(folder, own)
     planted_budget(folder)
-    assert show_again(folder)
+    assert show_evidence(folder, "budget")
     return folder, own
 
 
@@ -83,7 +83,7 @@ def test_without_a_budget_the_view_says_which_command_makes_one(tmp_path: Path) 
     assert f"equiscope budget {tmp_path}" in html
     assert f"equiscope budget {tmp_path} drawn" in html
     assert "<table" not in html
-    assert not show_again(tmp_path / "nothing")
+    assert not show_evidence(tmp_path / "nothing", "budget")
     with pytest.raises(EquiscopeError, match="has no budget yet"):
         draw_figure(tmp_path, "budget")
 

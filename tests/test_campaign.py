@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -18,7 +18,7 @@ CAMPAIGN = Path(__file__).parents[1] / "reproduce" / "campaign"
 
 
 @pytest.fixture(scope="module")
-def part() -> Callable[[str], ModuleType]:
+def part() -> Iterator[Callable[[str], ModuleType]]:
     """Import a module of the campaign, which is no package."""
     sys.path.insert(0, str(CAMPAIGN))
     yield importlib.import_module

@@ -10,22 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from equiscope.reports.charts import (
-    Plane,
-    curve_path,
-    heat_paths,
-    parse_stabiliser,
-    plane_of_stabiliser,
-    spread_labels,
-    spread_on_plane,
-)
-from equiscope.reports.dial import (
+from equiscope.reports.document.stabilisers import Plane, parse_stabiliser, plane_of_stabiliser
+from equiscope.reports.drawing.charts import curve_path, heat_paths, spread_labels, spread_on_plane
+from equiscope.reports.drawing.dial import (
     CURVE_RADIUS,
     PICTURE_RADIUS,
     spread_pictures,
     tuning_path,
 )
-from equiscope.reports.palette import category_colours, hue_colours, pose_colours
+from equiscope.reports.drawing.palette import category_colours, hue_colours, pose_colours
 from report_document import ANGLES_DEG
 
 

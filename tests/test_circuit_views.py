@@ -15,21 +15,30 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from circuit_run import SOURCE, TARGET, make_circuit, make_circuits, make_weights, open_run, write_run
-from equiscope.evidence.circuits import Circuit, Circuits
+from circuit_run import (
+    SOURCE,
+    TARGET,
+    make_circuit,
+    make_circuits,
+    make_weights,
+    open_run,
+    recovered,
+    write_run,
+)
+from equiscope.evidence.circuits import Circuit, CircuitEnd, Circuits
 from equiscope.evidence.circuits.causal import CausalCheck
 from equiscope.evidence.circuits.factors import Factor, Factors
-from equiscope.evidence.circuits.recover import LayerPairSummary, Skipped
+from equiscope.evidence.circuits.results import LayerPairSummary, Skipped
 from equiscope.evidence.circuits.transposed import Transposed
-from equiscope.reports import ReportDocument, build_site, load_document, show_circuits
-from equiscope.reports.circuit_drawings import arrange, draw_board
-from equiscope.reports.circuit_ends import Ends, is_unit, transformation_of
-from equiscope.reports.circuit_view import render_circuits
-from equiscope.reports.circuit_weights import StoredWeights
-from equiscope.reports.circuits_view import render_all_circuits, render_lists
-from equiscope.reports.context import SiteContext
-from equiscope.reports.kernels import draw_kernels, kernel_scale
-from equiscope.reports.network import layers_in_order, network_data
+from equiscope.reports import ReportDocument, build_site, load_document, show_evidence
+from equiscope.reports.drawing.kernels import draw_kernels, kernel_scale
+from equiscope.reports.views.circuit.drawings import arrange, draw_board
+from equiscope.reports.views.circuit.ends import Ends, is_unit, transformation_of
+from equiscope.reports.views.circuit.view import render_circuits
+from equiscope.reports.views.circuit.weights import StoredWeights
+from equiscope.reports.views.circuits.network import layers_in_order, network_data
+from equiscope.reports.views.circuits.view import render_all_circuits, render_lists
+from equiscope.reports.views.context import SiteContext
 from html_page import CLOSING, HOSTILE, Page
 from report_document import complete_document
 
@@ -59,9 +68,9 @@ def all_pages(context: SiteContext) -> dict[str, str]:
 
 
 def test_every_circuit_whose_weights_were_kept_has_a_view(context: SiteContext) -> None:
-    assert context.circuits is not None
+    circuits = recovered(context)
     views = dict(render_circuits(context))
-    assert list(views) == [c.id for c in context.circuits.circuits[:4]]
+    assert list(views) == [c.id for c in circuits.circuits[:4]]
     sizes = {}
     for name, fragment in views.items():
         page = Page(fragment.html)
@@ -72,18 +81,18 @@ def test_every_circuit_whose_weights_were_kept_has_a_view(context: SiteContext) 
         assert all((a["aria-label"] or "").strip() for a, _ in boards)
         assert len(page.all("image", class_="kernels")) == 3
         sizes[name] = [(int(a["data-rows"] or 0), int(a["data-columns"] or 0)) for a, _ in boards]
-    first = context.circuits.circuits[0]
+    first = circuits.circuits[0]
     assert sizes[first.id] == [(first.n_target, first.n_source), (first.n_target, 16), (1, 16)]
     # Rows are the target's in both, whichever end turns.
-    into_unit, from_unit = (context.circuits.circuits[i] for i in (1, 2))
+    into_unit, from_unit = (circuits.circuits[i] for i in (1, 2))
     assert sizes[into_unit.id] == [(1, into_unit.n_source), (1, into_unit.n_source), (1, 1)]
     assert sizes[from_unit.id] == [(from_unit.n_target, 1), (from_unit.n_target, 1), (1, 1)]
 
 
 def test_buttons_lie_on_the_cells(context: SiteContext) -> None:
-    assert context.circuits is not None
-    circuit = context.circuits.circuits[0]
-    weights = StoredWeights(context.folder, context.circuits).read(circuit.id)
+    circuits = recovered(context)
+    circuit = circuits.circuits[0]
+    weights = StoredWeights(context.folder, circuits).read(circuit.id)
     assert weights is not None
     drawn = draw_board(arrange(circuit, weights, Ends(context.document["families"])), "reordered")
     page = Page(dict(render_circuits(context))[circuit.id].html)
@@ -100,8 +109,8 @@ def test_buttons_lie_on_the_cells(context: SiteContext) -> None:
 
 
 def test_rows_and_columns_carry_units_and_poses(context: SiteContext) -> None:
-    assert context.circuits is not None
-    circuit = context.circuits.circuits[0]
+    circuits = recovered(context)
+    circuit = circuits.circuits[0]
     fragment = dict(render_circuits(context))[circuit.id]
     labels = Page(fragment.html).all("g", class_="label")
     units = {f"{m['layer']}:{m['channel']}" for m in context.families[circuit.target]["members"]}
@@ -138,9 +147,9 @@ def test_raw_cells_know_where_they_go_and_how_far_they_turn(tmp_path: Path, docu
 
 
 def test_numbers_are_in_words(context: SiteContext) -> None:
-    assert context.circuits is not None
+    circuits = recovered(context)
     pages = {name: Page(fragment.html) for name, fragment in render_circuits(context)}
-    first = pages[context.circuits.circuits[0].id]
+    first = pages[circuits.circuits[0].id]
     figures = first.all("dl", class_="numbers")[0][1]
     assert "R² 0.71 0.62 to 0.78" in figures
     assert "By chance 95 % below 0.20, 99 % below 0.31" in figures
@@ -156,8 +165,8 @@ def test_numbers_are_in_words(context: SiteContext) -> None:
 
 
 def test_a_circuit_leads_to_its_ends_and_to_others(context: SiteContext) -> None:
-    assert context.circuits is not None
-    first, into_unit = context.circuits.circuits[:2]
+    circuits = recovered(context)
+    first, into_unit = circuits.circuits[:2]
     page = Page(dict(render_circuits(context))[first.id].html)
     hrefs = [a["href"] for a, _ in page.all("a")]
     assert hrefs[:2] == [f"#/family/{first.source}", f"#/family/{first.target}"]
@@ -185,10 +194,10 @@ def test_the_head_tells_what_was_tested_and_left_out(context: SiteContext) -> No
 
 
 def test_lists_hold_every_circuit_in_few_bytes(context: SiteContext) -> None:
-    assert context.circuits is not None
+    circuits = recovered(context)
     data = dict(render_lists(context))["mixed3a>mixed3b"].data
     rows = [(data["names"][row[0]], data["names"][row[1]], *row[3:]) for row in data["rows"]]
-    assert {f"{row[0]}>{row[1]}" for row in rows} == {c.id for c in context.circuits.circuits}
+    assert {f"{row[0]}>{row[1]}" for row in rows} == {c.id for c in circuits.circuits}
     # Symmetric ones first; those between families before those with single units; what is not symmetric last.
     assert [row[-2] for row in rows] == [1, 1, 1, 1, 1, 0]
     assert [row[-1] for row in rows].count(1) == 4
@@ -214,7 +223,7 @@ def test_ten_thousand_circuits_are_cut_into_small_files(tmp_path: Path, document
 
 
 def test_factors_and_both_ways(context: SiteContext) -> None:
-    assert context.circuits is not None
+    circuits = recovered(context)
     lists = dict(render_lists(context))
     factors = Page(lists["factors"].html)
     assert not factors.open
@@ -229,7 +238,7 @@ def test_factors_and_both_ways(context: SiteContext) -> None:
     assert "40 % of this factor" in (units[0][0]["title"] or "")
     both = Page(lists["transposed"].html)
     assert [a["href"] for a, _ in both.all("a")] == [
-        f"#/circuit/{context.circuits.circuits[i].id.replace('>', '%3E').replace(':', '%3A')}" for i in (2, 1)
+        f"#/circuit/{circuits.circuits[i].id.replace('>', '%3E').replace(':', '%3A')}" for i in (2, 1)
     ]
     assert "0.93 45° 0.010" in both.text
     assert len(both.all("img")) == 2
@@ -245,9 +254,7 @@ def test_without_circuits_the_view_says_what_recovers_them(tmp_path: Path, docum
 
 def test_a_run_without_a_symmetric_circuit_says_so(tmp_path: Path, document: ReportDocument) -> None:
     circuits, _ = make_circuits(document)
-    none = tuple(
-        dataclasses.replace(c, rotation_class="not symmetric", hue_class="") for c in circuits.circuits
-    )
+    none = tuple(dataclasses.replace(c, kinds={"rotation": None}) for c in circuits.circuits)
     context = open_run(tmp_path, document, dataclasses.replace(circuits, circuits=none))
     page = Page(dict(render_all_circuits(context))[""].html)
     assert "0 of 4 blocks of weights" in page.text
@@ -269,7 +276,12 @@ def test_what_was_not_measured_is_a_dash_and_never_a_number(
     circuits, weights = make_circuits(document)
     names = "r2_low r2_high r2_null_95 r2_null_99 p_value q_value energy_share strength".split()
     drawn = tuple(
-        dataclasses.replace(c, r2=math.nan, alternatives=(("x", math.nan),), **dict.fromkeys(names, missing))
+        dataclasses.replace(
+            c,
+            r2=math.nan,
+            alternatives=((("invariant", "equivariant"), math.nan),),
+            **dict.fromkeys(names, missing),
+        )
         for c in circuits.circuits
     )
     own = circuits.factors[0]
@@ -288,7 +300,7 @@ def test_what_was_not_measured_is_a_dash_and_never_a_number(
         pairs=tuple(dataclasses.replace(entry, energy_outside=missing) for entry in circuits.pairs),
         circuits=drawn,
         factors=(factors,),
-        checks=(CausalCheck(drawn[0].id, *[missing] * 9, n_stimuli=0),),
+        checks=(CausalCheck(drawn[0].id, *[missing] * 9, n_stimuli=0),),  # type: ignore[misc]
         transposed=(Transposed(drawn[2].id, drawn[1].id, missing, missing, missing),),
     )
     context = open_run(tmp_path, document, circuits, weights)
@@ -321,9 +333,8 @@ def test_everything_is_escaped(tmp_path: Path, document: ReportDocument) -> None
     drawn: list[Circuit] = []
     for c in circuits.circuits:
         own = dataclasses.replace(
-            c, id=hostile + c.id, source=hostile + c.source, target=hostile + c.target,
-            alternatives=((hostile, 0.1),), rotation_class=c.rotation_class,
-        )  # fmt: skip
+            c, id=hostile + c.id, ends=tuple(CircuitEnd(end.layers, hostile + end.name) for end in c.ends)
+        )
         renamed[own.id] = weights.get(c.id)
         drawn.append(own)
     for own_family in document["families"]:
@@ -357,7 +368,7 @@ def test_a_run_without_its_document_has_no_pictures_and_still_a_view(
 ) -> None:
     circuits, weights = make_circuits(document)
     context = open_run(tmp_path, document, circuits, weights)
-    bare = SiteContext({**context.document, "families": []}, context.pictures, tmp_path, circuits)
+    bare = SiteContext({**context.document, "families": []}, context.pictures, tmp_path)
     page = Page(dict(render_circuits(bare))[circuits.circuits[0].id].html)
     assert "member 1" in {text for _, text in page.all("title")}
     assert not page.all("svg", class_="tile")
@@ -369,7 +380,7 @@ def test_a_run_without_its_document_has_no_pictures_and_still_a_view(
 def test_the_document_hears_what_weights_said(tmp_path: Path, document: ReportDocument) -> None:
     circuits, weights = make_circuits(document)
     write_run(tmp_path, document, circuits, weights)
-    assert show_circuits(tmp_path)
+    assert show_evidence(tmp_path, "circuits")
     again = load_document(tmp_path)
     assert again is not None
     confirmed = {f["id"]: f.get("confirmation") for f in again["families"] if f.get("confirmation")}
@@ -379,7 +390,7 @@ def test_the_document_hears_what_weights_said(tmp_path: Path, document: ReportDo
         "n_tested": 6, "n_symmetric": 2, "best_r2": 0.71, "best_null_95": 0.2, "best_circuit": first.best_circuit,
     }  # fmt: skip
     # Doing so again changes nothing.
-    assert show_circuits(tmp_path)
+    assert show_evidence(tmp_path, "circuits")
     assert load_document(tmp_path) == again
 
 

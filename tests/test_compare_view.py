@@ -23,10 +23,11 @@ from equiscope.evidence.compare.comparison import (
 )
 from equiscope.families.family import NullSummary
 from equiscope.reports import ReportDocument, build_site
-from equiscope.reports.compare_view import render_comparisons
-from equiscope.reports.context import SiteContext
-from equiscope.reports.files import show_comparison
-from equiscope.reports.sprites import Pictures
+from equiscope.reports.document.pictures.sprites import Pictures
+from equiscope.reports.site.files import show_evidence
+from equiscope.reports.views.compare.pictures import keep_pictures
+from equiscope.reports.views.compare.view import render_comparisons
+from equiscope.reports.views.context import SiteContext
 from site_browser import CHROMIUM, OPTIONS, go_to, watched_page
 from site_document import save_run, site_document
 
@@ -105,7 +106,8 @@ def compared_run(documents: tuple[Path, ReportDocument, Path, ReportDocument]) -
     first, document, second, other = documents
     comparison = make_comparison(HOSTILE, document, other)
     save_comparison(first, comparison)
-    show_comparison(first, comparison, second)
+    keep_pictures(first, comparison, second)
+    assert show_evidence(first, "compare")
     # From here on the other run's folder is not there any more.
     shutil.move(second, second.with_name("gone"))
     return first, comparison

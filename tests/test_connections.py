@@ -185,6 +185,39 @@ def test_a_sum_carries_both_until_it_is_a_layer_itself() -> None:
     assert found.targets["branch.weight"] == [("first", unit) for unit in (3, 2, 1, 0)]
 
 
+def test_channels_are_read_as_sums_of_surveyed_units_and_as_nothing_else() -> None:
+    found = find_connections(Model(Sums()), ["stem", "branch", "last"])
+    assert found.inputs("branch.weight") == [{"stem": channel} for channel in range(4)]
+    # The branch runs again: what it gives then is part of the sum, and no surveyed unit.
+    assert found.inputs("last.weight") == [{}] * 4
+    assert found.outputs("last.weight") == [("last", unit) for unit in range(4)]
+    found = find_connections(Model(Gated()), ["a", "b"])
+    assert found.inputs("b.weight") == [{IMAGE: c} for c in range(3)] + [{"a": unit} for unit in range(6)]
+    assert found.outputs("down.weight") == [None, None]
+
+
+class Residual(nn.Module):
+    def __init__(self, n_channels: int) -> None:
+        super().__init__()
+        self.branch = nn.Conv2d(n_channels, n_channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = x + self.branch(x)
+        return out
+
+
+def test_a_normalisation_has_the_units_of_what_it_normalises() -> None:
+    found = find_connections(Model(Straight(nn.BatchNorm2d(6))), ["a", "b"])
+    assert found.outputs("between.weight") == [("a", channel) for channel in range(6)]
+    # Its convolution is no layer: it is the unit that the convolution's output goes to.
+    found = find_connections(Model(Straight(nn.BatchNorm2d(6))), ["between", "b"])
+    assert found.outputs("between.weight") == [("between", channel) for channel in range(6)]
+    # Of what is mixed, or a sum, it is nobody's.
+    for before in (nn.Softmax(dim=1), Residual(6)):
+        found = find_connections(Model(Straight(nn.Sequential(before, nn.BatchNorm2d(6)))), ["a", "b"])
+        assert found.outputs("between.1.weight") == [None] * 6
+
+
 class Fussy(nn.Module):
     """Takes images of one size, as some networks do, and none with NaN in their preparation."""
 

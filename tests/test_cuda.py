@@ -60,7 +60,7 @@ def gratings(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_survey_finds_the_same_families(tmp_path: Path) -> None:
-    def members(device: str) -> set[frozenset[int]]:
+    def members(device: str) -> set[frozenset[tuple[str, int]]]:
         run = equiscope.survey(
             "mini",
             layers=["conv2d0", "conv2d1"],

@@ -25,10 +25,11 @@ from equiscope.evidence.featurevis import load_visualisations, visualise_run
 from equiscope.evidence.verify.verification import load_verification
 from equiscope.evidence.verify.whole_run import verify_run
 from equiscope.foundations.errors import DamagedFileError, EquiscopeError
+from equiscope.foundations.files import write_atomically
 from equiscope.models import Model
-from equiscope.reports.circuit_weights import StoredWeights
-from equiscope.reports.files import build_site, load_document, show_verification
-from equiscope.reports.sheets import lost_sheets
+from equiscope.reports.document.pictures.sheets import lost_sheets
+from equiscope.reports.site.files import build_site, load_document, show_evidence
+from equiscope.reports.views.circuit.weights import StoredWeights
 from equiscope.runs import store
 from equiscope.runs.examples import load_examples
 from equiscope.runs.store import create_json, load_run, write_json
@@ -74,7 +75,8 @@ def whole(surveyed: Path, model: Model, tmp_path_factory: pytest.TempPathFactory
     folder = tmp_path_factory.mktemp("whole") / "run"
     shutil.copytree(surveyed, folder)
     run = load_run(folder)
-    show_verification(folder, verify_run(run, model))
+    verify_run(run, model)
+    show_evidence(folder, "verify")
     recover_circuits(run, model, n_draws=5)
     visualise_run(run, model, steps=1, n_null=0)
     save_budget(folder, estimate_budget(run, model, n_resamples=5))
@@ -634,7 +636,7 @@ def test_a_kill_between_digest_and_file_accuses_nobody(
     path = tmp_path / "verification.json"
     for number in (1, 2):
         write_json(path, {"schema_version": 2, "number": number})
-    write = store.write_atomically
+    write = write_atomically
 
     def killed(place: Path, *arguments: Any) -> None:
         if place == path:
@@ -651,7 +653,7 @@ def test_a_kill_between_digest_and_file_accuses_nobody(
     write_json(path, {"schema_version": 2, "number": 3})
     store.say_changes(tmp_path)
     assert caplog.records == []
-    write = path.write_text(path.read_text().replace("3", "4"))
+    path.write_text(path.read_text().replace("3", "4"))
     store.say_changes(tmp_path)
     assert len(caplog.records) == 1
 

@@ -195,22 +195,22 @@ def dying(module: str, name: str, *, is_half: bool = True) -> None:
         write_atomically(path, half if is_half else fill)  # type: ignore[arg-type]
         os._exit(9)
 
-    sys.modules[module].write_atomically = write  # type: ignore[attr-defined]
+    importlib.import_module(module).write_atomically = write  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
     ("module", "name"),
     [
         ("equiscope.runs.store", "run.json"),
-        ("equiscope.runs.store", "examples.npz"),
+        ("equiscope.runs.examples", "examples.npz"),
         ("equiscope.measurement.responses", "zarr.json"),
         ("equiscope.measurement.responses", "0"),
         ("equiscope.runs.store", "0.json"),
         ("equiscope.runs.store", "units.json"),
-        ("equiscope.reports.sheets", "0-stimuli-0.webp"),
+        ("equiscope.reports.document.pictures.sheets", "0-stimuli-0.webp"),
         ("equiscope.runs.store", "report.json"),
         ("equiscope.foundations.files", "core.js"),
-        ("equiscope.reports.site", "index.html"),
+        ("equiscope.reports.site.building", "index.html"),
     ],
 )
 def test_a_survey_killed_in_any_write_goes_on_and_leaves_nothing(
@@ -225,7 +225,9 @@ def test_a_survey_killed_in_any_write_goes_on_and_leaves_nothing(
 
 
 def test_a_run_is_complete_when_all_that_follows_from_it_is_there(place: Path, whole: dict[str, str]) -> None:
-    killed = survey(place, "shown", lambda: dying("equiscope.reports.site", "index.html", is_half=False))
+    killed = survey(
+        place, "shown", lambda: dying("equiscope.reports.site.building", "index.html", is_half=False)
+    )
     assert killed[0] == 9
     with pytest.raises(equiscope.EquiscopeError, match="is not finished"):
         equiscope.load_run(place / "shown")
@@ -290,7 +292,7 @@ def after(place: Path, finished: Path) -> Callable[[str], dict[str, str]]:
         ("featurevis", "equiscope.runs.store", "0.npz"),
         ("featurevis", "equiscope.runs.store", "families.npz"),
         ("budget", "equiscope.runs.store", "budget.json"),
-        ("budget", "equiscope.reports.budget_drawings", "budget.svg"),
+        ("budget", "equiscope.reports.views.budget.drawings", "budget.svg"),
         ("compare", "equiscope.runs.store", "other.json"),
         ("compare", "equiscope.runs.store", "pictures.json"),
     ],

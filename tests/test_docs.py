@@ -36,10 +36,10 @@ from equiscope.construction.budget import (
 )
 from equiscope.construction.design import Design, LayerDesign
 from equiscope.construction.simplify import Accuracy, Convolution, Point, Simplification
-from equiscope.evidence.circuits import Circuit, Circuits, Confirmation
+from equiscope.evidence.circuits import Circuit, CircuitEnd, Circuits, Confirmation
 from equiscope.evidence.circuits.causal import CausalCheck
 from equiscope.evidence.circuits.factors import Factor, Factors
-from equiscope.evidence.circuits.recover import LayerPairSummary, Skipped
+from equiscope.evidence.circuits.results import LayerPairSummary, Skipped
 from equiscope.evidence.circuits.transposed import Transposed
 from equiscope.evidence.compare.comparison import (
     ComparedFamily,
@@ -125,6 +125,12 @@ def shell_commands() -> list[tuple[str, str]]:
     return found
 
 
+def test_every_command_has_an_example_in_a_guide() -> None:
+    guides = {page.name for page in DOCS} - {"cli.md"}
+    shown = {shlex.split(line, comments=True)[1] for page, line in shell_commands() if page in guides}
+    assert set(BY_NAME) - shown == set()
+
+
 def parse(line: str) -> None:
     """Parse a command line as the program would, without running it."""
     words = shlex.split(line, comments=True)
@@ -132,7 +138,8 @@ def parse(line: str) -> None:
     end = next((i for i, word in enumerate(words) if word in ("|", ">", "&&", "||")), len(words))
     _, name, *arguments = words[:end]
     if name != "--help":
-        typer.main.get_command(app).commands[name].make_context(name, arguments)
+        command: Any = typer.main.get_command(app)
+        command.commands[name].make_context(name, arguments)
 
 
 @pytest.mark.parametrize(("page", "line"), shell_commands())
@@ -262,8 +269,12 @@ def messages() -> dict[str, str]:
     found = {}
     for path in sorted((ROOT / "src").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            name = getattr(node.func, "id", "") if isinstance(node, ast.Call) else ""
-            if name in ("EquiscopeError", "DamagedFileError", "MissingExtraError", "UndecodableError"):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in (
+                "EquiscopeError",
+                "DamagedFileError",
+                "MissingExtraError",
+                "UndecodableError",
+            ):
                 found[template(node.args[0])] = f"{path.relative_to(ROOT)}:{node.lineno}"
     # Messages put together from parts that are messages of their own.
     return {text: place for text, place in found.items() if len(re.sub(r"\W", "", text)) > 4}
@@ -340,6 +351,7 @@ def test_contract_of_a_run_is_complete(run: equiscope.Run) -> None:
     kinds = (
         Circuits,
         Circuit,
+        CircuitEnd,
         LayerPairSummary,
         Skipped,
         Factors,

@@ -42,6 +42,7 @@ RENAMED = {
 }
 # Options without an argument, and why.
 WITHOUT = {
+    ("circuits", "graphml"): "what is returned is written by evidence.circuits.write_graph",
     ("export", "format"): "what is returned has both, rows and document",
     ("train", "epochs"): "in the recipe",
     ("train", "batch"): "in the recipe",

@@ -127,7 +127,7 @@ def test_modules_of_ones_own_keep_their_wiring() -> None:
     plain = export(own)
     assert type(plain) is Own
     assert plain.also is plain.twice
-    assert type(plain.twice) is nn.Conv2d
+    assert isinstance(plain.twice, nn.Conv2d)
     assert plain.norm.training
     assert not plain.block.training
     own.norm.eval()

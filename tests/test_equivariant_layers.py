@@ -359,6 +359,7 @@ def test_every_free_parameter_is_free(group: str, plain_to: PlainTo, size_px: in
                         other.zero_()
                     parameter.view(-1)[index] = 1.0
                     weight, bias = layer.expand()
+                assert bias is not None
                 rows.append(torch.cat([weight.flatten(), bias]))
         columns = torch.stack(rows)
         strength = torch.linalg.eigvalsh(columns @ columns.T)
@@ -632,11 +633,11 @@ def test_variance_stays_over_depth(shares: tuple[float, float], input_kind: str)
         fields = Fields.from_width("C8", 64, equivariant=shares[0], invariant=shares[1])
         features = noise(2, 3, 24, 24, 0 if input_kind == "noise" else 1.5).float()
         features /= features.std()
-        before = Fields("C8", invariant=3)
+        before, first = Fields("C8", invariant=3), torch.tensor(math.nan)
         with torch.no_grad():
             for depth in range(10):
                 features = Conv2d(before, fields, 5, padding="same")(features)
-                before, first = fields, features.var() if depth == 0 else first  # noqa: F821
+                before, first = fields, features.var() if depth == 0 else first
                 features = features.relu()
         changes.append((features.square().mean() / first).log().item() / 10)
     assert abs(sum(changes) / len(changes)) < 0.35
@@ -649,8 +650,13 @@ def test_variance_stays_over_depth(shares: tuple[float, float], input_kind: str)
 def counted(monkeypatch: pytest.MonkeyPatch) -> tuple[Conv2d, list[int]]:
     torch.manual_seed(0)
     layer, calls = Conv2d(*mixed("C8"), 5).eval(), []
-    expand = layer.expand_weight
-    monkeypatch.setattr(layer, "expand_weight", lambda: calls.append(1) or expand())
+    own = layer.expand_weight
+
+    def expand() -> Tensor:
+        calls.append(1)
+        return own()
+
+    monkeypatch.setattr(layer, "expand_weight", expand)
     return layer, calls
 
 

@@ -15,12 +15,13 @@ from pathlib import Path
 import pytest
 
 import equiscope
+from equiscope.cli import app
 
 PACKAGE = Path(equiscope.__file__).parent
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__main__.py")
 LIST = Path(__file__).parent / "functions_without_example.txt"
 # The longest that the list may be: it goes down with the list, and never up.
-AT_MOST = 507
+AT_MOST = 473
 
 
 def module_name(file: Path) -> str:
@@ -43,11 +44,16 @@ def public_functions(tree: ast.Module) -> list[tuple[str, bool]]:
 
 
 def without_example() -> list[str]:
+    """Public functions without one; those of commands are in the guides, and tests/test_docs.py parses them."""
+    commands = {
+        f"{command.callback.__module__}.{command.callback.__name__}" for command in app.registered_commands
+    }
     found = []
     for file in FILES:
         for name, shown in public_functions(ast.parse(file.read_text(encoding="utf-8"))):
-            if not shown:
-                found.append(f"{module_name(file)}.{name}")
+            whole = f"{module_name(file)}.{name}"
+            if not shown and whole not in commands:
+                found.append(whole)
     return sorted(found)
 
 

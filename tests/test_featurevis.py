@@ -8,8 +8,9 @@ import io
 import math
 import os
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -237,7 +238,7 @@ def test_dead_rectifiers_are_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (found.after > found.before + 0.1).all()
 
     @contextlib.contextmanager
-    def nothing() -> None:
+    def nothing() -> Iterator[None]:
         yield
 
     monkeypatch.setattr("equiscope.evidence.featurevis.ascent.redirected_rectifiers", nothing)
@@ -758,9 +759,12 @@ def test_an_interrupted_run_keeps_its_families(run: equiscope.Run, monkeypatch: 
     )
     done = list(made)
     made.clear()
-    monkeypatch.setattr(
-        whole_run, "visualise_family", lambda m, f, **o: made.append(f.id) or visualise_family(m, f, **o)
-    )
+
+    def note(model: equiscope.Model, family: Family, **options: Any) -> FamilyVisualisation:
+        made.append(family.id)
+        return visualise_family(model, family, **options)
+
+    monkeypatch.setattr(whole_run, "visualise_family", note)
     visualise_run(run, load_model("mini"), steps=2)
     assert made == [f.id for f in run.families if f.id not in done]
 

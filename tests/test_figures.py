@@ -18,7 +18,7 @@ from circuit_run import make_circuits, write_run
 from equiscope.cli import app
 from equiscope.foundations.errors import EquiscopeError, MissingExtraError
 from equiscope.reports import ReportDocument, draw_figure, save_figure
-from equiscope.reports.figures import figure_kinds
+from equiscope.reports.figures.saving import figure_kinds
 from report_document import complete_document, make_verification
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -197,7 +197,7 @@ def test_the_command_writes_what_the_function_draws(
 
 
 def test_kinds_are_only_what_was_measured(folder: Path, document: ReportDocument) -> None:
-    from equiscope.reports.figures import _context
+    from equiscope.reports.figures.saving import _context
 
     kinds = figure_kinds(_context(folder), "family", document["families"][1]["id"])
     assert list(kinds) == ["dial", "tuning"]

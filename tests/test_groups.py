@@ -98,7 +98,7 @@ def test_a_group_without_elements_is_refused(order: int) -> None:
 @st.composite
 def other_groups_with_three_elements(draw: st.DrawFn) -> tuple[Group, int, int, int]:
     n = draw(st.integers(1, 12))
-    group = draw(
+    group: Group = draw(
         st.sampled_from([Involution("reflection"), DihedralGroup(n), TorusGroup(draw(st.integers(1, 6)), n)])
     )
     element = st.integers(0, group.order - 1)

@@ -32,7 +32,7 @@ from typer.testing import CliRunner
 import equiscope
 from budget_run import make_scale_family
 from equiscope.cli import app, main
-from equiscope.construction.training.loop import _check_folder
+from equiscope.construction.training.starting import _check_folder
 from equiscope.evidence.circuits import Circuits, write_graph
 from equiscope.evidence.circuits.neighbours import load_neighbours
 from equiscope.evidence.compare.comparison import save_comparison
@@ -42,8 +42,9 @@ from equiscope.measurement.bank import Bank
 from equiscope.measurement.responses import open_responses
 from equiscope.models.trained import Blueprint, PlainNetwork, serialise
 from equiscope.reports import build_site, publish_site, save_figure, serve_site
-from equiscope.reports.circuit_weights import StoredWeights
-from equiscope.reports.files import show_comparison
+from equiscope.reports.site.files import show_evidence, write_files
+from equiscope.reports.views.circuit.weights import StoredWeights
+from equiscope.reports.views.compare.pictures import keep_pictures
 from equiscope.runs.examples import load_examples
 from equiscope.runs.store import SCHEMA_VERSION, load_run, write_json
 from equiscope.transformations.groups import CyclicGroup
@@ -213,7 +214,8 @@ def compare_with(folder: Path, other: Path, address: str, linked: Path | None = 
     write_json(other / "report.json", {"schema_version": SCHEMA_VERSION, **theirs})
     comparison = make_comparison("theirs", document, theirs)
     save_comparison(folder, comparison)
-    show_comparison(folder, comparison, other)
+    keep_pictures(folder, comparison, other)
+    assert show_evidence(folder, "compare")
 
 
 @pytest.mark.parametrize(
@@ -277,7 +279,8 @@ def test_a_sheet_of_a_comparison_is_replaced_where_it_lies_already(tmp_path: Pat
     comparison = make_comparison("theirs", document, theirs)
     save_comparison(folder, comparison)
     other_picture = write_webp(folder / "site" / "sprites" / "compare-theirs-0.webp").read_bytes()
-    show_comparison(folder, comparison, other)
+    keep_pictures(folder, comparison, other)
+    assert show_evidence(folder, "compare")
     kept = (folder / "compare" / "theirs" / "compare-theirs-0.webp").read_bytes()
     assert (folder / "site" / "sprites" / "compare-theirs-0.webp").read_bytes() == kept != other_picture
 
@@ -616,14 +619,14 @@ def test_whatever_is_asked_is_answered_and_no_traceback(
 def test_a_run_that_may_not_be_written_to_is_served_from_elsewhere(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from equiscope.reports import serve
+    from equiscope.reports.site import serve
 
     document = site_document(folder)
     save_run(folder, document)
     (folder / "index.html").write_text("owned")
     shutil.rmtree(folder / "site" / "app")
     before = contents(folder)
-    own = serve.write_files
+    own = write_files
 
     def refuse(run: Path, target: Path | None = None) -> dict[str, Path]:
         if target is None:

@@ -95,7 +95,7 @@ def test_what_does_not_go_on_is_not_said_to(place: Path) -> None:
 
 def test_a_command_that_ends_well_in_spite_of_it_has_ended_well(place: Path) -> None:
     moment = """
-import equiscope.reports.serve as serve
+import equiscope.reports.site.serve as serve
 def open_site(*_, **__):
     try:
         press()
@@ -108,7 +108,7 @@ serve.open_site = open_site
 
 
 def test_a_signal_that_is_ignored_stays_ignored(place: Path, tmp_path: Path) -> None:
-    ending = "import equiscope.reports.serve as serve\nserve.open_site = lambda *_, **__: press()\n"
+    ending = "import equiscope.reports.site.serve as serve\nserve.open_site = lambda *_, **__: press()\n"
     result = press_when(ending, ["open", "run"], place, handler="signal.SIG_IGN")
     assert (result.returncode, result.stderr) == (0, "")
     stopped = press_when(ending, ["open", "run"], place)

@@ -28,7 +28,7 @@ from equiscope.evidence.featurevis import Robustness, visualise_family, visualis
 from equiscope.foundations import limits
 from equiscope.foundations.devices import choose_device, choose_precision
 from equiscope.foundations.limits import Count, Number, list_names
-from equiscope.reports.serve import open_site, serve_site
+from equiscope.reports.site.serve import open_site, serve_site
 from equiscope.stimuli import open_images
 from in_process import run_command
 

@@ -8,8 +8,9 @@ import io
 import sys
 import tarfile
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -20,8 +21,9 @@ from torch import Tensor, nn
 from equiscope.evidence.circuits.paths import run_to
 from equiscope.foundations.errors import EquiscopeError, MissingExtraError
 from equiscope.models import BUILT_IN, Model, googlenet, load_model, squeezenet
+from equiscope.models.caffe import LocalResponseNorm, caffe_input
 from equiscope.models.controls import random_weights
-from equiscope.models.googlenet import GoogLeNet, LocalResponseNorm
+from equiscope.models.googlenet import GoogLeNet
 from equiscope.models.squeezenet import SqueezeNet
 
 
@@ -88,7 +90,7 @@ def test_weights_from_npz(tmp_path: Path, images: Tensor, name: str) -> None:
 
 
 def test_googlenet_layers_are_the_articles(images: Tensor) -> None:
-    model = Model(GoogLeNet(), "googlenet", googlenet.caffe_input, googlenet.LAYERS)
+    model = Model(GoogLeNet(), "googlenet", caffe_input, googlenet.LAYERS)
     recorded = model.record(images, googlenet.LAYERS)
     n_channels = [64, 64, 192, 256, 480, 512, 512, 512, 528, 832, 832, 1024]
     assert [value.shape[1] for value in recorded.values()] == n_channels
@@ -104,14 +106,14 @@ def test_googlenet_layers_are_the_articles(images: Tensor) -> None:
 
 
 def test_mixed_block_joins_its_branches_before_relu(images: Tensor) -> None:
-    model = Model(GoogLeNet(), "googlenet", googlenet.caffe_input)
+    model = Model(GoogLeNet(), "googlenet", caffe_input)
     branches = [f"mixed3b.{name}" for name in ("1x1", "3x3", "5x5", "pool_reduce")]
     recorded = model.record(images, ["mixed3b", *branches])
     assert torch.equal(recorded["mixed3b"], torch.cat([recorded[name] for name in branches], 1))
 
 
 def test_squeezenet_layers(images: Tensor) -> None:
-    model = Model(SqueezeNet(), "squeezenet", googlenet.caffe_input, squeezenet.LAYERS)
+    model = Model(SqueezeNet(), "squeezenet", caffe_input, squeezenet.LAYERS)
     expansions = ["fire7.expand1x1", "fire7.expand3x3"]
     recorded = model.record(images, [*squeezenet.LAYERS, *expansions])
     joined = torch.cat([recorded.pop(name) for name in expansions], 1)
@@ -128,7 +130,7 @@ def test_squeezenet_layers(images: Tensor) -> None:
 def test_caffe_input_is_blue_first_and_centred() -> None:
     red = torch.zeros(1, 3, 2, 4)
     red[:, 0] = 1
-    prepared = googlenet.caffe_input(red)
+    prepared = caffe_input(red)
     assert prepared[0, :, 0, 0].tolist() == [-104.0, -117.0, 255.0 - 123.0]
     assert prepared.shape == red.shape
 
@@ -245,7 +247,7 @@ def test_default_layers_are_the_convolutions_that_run_or_what_normalises_them() 
 
 
 @pytest.mark.parametrize(
-    "wrap", [torch.compile, nn.DataParallel, lambda m: nn.DataParallel(torch.compile(m))]
+    "wrap", [torch.compile, nn.DataParallel, lambda m: nn.DataParallel(cast("nn.Module", torch.compile(m)))]
 )
 def test_wrapped_networks_are_taken_out_of_their_wrappers(wrap: Callable[[nn.Module], nn.Module]) -> None:
     module = InPlace()
@@ -335,7 +337,7 @@ number = 3
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (tmp_path / "neighbour.py").write_text("N_CHANNELS = 5\n")
     (tmp_path / "nets.py").write_text(FACTORIES)
     package = tmp_path / "planted_package"
@@ -610,7 +612,7 @@ def test_timm_network_has_its_own_mean(monkeypatch: pytest.MonkeyPatch, images: 
 def test_torchvision_network_has_its_weights_mean(monkeypatch: pytest.MonkeyPatch, images: Tensor) -> None:
     transforms = types.SimpleNamespace(mean=[0.1, 0.2, 0.3], std=[0.5, 0.5, 0.25], crop_size=[176])
     weights = types.SimpleNamespace(transforms=lambda: transforms)
-    fake = types.ModuleType("torchvision.models")
+    fake: Any = types.ModuleType("torchvision.models")
     fake.list_models = lambda module: ["resnet18"]
     fake.get_model_weights = lambda name: types.SimpleNamespace(DEFAULT=weights)
     fetched: list[object] = []

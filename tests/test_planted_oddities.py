@@ -202,7 +202,7 @@ def test_circuits_and_pictures_are_those_of_the_plain_twin(mixed: Path) -> None:
     assert find_geometry(twins()[0], ["second"], side_px=98)["second"].sides.step_px == 4
     for found, wanted in (weights, gradients):
         assert np.allclose(_cells(found), _cells(wanted), atol=1e-6)
-    assert torch.allclose(*centres, atol=1e-6)
+    assert torch.allclose(centres[0], centres[1], atol=1e-6)
 
 
 def _cells(weights: Any) -> dict[tuple[float, float], float]:

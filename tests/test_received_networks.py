@@ -22,8 +22,9 @@ from safetensors.torch import save as to_safetensors
 from equiscope.foundations.errors import EquiscopeError
 from equiscope.foundations.received import folder_name
 from equiscope.models import Model, inception5h, load_model
+from equiscope.models.caffe import read_caffemodel
 from equiscope.models.trained import Blueprint, PlainNetwork, serialise
-from equiscope.models.weights import read_caffemodel, read_tensors
+from equiscope.models.weights import read_tensors
 
 LAYERS = (
     {"name": "conv2d0", "n_channels": 6, "kernel_px": 3, "stride": 2},

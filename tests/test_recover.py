@@ -7,7 +7,9 @@ import dataclasses
 import io
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import networkx
 import numpy as np
@@ -18,18 +20,20 @@ from torch import nn
 
 import equiscope
 from equiscope.evidence.circuits import Circuits, load_circuits, recover, recover_circuits, write_graph
+from equiscope.evidence.circuits.circuit import Circuit, CircuitEnd, circuit_id, class_text
+from equiscope.evidence.circuits.drawn import weights_path
 from equiscope.evidence.circuits.ends import End, family_end
 from equiscope.evidence.circuits.factors import find_factors
 from equiscope.evidence.circuits.gradients import gradient_weights
 from equiscope.evidence.circuits.layer_pair import LayerPair
 from equiscope.evidence.circuits.paths import ExpandedWeights, expanded_weights
-from equiscope.evidence.circuits.recover import weights_path
+from equiscope.evidence.circuits.results import save_circuits
 from equiscope.evidence.circuits.tied import tie_circuit
 from equiscope.evidence.circuits.transposed import Template, find_transposed
 from equiscope.foundations.errors import EquiscopeError
 from equiscope.models.geometry import find_geometry
 from equiscope.runs.examples import load_examples
-from equiscope.runs.store import read_geometries
+from equiscope.runs.store import read_geometries, write_json
 from equiscope.testing import Planted, equivariant_network
 from in_process import run_command
 
@@ -123,15 +127,106 @@ def test_what_was_written_is_read_back(found: Circuits, run: equiscope.Run, tmp_
     assert edge["r2"] > 0.98
 
 
-def test_circuits_of_an_earlier_version_are_read(found: Circuits, run: equiscope.Run, tmp_path: Path) -> None:
-    document = json.loads((run.folder / "circuits.json").read_text(encoding="utf-8"))
-    for circuit in document["circuits"]:
-        del circuit["scale_class"]
-    (tmp_path / "circuits.json").write_text(json.dumps(document), encoding="utf-8")
+def as_version_2(circuit: Circuit) -> dict[str, Any]:
+    """A circuit as version 2 wrote it: its ends and classes as text."""
+    own = dataclasses.asdict(circuit)
+    del own["ends"], own["kinds"]
+    names = "source target source_layer target_layer rotation_class hue_class scale_class pair_class circuit_class"
+    own |= {name: getattr(circuit, name) for name in names.split()}
+    own["alternatives"] = [[class_text(kinds), r2] for kinds, r2 in circuit.alternatives]
+    return own
+
+
+def write_version_2(folder: Path, found: Circuits, circuits: Sequence[dict[str, Any]]) -> None:
+    document = {"schema_version": 2} | dataclasses.asdict(found) | {"circuits": circuits}
+    write_json(folder / "circuits.json", document)
+
+
+def test_circuits_of_an_earlier_version_are_read(found: Circuits, tmp_path: Path) -> None:
+    one = found.circuits[0]
+    kinds = ("invariant", "equivariant")
+    circuits = [
+        *found.circuits,
+        dataclasses.replace(one, kinds={"rotation": None, "hue": None}, transformation="hue-rotation"),
+        dataclasses.replace(
+            one, kinds={"rotation": kinds, "hue": kinds[::-1]}, transformation="hue-rotation",
+            alternatives=((kinds, 0.25), (kinds[::-1], 0.5)),
+        ),
+        dataclasses.replace(one, kinds={"reflection": kinds}, transformation="reflection"),
+        # A unit of a layer whose name looks like a unit's, and families of one layer and of several.
+        dataclasses.replace(
+            one, ends=(CircuitEnd(("x:3",), channel=7), CircuitEnd(("stem+act",), "stem+act-rotation-1"))
+        ),
+        dataclasses.replace(
+            one, kinds={"scale": kinds}, transformation="scale",
+            ends=(CircuitEnd(("x:3",), channel=7), CircuitEnd(("a", "b"), "scale-1")),
+        ),
+    ]  # fmt: skip
+    written = [as_version_2(circuit) for circuit in circuits]
+    # Before classes of scale were found none were written.
+    del written[0]["scale_class"]
+    write_version_2(tmp_path, found, written)
     again = load_circuits(tmp_path)
     assert again is not None
-    assert [c.id for c in again.circuits] == [c.id for c in found.circuits]
-    assert {c.scale_class for c in again.circuits} == {""}
+    assert [repr(c) for c in again.circuits] == [repr(c) for c in circuits]
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        ({"source": 7}, r"circuits\[1\]\.source is '7', expected text"),
+        ({"rotation_class": "equivariant"}, r"circuits\[1\] has the class 'equivariant'"),
+        (
+            {"rotation_class": "equivariant→purple"},
+            "has an end that is 'purple', expected equivariant or inv",
+        ),
+        ({"alternatives": [["turned", 0.5]]}, r"circuits\[1\] has the class 'turned'"),
+        ({"alternatives": 3}, r"circuits\[1\]\.alternatives is 3, expected a list"),
+        ({"source_layer": None}, r"circuits\[1\]\.source_layer is 'None', expected text"),
+        ({"r2": "much"}, r"circuits\[1\]\.r2 is 'much', expected a number"),
+    ],
+)
+def test_nonsense_in_circuits_of_an_earlier_version_is_named(
+    found: Circuits, tmp_path: Path, damage: dict[str, Any], said: str
+) -> None:
+    written = [as_version_2(circuit) for circuit in found.circuits[:3]]
+    written[1] |= damage
+    write_version_2(tmp_path, found, written)
+    with pytest.raises(EquiscopeError, match=said):
+        load_circuits(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        ({"kinds": {"rotation": ["equivariant", "purple"]}}, "has an end that is 'purple'"),
+        (
+            {"kinds": {"rotation": ["equivariant"]}},
+            r"circuits\[1\]\.kinds\['rotation'\] is list, expected a list of 2",
+        ),
+        ({"alternatives": [[["purple", "invariant"], 0.5]]}, "has an end that is 'purple'"),
+        ({"ends": [{"layers": ["a"], "family": "a-1", "channel": 3}] * 2}, "neither a family nor a unit"),
+        ({"ends": [{"layers": ["a"]}] * 2}, "neither a family nor a unit"),
+        ({"ends": [{"layers": [], "channel": 3}] * 2}, "neither a family nor a unit"),
+        ({"ends": [{"layers": ["a"], "channel": 3}]}, r"circuits\[1\]\.ends is list, expected a list of 2"),
+    ],
+)
+def test_nonsense_in_circuits_is_named(
+    found: Circuits, tmp_path: Path, damage: dict[str, Any], said: str
+) -> None:
+    save_circuits(tmp_path, dataclasses.replace(found, circuits=found.circuits[:3]))
+    document = json.loads((tmp_path / "circuits.json").read_text(encoding="utf-8"))
+    document["circuits"][1] |= damage
+    (tmp_path / "circuits.json").write_text(json.dumps(document), encoding="utf-8")
+    with pytest.raises(EquiscopeError, match=said):
+        load_circuits(tmp_path)
+
+
+def test_names_of_circuits_are_told_apart() -> None:
+    """Two circuits that would be one text if names were only joined by a sign that they may hold."""
+    assert circuit_id("a>b", "c") != circuit_id("a", "b>c")
+    assert circuit_id("a%3Eb", "c") != circuit_id("a>b", "c")
+    assert circuit_id("a-rotation-1", "b:3") == "a-rotation-1>b:3"
 
 
 def test_the_command_prints_a_table_and_writes_page_and_graph(

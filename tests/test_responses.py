@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -88,6 +90,16 @@ def test_correlation_is_one_at_g_exactly_when_v_is_g_u(g: int) -> None:
     assert (np.delete(curve, g) < 0.9).all()
     # The other way round it is the inverse.
     assert found.curves(v, u, responses.group.angles_deg)[-g % 8, 0] == pytest.approx(1, abs=1e-5)
+
+
+def noting_cuts(n_cut: list[int]) -> Callable[..., Tensor]:
+    """Cut stimuli, and note how many at a time."""
+
+    def cut(*args: Any) -> Tensor:
+        n_cut.append(args[5].stop - args[5].start)
+        return cut_orbits(*args)
+
+    return cut
 
 
 def test_scale_and_strength_of_a_unit_do_not_matter() -> None:
@@ -230,7 +242,7 @@ def test_the_null_correlates_orbits_that_were_turned_at_random() -> None:
     assert null.peaks(units)[0][0, 1] < 0.75
     # What a unit does by itself stays: the energy at every frequency.
     tuning = [c.coefficients[:, units, units].real for c in (null, real)]
-    assert np.allclose(*tuning, atol=1e-4)
+    assert np.allclose(tuning[0], tuning[1], atol=1e-4)
 
 
 # --- the bank ----------------------------------------------------------------------------------------------
@@ -486,12 +498,8 @@ def test_an_interrupted_measurement_goes_on_where_it_stopped(
         )
     resumed = open_responses(path, bank, GROUP, 5)
     assert np.isfinite(resumed.array[:]).all((1, 2)).sum() == n_chunks * CHUNK_STIMULI
-    n_cut = []
-    monkeypatch.setattr(
-        responses_module,
-        "cut_orbits",
-        lambda *args: n_cut.append(args[5].stop - args[5].start) or cut_orbits(*args),
-    )
+    n_cut: list[int] = []
+    monkeypatch.setattr(responses_module, "cut_orbits", noting_cuts(n_cut))
     steps: list[int] = []
     measure_responses(model, images, geometry, resumed, on_stimuli=steps.append)
     assert sum(n_cut) == len(bank) - n_chunks * CHUNK_STIMULI
@@ -599,12 +607,8 @@ def test_large_patches_are_cut_a_few_at_a_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(responses_module, "_PIXELS_PER_CUT", 5 * 4 * geometry.patch_px**2)
-    n_cut = []
-    monkeypatch.setattr(
-        responses_module,
-        "cut_orbits",
-        lambda *args: n_cut.append(args[5].stop - args[5].start) or cut_orbits(*args),
-    )
+    n_cut: list[int] = []
+    monkeypatch.setattr(responses_module, "cut_orbits", noting_cuts(n_cut))
     responses = open_responses(tmp_path / "l.zarr", bank, GROUP, 5)
     measure_responses(model, images, geometry, responses)
     assert max(n_cut) == 5

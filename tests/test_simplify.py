@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,8 +51,8 @@ from site_document import site_document
 N_CLASSES = 5
 POSES = (0, 90, 180, 270)
 # Channels of the two layers: families of four, units that rotation leaves as they are, others.
-FIRST = {"families": ((3, 0, 5, 8), (1, 9, 2, 7)), "invariant": (4, 10), "neither": (6, 11)}
-SECOND = {"families": ((2, 6, 0, 4), (8, 1, 3, 9)), "invariant": (5,), "neither": (7, 10)}
+FIRST: dict[str, Any] = {"families": ((3, 0, 5, 8), (1, 9, 2, 7)), "invariant": (4, 10), "neither": (6, 11)}
+SECOND: dict[str, Any] = {"families": ((2, 6, 0, 4), (8, 1, 3, 9)), "invariant": (5,), "neither": (7, 10)}
 # By hand, of 3 x 3 kernels: from colours to a family 27 of 108 stay; between families 36 of 144; from a unit to a
 # family and from a family to a unit 9 of 36. Members of families keep a factor each.
 REMOVED = 2 * (108 - 27) + 4 * (144 - 36) + 2 * 2 * (36 - 9) + 2 * 1 * (36 - 9) - 8 - 8
@@ -223,7 +224,12 @@ def test_layer_by_layer_each_point_has_one_layer_more(
 ) -> None:
     changes = []
     change = simplification._changed
-    monkeypatch.setattr(simplification, "_changed", lambda *given: changes.append(given[1]) or change(*given))
+
+    def note(model: Model, weights: Any) -> Model:
+        changes.append(weights)
+        return change(model, weights)
+
+    monkeypatch.setattr(simplification, "_changed", note)
     model = tied_network(noise=0.1)
     result = simplified(tmp_path, model, images, order="layers", methods=("tied", "wrong poses"))
     early = 2 * (108 - 27) - 8
@@ -304,7 +310,7 @@ def test_only_circuits_are_tied_if_asked(tmp_path: Path, images: EvaluationImage
     with pytest.raises(EquiscopeError, match="has no circuits yet, so none can be tied"):
         simplified(tmp_path, model, images, blocks="circuits")
     kept = make_circuit("early-rotation-0", "late-rotation-1")
-    other = make_circuit("early-rotation-1", "late-rotation-1", rotation_class="not symmetric")
+    other = make_circuit("early-rotation-1", "late-rotation-1", kinds={"rotation": None})
     empty: dict[str, list] = {
         name: [] for name in ("pairs", "skipped", "factors", "transposed", "checks", "confirmations")
     }

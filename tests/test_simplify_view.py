@@ -21,12 +21,12 @@ from equiscope.construction.simplify.result import save_simplification
 from equiscope.foundations.errors import EquiscopeError
 from equiscope.foundations.statistics import share_interval
 from equiscope.reports import ReportDocument, build_site, draw_figure
-from equiscope.reports.context import SiteContext
-from equiscope.reports.files import show_again
-from equiscope.reports.simplify_drawings import draw_curve
-from equiscope.reports.simplify_view import render_simplification
-from equiscope.reports.sprites import Pictures
-from equiscope.reports.svg import write_for_print
+from equiscope.reports.document.pictures.sprites import Pictures
+from equiscope.reports.drawing.svg import write_for_print
+from equiscope.reports.site.files import show_evidence
+from equiscope.reports.views.context import SiteContext
+from equiscope.reports.views.simplify.drawings import draw_curve
+from equiscope.reports.views.simplify.view import render_simplification
 from site_browser import CHROMIUM, OPTIONS, go_to, watched_page
 from site_document import save_run, site_document
 
@@ -75,7 +75,7 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ReportDocu
     own = site_document(folder)
     save_run(folder, own)
     save_simplification(folder, planted_simplification())
-    assert show_again(folder)
+    assert show_evidence(folder, "simplify")
     return folder, own
 
 

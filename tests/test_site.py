@@ -27,13 +27,13 @@ from equiscope.reports import (
     publish_site,
     save_report,
     serve_site,
-    show_verification,
+    show_evidence,
 )
-from equiscope.reports.article import article_claim
-from equiscope.reports.site import read_index
+from equiscope.reports.site.building import read_index
+from equiscope.reports.views.overview.article import article_claim
 from equiscope.runs.store import SCHEMA_VERSION, write_json
 from html_page import Page
-from report_document import complete_document, make_verification
+from report_document import complete_document, make_verification, save_verification
 from site_document import KINDS, save_run, site_document
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -343,15 +343,14 @@ def test_what_was_verified_is_shown_again(folder: Path, document: ReportDocument
     entry: dict[str, Any] = {"family": family, "transformation": "rotation", "members": (), "invariant": ()}
     fields = set(FamilyVerification.__dataclass_fields__)
     figures = {**make_verification("rotation"), **entry}
-    assert show_verification(
-        folder, [FamilyVerification(**{k: v for k, v in figures.items() if k in fields})]
-    )
+    save_verification(folder, FamilyVerification(**{k: v for k, v in figures.items() if k in fields}))
+    assert show_evidence(folder, "verify")
     loaded = load_document(folder)
     assert loaded is not None
     assert loaded["families"][0]["verification"][0]["median_error"] == 3.42
     assert "No drawn stimuli were shown yet" not in Page(page_of(folder)).text
     (folder / "report.json").unlink()
-    assert not show_verification(folder, [])
+    assert not show_evidence(folder, "verify")
 
 
 def test_the_article_is_quoted_beside_inceptionv1_only() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -390,7 +391,7 @@ def test_a_run_of_ten_thousand_units_opens_at_once(browser: Any, large: Path) ->
         ]
         memory_mb = [renderer_mb(browser)]
         for layer in range(20):
-            follow(page, lambda layer=layer: page.evaluate(f"location.hash = '#/layer/block{layer}.conv'"))
+            follow(page, partial(page.evaluate, f"location.hash = '#/layer/block{layer}.conv'"))
         # What is held: when the browser frees the rest is its own affair, and depends on the machine's memory.
         page.context.new_cdp_session(page).send("HeapProfiler.collectGarbage")
         memory_mb.append(renderer_mb(browser))

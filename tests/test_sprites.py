@@ -15,9 +15,9 @@ from equiscope.foundations.errors import EquiscopeError
 from equiscope.measurement.examples import Examples, empty_examples
 from equiscope.models.geometry import LayerGeometry
 from equiscope.reports import FamilyEntry
-from equiscope.reports.cutting import CutPictures, cut_pictures
-from equiscope.reports.sheets import FileStems, SheetWriter
-from equiscope.reports.sprites import TILE_PX, Pictures, Tile
+from equiscope.reports.document.pictures.cutting import CutPictures, cut_pictures
+from equiscope.reports.document.pictures.sheets import FileStems, SheetWriter
+from equiscope.reports.document.pictures.sprites import TILE_PX, Pictures, Tile
 from equiscope.stimuli import ImageSet, open_images
 from report_document import assemble_family, make_member
 from site_document import site_document
@@ -240,7 +240,7 @@ def test_a_missing_sheet_is_no_picture(tmp_path: Path, images: ImageSet, example
 
 
 def test_runs_stay_together_and_sheets_stay_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("equiscope.reports.sheets._MOST_BYTES", 120_000)
+    monkeypatch.setattr("equiscope.reports.document.pictures.sheets._MOST_BYTES", 120_000)
     generator = np.random.default_rng(0)
     tiles = generator.integers(
         0, 256, (400, TILE_PX, TILE_PX, 3), dtype=np.uint8

@@ -19,6 +19,7 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -1075,7 +1076,8 @@ def test_load_from_several_threads(tmp_path: Path) -> None:
     members = {f"{i:02d}.png": encode(make_pixels(30, 40, seed=i)) for i in range(40)}
     images = open_images(make_tar(tmp_path / "set.tar", members))
     alone = [images.load(index) for index in range(40)]
-    archive = images._source._archive
+    source: Any = images._source
+    archive = source._archive
 
     class SlowToSeek:
         """Leaves other threads time to seek between this one's seek and its read."""
@@ -1087,7 +1089,7 @@ def test_load_from_several_threads(tmp_path: Path) -> None:
         def read(self, n_bytes: int) -> bytes:
             return archive.read(n_bytes)
 
-    images._source._archive = SlowToSeek()
+    source._archive = SlowToSeek()
     wrong: list[int] = []
 
     def check(order: np.ndarray) -> None:

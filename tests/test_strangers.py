@@ -13,15 +13,11 @@ import pytest
 from numpy.typing import NDArray
 
 from equiscope.evidence.circuits.circuit import Circuit
+from equiscope.evidence.circuits.kept_weights import KeptWeights, keep_weights
 from equiscope.evidence.circuits.layer_pair import LayerPair
 from equiscope.evidence.circuits.paths import ExpandedWeights, expanded_weights
-from equiscope.evidence.circuits.strangers import (
-    KeptWeights,
-    _told,
-    find_stranger_circuits,
-    keep_weights,
-    tie_stretched,
-)
+from equiscope.evidence.circuits.strangers import _told, find_stranger_circuits
+from equiscope.evidence.circuits.stretched import tie_stretched
 from equiscope.families.family import Family, Symmetry, Unit
 from equiscope.foundations.errors import EquiscopeError
 from equiscope.models.geometry import find_geometry

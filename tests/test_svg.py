@@ -9,13 +9,8 @@ from pathlib import Path
 import pytest
 
 from circuit_run import make_circuits, open_run
-from equiscope.reports.circuit_drawings import arrange, draw_board, draw_template, draw_thumbnail
-from equiscope.reports.circuit_ends import Ends
-from equiscope.reports.circuit_weights import StoredWeights
-from equiscope.reports.figures import figure_kinds
-from equiscope.reports.html import asset
-from equiscope.reports.sprites import Tile
-from equiscope.reports.svg import (
+from equiscope.reports.document.pictures.sprites import Tile
+from equiscope.reports.drawing.svg import (
     STYLES,
     Drawing,
     below,
@@ -27,6 +22,13 @@ from equiscope.reports.svg import (
     write_for_print,
     write_for_site,
 )
+from equiscope.reports.figures.saving import figure_kinds
+from equiscope.reports.site import building
+from equiscope.reports.views.circuit.drawings import arrange, draw_board, draw_template, draw_thumbnail
+from equiscope.reports.views.circuit.ends import Ends
+from equiscope.reports.views.circuit.weights import StoredWeights
+from equiscope.reports.views.family import view
+from equiscope.reports.views.templates import read_asset
 from html_page import CLOSING, HOSTILE
 from report_document import complete_document
 
@@ -126,7 +128,7 @@ def test_every_style_has_a_look_on_the_site_and_in_print(tmp_path: Path) -> None
     used = set().union(*(styles_of(drawing) for drawing in every_drawing(tmp_path)))
     assert {"curve", "mark", "heat", "spot", "kernels", "hole", "wrap", "bar", "line"} <= used
     assert used <= STYLES.keys()
-    css = asset("site/charts.css") + asset("site/family.css")
+    css = read_asset(building.__name__, "charts.css") + read_asset(view.__name__, "family.css")
     # These say what a thing is, for behaviour; they have no look of their own.
     plain = {"member", "label", "tile", "start"}
     unseen = {name for name in used - plain if not re.search(rf"\.{re.escape(name)}\b", css)}

@@ -255,7 +255,7 @@ def test_designed_network_hides_its_group():
     assert all(family.poses_deg == (0, 60, 120, 180, 240, 300) for family in truth.families)
     assert sorted(c for f in truth.families for c in f.channels) == list(range(24))
     assert truth.family_index != sorted(truth.family_index)
-    assert {type(module) for module in planted.model.module} == {nn.Conv2d, nn.ReLU}
+    assert {type(module) for module in planted.model.module.children()} == {nn.Conv2d, nn.ReLU}
     with pytest.raises(EquiscopeError, match="order 1"):
         equivariant_network(1)
 

@@ -92,9 +92,7 @@ def test_poses_are_those_planted(is_contrast: bool) -> None:
             for c in copies
         )
     assert {line.kind for line in result.symmetries} == {"equivariant"}
-    tuning = tune_family(
-        as_responses(tuned(POSES, is_contrast=is_contrast)), examples_of(6), family
-    ).values
+    tuning = tune_family(as_responses(tuned(POSES, is_contrast=is_contrast)), examples_of(6), family).values
     # No stimulus is anybody's own here, so nothing was shown.
     assert tuning.shape == (6, 8, 16)
     assert np.isnan(tuning).all()
@@ -145,6 +143,8 @@ def test_units_that_never_fire_for_the_stimuli_are_not_measurable() -> None:
         )
         assert [f.channels.tolist() for f in found.families] == [list(range(6))]
         assert found.symmetries[6].kind == "not measurable"
-    nothing = find_families(as_responses(-np.ones_like(values)), examples_of(6), channels=np.arange(6), n_null=2)
+    nothing = find_families(
+        as_responses(-np.ones_like(values)), examples_of(6), channels=np.arange(6), n_null=2
+    )
     assert not nothing.families
     assert {line.kind for line in nothing.symmetries} == {"not measurable"}

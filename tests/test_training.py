@@ -614,7 +614,7 @@ def test_batches_cover_the_epoch_whoever_makes_them(data: Path) -> None:
 # --- training ------------------------------------------------------------------------------------------------
 
 
-def weights(folder: Path) -> dict[str, torch.Tensor]:
+def weights(folder: Path) -> dict[str, Any]:
     return torch.load(folder / "checkpoint.pt", weights_only=True)
 
 
@@ -848,7 +848,7 @@ def without_clock(folder: Path) -> tuple[list[list[str]], dict[str, Any], str]:
 @pytest.mark.parametrize(
     ("module", "name", "nth", "is_half"),
     [
-        ("equiscope.runs.store", "training.json", 1, True),
+        ("equiscope.construction.training.loop", "training.json", 1, True),
         ("equiscope.construction.training.checkpoint", "checkpoint.pt", 1, False),
         ("equiscope.construction.training.checkpoint", "checkpoint.pt", 4, False),
         ("equiscope.construction.training.curves", "curves.csv", 4, True),
@@ -913,7 +913,7 @@ def test_bfloat16_and_a_plain_stem(data: Path, tmp_path: Path) -> None:
 def test_what_is_not_finite_stops_the_training(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    step = loop._Training._step
+    step = loop.Training._step
 
     def broken(self: Any, model: nn.Module, batch: Any) -> torch.Tensor:
         loss = step(self, model, batch)
@@ -923,7 +923,7 @@ def test_what_is_not_finite_stops_the_training(
             next(iter(model.parameters())).fill_(float("inf"))
         return loss * float("nan") if what == "loss" else loss
 
-    monkeypatch.setattr(loop._Training, "_step", broken)
+    monkeypatch.setattr(loop.Training, "_step", broken)
     message = "the loss is nan at step 6 of 8" if what == "loss" else "after step 6 weights are not finite"
     with pytest.raises(EquiscopeError, match=message):
         train_tiny(data, tmp_path / "run", checkpoint_every=2 if what == "weights" else 3)

@@ -15,9 +15,9 @@ from equiscope.measurement.orbits import read_circle
 from equiscope.measurement.responses import Responses
 from equiscope.models.geometry import LayerGeometry
 from equiscope.reports import FamilyEntry
-from equiscope.reports.family_view import render_families
-from equiscope.reports.schema import TurnedEntry
-from equiscope.reports.turned import turned_responses
+from equiscope.reports.document.schema import TurnedEntry
+from equiscope.reports.document.turned import turned_responses
+from equiscope.reports.views.family.view import render_families
 from equiscope.transformations.groups import CyclicGroup, DihedralGroup, Involution, Segment, TorusGroup
 from html_page import Page
 from report_document import assemble_family, complete_document, make_member

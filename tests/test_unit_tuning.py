@@ -9,8 +9,8 @@ from equiscope.measurement.bank import Bank, build_bank, join_banks
 from equiscope.measurement.examples import Examples, empty_examples
 from equiscope.measurement.responses import Responses
 from equiscope.models.geometry import LayerGeometry
-from equiscope.reports.unit_charts import draw_unit_tuning
-from equiscope.reports.unit_tuning import UnitTunings, tune_units
+from equiscope.reports.document.unit_tuning import UnitTunings, tune_units
+from equiscope.reports.views.unit.charts import draw_unit_tuning
 from equiscope.transformations.groups import CyclicGroup, DihedralGroup, Involution, Segment, TorusGroup
 
 GEOMETRY = LayerGeometry("block", 3, (2, 3), (5, 7), (2.0, 3.0))

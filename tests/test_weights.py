@@ -12,11 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from rich.progress import Progress
 from torch import nn
 
 from equiscope.foundations.errors import EquiscopeError
 from equiscope.models import weights
-from equiscope.models.weights import PublicFile, assign, obtain, read_caffemodel, read_tensors
+from equiscope.models.caffe import read_caffemodel
+from equiscope.models.weights import PublicFile, assign, obtain, read_tensors
 
 # --- a writer of the wire format, independent of the reader ------------------------------------------------
 
@@ -286,7 +288,7 @@ def test_interrupted_download_leaves_nothing(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(weights.Progress, "update", interrupt)
+        patch.setattr(Progress, "update", interrupt)
         with pytest.raises(KeyboardInterrupt):
             obtain(PublicFile("net.bin", server("/whole"), SHA1))
     assert list(cache.iterdir()) == []

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -42,6 +45,25 @@ def test_every_supported_python_is_tested() -> None:
     assert matrix["python"] == supported()
     assert PROJECT["requires-python"] == f">={supported()[0]}"
     assert {system.partition("-")[0] for system in matrix["os"]} == {"ubuntu", "macos"}
+
+
+@pytest.mark.parametrize("version", supported())
+def test_source_compiles_with_every_supported_python_that_is_here(version: str, tmp_path: Path) -> None:
+    interpreter = shutil.which(f"python{version}")
+    if (
+        interpreter is None
+        or subprocess.run([interpreter, "-c", ""], capture_output=True, check=False).returncode
+    ):
+        pytest.skip(f"python{version} is not here")
+    folders = [ROOT / name for name in ("src", "tests", "examples", "benchmarks", "reproduce", "docs")]
+    done = subprocess.run(
+        [interpreter, "-W", "error", "-m", "compileall", "-q", *folders],
+        env={**os.environ, "PYTHONPYCACHEPREFIX": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
 
 
 def test_oldest_torch_is_tested_on_the_oldest_python() -> None:

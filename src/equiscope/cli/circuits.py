@@ -41,13 +41,16 @@ def circuits(
     Writes circuits.json into the run, and what is drawn of it.
     """
     import equiscope
+    from equiscope.evidence.circuits import write_graph
+    from equiscope.foundations.files import check_output
 
+    if graphml is not None:
+        check_output(graphml)
     found = equiscope.circuits(
         run,
         model,
         images,
         n_draws=draws,
-        graphml=graphml,
         weights=weights,
         false_discovery_rate=false_discovery_rate,
         seed=seed,
@@ -74,6 +77,8 @@ def circuits(
     )
     typer.echo(f"circuits: {run / 'circuits.json'}")
     if graphml is not None:
+        # After what was found is told: the graph may go to standard output, or not be writable.
+        write_graph(equiscope.load_run(run), found, graphml)
         typer.echo(f"graph: {graphml}")
     echo_report(run)
 

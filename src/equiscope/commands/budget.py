@@ -11,8 +11,8 @@ from equiscope.construction.budget import Budget, estimate_budget
 from equiscope.foundations.options import BudgetOptions, take_options
 from equiscope.foundations.received import offered_network, quoted
 from equiscope.models import Model
-from equiscope.reports.budget_drawings import save_savings
-from equiscope.reports.files import show_again
+from equiscope.reports.site.files import show_evidence
+from equiscope.reports.views.budget.drawings import save_savings
 from equiscope.runs.store import Run, as_run
 from equiscope.runs.surveyed import surveyed_model
 
@@ -62,5 +62,5 @@ def budget(
     network = surveyed_model(opened, model, weights, command) if is_given else None
     found = estimate_budget(opened, network, n_resamples=n_resamples, seed=chosen.seed)
     save_savings(opened.folder, found)
-    show_again(opened.folder)
+    show_evidence(opened.folder, "budget")
     return found

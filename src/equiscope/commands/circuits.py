@@ -7,12 +7,11 @@ from typing import Unpack
 
 from torch import nn
 
-from equiscope.evidence.circuits import Circuits, recover_circuits, write_graph
-from equiscope.foundations.files import check_output
+from equiscope.evidence.circuits import Circuits, recover_circuits
 from equiscope.foundations.options import NullOptions, take_options
 from equiscope.foundations.received import quoted
 from equiscope.models import Model
-from equiscope.reports.files import show_circuits
+from equiscope.reports.site.files import show_evidence
 from equiscope.runs.store import Run, as_run
 from equiscope.runs.surveyed import surveyed_model
 from equiscope.stimuli import ImageSet, as_images
@@ -26,7 +25,6 @@ def circuits(
     images: ImageSet | str | Path | None = None,
     *,
     n_draws: int = 200,
-    graphml: str | Path | None = None,
     **options: Unpack[NullOptions],
 ) -> Circuits:
     """Recover the symmetric weights between a run's families, from the network's weights.
@@ -42,8 +40,6 @@ def circuits(
         leaves out paths through normalisations, layers with others between them and the causal check.
     n_draws
         Null draws for each block.
-    graphml
-        File to write the graph to, too.
     **options
         ``weights``, ``false_discovery_rate``, ``seed`` and ``progress``, as for `equiscope.survey`.
 
@@ -51,6 +47,7 @@ def circuits(
     -------
     Circuits
         Also in ``circuits.json``, with weights to draw in ``circuits/``, and shown in the report.
+        `equiscope.evidence.circuits.write_graph` writes it as a graph.
 
     Raises
     ------
@@ -58,8 +55,6 @@ def circuits(
         If the network or the images are not those of the run, or the run has one layer only.
     """
     chosen = take_options(circuits, NullOptions, options)
-    if graphml is not None:
-        check_output(Path(graphml))
     opened = as_run(run)
     network = surveyed_model(
         opened, model, options.get("weights"), f"equiscope circuits {quoted(opened.folder)} NETWORK"
@@ -74,7 +69,5 @@ def circuits(
         seed=chosen.seed,
         progress=chosen.progress,
     )
-    if graphml is not None:
-        write_graph(opened, found, Path(graphml))
-    show_circuits(opened.folder)
+    show_evidence(opened.folder, "circuits")
     return found

@@ -14,7 +14,8 @@ from equiscope.foundations.devices import choose_precision
 from equiscope.foundations.options import CompareOptions, take_options
 from equiscope.foundations.received import quoted
 from equiscope.models import Model
-from equiscope.reports.files import show_comparison
+from equiscope.reports.site.files import show_evidence
+from equiscope.reports.views.compare.pictures import keep_pictures
 from equiscope.runs.store import Run, as_run
 from equiscope.runs.surveyed import surveyed_model
 from equiscope.stimuli import ImageSet, as_images
@@ -81,5 +82,6 @@ def compare(
         precision=choose_precision(chosen.precision, network_a.device),
         progress=chosen.progress,
     )
-    show_comparison(first.folder, found, second.folder)
+    keep_pictures(first.folder, found, second.folder)
+    show_evidence(first.folder, "compare")
     return found

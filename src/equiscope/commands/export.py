@@ -10,7 +10,7 @@ from typing import Any
 
 from equiscope.evidence.circuits import Circuits, load_circuits
 from equiscope.evidence.compare.comparison import Comparison, load_comparisons
-from equiscope.families.family import Family, Unit
+from equiscope.families.family import Family, Member, Unit
 from equiscope.foundations.errors import EquiscopeError, unknown_name
 from equiscope.foundations.received import quoted
 from equiscope.foundations.records import leave_out_damaged
@@ -22,6 +22,7 @@ from equiscope.runs.store import (
     read_json,
     units_document,
 )
+from equiscope.transformations import ALL, Switch, find
 
 __all__ = ["PARTS", "Export", "export"]
 
@@ -36,23 +37,24 @@ _CIRCUIT_COLUMNS = (
     "pair_class n_source n_target is_small r2 r2_low r2_high r2_null_95 r2_null_99 p_value q_value energy_share "
     "strength"
 ).split()
-_SHARED = (
-    "layer transformation disagreement_deg disagreement_hue_deg disagreement_octaves phase_coherence margin margin_low "
-    "margin_high q_value stabiliser_order stabiliser explained_by"
-).split()
+# Every axis along which some transformation moves features is a column.
+_AXES = {axis.name: axis for transformation in ALL for axis in transformation.axes}
+_DISTANCES = {f"disagreement_{name}": name for name, axis in _AXES.items() if not isinstance(axis, Switch)}
+_SHARED = "phase_coherence margin margin_low margin_high q_value stabiliser_order explained_by".split()
 _FAMILY_COLUMNS = [
-    *(
-        "family layer transformation channel pose_deg hue_deg octaves is_mirrored is_inverted score score_low "
-        "score_high family_size family_score family_score_low family_score_high"
-    ).split(),
-    *_SHARED[2:],
+    *"family layer transformation channel".split(),
+    *_AXES,
+    *"score score_low score_high family_size family_score family_score_low family_score_high".split(),
+    *_DISTANCES,
+    *_SHARED,
+    "stabiliser",
     "circuits_tested",
     "circuits_symmetric",
 ]
-_UNIT_COLUMNS = (
-    "layer channel mean sd transformation kind family score invariance stabiliser_order pose_deg hue_deg octaves "
-    "is_mirrored is_inverted"
-).split()
+_UNIT_COLUMNS = [
+    *"layer channel mean sd transformation kind family score invariance stabiliser_order".split(),
+    *_AXES,
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,9 +107,9 @@ def export(run: Run | str | Path, part: str) -> Export:
         return _export_circuits(opened.folder)
     if part == "units":
         return _table(_unit_rows(opened.units, opened.families), _UNIT_COLUMNS, units_document(opened.units))
-    document = families_document(opened.families)
     found = leave_out_damaged(partial(load_circuits, opened.folder))
-    return _table(_member_rows(document["families"], found), _FAMILY_COLUMNS, document)
+    rows = _member_rows(opened.families, found)
+    return _table(rows, _FAMILY_COLUMNS, families_document(opened.families))
 
 
 def _table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], document: dict[str, Any]) -> Export:
@@ -152,37 +154,44 @@ def _pair_rows(comparison: Comparison) -> list[dict[str, Any]]:
     return [row | {"comparison": comparison.name} for row in rows]
 
 
-def _member_rows(families: list[dict[str, Any]], circuits: Circuits | None) -> list[dict[str, Any]]:
+def _member_rows(families: Sequence[Family], circuits: Circuits | None) -> list[dict[str, Any]]:
     """One row for each member, with what holds for its family."""
     confirmed = {} if circuits is None else {entry.family: entry for entry in circuits.confirmations}
-    return [
-        {key: family[key] for key in _SHARED}
-        | {"family": family["id"]}
-        | {f"family_{key}": family[key] for key in ("size", "score", "score_low", "score_high")}
-        | {
-            f"circuits_{key}": getattr(confirmed.get(family["id"]), f"n_{key}", None)
+    rows = []
+    for family in families:
+        transformation = find(family.transformation)
+        shared = {key: getattr(family, key) for key in _SHARED} | {
+            "family": family.id,
+            "transformation": family.transformation,
+            "stabiliser": "; ".join(transformation.pose_text(element) for element in family.stabiliser),
+        }
+        shared |= {
+            f"family_{key}": getattr(family, key) for key in ("size", "score", "score_low", "score_high")
+        }
+        shared |= {column: family.disagreement.get(name) for column, name in _DISTANCES.items()}
+        shared |= {
+            f"circuits_{key}": getattr(confirmed.get(family.id), f"n_{key}", None)
             for key in ("tested", "symmetric")
         }
-        | member
-        for family in families
-        for member in family["members"]
-    ]
+        rows += [shared | _member_row(member) for member in family.members]
+    return rows
+
+
+def _member_row(member: Member) -> dict[str, Any]:
+    own = {key: getattr(member, key) for key in ("layer", "channel", "score", "score_low", "score_high")}
+    return own | dict(member.pose)
 
 
 def _unit_rows(units: tuple[Unit, ...], families: tuple[Family, ...]) -> list[dict[str, Any]]:
     """One row for each unit and transformation; the pose is that in its family."""
     poses = {
-        (family.id, member.layer, member.channel): member for family in families for member in family.members
+        (family.id, member.layer, member.channel): member.pose
+        for family in families
+        for member in family.members
     }
     rows: list[dict[str, Any]] = []
     for unit in units:
         for symmetry in unit.symmetries:
-            row = dataclasses.asdict(unit) | dataclasses.asdict(symmetry)
-            member = poses.get((symmetry.family or "", unit.layer, unit.channel))
-            if member is not None:
-                row |= {
-                    key: getattr(member, key)
-                    for key in ("pose_deg", "hue_deg", "octaves", "is_mirrored", "is_inverted")
-                }
-            rows.append(row)
+            pose: Mapping[str, float] = poses.get((symmetry.family or "", unit.layer, unit.channel), {})
+            rows.append(dataclasses.asdict(unit) | dataclasses.asdict(symmetry) | dict(pose))
     return rows

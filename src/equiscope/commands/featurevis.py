@@ -13,7 +13,7 @@ from equiscope.evidence.featurevis.units import STEPS
 from equiscope.foundations.options import SeedOptions, take_options
 from equiscope.foundations.received import quoted
 from equiscope.models import Model
-from equiscope.reports.files import build_site
+from equiscope.reports.site.files import build_site
 from equiscope.runs.store import Run, as_run
 from equiscope.runs.surveyed import surveyed_model
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from equiscope.reports.figures import save_figure
+from equiscope.reports.figures.saving import save_figure
 from equiscope.runs.store import Run
 
 __all__ = ["figure"]

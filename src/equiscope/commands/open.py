@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from equiscope.reports.serve import open_site
+from equiscope.reports.site.serve import open_site
 from equiscope.runs.store import Run, folder_of
 
 __all__ = ["open"]

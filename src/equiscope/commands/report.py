@@ -9,7 +9,8 @@ from torch import nn
 
 from equiscope.foundations.options import NetworkOptions, take_options
 from equiscope.models import Model
-from equiscope.reports.files import build_site, publish_site
+from equiscope.reports.site.files import build_site
+from equiscope.reports.site.publishing import publish_site
 from equiscope.runs.store import Run, folder_of
 
 __all__ = ["report"]

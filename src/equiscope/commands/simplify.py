@@ -19,10 +19,11 @@ from equiscope.foundations.limits import list_names
 from equiscope.foundations.options import SimplifyOptions, take_options
 from equiscope.foundations.received import quoted
 from equiscope.models import Model
-from equiscope.reports.files import show_again
-from equiscope.reports.simplify_drawings import save_curves
+from equiscope.reports.site.files import show_evidence
+from equiscope.reports.views.simplify.drawings import save_curves
 from equiscope.runs.store import Run, as_run
 from equiscope.runs.surveyed import surveyed_model
+from equiscope.transformations.rotation import Rotation
 
 __all__ = ["simplify"]
 
@@ -32,7 +33,7 @@ def simplify(
     images: EvaluationImages | str | Path,
     model: Model | nn.Module | str | None = None,
     *,
-    transformation: str = "rotation",
+    transformation: str = Rotation.name,
     blocks: str = "all",
     order: str = "error",
     save: str | Path | None = None,
@@ -101,7 +102,7 @@ def simplify(
         progress=chosen.progress,
     )
     save_curves(opened.folder, found)
-    show_again(opened.folder)
+    show_evidence(opened.folder, "simplify")
     return found
 
 

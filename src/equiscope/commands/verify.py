@@ -14,7 +14,7 @@ from equiscope.foundations.devices import choose_precision
 from equiscope.foundations.options import VerifyOptions, take_options
 from equiscope.foundations.received import quoted
 from equiscope.models import Model
-from equiscope.reports.files import show_verification
+from equiscope.reports.site.files import show_evidence
 from equiscope.runs.store import Run, as_run
 from equiscope.runs.surveyed import surveyed_model
 
@@ -54,7 +54,7 @@ def verify(
     )
     precision = choose_precision(chosen.precision, network.device)
     found = verify_run(opened, network, precision=precision, progress=chosen.progress)
-    if not show_verification(opened.folder, found):
+    if not show_evidence(opened.folder, "verify"):
         _LOG.warning(
             "the report stays as it is: an earlier version made it, which kept nothing to draw it from"
         )

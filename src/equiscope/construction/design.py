@@ -1,8 +1,15 @@
 """Design a network from a survey: how many units of each layer to tie to which group, how many to leave free.
 
-Nature's shares are taken as they are: of each surveyed layer as many channels become equivariant as the survey found
-equivariant units, as many invariant as it found invariant ones, and the rest is plain. The group has the angular step
-that the members of the layer's families have from each other.
+The shares that a survey found are taken as they are: of a layer of 64 units with 32 equivariant and 8 invariant ones,
+32 channels become fields, 8 invariant units, and 24 stay plain. So the new network has as many kinds of units as the
+surveyed one, and fewer free parameters.
+
+The group of a layer is the one whose step is nearest to the typical step of the layer's families: the family's period
+over its size, as a geometric mean over members. Families of eight curves have a step of 45°, so that their layer gets
+C8. Groups may only become smaller from layer to layer; of all such sequences the one is taken that is nearest to the
+measured steps, weighted by the numbers of equivariant units. A bottleneck, which is not surveyed, gets the shares of
+its block, and one field or one invariant unit at least where equivariant or invariant units behind it need one. Kernels
+too small for a group grow.
 """
 
 from __future__ import annotations
@@ -44,15 +51,12 @@ from equiscope.foundations.errors import EquiscopeError, unknown_name
 from equiscope.foundations.files import write_atomically, write_output
 from equiscope.foundations.statistics import percentile_interval
 from equiscope.runs.store import SCHEMA_VERSION, Run
+from equiscope.transformations import ALL
 
 __all__ = ["Design", "LayerDesign", "design_network"]
 
 # Groups of each transformation, each a subgroup of the one after it: they may only become smaller from layer to layer.
-_CHAINS = {
-    "rotation": ("C4", "C8", "C16"),
-    "dihedral": ("D4", "D8"),
-    "hue": ("H3", "H6", "H12"),
-}
+_CHAINS = {transformation.name: transformation.designs for transformation in ALL if transformation.designs}
 # Architectures of the networks that come with weights.
 _LIKE = {"mini": "plain", "googlenet": "inceptionv1", "inception5h": "inceptionv1"}
 # For the counts alone, which are compared with each other: sides and classes of Tiny ImageNet's first hundred.
@@ -182,32 +186,11 @@ def design_network(
     ------
     EquiscopeError
         If the survey has no such transformation, the architecture is not known, or none of its layers was surveyed.
-
-    Notes
-    -----
-    The group of a layer is the one whose step is nearest to the typical step of the layer's families: the family's
-    period over its size, as a geometric mean over members. Groups may only become smaller from layer to layer; of all
-    such sequences the one is taken that is nearest to the measured steps, weighted by the numbers of equivariant units.
-    A bottleneck, which is not surveyed, gets the shares of its block, and one field or one invariant unit at least
-    where equivariant or invariant units behind it need one. Kernels too small for a group grow.
     """
     if plain_to not in get_args(PlainTo):
         raise unknown_name("value of plain_to", plain_to, get_args(PlainTo))
     base = _architecture(run, like)
-    surveyed = [t for t in run.manifest["settings"]["transformations"] if t in _CHAINS]
-    if transformation is not None and transformation not in _CHAINS:
-        raise unknown_name("transformation to design for", transformation, tuple(_CHAINS))
-    if not surveyed or (transformation is not None and transformation not in surveyed):
-        raise EquiscopeError(
-            f"the survey in {run.folder} has no families of {transformation or 'rotation, dihedral or hue'}: survey "
-            f"with --transformations {transformation or 'rotation'}"
-        )
-    names = [layer.name for layer in base.units]
-    if not set(names) & set(run.manifest["settings"]["layers"]):
-        raise EquiscopeError(
-            f"no layer of {base.name!r} ({', '.join(names)}) was surveyed in {run.folder} "
-            f"({', '.join(run.manifest['settings']['layers'])}): give a network with the same names as like"
-        )
+    surveyed = _surveyed(run, base, transformation)
     designs = {t: _describe(run, base, t, plain_to, name) for t in surveyed}
     # Where plain units feed plain ones only, kernels are missing: only with all of them do ties alone tell.
     shares = {t: _n_free(replace(d, plain_to="all")) / _n_free(plain_twin(d)) for t, d in designs.items()}
@@ -217,14 +200,37 @@ def design_network(
     found = Design(
         chosen, description, layers, _n_free(description), _n_free(plain_twin(description)), shares
     )
+    _write(found, run, out)
+    return found
+
+
+def _surveyed(run: Run, base: Description, transformation: str | None) -> list[str]:
+    """Name the transformations of a survey that a network can be designed for; refuse where there is none."""
+    surveyed = [t for t in run.manifest["settings"]["transformations"] if t in _CHAINS]
+    if transformation is not None and transformation not in _CHAINS:
+        raise unknown_name("transformation to design for", transformation, tuple(_CHAINS))
+    if not surveyed or (transformation is not None and transformation not in surveyed):
+        raise EquiscopeError(
+            f"the survey in {run.folder} has no families of {transformation or ' or '.join(_CHAINS)}: survey "
+            f"with --transformations {transformation or next(iter(_CHAINS))}"
+        )
+    names = [layer.name for layer in base.units]
+    if not set(names) & set(run.manifest["settings"]["layers"]):
+        raise EquiscopeError(
+            f"no layer of {base.name!r} ({', '.join(names)}) was surveyed in {run.folder} "
+            f"({', '.join(run.manifest['settings']['layers'])}): give a network with the same names as like"
+        )
+    return surveyed
+
+
+def _write(found: Design, run: Run, out: Path | None) -> None:
     document = asdict(replace(found, layers=())) | {
-        "description": description.document(),
-        "layers": [asdict(layer) for layer in layers],
+        "description": found.description.document(),
+        "layers": [asdict(layer) for layer in found.layers],
     }
     content = to_json({"schema_version": SCHEMA_VERSION, **document}).encode()
     write = write_atomically if out is None else write_output
     write(run.folder / "design.json" if out is None else out, lambda stream: stream.write(content))
-    return found
 
 
 def _n_free(description: Description) -> int:

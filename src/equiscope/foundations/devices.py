@@ -84,6 +84,12 @@ def choose_precision(precision: str, device: torch.device) -> torch.dtype:
     ------
     EquiscopeError
         If the precision is unknown.
+
+    Examples
+    --------
+    >>> import torch
+    >>> choose_precision("float32", torch.device("cpu")), choose_precision("bfloat16", torch.device("cpu"))
+    (torch.float32, torch.bfloat16)
     """
     import torch
 

@@ -13,7 +13,13 @@ __all__ = ["to_json"]
 
 
 def to_json(document: dict[str, Any], *, is_compact: bool = False) -> str:
-    """Word a document as JSON, a value a line or all on one; NaN and infinity, which JSON cannot hold, become null."""
+    r"""Word a document as JSON, a value a line or all on one; NaN and infinity, which JSON cannot hold, become null.
+
+    Examples
+    --------
+    >>> to_json({"score": float("nan"), "channels": np.arange(2)}, is_compact=True)
+    '{"score":null,"channels":[0,1]}\n'
+    """
     layout: dict[str, Any] = {"separators": (",", ":")} if is_compact else {"indent": 1}
     return json.dumps(_plain(document), ensure_ascii=False, allow_nan=False, **layout) + "\n"
 

@@ -30,6 +30,11 @@ def packages_of(extra: str) -> str:
 
     The extra's own name would not do: pip knows it only where equiscope is on a package index, or in the folder of a
     checkout. torch is left out, which is there.
+
+    Examples
+    --------
+    >>> packages_of("figures")
+    'resvg-py'
     """
     import re
     from importlib.metadata import PackageNotFoundError, requires
@@ -54,6 +59,11 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> EquiscopeError:
         What was received, a name or not.
     known
         All names that would have been right.
+
+    Examples
+    --------
+    >>> str(unknown_name("layer", "mixed3c", ["conv2d0", "mixed3a"]))
+    "unknown layer 'mixed3c': did you mean 'mixed3a'?"
     """
     import difflib
 

@@ -69,6 +69,13 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object], *, is_sync
     ------
     OSError
         Where it cannot be written; its ``filename`` is the path.
+
+    Examples
+    --------
+    >>> path = Path("results") / "units.json"
+    >>> write_atomically(path, lambda stream: stream.write(b"[]"))
+    >>> path.read_bytes()
+    b'[]'
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_left_overs(path.parent)
@@ -95,6 +102,13 @@ def write_new(path: Path, write: Callable[[BinaryIO], object]) -> bool:
     -------
     bool
         False where another was there already, which stays as it is.
+
+    Examples
+    --------
+    >>> write_new(Path("begun"), lambda stream: stream.write(b"1")), write_new(Path("begun"), lambda stream: None)
+    (True, False)
+    >>> Path("begun").read_bytes()
+    b'1'
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_left_overs(path.parent)
@@ -125,14 +139,30 @@ def _write_exclusively(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 
 def temporary_beside(path: Path) -> Path:
-    """Give the name for a temporary file in a file's folder, which no other process and no other thread has."""
+    """Give the name for a temporary file in a file's folder, which no other process and no other thread has.
+
+    Examples
+    --------
+    >>> path = temporary_beside(Path("results") / "units.json")
+    >>> path.parent.name, path.suffix
+    ('results', '.part')
+    """
     temporary = path.with_name(f".equiscope-{_mark()}-{os.getpid()}-{next(_numbers)}.part")
     temporary.unlink(missing_ok=True)  # of a dead process that had the same number
     return temporary
 
 
 def write_changed(path: Path, content: bytes) -> None:
-    """Write a file that can be made again, whole or not at all; one that has this content already stays."""
+    """Write a file that can be made again, whole or not at all; one that has this content already stays.
+
+    Examples
+    --------
+    >>> write_changed(Path("chart.svg"), b"<svg/>")
+    >>> before = Path("chart.svg").stat().st_mtime_ns
+    >>> write_changed(Path("chart.svg"), b"<svg/>")
+    >>> Path("chart.svg").stat().st_mtime_ns == before
+    True
+    """
     remove_left_overs(path.parent)
     if not (path.is_file() and path.read_bytes() == content):
         write_atomically(path, lambda stream: stream.write(content), is_synced=False)
@@ -155,6 +185,12 @@ def write_output(path: Path, write: Callable[[BinaryIO], object]) -> None:
         If the path is a disk.
     OSError
         Where it cannot be written: a folder, a full disk, no permission.
+
+    Examples
+    --------
+    >>> write_output(Path("families.csv"), lambda stream: stream.write(b"family,size"))
+    >>> Path("families.csv").read_bytes()
+    b'family,size'
     """
     check_output(path)
     descriptor = _DESCRIPTOR.fullmatch(os.fspath(path))
@@ -180,6 +216,13 @@ def check_output(path: Path) -> None:
         If the path is a disk.
     OSError
         If it is a folder, or lies below a file.
+
+    Examples
+    --------
+    >>> check_output(Path("families.csv"))
+    >>> check_output(Path.cwd())  # doctest: +IGNORE_EXCEPTION_DETAIL
+    Traceback (most recent call last):
+    IsADirectoryError: ...
     """
     mode = _mode(path)
     if stat.S_ISDIR(mode):
@@ -197,7 +240,12 @@ def _mode(path: Path) -> int:
 
 
 def remove_left_overs(folder: Path) -> None:
-    """Remove what killed processes left in a folder; each process looks once into each."""
+    """Remove what killed processes left in a folder; each process looks once into each.
+
+    Examples
+    --------
+    >>> remove_left_overs(Path.cwd())
+    """
     _remove_left_overs(os.fspath(folder.absolute()))
 
 
@@ -211,7 +259,13 @@ def _remove_left_overs(folder: str) -> None:
 
 
 def is_unused(folder: Path) -> bool:
-    """Whether a folder is not there, or holds nothing but the beginning of a first file."""
+    """Whether a folder is not there, or holds nothing but the beginning of a first file.
+
+    Examples
+    --------
+    >>> is_unused(Path("no-such-folder"))
+    True
+    """
     if not folder.exists():
         return True
     return folder.is_dir() and all(_TEMPORARY.fullmatch(path.name) for path in folder.iterdir())
@@ -246,7 +300,17 @@ def _mark() -> str:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Let errors of the file system name the file that was meant, where they name a temporary one or none."""
+    """Let errors of the file system name the file that was meant, where they name a temporary one or none.
+
+    Examples
+    --------
+    >>> try:
+    ...     with naming(Path("units.json")):
+    ...         raise OSError(28, "No space left on device")
+    ... except OSError as error:
+    ...     print(error.filename)
+    units.json
+    """
     try:
         yield
     except OSError as error:

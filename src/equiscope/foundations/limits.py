@@ -105,7 +105,13 @@ def _worded(value: object) -> str:
 
 
 def list_names(names: str | Iterable[str] | None) -> list[str] | None:
-    """List the names that were asked for: a string is one name, not its letters; None stays None."""
+    """List the names that were asked for: a string is one name, not its letters; None stays None.
+
+    Examples
+    --------
+    >>> list_names("mixed3a"), list_names(("mixed3a", "mixed3b")), list_names(None)
+    (['mixed3a'], ['mixed3a', 'mixed3b'], None)
+    """
     return [names] if isinstance(names, str) else None if names is None else list(names)
 
 

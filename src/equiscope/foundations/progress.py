@@ -17,12 +17,24 @@ Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 
 
 def silent(_stage: str, _total: int) -> AbstractContextManager[Callable[[int], None]]:
-    """Tell nobody."""
+    """Tell nobody.
+
+    Examples
+    --------
+    >>> with silent("Surveying", 3) as on_step:
+    ...     on_step(1)
+    """
     return nullcontext(lambda _steps: None)
 
 
 def rough_time(seconds: float) -> str:
-    """Word a time that is only known roughly."""
+    """Word a time that is only known roughly.
+
+    Examples
+    --------
+    >>> rough_time(40), rough_time(4000)
+    ('40 s', '67 min')
+    """
     if seconds < 90:
         return f"{max(1, round(seconds / 10)) * 10} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

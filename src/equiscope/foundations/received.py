@@ -110,6 +110,18 @@ def refuse_links(folder: Path) -> None:
     Notes
     -----
     One entry of a folder costs some microseconds, and no file is opened.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     refuse_links(Path(folder))
+    ...     (Path(folder) / "away").symlink_to("/")
+    ...     try:
+    ...         refuse_links(Path(folder))
+    ...     except EquiscopeError:
+    ...         "refused"
+    'refused'
     """
     folders = [os.fspath(folder)]
     while folders:
@@ -147,6 +159,11 @@ def inside(folder: Path, address: str) -> Path:
     EquiscopeError
         If the address is absolute, leads up, names a drive, holds a backslash or a control character, or if anything
         on its way is a link. Whether there is such a file is not asked.
+
+    Examples
+    --------
+    >>> inside(Path("run"), "site/core.js").as_posix()
+    'run/site/core.js'
     """
     parts = address.split("/")
     is_plain = not _NO_PART.search(address) and all(part not in ("", ".", "..") for part in parts)
@@ -166,6 +183,11 @@ def is_sheet(folder: Path, address: str) -> bool:
     """Say whether an address that a run names is that of a sheet of pictures: a WebP file inside of ``site/sprites``.
 
     The address stands in style sheets, where only letters, digits and ``._-`` mean nothing.
+
+    Examples
+    --------
+    >>> is_sheet(Path("run"), "site/sprites/../core.js")
+    False
     """
     if not re.fullmatch(r"site/sprites/[A-Za-z0-9_-][A-Za-z0-9._-]*\.webp", address):
         return False
@@ -177,7 +199,13 @@ def is_sheet(folder: Path, address: str) -> bool:
 
 
 def is_webp(path: Path) -> bool:
-    """Say whether a path is a regular file that begins as a WebP picture does and is as long as it says there."""
+    """Say whether a path is a regular file that begins as a WebP picture does and is as long as it says there.
+
+    Examples
+    --------
+    >>> is_webp(Path("absent.webp"))
+    False
+    """
     if path.is_symlink() or not path.is_file():
         return False
     with path.open("rb") as stream:
@@ -202,6 +230,11 @@ def built_in_name(name: object, built_in: Collection[str], command: str) -> str:
     ------
     EquiscopeError
         For any other name: it could be that of a file of code.
+
+    Examples
+    --------
+    >>> built_in_name("mini-random", ("mini",), "equiscope verify RUN NETWORK")
+    'mini-random'
     """
     known = "|".join(re.escape(own) for own in built_in)
     if isinstance(name, str) and re.fullmatch(f"({known})(-random|-shuffled){{0,2}}", name):
@@ -217,6 +250,11 @@ def shown_command(command: object, otherwise: str = "the command that made it") 
 
     It may where it is one command of this program that makes something: whatever else it says has to be as
     `shlex.join` writes it, so that a shell takes nothing in it for a second command.
+
+    Examples
+    --------
+    >>> shown_command("equiscope survey mini --out runs/mini"), shown_command("rm -rf /")
+    ('equiscope survey mini --out runs/mini', 'the command that made it')
     """
     if command == _FROM_PYTHON:
         return _FROM_PYTHON
@@ -231,14 +269,26 @@ def shown_command(command: object, otherwise: str = "the command that made it") 
 
 
 def offered_network(name: object) -> str:
-    """Give the name of a run's network for a command that may be copied: ``NETWORK`` where it could be that of code."""
+    """Give the name of a run's network for a command that may be copied: ``NETWORK`` where it could be that of code.
+
+    Examples
+    --------
+    >>> offered_network("mini"), offered_network("nets.py:build")
+    ('mini', 'NETWORK')
+    """
     text = str(name)
     is_word = re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", text) is not None
     return text if is_word and not text.endswith((".py", ".onnx", ".safetensors")) else "NETWORK"
 
 
 def quoted(word: object) -> str:
-    """Write a path or a name as one word of a command that may be copied into a shell."""
+    """Write a path or a name as one word of a command that may be copied into a shell.
+
+    Examples
+    --------
+    >>> quoted("runs/my run")
+    "'runs/my run'"
+    """
     return shlex.quote(printable(str(word)))
 
 
@@ -254,17 +304,35 @@ def printable(text: str) -> str:
 
 
 def printable_lines(text: str) -> str:
-    """Write a text of several lines as `printable` does, its lines kept."""
+    r"""Write a text of several lines as `printable` does, its lines kept.
+
+    Examples
+    --------
+    >>> printable_lines("one\ntwo\x07")
+    'one\ntwo\\x07'
+    """
     return "\n".join(printable(line) for line in text.split("\n"))
 
 
 def printable_message(text: str) -> str:
-    """Word a message of any number of lines for a terminal: all but the first are indented, so that none is forged."""
+    r"""Word a message of any number of lines for a terminal: all but the first are indented, so that none is forged.
+
+    Examples
+    --------
+    >>> printable_message("one\ntwo")
+    'one\n  two'
+    """
     return "\n  ".join(printable(line) for line in text.splitlines())
 
 
 def printable_json(text: str) -> str:
-    r"""Write what steers a terminal in a JSON text as ``\u…``, of which JSON asks for the first 32 codes only."""
+    r"""Write what steers a terminal in a JSON text as ``\u…``, of which JSON asks for the first 32 codes only.
+
+    Examples
+    --------
+    >>> printable_json('{"name": "\x7f"}')
+    '{"name": "\\u007f"}'
+    """
     return "\n".join(_UNSEEN.sub(lambda found: json.dumps(found[0])[1:-1], line) for line in text.split("\n"))
 
 
@@ -301,6 +369,11 @@ def within_limits(entry: dict[str, Any]) -> dict[str, Any]:
     ------
     ValueError
         If a number that becomes a loop, a picture or an array is larger than any network's.
+
+    Examples
+    --------
+    >>> within_limits({"n_channels": 64})
+    {'n_channels': 64}
     """
     for name in _LIMITS.keys() & entry.keys():
         value = entry[name]

@@ -88,7 +88,13 @@ _SYMPTOMS = (
 
 
 def run_folder(path: Path) -> Path:
-    """Folder of the run that a file belongs to: the nearest above it with a ``run.json``, else where that should be."""
+    """Folder of the run that a file belongs to: the nearest above it with a ``run.json``, else where that should be.
+
+    Examples
+    --------
+    >>> run_folder(Path("runs/mini/verification.json")).as_posix()
+    'runs/mini'
+    """
     likely = path.parent.parent if path.parent.name in _MAKERS else path.parent
     return next((folder for folder in path.parents if (folder / "run.json").exists()), likely)
 
@@ -143,7 +149,13 @@ def reading(path: Path, what: str = "is damaged") -> Iterator[None]:
 
 
 def leave_out_damaged(read: Callable[[], T]) -> T | None:
-    """Read a part of a run that the others can do without; where it is damaged, say so and go on without it."""
+    """Read a part of a run that the others can do without; where it is damaged, say so and go on without it.
+
+    Examples
+    --------
+    >>> leave_out_damaged(lambda: 3)
+    3
+    """
     try:
         return read()
     except DamagedFileError as error:

@@ -40,6 +40,11 @@ def circular_difference_deg(a: Floats | float, b: Floats | float, period_deg: fl
     -------
     ndarray
         Degrees in [-period/2, period/2).
+
+    Examples
+    --------
+    >>> float(circular_difference_deg(10, 350)), float(circular_difference_deg(10, 170, period_deg=180))
+    (20.0, 20.0)
     """
     half = period_deg / 2
     away = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
@@ -53,7 +58,15 @@ def _wrapped(angle_deg: Floats | float, period_deg: float) -> Floats:
 
 
 def circular_mean_deg(angles: Floats, weights: Floats | None = None, period_deg: float = 360.0) -> float:
-    """Weighted circular mean, degrees in [0, period); NaN where the angles cancel or there are none."""
+    """Weighted circular mean, degrees in [0, period); NaN where the angles cancel or there are none.
+
+    Examples
+    --------
+    >>> round(circular_mean_deg(np.array([350.0, 20.0])), 6)
+    5.0
+    >>> circular_mean_deg(np.array([0.0, 180.0]))
+    nan
+    """
     angles = np.asarray(angles, dtype=float)
     weights = np.ones_like(angles) if weights is None else np.asarray(weights, dtype=float)
     total = float(np.abs(weights).sum())
@@ -66,7 +79,13 @@ def circular_mean_deg(angles: Floats, weights: Floats | None = None, period_deg:
 
 
 def circular_median_deg(angles: Floats, period_deg: float = 360.0) -> float:
-    """Angle among the given ones with the least summed distance to all; NaN for none, degrees."""
+    """Angle among the given ones with the least summed distance to all; NaN for none, degrees.
+
+    Examples
+    --------
+    >>> circular_median_deg(np.array([350.0, 0.0, 5.0, 90.0]))
+    0.0
+    """
     angles = np.asarray(angles, dtype=float)
     if not len(angles):
         return float("nan")
@@ -80,6 +99,11 @@ def adjust_p_values(p_values: Sequence[float]) -> Floats:
     References
     ----------
     Benjamini and Hochberg, J. R. Stat. Soc. B 57 (1995) 289.
+
+    Examples
+    --------
+    >>> adjust_p_values([0.01, 0.04, 0.5]).round(3)
+    array([0.03, 0.06, 0.5 ])
     """
     p = np.asarray(p_values, dtype=float)
     if not len(p):
@@ -97,6 +121,12 @@ def share_interval(n: int, total: int, level: float = 0.95) -> tuple[float, floa
     References
     ----------
     Wilson, J. Am. Stat. Assoc. 22 (1927) 209.
+
+    Examples
+    --------
+    >>> low, high = share_interval(58, 64)
+    >>> round(low, 3), round(high, 3)
+    (0.81, 0.956)
     """
     if total == 0:
         return float("nan"), float("nan")
@@ -129,6 +159,16 @@ def bootstrap_weights(
     References
     ----------
     Davison and Hinkley, *Bootstrap Methods and their Application* (1997), section 3.8.
+
+    Examples
+    --------
+    Three stimuli from two photographs: the first two count equally often in every resample.
+
+    >>> counts = bootstrap_weights(np.array([7, 7, 9]), 4, np.random.default_rng(0))
+    >>> counts.shape, bool((counts[:, 0] == counts[:, 1]).all())
+    ((4, 3), True)
+    >>> (counts[:, 0] + counts[:, 2]).tolist()
+    [2.0, 2.0, 2.0, 2.0]
     """
     _, member = np.unique(groups, return_inverse=True)
     n_groups = int(member.max()) + 1 if len(member) else 0
@@ -149,6 +189,12 @@ def percentile_interval(samples: Floats, level: float = 0.95, axis: int = 0) -> 
         Coverage.
     axis
         The axis of the resamples.
+
+    Examples
+    --------
+    >>> low, high = percentile_interval(np.arange(101.0))
+    >>> round(float(low), 6), round(float(high), 6)
+    (2.5, 97.5)
     """
     samples = np.asarray(samples, dtype=float)
     finite = np.isfinite(samples)
@@ -173,6 +219,12 @@ def resample_correlation(x: Floats, y: Floats, weights: Floats) -> Floats:
     -------
     ndarray
         Shape (resample,); NaN where a series does not vary in a resample.
+
+    Examples
+    --------
+    >>> x = np.array([[0.0], [1.0], [2.0]])
+    >>> resample_correlation(x, 3 - x, np.array([[1.0, 1.0, 1.0], [3.0, 0.0, 0.0]]))
+    array([-1., nan])
     """
     count = weights.sum(1) * x.shape[1]
     sums = [weights @ part.sum(1) for part in (x, y, x * x, y * y, x * y)]
@@ -196,6 +248,13 @@ def resample_mean_correlations(aligned: Floats, weights: Floats) -> Floats:
     -------
     ndarray
         Shape (resample, series).
+
+    Examples
+    --------
+    >>> ramp = np.arange(4.0)
+    >>> aligned = np.stack([ramp, 2 * ramp, -ramp], axis=1)[:, None]
+    >>> resample_mean_correlations(aligned, np.ones((1, 4))).round(6)
+    array([[ 0.,  0., -1.]])
     """
     n = aligned.shape[2]
     total = np.zeros((len(weights), n))
@@ -237,6 +296,14 @@ def family_q_values(scores: Sequence[float], null_scores: Sequence[Sequence[floa
     ----------
     Storey and Tibshirani, PNAS 100 (2003) 9440, with pi_0 = 1 (conservative); the added one as in Phipson and
     Smyth, Stat. Appl. Genet. Mol. Biol. 9 (2010) 39.
+
+    Examples
+    --------
+    In two null draws one family scored 0.5, and one is added to their number. So (0 + 1) / 2 false families are
+    expected at 0.9 or more, where one was found, and (1 + 1) / 2 at 0.4 or more, where two were.
+
+    >>> family_q_values([0.9, 0.4], [[0.5], []])
+    array([0.5, 0.5])
     """
     if len(null_scores) == 0:
         raise EquiscopeError("no null draw was made, so there is no q-value: ask for at least one")

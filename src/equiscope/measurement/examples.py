@@ -89,7 +89,13 @@ class Examples:
 
 
 def empty_examples(layer: str, n_units: int, n_examples: int) -> Examples:
-    """Return the neutral element of ``merge_examples``: no position and no stimulus seen."""
+    """Return the neutral element of ``merge_examples``: no position and no stimulus seen.
+
+    Examples
+    --------
+    >>> empty_examples("conv2d0", n_units=3, n_examples=2).n_units
+    3
+    """
     return Examples(
         layer=layer,
         n_positions=0,

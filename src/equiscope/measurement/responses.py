@@ -369,6 +369,11 @@ def patches_per_pass(size_px: int, order: int) -> int:
     """Patches that ``measure_responses`` puts into one pass: one stimulus or more under all elements.
 
     Where outputs are large they run in pieces (`equiscope.models.passes`).
+
+    Examples
+    --------
+    >>> patches_per_pass(35, 16), patches_per_pass(400, 16)
+    (571, 16)
     """
     return max(order, _PIXELS_PER_PASS // size_px**2)
 

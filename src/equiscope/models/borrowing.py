@@ -49,6 +49,15 @@ def evaluating(module: nn.Module) -> Iterator[None]:
     -----
     The outermost block needs memory for one more copy of all parameters and buffers. Mutable values inside the
     containers of a module (a list of lists) are not followed, nor is what the network keeps outside its modules.
+
+    Examples
+    --------
+    >>> module = nn.Sequential(nn.Dropout())
+    >>> with evaluating(module):
+    ...     module.training, module[0].training
+    (False, False)
+    >>> module.training
+    True
     """
     opened = _OPEN.get(id(module))
     with keeping_random_state():
@@ -85,7 +94,16 @@ def borrows_model(function: Callable[Given, Result]) -> Callable[Given, Result]:
 
 @contextmanager
 def keeping_random_state() -> Iterator[None]:
-    """Put back the random state of Python, NumPy and torch (on the CPU and on every GPU in use) after the block."""
+    """Put back the random state of Python, NumPy and torch (on the CPU and on every GPU in use) after the block.
+
+    Examples
+    --------
+    >>> before = torch.initial_seed()
+    >>> with keeping_random_state():
+    ...     _ = torch.manual_seed(7)
+    >>> torch.initial_seed() == before
+    True
+    """
     python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
     try:

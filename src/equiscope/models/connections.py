@@ -100,6 +100,35 @@ class Connections:
         spread = {node: number for node, number in seen.items() if self.n_positions[node] > 1}
         return spread if spread and place.n_positions > 1 else seen
 
+    def inputs(self, name: str) -> list[dict[str, int]]:
+        """Give the surveyed units, and channels of the image, whose sum each input channel of a place is.
+
+        A channel of a residual sum reads several layers. It is empty where anything else reaches it too, such as a
+        convolution that was not surveyed; a unit is -2 where several of a layer do.
+        """
+        known = {IMAGE, *self.layers}
+        reached = [self.reaching(name, channel) for channel in range(self.places[name].n_channels)]
+        return [seen if seen.keys() <= known else {} for seen in reached]
+
+    def outputs(self, name: str) -> Sequence[tuple[str, int] | None]:
+        """Give the surveyed unit that each output channel of a place is, None where it is none.
+
+        Of a convolution it is the one that the channel goes to first. Of a normalisation, which has no output of its
+        own, it is that of the convolution before it, or the unit or channel of the image that it reads.
+        """
+        if name in self.targets:
+            return self.targets[name]
+        return [self._normalised(name, channel) for channel in range(self.places[name].n_channels)]
+
+    def _normalised(self, name: str, channel: int) -> tuple[str, int] | None:
+        seen = self.reaching(name, channel)
+        if len(seen) != 1:
+            return None
+        ((node, number),) = seen.items()
+        if number < 0 and node != IMAGE:
+            return None
+        return self.targets[node][number] if node in self.targets else (node, number)
+
 
 @borrows_model
 def find_connections(model: Model, layers: Sequence[str]) -> Connections:
@@ -162,6 +191,14 @@ def number_channels(zeros: Tensor, axis: int, n_images: int) -> Tensor:
         Of the channels.
     n_images
         Twice the digits that a number may have.
+
+    Examples
+    --------
+    Channels 0, 1 and 2 in four images: two digits, and the same inverted.
+
+    >>> numbered = number_channels(torch.zeros(4, 3, 1, 1), axis=1, n_images=4)
+    >>> torch.isnan(numbered[:, :, 0, 0]).int().tolist()
+    [[0, 1, 0], [0, 0, 1], [1, 0, 1], [1, 1, 0]]
     """
     n_channels = zeros.shape[axis]
     number = torch.arange(n_channels)
@@ -173,7 +210,14 @@ def number_channels(zeros: Tensor, axis: int, n_images: int) -> Tensor:
 
 
 def read_channels(x: Tensor, axis: int, n_images: int) -> Ints:
-    """Read back which channel reached each channel of a batch, shape (channel,): -1 none, -2 several."""
+    """Read back which channel reached each channel of a batch, shape (channel,): -1 none, -2 several.
+
+    Examples
+    --------
+    >>> numbered = number_channels(torch.zeros(4, 3, 1, 1), axis=1, n_images=4)
+    >>> read_channels(numbered.flip(1), axis=1, n_images=4).tolist()
+    [2, 1, 0]
+    """
     reached = torch.isnan(x.movedim(axis, -1))
     reached = reached.reshape(n_images, -1, reached.shape[-1]).any(1)
     ones, zeros = reached.cpu().numpy().reshape(2, n_images // 2, -1)

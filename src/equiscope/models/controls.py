@@ -55,6 +55,13 @@ def shuffled_kernels(model: Model, seed: int = 0) -> Model:
     ------
     EquiscopeError
         If a kernel acts as it did before, or there is none to shuffle.
+
+    Examples
+    --------
+    >>> model = Model(nn.Sequential(nn.Conv2d(3, 4, 3)), name="small")
+    >>> own, other = model.module[0].weight, shuffled_kernels(model).module[0].weight
+    >>> torch.equal(own, other), torch.equal(own.flatten(2).sort()[0], other.flatten(2).sort()[0])
+    (False, True)
     """
     generator = torch.Generator().manual_seed(seed)
     module = _plain_copy(model)
@@ -113,6 +120,12 @@ def random_weights(model: Model, seed: int = 0) -> Model:
     References
     ----------
     He, Zhang, Ren and Sun, "Delving deep into rectifiers", 2015, equation 10.
+
+    Examples
+    --------
+    >>> model = Model(nn.Sequential(nn.Conv2d(3, 4, 3)), name="small")
+    >>> random_weights(model).name
+    'small-random'
     """
     generator = torch.Generator().manual_seed(seed)
     module = _plain_copy(model)

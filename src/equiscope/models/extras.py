@@ -19,6 +19,11 @@ def import_extra(module: str, extra: str) -> Any:
     ------
     EquiscopeError
         If it is installed and fails to import; `MissingExtraError` if it is not installed.
+
+    Examples
+    --------
+    >>> import_extra("math", "figures").pi > 3
+    True
     """
     try:
         return importlib.import_module(module)

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from equiscope.models.caffe import LocalResponseNorm, caffe_input, caffe_names
 from equiscope.models.model import Model
 from equiscope.models.weights import PublicFile, assign, obtain, read_tensors
 
@@ -17,12 +18,9 @@ __all__ = [
     "BLOCKS",
     "LAYERS",
     "GoogLeNet",
-    "LocalResponseNorm",
     "MixedBlock",
     "Widths",
     "build",
-    "caffe_input",
-    "caffe_names",
 ]
 
 WEIGHTS = PublicFile(
@@ -75,48 +73,6 @@ _BRANCH_TENSORS = {
     "5x5": "5x5",
     "pool_reduce": "pool_proj",
 }
-
-
-class LocalResponseNorm(nn.Module):
-    """Divide each channel by a power of the energy in the channels around it.
-
-    ``x / (k + alpha/size · Σ x²)^beta``, the sum over ``size`` neighbouring channels: what
-    `torch.nn.LocalResponseNorm` computes, to float32's rounding, without its slow three-dimensional pooling.
-
-    Parameters
-    ----------
-    size
-        Channels in the window, odd.
-    alpha, beta, k
-        Constants as above. Square roots replace the general power where ``beta`` is 0.5 or 0.75.
-
-    Notes
-    -----
-    64 images of 192 channels at 23 x 23, one thread, channels_last: 24 ms against 116 ms.
-    """
-
-    def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> None:
-        super().__init__()
-        self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalise ``x``, shape (image, channel, y, x)."""
-        square = x * x
-        energy = square.clone()
-        for shift in range(1, self.size // 2 + 1):
-            energy[:, shift:] += square[:, :-shift]
-            energy[:, :-shift] += square[:, shift:]
-        energy.mul_(self.alpha / self.size).add_(self.k)
-        if self.beta == 0.5:
-            return x * energy.rsqrt()
-        if self.beta == 0.75:
-            root = energy.rsqrt()
-            return x * (root * root.sqrt())
-        return x * energy.pow(-self.beta)
-
-    def extra_repr(self) -> str:
-        """Show the constants in the network's printout."""
-        return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"
 
 
 class MixedBlock(nn.ModuleDict):
@@ -212,29 +168,6 @@ class GoogLeNet(nn.Module):
             x = F.relu(self.get_submodule(name)(x))
         logits: Tensor = self.softmax2_pre_activation(x.mean(dim=(2, 3)))
         return logits
-
-
-def caffe_input(images: Tensor) -> Tensor:
-    """Turn RGB in [0, 1] into what Caffe's ImageNet networks expect: BGR, 0 to 255 minus the mean colour.
-
-    Parameters
-    ----------
-    images
-        Tensor, shape (image, 3, y, x), RGB in [0, 1].
-
-    Returns
-    -------
-    Tensor
-        The same shape, blue channel first, about -123 to 151.
-    """
-    mean = images.new_tensor([104.0, 117.0, 123.0]).view(3, 1, 1)
-    return images.flip(1) * 255 - mean
-
-
-def caffe_names(modules: Mapping[str, str]) -> dict[str, str]:
-    """Name the tensors of modules: for each parameter the blob of the Caffe layer given for its module."""
-    kinds = {"weight": "weights", "bias": "biases"}
-    return {f"{module}.{k}": f"{layer}/{kinds[k]}" for module, layer in modules.items() for k in kinds}
 
 
 def _tensor_names() -> dict[str, str]:

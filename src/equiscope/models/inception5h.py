@@ -13,23 +13,21 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from equiscope.foundations.errors import EquiscopeError
+from equiscope.models.caffe import LocalResponseNorm
 from equiscope.models.googlenet import BLOCKS as CAFFE_BLOCKS
-from equiscope.models.googlenet import LAYERS, GoogLeNet, LocalResponseNorm, Widths
+from equiscope.models.googlenet import LAYERS, GoogLeNet, Widths
 from equiscope.models.model import Model
-from equiscope.models.weights import (
-    PublicFile,
+from equiscope.models.protobuf import (
     WireError,
-    assign,
     floats,
     integers,
     last_integer,
     message_fields,
     nested,
-    obtain,
-    require_file,
     shaped,
     text,
 )
+from equiscope.models.weights import PublicFile, assign, obtain, require_file
 
 __all__ = ["BLOCKS", "LAYERS", "GraphNode", "build", "inception5h_input", "read_graph"]
 
@@ -176,7 +174,14 @@ def read_graph(path: Path) -> tuple[dict[str, NDArray[np.float32]], dict[str, di
 
 
 def inception5h_input(images: Tensor) -> Tensor:
-    """Turn RGB in [0, 1], shape (image, 3, y, x), into the network's range: 0 to 255 minus 117."""
+    """Turn RGB in [0, 1], shape (image, 3, y, x), into the network's range: 0 to 255 minus 117.
+
+    Examples
+    --------
+    >>> import torch
+    >>> inception5h_input(torch.tensor([0.0, 1.0])).tolist()
+    [-117.0, 138.0]
+    """
     return images * 255 - 117
 
 

@@ -59,6 +59,13 @@ def choose_layers(model: Model, asked: Sequence[str] | None) -> list[str]:
     ------
     EquiscopeError
         If a layer does not exist, a pattern means none, or the network has no convolution.
+
+    Examples
+    --------
+    >>> from equiscope.models.model import Model
+    >>> model = Model(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 3)))
+    >>> choose_layers(model, None), choose_layers(model, ["?"])
+    (['1', '3'], ['0', '1', '2', '3'])
     """
     known = model.layer_names
     if asked:
@@ -96,7 +103,14 @@ def _named(model: Model, name: str, known: Sequence[str]) -> list[str]:
 
 
 def left_out(model: Model, layers: Sequence[str]) -> list[str]:
-    """Say what the default choice of layers leaves out of a network, one sentence each; nothing for another choice."""
+    """Say what the default choice of layers leaves out of a network, one sentence each; nothing for another choice.
+
+    Examples
+    --------
+    >>> from equiscope.models.model import Model
+    >>> left_out(Model(nn.Sequential(nn.Conv2d(3, 4, 3))), ["0"])
+    []
+    """
     observed = None if model.default_layers else _observe(model)
     if observed is None or observed.by_default != list(layers):
         return []

@@ -30,6 +30,15 @@ def no_exit(what: str) -> Iterator[None]:
     ------
     EquiscopeError
         If the block raises `SystemExit`, `GeneratorExit`, or an exception of the code's own that is no `Exception`.
+
+    Examples
+    --------
+    >>> try:
+    ...     with no_exit("the factory 'nets.py:build'"):
+    ...         raise SystemExit
+    ... except EquiscopeError:
+    ...     "the program goes on"
+    'the program goes on'
     """
     try:
         yield

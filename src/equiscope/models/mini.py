@@ -72,6 +72,12 @@ def build(weights: Path | None = None) -> Model:
     ------
     EquiscopeError
         If the file does not hold this network's tensors.
+
+    Examples
+    --------
+    >>> model = build()
+    >>> model.name, tuple(model.default_layers)
+    ('mini', ('conv2d0', 'conv2d1', 'mixed3a', 'mixed3b'))
     """
     if weights is None:
         data = importlib.resources.files("equiscope.models").joinpath("mini.safetensors").read_bytes()

@@ -57,7 +57,14 @@ class BoundedPasses:
 
 
 def largest_output_bytes(model: Model, images: Tensor, layers: Sequence[str]) -> int:
-    """Bytes of the largest tensor that any module gives in a pass over some images up to the last of some layers."""
+    """Bytes of the largest tensor that any module gives in a pass over some images up to the last of some layers.
+
+    Examples
+    --------
+    >>> model = Model(nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.MaxPool2d(2)))
+    >>> largest_output_bytes(model, torch.zeros(1, 3, 8, 10), ["1"])
+    1280
+    """
     largest = 0
 
     def note(_module: nn.Module, _inputs: object, output: object) -> None:

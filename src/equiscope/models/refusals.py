@@ -15,7 +15,13 @@ __all__ = ["first_line", "no_size_taken", "refusals_told"]
 
 
 def first_line(error: BaseException) -> str:
-    """Give the first line of an error's message: PyTorch appends whole tables of operators to some."""
+    r"""Give the first line of an error's message: PyTorch appends whole tables of operators to some.
+
+    Examples
+    --------
+    >>> first_line(ValueError("too small\nfor this network"))
+    'too small'
+    """
     return next(iter(str(error).strip().splitlines()), "") or type(error).__name__
 
 
@@ -39,6 +45,17 @@ def refusals_told(model: Model, what: str, advice: str) -> Iterator[None]:
     ------
     EquiscopeError
         If anything was thrown.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> model = Model(nn.Sequential(nn.Conv2d(3, 4, 9)), name="small")
+    >>> try:
+    ...     with refusals_told(model, "images of 5 x 5 px", "give larger images"):
+    ...         raise RuntimeError("kernel size cannot be greater than input")
+    ... except EquiscopeError as error:
+    ...     str(error)[:40]
+    'small cannot run on images of 5 x 5 px ('
     """
     try:
         yield

@@ -52,6 +52,13 @@ def crop_to(images: Tensor, sides: Sides) -> Tensor | None:
     """Cut images, shape (..., y, x), at the right and below to sides that a network takes; None if they are too small.
 
     Positions keep their places, because the upper left corner stays.
+
+    Examples
+    --------
+    Of 50 x 70 px, what a network that takes multiples of 32 px can be shown.
+
+    >>> crop_to(torch.zeros(1, 3, 50, 70), Sides(32, 32)).shape
+    torch.Size([1, 3, 32, 64])
     """
     within = sides.at_most(*images.shape[-2:])
     return None if within is None else images[..., : within[0], : within[1]]

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from equiscope.models.googlenet import caffe_input, caffe_names
+from equiscope.models.caffe import caffe_input, caffe_names
 from equiscope.models.model import Model
 from equiscope.models.weights import PublicFile, assign, obtain, read_tensors
 

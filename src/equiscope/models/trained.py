@@ -171,7 +171,14 @@ def _blur(n_channels: int, n_taps: int, stride: int = 1) -> nn.Conv2d:
 
 
 def standardise(mean: Sequence[float], sd: Sequence[float]) -> Callable[[Tensor], Tensor]:
-    """Make the function that subtracts a mean and divides by a standard deviation, channel by channel."""
+    """Make the function that subtracts a mean and divides by a standard deviation, channel by channel.
+
+    Examples
+    --------
+    >>> prepare = standardise((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    >>> prepare(torch.ones(1, 3, 1, 1)).flatten().tolist()
+    [2.0, 2.0, 2.0]
+    """
 
     def prepare(images: Tensor) -> Tensor:
         centre, spread = (

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 import sys
 import urllib.error
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -25,22 +24,14 @@ from torch import Tensor, nn
 
 from equiscope.foundations.errors import EquiscopeError
 from equiscope.foundations.files import write_atomically
+from equiscope.models.caffe import Tensors, read_caffemodel
 
 __all__ = [
     "PublicFile",
-    "WireError",
     "assign",
-    "floats",
-    "integers",
-    "last_integer",
-    "message_fields",
-    "nested",
     "obtain",
-    "read_caffemodel",
     "read_tensors",
     "require_file",
-    "shaped",
-    "text",
 ]
 
 _CHUNK_BYTES = 1 << 18
@@ -52,8 +43,6 @@ _UNREADABLE = (
     OSError, ValueError, TypeError, SyntaxError, EOFError, KeyError, MemoryError, OverflowError, RuntimeError,
     NotImplementedError, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
-
-Tensors = dict[str, NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -73,194 +62,6 @@ class PublicFile:
     name: str
     url: str
     sha1: str | None
-
-
-# --- the protobuf wire format, as far as Caffe's and TensorFlow's weight files need it ---------------------
-
-
-class WireError(ValueError):
-    """Bytes that are not a whole protobuf message."""
-
-
-def _varint(message: memoryview, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while at < len(message):
-        byte = message[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-        shift += 7
-        if shift > 63:
-            raise WireError("a number is longer than 64 bits")
-    raise WireError("it ends inside a number")
-
-
-def message_fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """Go through the fields of one protobuf message, in the order of the file.
-
-    Parameters
-    ----------
-    message
-        The bytes of one message.
-
-    Yields
-    ------
-    number, value
-        Field number, and its value: an ``int`` for a varint, otherwise the field's bytes, uninterpreted
-        (a string, a nested message, a packed list, or one 32-bit or 64-bit number).
-
-    Raises
-    ------
-    WireError
-        If the bytes end inside a field, or cannot be a protobuf message.
-    """
-    at = 0
-    while at < len(message):
-        key, at = _varint(message, at)
-        number, wire_type = key >> 3, key & 7
-        if number == 0:
-            raise WireError("it has a field with number 0")
-        if wire_type == 0:
-            value, at = _varint(message, at)
-            yield number, value
-            continue
-        if wire_type == 2:
-            n_bytes, at = _varint(message, at)
-        elif wire_type in (1, 5):
-            n_bytes = 8 if wire_type == 1 else 4
-        else:
-            raise WireError(f"it has a field of wire type {wire_type}")
-        if at + n_bytes > len(message):
-            raise WireError(
-                f"field {number} should have {n_bytes} bytes, but only {len(message) - at} follow"
-            )
-        yield number, message[at : at + n_bytes]
-        at += n_bytes
-
-
-def nested(value: int | memoryview) -> memoryview:
-    """Bytes of a field that must be a string, a nested message or a packed list."""
-    if isinstance(value, int):
-        raise WireError("a number stands where bytes should be")
-    return value
-
-
-def text(value: int | memoryview) -> str:
-    """Text of a string field."""
-    return str(nested(value), "utf-8", "replace")
-
-
-def floats(value: int | memoryview) -> NDArray[np.float32]:
-    """Values of a float field, packed or single, shape (value,)."""
-    content = nested(value)
-    if len(content) % 4:
-        raise WireError(f"a list of 32-bit floats has {len(content)} bytes")
-    return np.frombuffer(content, "<f4")
-
-
-def last_integer(value: int | memoryview) -> int:
-    """Value of an integer field; the last one counts where it is repeated."""
-    found = integers(value)
-    if not found:
-        raise WireError("a list of integers is empty where one should be")
-    return found[-1]
-
-
-def shaped(data: NDArray[np.float32], shape: list[int]) -> NDArray[np.float32]:
-    """Give values their shape, of which nothing is known but what the file says."""
-    try:
-        if data.size == math.prod(shape):
-            return data.reshape(shape)
-    except (ValueError, OverflowError) as error:  # too many axes, or an empty one beside one that is too long
-        raise WireError(f"an array has the shape {tuple(shape)!r:.80} ({error})") from error
-    raise WireError(f"an array of shape {tuple(shape)!r:.80} has {data.size} values")
-
-
-def integers(value: int | memoryview) -> list[int]:
-    """Values of an integer field, packed or single."""
-    if isinstance(value, int):
-        return [value]
-    found, at = [], 0
-    while at < len(value):
-        number, at = _varint(value, at)
-        found.append(number)
-    return found
-
-
-# --- file formats ------------------------------------------------------------------------------------------
-
-
-def _read_blob(message: memoryview) -> NDArray[np.float32]:
-    legacy_shape = [1, 1, 1, 1]
-    is_legacy = False
-    shape: list[int] = []
-    parts: list[NDArray[np.float32]] = []
-    for number, value in message_fields(message):
-        if number in (1, 2, 3, 4):
-            legacy_shape[number - 1] = last_integer(value)
-            is_legacy = True
-        elif number == 5:
-            parts.append(floats(value))
-        elif number == 7:
-            for inner, size in message_fields(nested(value)):
-                if inner == 1:
-                    shape += integers(size)
-        elif number == 8:
-            raise WireError("a blob holds 64-bit values; save it as 32-bit floats")
-    data = np.concatenate(parts) if parts else np.zeros(0, np.float32)
-    wanted = shape or (legacy_shape if is_legacy else [data.size])
-    return shaped(data, wanted)
-
-
-def _read_layer(message: memoryview, name_number: int, blobs_number: int) -> Tensors:
-    name = ""
-    blobs: list[NDArray[np.float32]] = []
-    for number, value in message_fields(message):
-        if number == name_number:
-            name = text(value)
-        elif number == blobs_number:
-            try:
-                blobs.append(_read_blob(nested(value)))
-            except WireError as error:
-                raise WireError(f"layer {name!r}: {error}") from error
-    kinds = ["weights", "biases", *(f"blob{index}" for index in range(2, len(blobs)))]
-    return {f"{name}/{kind}": blob for kind, blob in zip(kinds, blobs, strict=False)}
-
-
-def read_caffemodel(path: Path) -> Tensors:
-    """Read every blob of a Caffe network file (``NetParameter``), old layer format or new.
-
-    Parameters
-    ----------
-    path
-        A ``.caffemodel`` file.
-
-    Returns
-    -------
-    dict
-        Arrays named ``<layer>/weights`` and ``<layer>/biases``, float32, in Caffe's axis order
-        (out, in, y, x). Old files give every blob four axes.
-
-    Raises
-    ------
-    EquiscopeError
-        If the file is cut short, is not a Caffe network, or holds no weights.
-    """
-    tensors: Tensors = {}
-    try:
-        for number, value in message_fields(memoryview(path.read_bytes())):
-            if number == 100:
-                tensors.update(_read_layer(nested(value), name_number=1, blobs_number=7))
-            elif number == 2:
-                tensors.update(_read_layer(nested(value), name_number=4, blobs_number=6))
-    except WireError as error:
-        raise EquiscopeError(
-            f"{path} is cut short or not a .caffemodel: {error}. Fetch the file again"
-        ) from error
-    if not tensors:
-        raise EquiscopeError(f"{path} holds no layer with weights, expected a .caffemodel: fetch it again")
-    return tensors
 
 
 def _read_npz(path: Path) -> Tensors:
@@ -314,7 +115,16 @@ def read_tensors(path: Path) -> Tensors:
 
 
 def require_file(path: Path) -> None:
-    """Refuse a path that is not a file, and say which weights were asked for."""
+    """Refuse a path that is not a file, and say which weights were asked for.
+
+    Examples
+    --------
+    >>> try:
+    ...     require_file(Path("absent.npz"))
+    ... except EquiscopeError as error:
+    ...     "absent.npz" in str(error)
+    True
+    """
     if not path.is_file():
         raise EquiscopeError(f"weights {path}: there is no such file; give an existing file with --weights")
 

@@ -1,15 +1,6 @@
 """Turn a run into a site of plain files that opens from disk, with no network and no server."""
 
-from equiscope.reports.figures import draw_figure, save_figure
-from equiscope.reports.files import (
-    build_site,
-    load_document,
-    publish_site,
-    save_report,
-    show_circuits,
-    show_verification,
-)
-from equiscope.reports.schema import (
+from equiscope.reports.document.schema import (
     AlternativeEntry,
     ConfirmationEntry,
     FamilyEntry,
@@ -34,7 +25,10 @@ from equiscope.reports.schema import (
     UnitTuningEntry,
     VerificationEntry,
 )
-from equiscope.reports.serve import open_site, serve_site
+from equiscope.reports.figures.saving import draw_figure, save_figure
+from equiscope.reports.site.files import build_site, load_document, save_report, show_evidence
+from equiscope.reports.site.publishing import publish_site
+from equiscope.reports.site.serve import open_site, serve_site
 
 __all__ = [
     "AlternativeEntry",
@@ -68,6 +62,5 @@ __all__ = [
     "save_figure",
     "save_report",
     "serve_site",
-    "show_circuits",
-    "show_verification",
+    "show_evidence",
 ]

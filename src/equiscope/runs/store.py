@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,6 +26,8 @@ from equiscope.foundations.received import inside, refuse_links, shown_command, 
 from equiscope.foundations.records import leave_out_damaged, read_record, reading, remedy, run_folder
 from equiscope.models.receptive_fields import LayerGeometry
 from equiscope.runs.earlier import families_of_2, manifest_of_2
+from equiscope.runs.manifest import Begun, Finished
+from equiscope.transformations.rotation import Rotation
 
 if TYPE_CHECKING:
     from equiscope.models import Model
@@ -372,7 +374,7 @@ class _Unit1:
     family: str | None = None
 
     def later(self) -> Unit:
-        line = Symmetry("rotation", self.rotation, self.family, stabiliser_order=self.stabiliser_order)
+        line = Symmetry(Rotation.name, self.rotation, self.family, stabiliser_order=self.stabiliser_order)
         lines = (line,) if self.rotation else self.symmetries
         return Unit(self.layer, self.channel, self.mean, self.sd, lines)
 
@@ -380,64 +382,6 @@ class _Unit1:
 @dataclass(frozen=True)
 class _UnitsFile1:
     units: tuple[_Unit1, ...]
-
-
-class _ModelPart(TypedDict):
-    name: str
-    weights_sha256: str
-
-
-class _ImagesPart(TypedDict):
-    name: str
-    n_images: int
-    fingerprint: str
-    failures: NotRequired[list[dict[str, str]]]
-
-
-class _SettingsPart(TypedDict):
-    layers: list[str]
-    transformations: list[str]
-    precision: NotRequired[str]
-    angles: int
-    examples_per_unit: int
-    false_discovery_rate: float
-    min_score: float
-    n_null: int
-    seed: int
-
-
-class _LayerPart(TypedDict):
-    layer: str
-    notes: list[str]
-
-
-class _ResultPart(TypedDict):
-    layers: list[str]
-    transformation: str
-    null: dict[str, float | None]
-    n_refused: int
-    notes: list[str]
-
-
-class _Begun(TypedDict):
-    """What ``run.json`` holds from the start of a run on."""
-
-    equiscope_version: str
-    command: str
-    created: str
-    is_complete: NotRequired[bool]
-    model: _ModelPart
-    images: _ImagesPart
-    settings: _SettingsPart
-    seconds: dict[str, float]
-
-
-class _Finished(_Begun):
-    """What ``run.json`` holds of a finished run."""
-
-    geometry: list[dict[str, Any]]
-    layers: list[_LayerPart]
-    results: list[_ResultPart]
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -458,7 +402,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             manifest = manifest_of_2(manifest)
         # What the first version wrote, and what other programs made, is taken as it is.
         if manifest["schema_version"] > 1 and "equiscope_version" in manifest:
-            read_record(_Finished if manifest.get("is_complete") else _Begun, manifest)
+            read_record(Finished if manifest.get("is_complete") else Begun, manifest)
             read_geometries({"geometry": manifest.get("geometry", [])})
     return manifest
 

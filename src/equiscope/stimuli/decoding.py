@@ -108,7 +108,13 @@ class _Levels(NamedTuple):
 
 
 def name_format(head: bytes) -> str | None:
-    """Tell by its first 16 bytes which kind of picture a file is; None where they are no known picture's."""
+    r"""Tell by its first 16 bytes which kind of picture a file is; None where they are no known picture's.
+
+    Examples
+    --------
+    >>> name_format(b"\x89PNG\r\n\x1a\n" + bytes(8)), name_format(b"plain text here.")
+    ('PNG', None)
+    """
     for start, signature, name in _SIGNATURES:
         if head[start : start + len(signature)] == signature:
             return name
@@ -116,7 +122,13 @@ def name_format(head: bytes) -> str | None:
 
 
 def refuse_ending(ending: str) -> str | None:
-    """Say why a picture with this ending, in lower case with its dot, is not read; None for what is no picture."""
+    """Say why a picture with this ending, in lower case with its dot, is not read; None for what is no picture.
+
+    Examples
+    --------
+    >>> refuse_ending(".png") is None, refuse_ending(".svg")
+    (True, 'a picture in a format that is not read here (.svg): convert it to PNG or JPEG')
+    """
     if ending not in _OTHER_ENDINGS:
         return None
     return f"a picture in a format that is not read here ({ending}): convert it to PNG or JPEG"
@@ -146,6 +158,14 @@ def decode_image(data: bytes, pixel_shape: tuple[int, ...] | None, max_side_px: 
     Pillow's limit of 179 million pixels stands. Memory: the stored pixels, which Pillow holds in 1 to 4 bytes each (a
     JPEG's after it was reduced to 1/2, 1/4 or 1/8), and of images of up to 16 million pixels some copies of them.
     Colour profiles are not applied.
+
+    Examples
+    --------
+    Raw pixels of 2 x 3 px.
+
+    >>> image = decode_image(bytes([255, 0, 0] * 6), (2, 3, 3), max_side_px=64)
+    >>> image.pixels.shape
+    (2, 3, 3)
     """
     if not data:
         raise UndecodableError("the file is empty (0 bytes)")

@@ -15,25 +15,22 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from equiscope.evidence.circuits import load_circuits
-from equiscope.evidence.verify.verification import load_verification
 from equiscope.families.family import Family, LayerFamilies, Symmetry, Unit, join_units, with_invariances
 from equiscope.families.rotation_scale import FamilyLink, find_rotation_scale_families
 from equiscope.foundations.documents import to_json
 from equiscope.foundations.errors import DamagedFileError
 from equiscope.foundations.progress import Stages
-from equiscope.foundations.records import leave_out_damaged
 from equiscope.measurement.examples import Examples
 from equiscope.measurement.fidelity import settle_geometries
 from equiscope.measurement.responses import Responses
 from equiscope.models import Model
 from equiscope.models.geometry import LayerGeometry
 from equiscope.models.layers import left_out
-from equiscope.reports.document import build_document, with_circuits, with_verification
-from equiscope.reports.files import save_report
-from equiscope.reports.schema import FamilyEntry
-from equiscope.reports.turned import turned_responses
-from equiscope.reports.unit_tuning import UnitTunings, tune_units
+from equiscope.reports.document.building import build_document
+from equiscope.reports.document.schema import FamilyEntry
+from equiscope.reports.document.turned import turned_responses
+from equiscope.reports.document.unit_tuning import UnitTunings, tune_units
+from equiscope.reports.site.files import save_report, with_evidence
 from equiscope.runs.store import (
     families_document,
     is_as_written,
@@ -46,7 +43,7 @@ from equiscope.runs.store import (
 from equiscope.stimuli import ImageSet
 from equiscope.surveys.image_pass import ImagePass
 from equiscope.surveys.results import read_explained, read_result, result_document, result_path, result_paths
-from equiscope.surveys.stages import Stage, StageResult, is_joint
+from equiscope.surveys.stages import Stage, StageResult
 from equiscope.surveys.timings import Timings
 from equiscope.transformations import find
 from equiscope.transformations.rotation_scale import RotationScale
@@ -125,13 +122,8 @@ class Pipeline:
                 on_image=on_image,
             )
             self._answer_turned(stage, found, document["families"])
-            # A finished run that is given again keeps what `verify` and `circuits` found since.
-            verifications = leave_out_damaged(partial(load_verification, self.folder)) or ()
-            document = with_verification(document, verifications)
-            circuits = leave_out_damaged(partial(load_circuits, self.folder))
-            if circuits is not None:
-                document = with_circuits(document, circuits.confirmations)
-            save_report(self.folder, document)
+            # A finished run that is given again keeps what later commands found since.
+            save_report(self.folder, with_evidence(self.folder, document))
         self.manifest |= {"is_complete": True, "seconds": self.timings.seconds}
         write_json(self.folder / "run.json", self.manifest)
         self.timings.close()
@@ -175,7 +167,7 @@ class Pipeline:
     def _divided(self) -> tuple[list[str], list[str]]:
         """Give the transformations that are surveyed layer by layer, and those over all layers together."""
         chosen = self.settings["transformations"]
-        joint = [name for name in chosen if is_joint(find(name))]
+        joint = [name for name in chosen if find(name).is_joint]
         return [name for name in chosen if name not in joint], joint
 
     def _costs(self, stage: Stage) -> list[float]:
@@ -362,8 +354,8 @@ class Pipeline:
             if turned is None:
                 continue
             layer, name = turned["layer"], family["transformation"]
-            key = ("" if is_joint(find(name)) else layer, name)
-            if key not in opened and is_joint(find(name)):
+            key = ("" if find(name).is_joint else layer, name)
+            if key not in opened and find(name).is_joint:
                 layers, together = stage.measured_jointly(name)
                 opened[key] = together, _first_columns(layers, stage.examples)
             elif key not in opened:
@@ -387,7 +379,7 @@ def _by_layer(
     """Results of each layer that was surveyed alone, by transformation."""
     results: dict[str, dict[str, LayerFamilies]] = {layer: {} for layer in layers}
     for entry in found:
-        if not is_joint(find(entry.result.transformation)):
+        if not find(entry.result.transformation).is_joint:
             (layer,) = entry.result.layers
             results[layer][entry.result.transformation] = entry.result
     return results

@@ -13,7 +13,7 @@ from equiscope.families.family import Family, LayerFamilies, NullSummary, Symmet
 from equiscope.foundations.records import NumberTree, reading
 from equiscope.runs.earlier import result_of_2
 from equiscope.runs.store import FamiliesFile, families_document, layer_path, load_record
-from equiscope.surveys.stages import StageResult, is_joint
+from equiscope.surveys.stages import StageResult
 from equiscope.transformations import find
 
 __all__ = ["read_explained", "read_result", "result_document", "result_path", "result_paths"]
@@ -21,15 +21,15 @@ __all__ = ["read_explained", "read_result", "result_document", "result_path", "r
 
 def result_path(folder: Path, name: str, layer: str) -> Path:
     """File of what was found under a transformation in a layer; of all layers where they are measured together."""
-    if is_joint(find(name)):
+    if find(name).is_joint:
         return folder / "results" / f"{name}.json"
     return layer_path(folder, f"results/{name}", layer, ".json")
 
 
 def result_paths(folder: Path, layers: Sequence[str], transformations: Sequence[str]) -> list[Path]:
     """Files of all stages that look for families, in the order in which they are done."""
-    alone = [name for name in transformations if not is_joint(find(name))]
-    joint = [name for name in transformations if is_joint(find(name))]
+    alone = [name for name in transformations if not find(name).is_joint]
+    joint = [name for name in transformations if find(name).is_joint]
     paths = [result_path(folder, name, layer) for layer in layers for name in alone]
     return paths + [result_path(folder, name, "") for name in joint]
 

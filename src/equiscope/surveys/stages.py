@@ -32,9 +32,8 @@ from equiscope.runs.store import layer_path
 from equiscope.stimuli import ImageSet
 from equiscope.transformations import Transformation, find
 from equiscope.transformations.groups import Group
-from equiscope.transformations.spaces import Line
 
-__all__ = ["Stage", "StageResult", "is_joint"]
+__all__ = ["Stage", "StageResult"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -42,11 +41,6 @@ _LOG = logging.getLogger(__name__)
 _LARGE_PATCH_PX = 128
 # Stimuli in each half below which correlations hang on a few of them: planted look-alikes then pass for copies.
 _FEW_STIMULI = 64
-
-
-def is_joint(transformation: Transformation) -> bool:
-    """Whether all layers are surveyed together under a transformation."""
-    return isinstance(transformation.space, Line) and transformation.space.is_joint
 
 
 @dataclass(frozen=True)
@@ -138,7 +132,7 @@ class Stage:
         transformation = find(name)
         n_units = self.examples[layer].n_units
         n_stimuli = 2 * n_units * self.n_per_half(transformation, layer, n_units)
-        layers = self.geometries if is_joint(transformation) else [layer]
+        layers = self.geometries if transformation.is_joint else [layer]
         side_px = max(map(self._patch_px, layers))
         return float(n_stimuli * self.group(transformation, layer).order * side_px**2)
 
@@ -151,7 +145,7 @@ class Stage:
         self, transformation: Transformation, layer: str, channels: NDArray[np.int64] | None = None
     ) -> Bank:
         """Stimuli of a layer that are shown under a transformation."""
-        if is_joint(transformation):
+        if transformation.is_joint:
             n_units = sum(own.n_units for own in self.examples.values())
         else:
             n_units = self.examples[layer].n_units if channels is None else len(channels)

@@ -1,5 +1,8 @@
 """Networks whose answers are known by hand, and checks of equivariance: for testing one's own tools."""
 
+from typing import TYPE_CHECKING
+
+from equiscope.foundations.lazy import lazy_names
 from equiscope.models.controls import random_weights, shuffled_kernels
 from equiscope.testing.checks import assert_equivariant
 from equiscope.testing.fields import EquivarianceErrors, assert_fields_equivariant
@@ -16,6 +19,9 @@ from equiscope.testing.planted_transformations import (
 )
 from equiscope.testing.rotating import equivariant_network
 
+if TYPE_CHECKING:
+    from equiscope.testing.contract import check_transformation
+
 __all__ = [
     "EquivarianceErrors",
     "LayerTruth",
@@ -28,6 +34,7 @@ __all__ = [
     "PlantedTransformations",
     "assert_equivariant",
     "assert_fields_equivariant",
+    "check_transformation",
     "equivariant_network",
     "planted_circuits",
     "planted_fields",
@@ -39,3 +46,6 @@ __all__ = [
     "sample_crops",
     "shuffled_kernels",
 ]
+
+# It stands on the commands, for which those who want a planted network need not wait.
+__getattr__ = lazy_names(__name__, {"check_transformation": "contract"})

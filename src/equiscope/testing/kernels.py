@@ -15,7 +15,15 @@ KERNEL_SIZE_PX = 23
 
 
 def sample_kernel(pattern: Pattern, pose_deg: float) -> Tensor:
-    """Sample a pattern turned counter-clockwise by a pose: zero mean and unit norm under a round window."""
+    """Sample a pattern turned counter-clockwise by a pose: zero mean and unit norm under a round window.
+
+    Examples
+    --------
+    >>> from equiscope.testing.patterns import bar
+    >>> kernel = sample_kernel(bar(2.2), 30.0)
+    >>> kernel.shape, abs(kernel.sum().item()) < 1e-12
+    (torch.Size([23, 23]), True)
+    """
     axis = torch.arange(KERNEL_SIZE_PX, dtype=torch.float64) - (KERNEL_SIZE_PX - 1) / 2
     y, x = torch.meshgrid(axis, axis, indexing="ij")
     cos, sin = math.cos(math.radians(pose_deg)), math.sin(math.radians(pose_deg))
@@ -32,6 +40,12 @@ def expected_sd(kernel: Tensor) -> float:
 
     Photographs have about this spectrum; on twenty of them it predicted the measured deviations of very
     different kernels up to one common factor of 0.14 to 0.17.
+
+    Examples
+    --------
+    >>> from equiscope.testing.patterns import spot
+    >>> expected_sd(sample_kernel(spot(4.0), 0.0)) > expected_sd(sample_kernel(spot(1.6), 0.0))
+    True
     """
     frequency = torch.fft.fftfreq(64, dtype=torch.float64)
     squared = frequency[:, None] ** 2 + frequency[None, :] ** 2
@@ -42,7 +56,13 @@ def expected_sd(kernel: Tensor) -> float:
 
 
 def blurring_stem() -> nn.Conv2d:
-    """Binomial blur of each colour at stride 2: isotropic enough that rotations still hold behind it."""
+    """Binomial blur of each colour at stride 2: isotropic enough that rotations still hold behind it.
+
+    Examples
+    --------
+    >>> round(blurring_stem().weight.sum().item(), 6)
+    3.0
+    """
     stem = nn.Conv2d(3, 3, 5, stride=2, groups=3, bias=False, device="meta")
     binomial = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
     stem.weight = nn.Parameter((binomial[:, None] * binomial[None, :]).repeat(3, 1, 1, 1))

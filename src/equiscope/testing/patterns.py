@@ -1,8 +1,8 @@
 """Patterns of the plane from which planted kernels are sampled, and what is made of them.
 
-A pattern is a function of (y, x), in px from the centre with y upwards, that gives a brightness of any unit: an arc of
-radius 7 px is a bright ridge along a circle through the centre. A turned, mirrored or enlarged pattern is the function
-at coordinates that are turned, mirrored or enlarged back, so that copies are exact.
+A pattern is a function of (y, x), in px from the centre with y growing downwards, that gives a brightness of any unit:
+an arc of radius 7 px is a bright ridge along a circle through the centre. A turned, mirrored or enlarged pattern is the
+function at coordinates that are turned, mirrored or enlarged back, so that copies are exact.
 """
 
 from __future__ import annotations
@@ -39,34 +39,77 @@ def _ridge(distance_px: Tensor, width_px: float) -> Tensor:
 
 
 def arc(radius_px: float, width_px: float) -> Pattern:
-    """Bright ridge along a circle through the centre that bends upwards."""
+    """Bright ridge along a circle through the centre that bends upwards.
+
+    Examples
+    --------
+    It is brightest at the centre, through which the circle goes.
+
+    >>> y = torch.tensor([-3.0, 0.0, 3.0])
+    >>> [round(value, 2) for value in arc(7.0, 2.0)(y, torch.zeros(3)).tolist()]
+    [-0.41, 1.0, -0.41]
+    """
     return lambda y, x: _ridge(torch.hypot(x, y + radius_px) - radius_px, width_px)
 
 
 def bar(width_px: float) -> Pattern:
-    """Bright horizontal bar between two dark ones."""
+    """Bright horizontal bar between two dark ones.
+
+    Examples
+    --------
+    >>> [round(value, 2) for value in bar(2.0)(torch.tensor([0.0, 3.0]), torch.zeros(2)).tolist()]
+    [1.0, -0.41]
+    """
     return lambda y, x: _ridge(y, width_px)
 
 
 def edge(width_px: float) -> Pattern:
-    """Bright above dark, the derivative of a round Gaussian: exactly odd."""
+    """Bright above dark, the derivative of a round Gaussian: exactly odd.
+
+    Examples
+    --------
+    >>> [round(value, 2) for value in edge(2.0)(torch.tensor([-2.0, 2.0]), torch.zeros(2)).tolist()]
+    [1.21, -1.21]
+    """
     return lambda y, x: -y * torch.exp(-(y**2 + x**2) / (2 * width_px**2))
 
 
 def half_edge(width_px: float) -> Pattern:
-    """Bright above dark, only to the right of the centre."""
+    """Bright above dark, only to the right of the centre.
+
+    Examples
+    --------
+    >>> x = torch.tensor([-9.0, 9.0])
+    >>> [round(value, 2) for value in half_edge(2.0)(torch.full((2,), -2.0), x).tolist()]
+    [0.01, 1.2]
+    """
     return lambda y, x: -y * torch.exp(-((y / width_px) ** 2) / 2) * torch.sigmoid(x / 2)
 
 
 def odd_gabor(wavelength_px: float, width_px: float) -> Pattern:
-    """Wave under a round Gaussian, bright above and dark below the centre: exactly odd."""
+    """Wave under a round Gaussian, bright above and dark below the centre: exactly odd.
+
+    Examples
+    --------
+    >>> [round(v, 2) for v in odd_gabor(8.0, 4.0)(torch.tensor([-2.0, 2.0]), torch.zeros(2)).tolist()]
+    [0.88, -0.88]
+    """
     return lambda y, x: (
         -torch.sin(2 * math.pi * y / wavelength_px) * torch.exp(-(y**2 + x**2) / (2 * width_px**2))
     )
 
 
 def cross(width_px: float) -> Pattern:
-    """Four bright arms around a bright centre, four dark lobes between them."""
+    """Four bright arms around a bright centre, four dark lobes between them.
+
+    Examples
+    --------
+    It is the same after a quarter turn.
+
+    >>> y, x = torch.tensor([1.0, 3.0]), torch.tensor([2.0, -1.0])
+    >>> torch.allclose(cross(2.0)(y, x), cross(2.0)(x, -y))
+    True
+    """
     centre = spot(0.73 * width_px)
 
     def pattern(y: Tensor, x: Tensor) -> Tensor:
@@ -81,7 +124,13 @@ def cross(width_px: float) -> Pattern:
 
 
 def spot(width_px: float) -> Pattern:
-    """Isotropic bright centre in a dark surround, the Laplacian of a Gaussian."""
+    """Isotropic bright centre in a dark surround, the Laplacian of a Gaussian.
+
+    Examples
+    --------
+    >>> [round(value, 2) for value in spot(2.0)(torch.tensor([0.0, 4.0]), torch.zeros(2)).tolist()]
+    [1.0, -0.14]
+    """
 
     def pattern(y: Tensor, x: Tensor) -> Tensor:
         squared = (y**2 + x**2) / (2 * width_px**2)
@@ -95,6 +144,12 @@ def spiral(pitch_px: float, width_px: float, n_arms: int = 1) -> Pattern:
 
     The pitch is the distance of neighbouring bright arms along a radius. A long one leaves little of a hand: in
     photographs, whose coarse structure is the strongest, a spiral of one arm is then nearly an edge.
+
+    Examples
+    --------
+    >>> pattern = spiral(10.0, 5.0)
+    >>> pattern(torch.zeros(1), torch.zeros(1)).item()
+    0.0
     """
 
     def pattern(y: Tensor, x: Tensor) -> Tensor:
@@ -108,7 +163,16 @@ def spiral(pitch_px: float, width_px: float, n_arms: int = 1) -> Pattern:
 
 
 def random_pattern(number: int) -> Pattern:
-    """Circular harmonics 0 to 4 on three rings with random amplitudes and phases."""
+    """Circular harmonics 0 to 4 on three rings with random amplitudes and phases.
+
+    Examples
+    --------
+    One number gives one pattern.
+
+    >>> y, x = torch.ones(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
+    >>> torch.equal(random_pattern(3)(y, x), random_pattern(3)(y, x))
+    True
+    """
     generator = torch.Generator().manual_seed(number)
     amplitude, phase = torch.rand(2, 5, 3, generator=generator, dtype=torch.float64)
 
@@ -129,16 +193,37 @@ def random_pattern(number: int) -> Pattern:
 
 
 def mirrored(pattern: Pattern) -> Pattern:
-    """Left to right."""
+    """Left to right.
+
+    Examples
+    --------
+    >>> y, x = torch.tensor([-2.0]), torch.tensor([3.0])
+    >>> torch.equal(mirrored(half_edge(2.0))(y, x), half_edge(2.0)(y, -x))
+    True
+    """
     return lambda y, x: pattern(y, -x)
 
 
 def turned(pattern: Pattern, angle_deg: float) -> Pattern:
-    """Counter-clockwise on screen."""
+    """Counter-clockwise on screen.
+
+    Examples
+    --------
+    >>> y, x = torch.tensor([2.0]), torch.tensor([3.0])
+    >>> torch.allclose(turned(bar(2.0), 90.0)(y, x), bar(2.0)(x, -y))
+    True
+    """
     cos, sin = math.cos(math.radians(angle_deg)), math.sin(math.radians(angle_deg))
     return lambda y, x: pattern(cos * y + sin * x, cos * x - sin * y)
 
 
 def enlarged(pattern: Pattern, factor: float) -> Pattern:
-    """Larger by a factor, about the centre."""
+    """Larger by a factor, about the centre.
+
+    Examples
+    --------
+    >>> y, x = torch.tensor([2.0]), torch.tensor([4.0])
+    >>> torch.equal(enlarged(spot(2.0), 2.0)(y, x), spot(2.0)(y / 2, x / 2))
+    True
+    """
     return lambda y, x: pattern(y / factor, x / factor)

@@ -218,7 +218,7 @@ def _classes(families: tuple[Family, ...], units: tuple[Unit, ...]) -> dict[tupl
     still = [
         (unit.layer, f"{unit.layer}:{unit.channel}")
         for unit in units
-        if unit.under("scale").kind == "invariant"
+        if unit.under(Scale.name).kind == "invariant"
     ]
     between = {(a.id, b.id): "equivariant→equivariant" for a in families for b in families if a is not b}
     # No weights lead into the first layer, and none out of the last.

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from equiscope.foundations.errors import EquiscopeError, unknown_name
 from equiscope.transformations.axes import Axis, Pose, Step, Switch, Turn
@@ -25,6 +26,9 @@ from equiscope.transformations.rotation import Rotation
 from equiscope.transformations.rotation_scale import RotationScale
 from equiscope.transformations.scale import Scale
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 __all__ = [
     "ALL",
     "Axis",
@@ -34,7 +38,9 @@ __all__ = [
     "Transformation",
     "Turn",
     "Words",
+    "act_on",
     "alone",
+    "axis_named",
     "find",
     "in_order",
     "registered",
@@ -70,8 +76,35 @@ def find(name: str) -> Transformation:
     raise unknown_name("transformation", name, [transformation.name for transformation in ALL])
 
 
-def alone(axis: Axis) -> str:
-    """Name of the transformation that moves features along one axis alone.
+def axis_named(name: str) -> Axis:
+    """Give an axis by the name of its coordinate.
+
+    Raises
+    ------
+    EquiscopeError
+        If no transformation moves anything along it.
+    """
+    known = {axis.name: axis for transformation in ALL for axis in transformation.axes}
+    if name not in known:
+        raise unknown_name("axis of poses", name, list(known))
+    return known[name]
+
+
+def act_on(axis: Axis, pictures: Tensor, value: float) -> Tensor:
+    """Move pictures along an axis.
+
+    Raises
+    ------
+    EquiscopeError
+        If the axis does not say what it does to pictures.
+    """
+    if axis.act is None:
+        raise EquiscopeError(f"{axis.noun} does not say how it acts on pictures: give its axis an `act`")
+    return axis.act(pictures, value)
+
+
+def alone(*axes: Axis) -> str:
+    """Name of the transformation that moves features along these axes alone.
 
     Raises
     ------
@@ -79,9 +112,10 @@ def alone(axis: Axis) -> str:
         If there is none.
     """
     for transformation in ALL:
-        if transformation.axes == (axis,):
+        if set(transformation.axes) == set(axes):
             return transformation.name
-    raise EquiscopeError(f"no transformation moves features along {axis.name} alone")
+    said = " and ".join(axis.name for axis in axes)
+    raise EquiscopeError(f"no transformation moves features along {said} alone")
 
 
 def surveyed_names() -> list[str]:

@@ -174,12 +174,23 @@ class Turn(Axis):
 class Step(Axis):
     """A coordinate on a line that never closes, such as octaves of size.
 
-    ``unit`` is what it is counted in, ``short`` the unit behind a value, "oct.".
+    Attributes
+    ----------
+    unit, short
+        What it is counted in, and that behind a value: "oct.".
+    drawn
+        What of a drawn stimulus moves along it: its ``length``; empty if the drawing as a whole is acted on.
+    resolution
+        How far from the truth a pose of an exact copy may be measured: half a step of the survey.
+    check
+        The ``key``, where it is not the noun.
     """
 
     unit: str = "octaves"
     short: str = "oct."
+    drawn: str = ""
     check: str = ""
+    resolution: float = 0.125
 
     @property
     def key(self) -> str:

@@ -96,6 +96,8 @@ class Transformation(ABC):
         What is said where no unit of a layer can be measured.
     least_units
         Eligible units that a layer needs.
+    designs
+        Groups of equivariant layers that are made for it, each a subgroup of the next (`equiscope.design`).
     """
 
     name: ClassVar[str]
@@ -109,6 +111,7 @@ class Transformation(ABC):
     least_change: ClassVar[float] = nan
     unchanged: ClassVar[str] = ""
     least_units: ClassVar[int] = 1
+    designs: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Refuse an object that lacks what every stage asks for."""
@@ -123,6 +126,11 @@ class Transformation(ABC):
     def __repr__(self) -> str:
         """Word it as its class."""
         return f"<{type(self).__name__}: {self.name}>"
+
+    @property
+    def is_joint(self) -> bool:
+        """Whether all layers are surveyed together, so that a family can span several."""
+        return isinstance(self.space, Line) and self.space.is_joint
 
     @property
     def axes(self) -> tuple[Axis, ...]:

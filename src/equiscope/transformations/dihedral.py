@@ -44,6 +44,7 @@ class Dihedral(Transformation):
         subject="stimuli turn",
     )
     simplicity = 40
+    designs = ("D4", "D8")
     needs = ("rotation",)
 
     def group(self, n_angles: int, patch_px: int | None = None) -> DihedralGroup:

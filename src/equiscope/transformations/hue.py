@@ -50,6 +50,7 @@ class Hue(Transformation):
         subject="hue of the stimuli turns",
     )
     simplicity = 20
+    designs = ("H3", "H6", "H12")
     # Root mean square chroma: on GoogLeNet's photographs the units' stimuli have 0.02 to 0.3, grey pictures in colour
     # files under 0.005.
     least_change = 0.01

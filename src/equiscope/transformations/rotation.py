@@ -44,6 +44,7 @@ class Rotation(Transformation):
         subject="stimuli turn",
     )
     simplicity = 30
+    designs = ("C4", "C8", "C16")
 
     def group(self, n_angles: int, patch_px: int | None = None) -> CyclicGroup:
         """Angles in equal steps, as many as were asked for."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OCTAVES", "Scale"]
 
-OCTAVES = Step("octaves", "size", check="scale")
+OCTAVES = Step("octaves", "size", drawn="length", check="scale")
 _FROM, _TO, _STEP = -1.0, 1.5, 0.25
 
 

@@ -98,6 +98,13 @@ class Convolution:
 
 
 def full_block(source: tuple[str, int], target: tuple[str, int]) -> Block:
-    """Join all units of two layers, given with their numbers of units, by kernels that count alike."""
+    """Join all units of two layers, given with their numbers of units, by kernels that count alike.
+
+    Examples
+    --------
+    >>> block = full_block(("conv1", 4), ("conv2", 6))
+    >>> block.shape, block.n_parameters
+    ((4, 6), 24.0)
+    """
     ends: Sequence[Units] = [Units(layer, np.arange(n)) for layer, n in (source, target)]
     return Block(ends[0], ends[1])

@@ -23,11 +23,13 @@ from equiscope.construction.budget.results import (
     TotalBudget,
     save_budget,
 )
-from equiscope.construction.budget.views import SCALE, View, view_across, view_within, with_interval
+from equiscope.construction.budget.views import View, view_across, view_within, with_interval
 from equiscope.families.family import Unit
 from equiscope.foundations.limits import RESAMPLES, SEED
 from equiscope.models import Model
 from equiscope.runs.store import Run, check_network
+from equiscope.transformations import find
+from equiscope.transformations.scale import Scale
 
 __all__ = ["FORCED_SHARES", "estimate_budget"]
 
@@ -77,15 +79,7 @@ def estimate_budget(
         check_network(run, model)
         convolutions = find_convolutions(model, layers)
         pairs = _joined_pairs(convolutions, layers)
-    surveyed = run.manifest["settings"]["transformations"]
-    within = [name for name in surveyed if name != SCALE]
-    rng = np.random.default_rng(seed)
-    views = [view_within([name], name, units, n_resamples, rng) for name in within]
-    if len(within) > 1:
-        views.append(view_within(within, TOGETHER, units, n_resamples, rng))
-    if SCALE in surveyed:
-        blocks = [block for convolution in convolutions for block in convolution.blocks]
-        views.append(view_across(run, units, [pairs, blocks], n_resamples, rng))
+    views = _views(run, units, pairs, convolutions, n_resamples, np.random.default_rng(seed))
     parameters = [] if model is None else [_parameter_budgets(view, convolutions, model) for view in views]
     budget = Budget(
         tuple(_layer_budget(run, view, layer, units[layer]) for view in views for layer in layers),
@@ -101,6 +95,26 @@ def estimate_budget(
     )
     save_budget(run.folder, budget)
     return budget
+
+
+def _views(
+    run: Run,
+    units: Mapping[str, Sequence[Unit]],
+    pairs: Sequence[Block],
+    convolutions: Sequence[Convolution],
+    n_resamples: int,
+    rng: np.random.Generator,
+) -> list[View]:
+    """See the run under each transformation that was surveyed, and under those within layers together."""
+    surveyed = run.manifest["settings"]["transformations"]
+    within = [name for name in surveyed if not find(name).is_joint]
+    views = [view_within([name], name, units, n_resamples, rng) for name in within]
+    if len(within) > 1:
+        views.append(view_within(within, TOGETHER, units, n_resamples, rng))
+    if Scale.name in surveyed:
+        blocks = [block for convolution in convolutions for block in convolution.blocks]
+        views.append(view_across(run, units, [pairs, blocks], n_resamples, rng))
+    return views
 
 
 def _joined_pairs(convolutions: Sequence[Convolution], layers: Sequence[str]) -> list[Block]:
@@ -145,7 +159,7 @@ def _layer_budget(run: Run, view: View, layer: str, units: Sequence[Unit]) -> La
 
 
 def _scale_budget(run: Run, view: View, layer: str, units: Sequence[Unit]) -> LayerBudget:
-    symmetries = [unit.under(SCALE) for unit in units]
+    symmetries = [unit.under(Scale.name) for unit in units]
     is_equivariant = np.array([own.kind == "equivariant" for own in symmetries])
     ids = {own.family for own in symmetries if own.kind == "equivariant"}
     sizes = [family.size for family in run.families if family.id in ids]

@@ -38,6 +38,13 @@ def predict_ratio(
     ----------
     Olah et al., "Naturally Occurring Equivariance in Neural Networks", 2020, the section on the budget of parameters:
     the case without invariant units and with one share.
+
+    Examples
+    --------
+    Half of the units in families of eight.
+
+    >>> predict_ratio(8, 0.5)
+    0.78125
     """
     e_in, e_out = equivariant if isinstance(equivariant, tuple) else (equivariant, equivariant)
     i_in, i_out = invariant if isinstance(invariant, tuple) else (invariant, invariant)

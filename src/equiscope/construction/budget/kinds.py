@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiscope.families.family import Unit
+from equiscope.transformations import alone, find
 
 __all__ = ["TOGETHER", "Kinds", "draw_weights", "fixed_kinds", "kinds_together", "kinds_under"]
 
@@ -18,9 +19,6 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 TOGETHER = "together"
-# A unit that is equivariant or invariant under both parts is so under the product too, where the survey of the
-# product did not look at it: hue × rotation leaves out units that vary with one of them only.
-_PARTS = {"dihedral": ("rotation", "reflection"), "hue-rotation": ("hue", "rotation")}
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,15 @@ def fixed_kinds(n_transformations: int) -> Kinds:
 
 
 def kinds_under(units: Sequence[Unit], transformation: str) -> Kinds:
-    """Sort the units of one layer by what they are under one transformation."""
+    """Sort the units of one layer by what they are under one transformation.
+
+    Examples
+    --------
+    >>> from equiscope.families.family import Symmetry
+    >>> unit = Unit("conv1", 0, 0.0, 1.0, (Symmetry("rotation", "invariant", invariance=1.0),))
+    >>> kinds_under([unit], "rotation").is_equivariant.tolist()
+    [False]
+    """
     families = [_family(unit, transformation) for unit in units]
     is_invariant = np.array([[_is_invariant(unit, transformation)] for unit in units], dtype=bool)
     is_tied = np.array([[_is_tied(unit, transformation)] for unit in units], dtype=bool)
@@ -132,8 +138,10 @@ def _is_invariant(unit: Unit, transformation: str) -> bool:
 def _has_kind(unit: Unit, transformation: str, kinds: Sequence[str]) -> bool:
     if unit.under(transformation).kind in kinds:
         return True
-    parts = _PARTS.get(transformation, ())
-    return bool(parts) and all(unit.under(part).kind in kinds for part in parts)
+    # A unit that is equivariant or invariant under both parts is so under the product too, where the survey of the
+    # product did not look at it: hue × rotation leaves out units that vary with one of them only.
+    axes = find(transformation).axes
+    return len(axes) > 1 and all(unit.under(alone(axis)).kind in kinds for axis in axes)
 
 
 def _assemble(
@@ -171,6 +179,13 @@ def draw_weights(cluster: Ints, n_resamples: int, rng: np.random.Generator) -> F
     -----
     Members of a family were found together and would be missed together, so that an interval over single units would
     be too narrow.
+
+    Examples
+    --------
+    Units 0 and 1 are one family, and drawn as one.
+
+    >>> draw_weights(np.array([0, 0, 1]), 2, np.random.default_rng(1)).tolist()
+    [[1.0, 1.0, 1.0], [1.0, 1.0, 1.0], [2.0, 2.0, 0.0]]
     """
     n_clusters = int(cluster.max()) + 1
     counts = rng.multinomial(n_clusters, np.full(n_clusters, 1 / n_clusters), size=n_resamples)

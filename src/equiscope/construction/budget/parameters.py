@@ -54,8 +54,7 @@ class _Reader:
     """Turns what reached what into units at the ends of each parameter."""
 
     def __init__(self, found: Connections) -> None:
-        self.places, self.targets, self.layers = found.places, found.targets, found.layers
-        self.reaching = found.reaching
+        self.found, self.places, self.targets, self.layers = found, found.places, found.targets, found.layers
         self._ahead: dict[str, Units | None] = {}
         # What follows is called later, so that from the last one on each is found at once.
         for name in reversed(list(self.places)):
@@ -102,27 +101,7 @@ class _Reader:
 
     def _own(self, name: str) -> Sequence[tuple[str, int] | None]:
         """Give the unit that each channel of a place is, None where it is none that was surveyed."""
-        if name in self.targets:
-            return self.targets[name]
-        # A normalisation: its channels are those of what it normalises.
-        return [self._origin(name, channel, through=True) for channel in range(self.places[name].n_channels)]
-
-    def _origin(self, name: str, channel: int, *, through: bool = False) -> tuple[str, int] | None:
-        """Give the surveyed unit that an input channel reads, (`FIXED`, 0) for the image; None if it is unknown.
-
-        ``through``: a convolution's output counts as the unit that it goes to.
-        """
-        seen = self.reaching(name, channel)
-        if set(seen) == {IMAGE}:
-            return FIXED, 0
-        if len(seen) != 1:
-            return None
-        ((node, number),) = seen.items()
-        if number < 0:
-            return None
-        if node in self.targets:
-            return self.targets[node][number] if through else None
-        return node, number
+        return [_only([own] if own else []) for own in self.found.outputs(name)]
 
     def _blocks(self, name: str, place: Place, shape: Sequence[int], ahead: Units) -> Iterator[Block]:
         outputs = self._own(name)
@@ -135,7 +114,7 @@ class _Reader:
         is_transposed = place.function == "conv_transpose2d"
         n_weights = prod(shape[2:])
         n_groups = place.n_groups
-        inputs = [self._origin(name, channel) for channel in range(self.places[name].n_channels)]
+        inputs = [_only(list(read.items())) for read in self.found.inputs(name)]
         if n_groups == len(inputs) == len(outputs):
             yield from (Block(constant[0], end, n_weights) for end in _gather(outputs, ahead))
             return
@@ -148,6 +127,16 @@ class _Reader:
             for source in _gather(own_inputs, ahead):
                 for target in _gather(own_outputs, ahead):
                     yield Block(source, target, n_weights)
+
+
+def _only(read: Sequence[tuple[str, int]]) -> tuple[str, int] | None:
+    """Give the one unit that was read, (`FIXED`, 0) for the image; None if it is unknown, or there are several."""
+    if len(read) != 1:
+        return None
+    ((layer, channel),) = read
+    if layer == IMAGE:
+        return FIXED, 0
+    return (layer, channel) if channel >= 0 else None
 
 
 def _gather(channels: Sequence[tuple[str, int] | None], ahead: Units) -> list[Units]:

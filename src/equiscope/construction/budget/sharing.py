@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from equiscope.construction.budget.blocks import Block, Units
 from equiscope.construction.budget.kinds import Kinds
 from equiscope.runs.store import Run
+from equiscope.transformations.scale import Scale
 
 __all__ = ["FamilySharing", "ScaleSharing", "Sharing"]
 
@@ -77,11 +78,11 @@ class ScaleSharing:
         self._octaves = {
             (member.layer, member.channel): (family.id, member.octaves)
             for family in run.families
-            if family.transformation == "scale"
+            if family.transformation == Scale.name
             for member in family.members
         }
         self._is_invariant = {
-            (unit.layer, unit.channel) for unit in run.units if unit.under("scale").kind == "invariant"
+            (unit.layer, unit.channel) for unit in run.units if unit.under(Scale.name).kind == "invariant"
         }
         self._found: dict[tuple[int, int, int], int] = {}
         self._number = {id(block): i for i, block in enumerate(own for pool in pools for own in pool)}

@@ -14,13 +14,12 @@ from equiscope.construction.budget.sharing import FamilySharing, ScaleSharing, S
 from equiscope.families.family import Unit
 from equiscope.foundations.statistics import percentile_interval
 from equiscope.runs.store import Run
+from equiscope.transformations.scale import Scale
 
-__all__ = ["SCALE", "View", "view_across", "view_within", "with_interval"]
+__all__ = ["View", "view_across", "view_within", "with_interval"]
 
 Floats = NDArray[np.float64]
 Layers = Mapping[str, Sequence[Unit]]
-
-SCALE = "scale"
 
 
 @dataclass(frozen=True)
@@ -95,13 +94,13 @@ def view_across(
         All blocks that will be counted, those that count together in one pool.
     """
     everyone = [unit for own in units.values() for unit in own]
-    keys = [unit.under(SCALE).family or (unit.layer, unit.channel) for unit in everyone]
+    keys = [unit.under(Scale.name).family or (unit.layer, unit.channel) for unit in everyone]
     number = {key: index for index, key in enumerate(dict.fromkeys(keys))}
     drawn = draw_weights(np.array([number[key] for key in keys]), n_resamples, rng)
     ends = np.cumsum([len(own) for own in units.values()])[:-1]
     weights = dict(zip(units, map(_as_wide, np.split(drawn, ends, axis=1)), strict=True))
     weights[FIXED] = np.ones((n_resamples + 1, 1))
-    return View(SCALE, weights, ScaleSharing(run, pools), {})
+    return View(Scale.name, weights, ScaleSharing(run, pools), {})
 
 
 def _as_wide(drawn: Floats) -> Floats:
@@ -111,7 +110,15 @@ def _as_wide(drawn: Floats) -> Floats:
 
 
 def with_interval(values: Floats, over: Floats | float = 1.0) -> tuple[float, float, float]:
-    """Give a ratio with the ends of its interval: the estimate is the first value, the others are resamples."""
+    """Give a ratio with the ends of its interval: the estimate is the first value, the others are resamples.
+
+    Examples
+    --------
+    The estimate, then resamples.
+
+    >>> with_interval(np.array([0.5, 0.4, 0.5, 0.6]))
+    (0.5, 0.405, 0.595)
+    """
     # A resample may hold nothing of a branch: it says nothing about its share.
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio = values / over

@@ -132,6 +132,12 @@ def kernel_basis(group: str, size_px: int) -> KernelBasis:
     EquiscopeError
         If the size is not odd and at least 1, or carries too few angular frequencies to tell the group's elements
         apart. 1 px is allowed: such kernels mix units and leave angles alone.
+
+    Examples
+    --------
+    >>> basis = kernel_basis("C4", 3)
+    >>> basis.n_coefficients, basis.n_fixed
+    (9, 3)
     """
     if size_px < 1 or size_px % 2 == 0:
         raise EquiscopeError(

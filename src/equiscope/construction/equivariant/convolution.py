@@ -9,144 +9,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal, Self, get_args
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from equiscope.construction.equivariant.basis import KernelBasis, kernel_basis
-from equiscope.construction.equivariant.constants import DerivedConstants
-from equiscope.construction.equivariant.fields import Colours, Fields
-from equiscope.construction.equivariant.precision import full_precision
+from equiscope.construction.equivariant.fields import Fields
+from equiscope.construction.equivariant.tied import TiedConvolution
 from equiscope.foundations.errors import EquiscopeError, unknown_name
-from equiscope.transformations.pixels.colour import LUMA
 
-__all__ = ["Conv2d", "HueStem", "PlainTo", "check_grid"]
+__all__ = ["Conv2d", "PlainTo"]
 
 PlainTo = Literal["plain", "all"]
-# Of each parameter: which object, where its values are, their type, and how often they were changed in place.
-_State = list[tuple[int, int, torch.dtype, int]]
 
 
-class _TiedConvolution(DerivedConstants):
-    """What `Conv2d` and `HueStem` share: from free parameters to a kernel, kept while nothing changes.
-
-    A subclass writes ``expand_weight``, ``reset_parameters`` and ``derive``, and calls ``_register``.
-    """
-
-    bias: nn.Parameter | None
-    _unit: Tensor
-    _turned: Tensor
-    _fixed: Tensor
-    _place: Tensor
-
-    def __init__(
-        self,
-        in_fields: Fields | Colours,
-        out_fields: Fields,
-        kernel_size: int,
-        stride: int,
-        padding: int | Literal["same"],
-        bias: bool,
-    ) -> None:
-        super().__init__()
-        self.in_fields, self.out_fields = in_fields, out_fields
-        self.kernel_size, self.stride = kernel_size, _positive("stride", stride)
-        kernel_basis(out_fields.group, kernel_size)  # refuses sizes that the group cannot use
-        if padding != "same" and (not isinstance(padding, int) or padding < 0):
-            raise EquiscopeError(
-                f"padding is {padding!r}, expected 'same' or a number of pixels of 0 or more"
-            )
-        self.padding = kernel_size // 2 if padding == "same" else padding
-        self.bias = nn.Parameter(torch.zeros(out_fields.n_units)) if bias else None
-        self._kept: tuple[_State, Tensor, Tensor | None] | None = None
-
-    def _register(self, shapes: dict[str, tuple[int, ...]]) -> None:
-        """Make parameters of these shapes, None where one would be empty, and fill them."""
-        for name, shape in shapes.items():
-            self.register_parameter(name, nn.Parameter(torch.empty(shape)) if math.prod(shape) else None)
-        self.set_constants()
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Draw the parameters anew."""
-        raise NotImplementedError
-
-    @property
-    def basis(self) -> KernelBasis:
-        """The kernels' basis, in float64."""
-        return kernel_basis(self.out_fields.group, self.kernel_size)
-
-    @property
-    def n_free_parameters(self) -> int:
-        """Numbers that can be chosen freely: every parameter, each of which the tying needs."""
-        return sum(parameter.numel() for parameter in self.parameters())
-
-    @property
-    def n_expanded_parameters(self) -> int:
-        """Weights and biases of the plain convolution with the same channels."""
-        n_out = self.out_fields.n_channels
-        n_weights = n_out * self.in_fields.n_channels * self.kernel_size**2
-        return n_weights + (n_out if self.bias is not None else 0)
-
-    def expand_weight(self) -> Tensor:
-        """Write the kernel of the plain convolution out, shape (out channel, in channel, y, x)."""
-        raise NotImplementedError
-
-    def expand(self) -> tuple[Tensor, Tensor | None]:
-        """Write kernel and bias of the plain convolution out, differentiable in the free parameters."""
-        with full_precision(next(self.parameters()).device):
-            return self.expand_weight(), None if self.bias is None else self.bias.index_select(0, self._unit)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Convolve features of ``in_fields`` to features of ``out_fields``, shape (image, channel, y, x)."""
-        if features.ndim != 4 or features.shape[1] != self.in_fields.n_channels:
-            raise EquiscopeError(
-                f"features of shape {tuple(features.shape)} do not fit a convolution from {self.in_fields}: expected "
-                f"(image, {self.in_fields.n_channels}, y, x)"
-            )
-        if self.out_fields.n_tied_channels:
-            check_grid(features, self.kernel_size, self.stride, self.padding)
-        weight, bias = self._current()
-        return F.conv2d(features, weight, bias, self.stride, self.padding)
-
-    def _current(self) -> tuple[Tensor, Tensor | None]:
-        """Give the expanded kernel and bias, those of the last call if nothing they depend on can have changed."""
-        parameters = list(self.parameters())
-        wants_gradient = torch.is_grad_enabled() and any(p.requires_grad for p in parameters)
-        is_swapped = any(type(p) is not nn.Parameter for p in parameters)
-        if self.training or wants_gradient or is_swapped or torch.compiler.is_compiling():
-            return self.expand()
-        # An inference tensor counts no versions; outside of inference mode nothing can change it either.
-        state = [(id(p), p.data_ptr(), p.dtype, -1 if p.is_inference() else p._version) for p in parameters]
-        if self._kept is None or self._kept[0] != state:
-            with torch.inference_mode(False), torch.no_grad():
-                weight, bias = self.expand()
-            self._kept = (state, weight, bias)
-        return self._kept[1], self._kept[2]
-
-    def train(self, mode: bool = True) -> Self:
-        """Set the mode; a kernel that was kept for evaluation is forgotten."""
-        self._kept = None
-        return super().train(mode)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        self._kept = None
-        return super()._apply(fn, recurse)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_kept": None}
-
-    def extra_repr(self) -> str:
-        """Say what ``print(module)`` shows."""
-        return (
-            f"{self.in_fields} -> {self.out_fields}, kernel_size={self.kernel_size}, stride={self.stride}, "
-            f"padding={self.padding}, bias={self.bias is not None}"
-        )
-
-
-class Conv2d(_TiedConvolution):
+class Conv2d(TiedConvolution):
     """A convolution between two feature spaces that commutes with the group.
 
     Parameters
@@ -256,7 +134,7 @@ class Conv2d(_TiedConvolution):
         }
         n_free = a.plain if plain_to == "all" else 0
         shapes["plain_to_tied"] = (b.n_tied_channels, n_free, kernel_size, kernel_size)
-        self._register(shapes)
+        self.register_free(shapes)
 
     def derive(self) -> dict[str, Tensor]:
         """Derive the turned basis, and where in the sources of a unit each of its weights is read."""
@@ -369,130 +247,6 @@ class Conv2d(_TiedConvolution):
         return f"{super().extra_repr()}, plain_to={self.plain_to!r}"
 
 
-class HueStem(_TiedConvolution):
-    """A first convolution, from RGB, whose fields turn with hue, and with the plane if the group does.
-
-    Parameters
-    ----------
-    out_fields
-        A space of a group with hue: ``"H6"``, ``"H4xC8"``.
-    kernel_size, stride, padding, bias
-        As in `Conv2d`.
-
-    Raises
-    ------
-    EquiscopeError
-        If the group has no hue, or the kernel is even or too small for the group.
-
-    Notes
-    -----
-    Hue is turned by a linear map M of RGB that holds luma (`equiscope.transformations.pixels.hue_matrix`), so the
-    symmetry in hue is exact at every element. The kernel of element (hue, angle) is ``R_angle K · M(hue)⁻¹``. An
-    invariant unit sees luma alone, through a kernel that no turn of the plane changes. Behind the stem `Conv2d` goes on
-    with the group.
-    """
-
-    out_fields: Fields
-    to_fields: nn.Parameter | None
-    to_invariant: nn.Parameter | None
-    to_plain: nn.Parameter | None
-    _unhue: Tensor
-    _luma: Tensor
-
-    def __init__(
-        self,
-        out_fields: Fields,
-        kernel_size: int,
-        *,
-        stride: int = 1,
-        padding: int | Literal["same"] = 0,
-        bias: bool = True,
-    ) -> None:
-        if out_fields.action.n_hues == 1:
-            raise EquiscopeError(
-                f"the group {out_fields.group} does not turn hue: give fields of one that does, such as H6 or H4xC8, "
-                "or use Conv2d from Fields(group, invariant=3)"
-            )
-        super().__init__(Colours(out_fields.group), out_fields, kernel_size, stride, padding, bias)
-        n, n_fixed = self.basis.n_coefficients, self.basis.n_fixed
-        shapes = {
-            "to_fields": (out_fields.equivariant, 3, n),
-            "to_invariant": (out_fields.invariant, n_fixed),
-            "to_plain": (out_fields.plain, 3, kernel_size, kernel_size),
-        }
-        self._register(shapes)
-
-    def derive(self) -> dict[str, Tensor]:
-        """Derive the turned basis, where each channel's kernel stands in it, and what turns hue back."""
-        basis, action = self.basis, self.out_fields.action
-        hue_of_element = torch.arange(action.order) // action.n_angles
-        place = hue_of_element[:, None] * basis.turned[0].numel() + basis.place
-        # M(hue)⁻¹ is M(-hue), the matrix of the opposite element.
-        unhue = Colours(action.name).hue_matrices()[-torch.arange(action.n_hues) % action.n_hues]
-        return {
-            "_unit": self.out_fields.unit_of_channel,
-            "_turned": basis.turned.flatten(1),
-            "_fixed": basis.fixed,
-            "_place": place.flatten(),
-            "_unhue": unhue,
-            "_luma": torch.tensor(LUMA, dtype=torch.float64)[:, None],
-        }
-
-    def reset_parameters(self) -> None:
-        """Draw parameters so that each output has the variance of He's initialisation before a ReLU."""
-        b, n_pixels = self.out_fields, self.kernel_size**2
-        hues = Colours(b.group).hue_matrices()
-        # Energy of the rows of hue matrices against that of colours left as they are.
-        stretch = hues.square().sum().item() / (3 * len(hues))
-        with torch.no_grad():
-            if self.to_fields is not None:
-                scale = math.sqrt(2 / (3 * n_pixels * stretch))
-                self.to_fields.copy_(self.basis.draw(b.equivariant, 3) * scale)
-            if self.to_invariant is not None:
-                scale = math.sqrt(2 / (self._luma.square().sum().item() * n_pixels))
-                self.to_invariant.copy_(self.basis.draw(b.invariant, is_fixed=True) * scale)
-            if self.to_plain is not None:
-                nn.init.normal_(self.to_plain, std=math.sqrt(2 / (3 * n_pixels)))
-            if self.bias is not None:
-                nn.init.zeros_(self.bias)
-
-    def expand_weight(self) -> Tensor:
-        """Write the kernel of the plain convolution out, shape (out channel, 3, y, x)."""
-        b, size = self.out_fields, self.kernel_size
-        rows = []
-        if self.to_fields is not None:
-            turned = self.to_fields @ self._turned
-            # (field, hue, colour, representative and pixel), with hue next to what the places index.
-            coloured = torch.einsum("fcp,hcd->fdhp", turned, self._unhue).flatten(2)
-            kernels = coloured.index_select(2, self._place).reshape(b.equivariant, 3, b.order, size**2)
-            rows.append(kernels.transpose(1, 2).reshape(b.n_field_channels, 3, size**2))
-        if self.to_invariant is not None:
-            rows.append((self.to_invariant @ self._fixed)[:, None] * self._luma)
-        if self.to_plain is not None:
-            rows.append(self.to_plain.flatten(2))
-        return torch.cat(rows).reshape(b.n_channels, 3, size, size)
-
-
-def check_grid(features: Tensor, kernel_size: int, stride: int, padding: int) -> None:
-    """Refuse a strided grid that does not lie symmetrically on the input: a quarter turn would read other pixels.
-
-    Raises
-    ------
-    EquiscopeError
-        If pixels are left over at one side.
-    """
-    if stride == 1:
-        return
-    for length in features.shape[-2:]:
-        left_over = (length + 2 * padding - kernel_size) % stride
-        if left_over:
-            raise EquiscopeError(
-                f"a side of {length} px leaves {left_over} px over with kernel {kernel_size}, stride {stride} and "
-                f"padding {padding}, so a quarter turn would read other pixels: use a side of {length - left_over} px "
-                f"or {length - left_over + stride} px, or stride 1 and an antialiased pooling, which takes any side"
-            )
-
-
 def _present(*parts: Tensor | None) -> list[Tensor]:
     """Give the parts that there are."""
     return [part for part in parts if part is not None]
@@ -501,10 +255,3 @@ def _present(*parts: Tensor | None) -> list[Tensor]:
 def _join(parts: list[Tensor], dim: int = 1) -> Tensor:
     """Put tensors beside each other; one alone is not copied."""
     return parts[0] if len(parts) == 1 else torch.cat(parts, dim)
-
-
-def _positive(name: str, value: int) -> int:
-    """Return a whole number of at least 1, or say what was received."""
-    if not isinstance(value, int) or value < 1:
-        raise EquiscopeError(f"{name} is {value!r}, expected a whole number of 1 or more")
-    return value

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from equiscope.construction.equivariant.blocks import InceptionBlock, ResidualBlock
-from equiscope.construction.equivariant.convolution import Conv2d, HueStem
+from equiscope.construction.equivariant.convolution import Conv2d
+from equiscope.construction.equivariant.hue_stem import HueStem
 from equiscope.construction.equivariant.normalisation import BatchNorm2d, Dropout2d
 from equiscope.construction.equivariant.pooling import AvgPool2d, Blur, BlurredReLU, GroupPool, MaxPool2d
 from equiscope.foundations.errors import EquiscopeError
@@ -42,6 +43,13 @@ def export(module: nn.Module, example: Tensor | None = None) -> nn.Module:
     ------
     EquiscopeError
         If pooling is antialiased and there is no example, or one layer meets odd and even sides.
+
+    Examples
+    --------
+    >>> from equiscope.construction.equivariant.fields import Fields
+    >>> layer = Conv2d(Fields("C4", equivariant=1), Fields("C4", equivariant=2), 3)
+    >>> type(export(nn.Sequential(layer))[0]).__name__, export(nn.Sequential(layer))[0].weight.shape
+    ('Conv2d', torch.Size([8, 4, 3, 3]))
     """
     sizes = _blurred_sizes(module, example)
     return _replace(module, {id(part): size for part, size in sizes.items()}, {})

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from equiscope.foundations.errors import EquiscopeError, unknown_name
 from equiscope.transformations.groups import CyclicGroup, DihedralGroup, TorusGroup
+from equiscope.transformations.hue import Hue
 from equiscope.transformations.pixels import hue_matrix, rotate_image
 
 __all__ = ["GROUP_NAMES", "Action", "Colours", "Fields", "action_of"]
@@ -47,10 +48,15 @@ class Action:
         return self.group.order
 
     @property
+    def _turns_hue(self) -> bool:
+        """Whether it turns hue alone."""
+        return isinstance(self.group, CyclicGroup) and self.group.name == Hue.name
+
+    @property
     def n_angles(self) -> int:
         """Number of rotations among them; 1 for hue alone."""
         if isinstance(self.group, CyclicGroup):
-            return self.group.order if self.group.name == "rotation" else 1
+            return 1 if self._turns_hue else self.group.order
         return self.group.n_angles
 
     @property
@@ -58,7 +64,7 @@ class Action:
         """Number of turns of hue; 1 without hue."""
         if isinstance(self.group, TorusGroup):
             return self.group.n_hues
-        return self.group.order if isinstance(self.group, CyclicGroup) and self.group.name == "hue" else 1
+        return self.group.order if self._turns_hue else 1
 
     @property
     def has_reflection(self) -> bool:
@@ -124,6 +130,12 @@ def action_of(name: str) -> Action:
     ------
     EquiscopeError
         If no group has this name.
+
+    Examples
+    --------
+    >>> action = action_of("H4xC8")
+    >>> action.order, action.n_hues, action.n_angles
+    (32, 4, 8)
     """
     found = _PATTERN.fullmatch(name) if name else None
     parts = [f"H{found['hues']}"] if found and found["hues"] else []
@@ -135,7 +147,7 @@ def action_of(name: str) -> Action:
     if n_hues and n_angles:
         return Action(name, TorusGroup(n_hues, n_angles))
     if n_hues:
-        return Action(name, CyclicGroup(n_hues, "hue"))
+        return Action(name, CyclicGroup(n_hues, Hue.name))
     return Action(name, DihedralGroup(n_angles) if found["kind"] == "D" else CyclicGroup(n_angles))
 
 

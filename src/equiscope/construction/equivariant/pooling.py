@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from equiscope.construction.equivariant.constants import DerivedConstants
-from equiscope.construction.equivariant.convolution import check_grid
 from equiscope.construction.equivariant.fields import Fields
+from equiscope.construction.equivariant.tied import check_grid
 from equiscope.foundations.errors import EquiscopeError, unknown_name
 
 __all__ = ["AvgPool2d", "Blur", "BlurredReLU", "GroupPool", "MaxPool2d"]

@@ -37,6 +37,13 @@ def prune(
     -------
     tuple
         The kernels, and how many weights stayed. Where they are is not counted.
+
+    Examples
+    --------
+    >>> weights = {"conv": np.array([[[[3.0]], [[1.0]], [[-2.0]]]])}
+    >>> pruned, n_free = prune(weights, {"conv": np.ones((1, 3))}, 2)
+    >>> pruned["conv"].flatten().tolist(), n_free
+    ([3.0, 0.0, -2.0], 2)
     """
     size = {name: w**2 * importance[name][:, :, None, None] for name, w in weights.items()}
     if within is not None:

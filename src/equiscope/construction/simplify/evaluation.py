@@ -70,6 +70,13 @@ def count_logits(model: Model, crop_px: int) -> int:
     ------
     EquiscopeError
         If its output is not one row of logits an image.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> model = Model(nn.Sequential(nn.Conv2d(3, 5, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()))
+    >>> count_logits(model, 16)
+    5
     """
     crop_px = SIDE_PX.check("crop_px", crop_px)
     with torch.inference_mode(), model.evaluating():
@@ -119,7 +126,15 @@ def load_batch(split: Split, n_images: int, crop_px: int) -> Tensor:
 
 
 def compare_predictions(predicted: Ints, original: Ints, labels: Ints, seed: int = 0) -> Accuracy:
-    """Score predictions beside those of the original network, shapes (image,)."""
+    """Score predictions beside those of the original network, shapes (image,).
+
+    Examples
+    --------
+    >>> labels = np.array([0, 1, 1, 2])
+    >>> accuracy = compare_predictions(np.array([0, 1, 0, 0]), np.array([0, 1, 1, 0]), labels)
+    >>> accuracy.top1, accuracy.difference, accuracy.agreement
+    (0.5, -0.25, 0.75)
+    """
     is_right, was_right = predicted == labels, original == labels
     n = len(labels)
     low, high = share_interval(int(is_right.sum()), n)
@@ -152,7 +167,14 @@ def _convolutions(model: Model) -> dict[str, nn.Conv2d]:
 
 
 def measure_moments(model: Model, images: Tensor) -> dict[str, Moments]:
-    """Measure the moments of every convolution that runs, on images of shape (image, 3, y, x), RGB in [0, 1]."""
+    """Measure the moments of every convolution that runs, on images of shape (image, 3, y, x), RGB in [0, 1].
+
+    Examples
+    --------
+    >>> model = Model(nn.Sequential(nn.Conv2d(3, 2, 3)))
+    >>> measure_moments(model, torch.ones(2, 3, 6, 8))["0"].input_rms.tolist()
+    [1.0, 1.0, 1.0]
+    """
     found: dict[str, Moments] = {}
 
     def hook_for(name: str) -> Callable[..., None]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from equiscope.construction.training.datasets import Split, open_labelled
 from equiscope.foundations.errors import EquiscopeError, unknown_name
@@ -24,6 +25,8 @@ from equiscope.stimuli.sources import (
 )
 
 __all__ = ["EvaluationImages", "open_evaluation"]
+
+Ints = NDArray[np.int64]
 
 _FILE_COLUMNS = ("file", "image", "name", "path", "filename")
 
@@ -86,47 +89,61 @@ def open_evaluation(
         recalibrate with.
     """
     side_px = SIDE_PX.check("side_px", side_px)
-    path = Path(images)
     if labels is None:
-        check_regular(path, "a folder of class folders, or an .npz")
-        if path.is_file() and path.suffix.lower() != ".npz":
-            raise EquiscopeError(
-                f"{str(path)!r} holds images without labels, so nothing tells what is right: give a CSV file of labels "
-                "with --labels, or a folder of class folders"
-            )
-        opened = open_labelled(path, side_px)
-        names = opened.classes
-        order = _order(names, classes, n_logits, str(path))
-        return EvaluationImages(
-            opened.name,
-            _renumbered(opened.val, order),
-            _renumbered(opened.train, order),
-            (*opened.notes, *note_left_out(opened.left_out)),
-        )
-    listing = _open_images(path)
-    source = listing.source
+        return _open_folders(Path(images), side_px, classes, n_logits)
+    listing = _open_images(Path(images))
     by_file = _read_labels(Path(labels), label_column)
-    place = _places(source.names)
+    place = _places(listing.source.names)
     chosen: list[tuple[int, str]] = []
     for file, label in by_file.items():
         if file not in place:
-            raise unknown_name(f"image of {str(path)!r}, named in {str(labels)!r},", file, list(place))
+            where = f"image of {str(Path(images))!r}, named in {str(labels)!r},"
+            raise unknown_name(where, file, list(place))
         chosen.append((place[file], label))
     chosen.sort()
-    words = [label for _, label in chosen]
-    if all(word.isdigit() for word in words) and classes is None:
-        numbers = np.array([int(word) for word in words], np.int64)
-        if numbers.max() >= n_logits:
-            raise EquiscopeError(
-                f"the labels of {str(labels)!r} go up to {numbers.max()}, expected 0 to {n_logits - 1} for a network "
-                f"of {n_logits} classes: number the classes from 0"
-            )
-    else:
-        names = tuple(sorted(set(words)))
-        order = _order(names, classes, n_logits, str(labels))
-        numbers = np.array([order[names.index(word)] for word in words], np.int64)
+    numbers = _number([label for _, label in chosen], classes, n_logits, str(labels))
     indices = [index for index, _ in chosen]
-    labelled = set(indices)
+    return _split(listing, Path(images), labels, indices, numbers, side_px)
+
+
+def _open_folders(path: Path, side_px: int, classes: Sequence[str] | None, n_logits: int) -> EvaluationImages:
+    """Open class folders, or an ``.npz`` with labels: the validation part is evaluated."""
+    check_regular(path, "a folder of class folders, or an .npz")
+    if path.is_file() and path.suffix.lower() != ".npz":
+        raise EquiscopeError(
+            f"{str(path)!r} holds images without labels, so nothing tells what is right: give a CSV file of labels "
+            "with --labels, or a folder of class folders"
+        )
+    opened = open_labelled(path, side_px)
+    order = _order(opened.classes, classes, n_logits, str(path))
+    return EvaluationImages(
+        opened.name,
+        _renumbered(opened.val, order),
+        _renumbered(opened.train, order),
+        (*opened.notes, *note_left_out(opened.left_out)),
+    )
+
+
+def _number(words: Sequence[str], classes: Sequence[str] | None, n_logits: int, where: str) -> Ints:
+    """Give the logit of each label, shape (label,): the number that it is, or the place of its name."""
+    if not all(word.isdigit() for word in words) or classes is not None:
+        names = tuple(sorted(set(words)))
+        order = _order(names, classes, n_logits, where)
+        return np.array([order[names.index(word)] for word in words], np.int64)
+    numbers = np.array([int(word) for word in words], np.int64)
+    if numbers.max() >= n_logits:
+        raise EquiscopeError(
+            f"the labels of {where!r} go up to {numbers.max()}, expected 0 to {n_logits - 1} for a network "
+            f"of {n_logits} classes: number the classes from 0"
+        )
+    return numbers
+
+
+def _split(
+    listing: Listing, path: Path, labels: str | Path, indices: list[int], numbers: Ints, side_px: int
+) -> EvaluationImages:
+    """Evaluate the images that have a label, and recalibrate with the others."""
+    source, labelled = listing.source, set(indices)
     rest = [index for index in range(len(source.names)) if index not in labelled]
     if not rest:
         raise EquiscopeError(

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from equiscope.construction.simplify.evaluation import Accuracy
 from equiscope.runs.store import SCHEMA_VERSION, load_record, write_json
+from equiscope.transformations import ALL
+from equiscope.transformations.spaces import Circle
 
 __all__ = [
     "METHODS",
@@ -19,7 +21,7 @@ __all__ = [
 ]
 
 _FILE = "simplify.json"
-TRANSFORMATIONS = ("rotation", "hue")
+TRANSFORMATIONS = tuple(own.name for own in ALL if isinstance(own.space, Circle))
 METHODS = ("tied", "wrong poses", "magnitude in blocks", "magnitude", "low rank")
 TIED, WRONG, PRUNED_BLOCKS, PRUNED, LOW_RANK = METHODS
 

@@ -17,6 +17,9 @@ from equiscope.evidence.circuits.ends import End, character_values, characters, 
 from equiscope.evidence.circuits.harmonics import KernelBasis, rotating_basis
 from equiscope.families.family import Family, Unit
 from equiscope.models.connections import IMAGE
+from equiscope.transformations import alone
+from equiscope.transformations.hue import HUE
+from equiscope.transformations.rotation import ANGLE
 
 __all__ = ["Block", "Joint", "Tie", "ends_of", "join_ends", "kernel_functions", "tie_weights"]
 
@@ -105,7 +108,13 @@ class Joint:
 
 
 def kernel_functions(height: int, width: int) -> KernelBasis:
-    """Functions that turn and hold every kernel of a size; quarter turns of square kernels are exact."""
+    """Functions that turn and hold every kernel of a size; quarter turns of square kernels are exact.
+
+    Examples
+    --------
+    >>> kernel_functions(3, 3).synthesise.shape
+    (9, 9)
+    """
     y, x = np.meshgrid(
         (height - 1) / 2 - np.arange(height), np.arange(width) - (width - 1) / 2, indexing="ij"
     )
@@ -117,19 +126,17 @@ def ends_of(families: Iterable[Family], units: Sequence[Unit], layer: str, trans
 
     The image's colour channels are such units under rotation.
     """
-    kinds = ["invariant" if transformation == name else "" for name in ("rotation", "hue")]
+    kinds = ["invariant" if transformation == alone(axis) else "" for axis in (ANGLE, HUE)]
     if layer == IMAGE:
-        channels = np.arange(3) if transformation == "rotation" else np.zeros(0, np.int64)
+        channels = np.arange(3) if transformation == alone(ANGLE) else np.zeros(0, np.int64)
         return (
-            [End(IMAGE, IMAGE, channels, None, None, rotation=kinds[0], hue=kinds[1])]
-            if len(channels)
-            else []
+            [End(None, IMAGE, channels, None, None, rotation=kinds[0], hue=kinds[1])] if len(channels) else []
         )
     own = (f for f in families if f.layer == layer and f.transformation == transformation)
     found = [end for family in own if (end := family_end(family)) is not None]
     channels = invariant_units(units, layer, transformation)
     if len(channels):
-        found.append(End(layer, layer, channels, None, None, rotation=kinds[0], hue=kinds[1]))
+        found.append(End(None, layer, channels, None, None, rotation=kinds[0], hue=kinds[1]))
     return found
 
 
@@ -243,13 +250,13 @@ def _blocks(joint: Joint, lost: Floats, energy: Floats, n_cells: int) -> list[Bl
     source, target, n_free = joint.source, joint.target, len(joint.basis)
     rows, columns = target.channels, source.channels
     if _has_poses(source) and _has_poses(target):
-        parts = [(source.id, target.id, rows, columns)]
+        parts = [(source.named.name, target.named.name, rows, columns)]
     elif _has_poses(target):
         units = zip(joint.source_units.tolist(), columns.tolist(), strict=True)
-        parts = [(f"{source.layer}:{unit}", target.id, rows, np.array([c])) for unit, c in units]
+        parts = [(f"{source.layer}:{unit}", target.named.name, rows, np.array([c])) for unit, c in units]
     else:
         units = zip(joint.target_units.tolist(), rows.tolist(), strict=True)
-        parts = [(source.id, f"{target.layer}:{unit}", np.array([r]), columns) for unit, r in units]
+        parts = [(source.named.name, f"{target.layer}:{unit}", np.array([r]), columns) for unit, r in units]
     found = []
     for source_id, target_id, own_rows, own_columns in parts:
         place = np.ix_(own_rows, own_columns)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from equiscope.models import Model
-from equiscope.models.connections import IMAGE, Connections, find_connections
+from equiscope.models.connections import IMAGE, find_connections
 
 __all__ = ["Wire", "find_wires"]
 
@@ -66,8 +66,7 @@ def find_wires(model: Model, layers: Sequence[str]) -> tuple[Wire, ...]:
         place = f"{name}.weight"
         if not isinstance(module, nn.Conv2d) or module.groups > 1 or place not in found.targets:
             continue
-        inputs = [_last_unit(found, place, channel, order) for channel in range(module.in_channels)]
-        outputs = found.targets[place]
+        inputs, outputs = [_last(read, order) for read in found.inputs(place)], found.outputs(place)
         sources, targets = (
             [order.index(end[0]) for end in ends if end is not None] for ends in (inputs, outputs)
         )
@@ -77,13 +76,10 @@ def find_wires(model: Model, layers: Sequence[str]) -> tuple[Wire, ...]:
     return tuple(wires)
 
 
-def _last_unit(found: Connections, place: str, channel: int, order: Sequence[str]) -> tuple[str, int] | None:
-    """Give the layer and the unit that an input channel is, None if it is none."""
-    reaching = found.reaching(place, channel)
-    if not reaching or any(node not in order for node in reaching):
-        return None
-    last = max(reaching, key=order.index)
-    return (last, reaching[last]) if reaching[last] >= 0 else None
+def _last(read: Mapping[str, int], order: Sequence[str]) -> tuple[str, int] | None:
+    """Give the last of the units whose sum an input channel is, None if it is none."""
+    last = max(read, key=order.index, default=None)
+    return (last, read[last]) if last is not None and read[last] >= 0 else None
 
 
 def _units(ends: Sequence[tuple[str, int] | None], layer: str) -> Ints:

@@ -191,6 +191,11 @@ def describe_network(spec: str | Path | Description) -> Description:
     ------
     EquiscopeError
         If there is no such network, or the file describes none.
+
+    Examples
+    --------
+    >>> describe_network("plain").name
+    'plain'
     """
     if isinstance(spec, Description):
         return spec

@@ -52,6 +52,11 @@ def uniform(seed: int, epoch: int, images: NDArray[np.int64], n: int) -> NDArray
     References
     ----------
     Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014: the output function of SplitMix64.
+
+    Examples
+    --------
+    >>> uniform(0, 3, np.array([5, 9]), 2).shape
+    (2, 2)
     """
     with np.errstate(over="ignore"):
         state = _mixed(np.full(1, seed & int(_MASK), np.uint64))
@@ -69,7 +74,13 @@ def _mixed(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def epoch_order(seed: int, epoch: int, n_images: int) -> NDArray[np.int64]:
-    """Order in which an epoch shows the images, shape (image,)."""
+    """Order in which an epoch shows the images, shape (image,).
+
+    Examples
+    --------
+    >>> sorted(epoch_order(seed=0, epoch=1, n_images=4).tolist())
+    [0, 1, 2, 3]
+    """
     return np.random.default_rng([seed, epoch]).permutation(n_images)
 
 

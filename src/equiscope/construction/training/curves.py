@@ -69,6 +69,12 @@ def draw_curves(rows: Sequence[Row], name: str) -> str:
     -------
     str
         An SVG document of 760 x 300 with colours for light and dark pages, and no script.
+
+    Examples
+    --------
+    >>> rows = [{"step": 1.0, "epoch": 0.5, "train_loss": 2.0, "val_top1": None}]
+    >>> draw_curves(rows, "small").startswith("<svg")
+    True
     """
     train, val, top1 = (_points(rows, key) for key in ("train_loss", "val_loss", "val_top1"))
     low, high = _points(rows, "val_low"), _points(rows, "val_high")

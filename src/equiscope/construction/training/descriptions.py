@@ -430,6 +430,11 @@ def divide(widths: Sequence[int], equivariant: float, invariant: float, group: s
     -------
     list
         One space a branch. Branches too narrow for a field have none, and others more (largest remainders).
+
+    Examples
+    --------
+    >>> [str(fields) for fields in divide([64], equivariant=0.5, invariant=0.25, group="C8")]
+    ['64 channels (4 fields of C8, 16 invariant, 16 plain)']
     """
     order = Fields(group, 1).order
     widths = [max(1, width) for width in widths]

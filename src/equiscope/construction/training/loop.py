@@ -1,16 +1,12 @@
-"""The main job of this package: from a description and labelled images to a trained and exported network."""
+"""One training in progress: steps, losses, checkpoints, learning curve, and the network that is written at the end."""
 
 from __future__ import annotations
 
 import json
 import math
-import platform
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,31 +15,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-import equiscope
-from equiscope.construction.training.architectures import describe_network
 from equiscope.construction.training.batches import Batch, centre_batch, iterate_batches
 from equiscope.construction.training.checkpoint import State, load_checkpoint, save_checkpoint
 from equiscope.construction.training.curves import save_curves
-from equiscope.construction.training.datasets import LabelledImages, Split, open_labelled
+from equiscope.construction.training.datasets import LabelledImages, Split
 from equiscope.construction.training.descriptions import Description
 from equiscope.construction.training.equivariance import measure_equivariance
 from equiscope.construction.training.graphs import RecordedPasses
-from equiscope.construction.training.matching import count, match_budget
 from equiscope.construction.training.network import DesignedNetwork, to_plain
-from equiscope.construction.training.processes import Processes, join_processes
+from equiscope.construction.training.processes import Processes
 from equiscope.construction.training.recipe import Recipe, make_optimiser, whiten_stem
-from equiscope.construction.training.record import SCHEMA_VERSION, TrainingRun, load_training, read_manifest
-from equiscope.foundations import limits
-from equiscope.foundations.devices import choose_precision, keep_large_buffers
+from equiscope.construction.training.record import TrainingRun, load_training
+from equiscope.construction.training.stopping import Stop
+from equiscope.foundations.documents import to_json
 from equiscope.foundations.errors import EquiscopeError
-from equiscope.foundations.files import is_unused, write_atomically
-from equiscope.foundations.progress import Progress, silent
-from equiscope.foundations.received import refuse_links
+from equiscope.foundations.files import write_atomically
+from equiscope.foundations.progress import Progress
 from equiscope.foundations.statistics import share_interval
 from equiscope.models.trained import serialise, standardise
-from equiscope.runs.store import write_json
 
-__all__ = ["train"]
+__all__ = ["Training"]
 
 # Lines of the learning curve an epoch, and images that are evaluated at once.
 _ROWS_PER_EPOCH = 10
@@ -56,242 +47,44 @@ _CHECKED_ON_GPU = 20
 _MOST_FAILED, _FEW = 0.05, 2
 
 
-def train(
-    network: Description | str | Path,
-    data: str | Path,
-    out: str | Path,
-    *,
-    recipe: Recipe | None = None,
-    match: str = "widths",
-    reference: Description | str | Path | None = None,
-    seed: int = 0,
-    device: str = "auto",
-    precision: str = "auto",
-    n_workers: int = 1,
-    checkpoint_every: int = 500,
-    use_graphs: bool = True,
-    command: str = "",
-    progress: Progress | None = None,
-) -> TrainingRun:
-    """Train a network; an interrupted training goes on where it was when it is called again.
+@dataclass(frozen=True)
+class Plan:
+    """What is trained, on what, and how; ``settings`` says it for the record."""
 
-    Parameters
-    ----------
-    network
-        What to train: a description, or what `equiscope.construction.training.describe_network` takes.
-    data
-        Labelled images, what `equiscope.construction.training.open_labelled` takes.
-    out
-        Folder of the training.
-    recipe
-        Hyperparameters; those of the embedded network by default.
-    match, reference
-        The network is resized to the budget of the reference, by ``"widths"``, ``"parameters"`` or ``"compute"``
-        (`equiscope.construction.training.match_budget`). Without a reference it stays as it is.
-    seed
-        Of the start, the order of the images and their augmentation.
-    device
-        ``auto``, ``cpu`` or ``cuda``. Under torchrun each process takes one GPU, or all share the CPU.
-    precision
-        ``auto``, ``float32`` or ``bfloat16`` for forward passes in training; weights are float32.
-    n_workers
-        Threads that decode and crop ahead.
-    checkpoint_every
-        Steps between checkpoints; one is also written after every epoch, and by a single process that is interrupted.
-    use_graphs
-        On one GPU, record the passes as CUDA graphs, which makes small networks several times faster and takes some
-        memory.
-    command
-        Kept in the record, for the message of an unfinished training.
-    progress
-        Makes a progress bar: called with a title and the number of steps, returns a context manager that gives a
-        function to be called with steps done.
-
-    Returns
-    -------
-    TrainingRun
-
-    Raises
-    ------
-    EquiscopeError
-        If something given cannot be used, the folder is of another training, or the loss or a weight is not finite.
-    KeyboardInterrupt
-        After SIGINT or SIGTERM, once a checkpoint is written.
-
-    Notes
-    -----
-    On one CPU with one number of threads an interrupted training ends bit for bit as an uninterrupted one. Several
-    processes normalise each by its own images, so their number matters to the result.
-    """
-    keep_large_buffers()
-    recipe = recipe if recipe is not None else Recipe()
-    folder = Path(out)
-    checkpoint_every = limits.STEPS_BETWEEN.check("checkpoint_every", checkpoint_every)
-    n_workers = limits.THREADS.check("n_workers", n_workers)
-    seed = limits.SEED.check("seed", seed)
-    description = describe_network(network)
-    against = None if reference is None else describe_network(reference)
-    with join_processes(device) as processes:
-        side_px = _side_px(recipe, description, against)
-        images = open_labelled(data, side_px)
-        n_classes = len(images.classes)
-        if against is not None:
-            description = match_budget(description, against, match, recipe.crop_px, n_classes)
-        if recipe.mean is None:
-            mean, sd = images.moments()
-            recipe = replace(recipe, mean=mean, sd=sd, side_px=side_px)
-        dtype = choose_precision(precision, processes.device)
-        settings = {
-            "network": description.document(),
-            "recipe": asdict(replace(recipe, side_px=side_px)),
-            "data": images.fingerprint,
-            "seed": seed,
-            "precision": str(dtype).removeprefix("torch."),
-            "device": processes.device.type,
-            "n_processes": processes.n,
-        }
-        settings = json.loads(json.dumps(settings))
-        finished = _check_folder(folder, settings)
-        if finished is not None:
-            return finished
-        manifest = {
-            "schema_version": SCHEMA_VERSION,
-            "is_complete": False,
-            "command": command,
-            "versions": _versions(),
-            "settings": settings,
-            "counts": asdict(count(description, recipe.crop_px, n_classes)),
-            "reference": _reference(against, match, recipe, n_classes),
-            "data": _data_document(images),
-            "n_threads": torch.get_num_threads(),
-        }
-        training = _Training(
-            folder,
-            description,
-            images,
-            recipe,
-            seed,
-            dtype,
-            processes,
-            n_workers,
-            checkpoint_every,
-            use_graphs and not processes.is_group and processes.device.type == "cuda",
-            manifest,
-        )
-        with _stop_requests(processes.n == 1) as stop:
-            return training.run(progress or silent, stop)
-
-
-def _side_px(recipe: Recipe, *networks: Description | None) -> int:
-    """Side to which images are resized: what the recipe says, and no less than the largest crop of either twin."""
-    wanted = recipe.side_px if recipe.side_px is not None else round(recipe.crop_px * 8 / 7)
-    crop_px = max(network.fit_side(recipe.crop_px) for network in networks if network is not None)
-    if recipe.side_px is not None and wanted < crop_px:
-        raise EquiscopeError(
-            f"images of {wanted} px are smaller than crops of {crop_px} px: give a larger side_px or a smaller crop_px"
-        )
-    return max(wanted, crop_px)
-
-
-def _check_folder(folder: Path, settings: dict[str, Any]) -> TrainingRun | None:
-    """Give the training if it is finished; refuse a folder of something else."""
-    if is_unused(folder):
-        return None
-    if not (folder / "training.json").is_file():
-        raise EquiscopeError(
-            f"{folder} is there already and is not the folder of a training: give another --out"
-        )
-    refuse_links(folder)
-    manifest = read_manifest(folder)
-    stored = manifest["settings"]
-    different = [key for key, value in settings.items() if stored.get(key) != value]
-    if different:
-        raise EquiscopeError(
-            f"{folder} holds another training, which differs in {', '.join(different)}: give another --out, or delete "
-            "the folder"
-        )
-    return load_training(folder) if manifest["is_complete"] else None
-
-
-def _versions() -> dict[str, str]:
-    return {
-        "equiscope": equiscope.__version__,
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-    }
-
-
-def _reference(
-    against: Description | None, match: str, recipe: Recipe, n_classes: int
-) -> dict[str, Any] | None:
-    if against is None:
-        return None
-    counts = asdict(count(against, recipe.crop_px, n_classes))
-    return {"name": against.name, "match": match, "counts": counts}
-
-
-def _data_document(images: LabelledImages) -> dict[str, Any]:
-    return {
-        "name": images.name,
-        "classes": list(images.classes),
-        "n_train": len(images.train),
-        "n_val": len(images.val),
-        "notes": images.notes,
-        "failures": [],
-    }
-
-
-class _Stop:
-    """Whether somebody asked the training to stop."""
-
-    is_requested = False
-
-
-@contextmanager
-def _stop_requests(is_alone: bool) -> Iterator[_Stop]:
-    """Turn the first SIGINT or SIGTERM into a request, so that a step is never left half done.
-
-    Of several processes none may stop by itself: torchrun ends them all, and the last checkpoint counts.
-    """
-    stop = _Stop()
-    if not is_alone or threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    kinds = (signal.SIGINT, signal.SIGTERM)
-    before = {kind: signal.getsignal(kind) for kind in kinds}
-
-    def ask(kind: int, frame: Any) -> None:
-        stop.is_requested = True
-        signal.signal(kind, before[signal.Signals(kind)])  # a second one ends it at once
-
-    for kind in kinds:
-        signal.signal(kind, ask)
-    try:
-        yield stop
-    finally:
-        for kind, handler in before.items():
-            signal.signal(kind, handler)
-
-
-@dataclass
-class _Training:
-    """One training in progress."""
-
-    folder: Path
     description: Description
     images: LabelledImages
     recipe: Recipe
     seed: int
     dtype: torch.dtype
-    processes: Processes
-    n_workers: int
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What changes the time that a training takes, and not its result."""
+
     checkpoint_every: int
-    is_recorded: bool
+    n_workers: int
+    use_graphs: bool
+
+
+@dataclass
+class Training:
+    """One training in progress."""
+
+    folder: Path
+    plan: Plan
+    processes: Processes
+    pace: Pace
     manifest: dict[str, Any]
     state: State = field(default_factory=State)
 
     def __post_init__(self) -> None:
+        self.description, self.images, self.recipe = (
+            self.plan.description,
+            self.plan.images,
+            self.plan.recipe,
+        )
         n = len(self.images.train)
         self.n_steps_per_epoch = n // self.recipe.batch
         if not self.n_steps_per_epoch:
@@ -313,9 +106,10 @@ class _Training:
         self.mean, self.sd = self.recipe.mean, self.recipe.sd
         self.standardise = standardise(self.mean, self.sd)
         device = self.processes.device
-        torch.manual_seed(self.seed)
+        self.is_recorded = self.pace.use_graphs and not self.processes.is_group and device.type == "cuda"
+        torch.manual_seed(self.plan.seed)
         self.network = DesignedNetwork(self.description, len(self.images.classes))
-        whiten_stem(self.network, self.images.train, self.recipe, self.seed)
+        whiten_stem(self.network, self.images.train, self.recipe, self.plan.seed)
         self.network.to(device)
         self.optimiser = make_optimiser(self.network, self.recipe)
         self.settings = json.dumps(self.manifest["settings"], sort_keys=True)
@@ -325,7 +119,7 @@ class _Training:
         """File of the checkpoint."""
         return self.folder / "checkpoint.pt"
 
-    def run(self, progress: Progress, stop: _Stop) -> TrainingRun:
+    def run(self, progress: Progress, stop: Stop) -> TrainingRun:
         """Train to the end, and write what comes out."""
         found = load_checkpoint(self.checkpoint, self.network, self.optimiser, self.settings)
         if found is not None:
@@ -336,7 +130,7 @@ class _Training:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._record()
         model = (
-            RecordedPasses(self.network, self.dtype)
+            RecordedPasses(self.network, self.plan.dtype)
             if self.is_recorded
             else self.processes.wrap(self.network)
         )
@@ -346,7 +140,7 @@ class _Training:
         return self._finish()
 
     def _take_steps(
-        self, model: Callable[[Tensor], Tensor], on_step: Callable[[int], None], stop: _Stop
+        self, model: Callable[[Tensor], Tensor], on_step: Callable[[int], None], stop: Stop
     ) -> None:
         state, n_per_epoch = self.state, self.n_steps_per_epoch
         row_every = max(1, n_per_epoch // _ROWS_PER_EPOCH)
@@ -360,10 +154,10 @@ class _Training:
             n_steps_per_epoch=n_per_epoch,
             batch=self.recipe.batch,
             crops_px=self.crops_px,
-            seed=self.seed,
+            seed=self.plan.seed,
             rank=self.processes.rank,
             n_ranks=self.processes.n,
-            n_workers=self.n_workers,
+            n_workers=self.pace.n_workers,
         )
         self.network.train()
         for batch in batches:
@@ -374,7 +168,7 @@ class _Training:
             is_row = ends_epoch or (state.step % n_per_epoch) % row_every == 0
             # Read once: a request that comes later waits for the next step, which is then saved.
             is_stopping = stop.is_requested
-            is_saved = ends_epoch or state.step % self.checkpoint_every == 0 or is_stopping
+            is_saved = ends_epoch or state.step % self.pace.checkpoint_every == 0 or is_stopping
             if is_row or is_saved or len(pending) >= n_unchecked:
                 self._settle(pending)
             if is_row:
@@ -412,8 +206,8 @@ class _Training:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         images, labels = self._prepare(batch)
-        is_half = self.dtype != torch.float32
-        with torch.autocast(self.processes.device.type, self.dtype, enabled=is_half):
+        is_half = self.plan.dtype != torch.float32
+        with torch.autocast(self.processes.device.type, self.plan.dtype, enabled=is_half):
             logits = model(images)
         loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.recipe.label_smoothing)
         self.optimiser.zero_grad(set_to_none=True)
@@ -519,7 +313,8 @@ class _Training:
             "curves": state.rows,
         }
         self.manifest |= progress | more
-        write_json(self.folder / "training.json", self.manifest)
+        content = to_json(self.manifest).encode()
+        write_atomically(self.folder / "training.json", lambda stream: stream.write(content))
 
     def _finish(self) -> TrainingRun:
         """Export the network, evaluate it as it is exported, and close the record."""

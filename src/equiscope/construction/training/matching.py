@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from equiscope.construction.equivariant import Colours, Fields
@@ -69,6 +68,13 @@ def count(description: Description, side_px: int, n_classes: int) -> Counts:
     ------
     EquiscopeError
         If a kernel is too small for its group.
+
+    Examples
+    --------
+    >>> from equiscope.construction.training.architectures import describe_network
+    >>> counts = count(describe_network("plain"), side_px=48, n_classes=100)
+    >>> counts.free_parameters, counts.expanded_parameters
+    (393252, 392268)
     """
     side_px = description.fit_side(side_px)
     tally, side, before = _Tally(description.plain_to), side_px, None
@@ -138,10 +144,8 @@ def match_budget(
 
     Parameters
     ----------
-    description
-        The network.
-    reference
-        Whose budget counts.
+    description, reference
+        The network, and the one whose budget counts.
     by
         ``"widths"``: the channels of each convolution, by its name. ``"parameters"``: free parameters.
         ``"compute"``: multiply-adds. For the last two all widths are multiplied by one factor.
@@ -163,11 +167,11 @@ def match_budget(
         raise unknown_name("match", by, MATCHES)
     if by == "widths":
         return _with_widths(description, reference)
-    amount: Callable[[Description], int] = (
-        (lambda d: count(d, side_px, n_classes).free_parameters)
-        if by == "parameters"
-        else (lambda d: count(d, side_px, n_classes).multiply_adds)
-    )
+
+    def amount(candidate: Description) -> int:
+        counts = count(candidate, side_px, n_classes)
+        return counts.free_parameters if by == "parameters" else counts.multiply_adds
+
     wanted = amount(reference)
     if amount(description) == wanted:
         return description

@@ -250,15 +250,7 @@ def to_plain(
             position = torch.arange(layer.fields.n_channels)
             continue
         block = cast("InceptionBlock", parts["block"])
-        for part, branch in zip(branch_names(layer), block.branches, strict=True):
-            # Each branch: a pooling perhaps, a convolution with its normalisation, and perhaps one more of both.
-            modules = [m for m in cast("nn.Sequential", branch) if isinstance(m, Conv2d | BatchNorm2d)]
-            prefix = f"{layer.name}.{part}"
-            if len(modules) == 4:
-                _fold(state, f"{prefix}_bottleneck", modules[0], modules[1], position)
-                _fold(state, prefix, modules[2], modules[3], torch.arange(modules[2].in_fields.n_channels))
-            else:
-                _fold(state, prefix, modules[0], modules[1], position)
+        _fold_block(state, layer, block, position)
         position = _branch_order(block)
     fields, head = network.fields, network.classifier
     weight = head.weight[:, fields.unit_of_channel.to(head.weight.device)].clone()
@@ -269,6 +261,19 @@ def to_plain(
     own = plain.state_dict()
     plain.load_state_dict({key: state.get(key, value) for key, value in own.items()})
     return plain.eval(), blueprint
+
+
+def _fold_block(state: dict[str, Tensor], layer: Inception, block: InceptionBlock, position: Tensor) -> None:
+    """Fold the convolutions of all branches of a block, which read the channels at ``position``."""
+    for part, branch in zip(branch_names(layer), block.branches, strict=True):
+        # Each branch: a pooling perhaps, a convolution with its normalisation, and perhaps one more of both.
+        modules = [m for m in cast("nn.Sequential", branch) if isinstance(m, Conv2d | BatchNorm2d)]
+        prefix = f"{layer.name}.{part}"
+        if len(modules) == 4:
+            _fold(state, f"{prefix}_bottleneck", modules[0], modules[1], position)
+            _fold(state, prefix, modules[2], modules[3], torch.arange(modules[2].in_fields.n_channels))
+        else:
+            _fold(state, prefix, modules[0], modules[1], position)
 
 
 def _fold(
@@ -294,7 +299,13 @@ def _branch_order(block: InceptionBlock) -> Tensor:
 
 
 def blur_taps(side_px: int) -> int:
-    """Taps of the blur behind a maximum, along either axis, where it meets an even or an odd side."""
+    """Taps of the blur behind a maximum, along either axis, where it meets an even or an odd side.
+
+    Examples
+    --------
+    >>> blur_taps(28), blur_taps(27)
+    (4, 5)
+    """
     return 4 + side_px % 2
 
 

@@ -97,6 +97,12 @@ def join_processes(device: str) -> Iterator[Processes]:
     ------
     EquiscopeError
         If torch has no such device here.
+
+    Examples
+    --------
+    >>> with join_processes("cpu") as processes:
+    ...     processes.n, processes.is_first
+    (1, True)
     """
     chosen = choose_device(device)
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 and not dist.is_torchelastic_launched():

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from equiscope.evidence.circuits.circuit import CircuitEnd
 from equiscope.evidence.circuits.ends import End
 from equiscope.evidence.circuits.layer_pair import LayerPair
 from equiscope.evidence.circuits.tied import tie_circuit
@@ -100,17 +101,10 @@ def check_circuits(
     on_stimuli
         Called with a number of stimuli after each batch.
     """
-    size_px = target.patch_px
-    row, column = target.position_in_patch(size_px)
-    rows, columns = (
-        np.round(((size_px - 1) / 2 + places - source.centre_px[axis]) / source.stride_px[axis]).astype(int)
-        for axis, places in enumerate((pair.weights.y_px, pair.weights.x_px))
-    )
-    angles_deg = np.arange(_N_ANGLES) * 360 / _N_ANGLES
-    checks = []
-    by_target: dict[str, list[tuple[str, End, End]]] = {}
+    checks: list[CausalCheck] = []
+    by_target: dict[CircuitEnd, list[tuple[str, End, End]]] = {}
     for entry in circuits:
-        by_target.setdefault(entry[2].id, []).append(entry)
+        by_target.setdefault(entry[2].named, []).append(entry)
     for entries in by_target.values():
         family = entries[0][2]
         image = examples.image[_HELD_OUT, family.channels, :_STIMULI_PER_MEMBER].ravel()
@@ -120,40 +114,56 @@ def check_circuits(
         if not len(image):
             continue
         wanted = np.unique(np.concatenate([entry[1].channels for entry in entries]))
-        below, before = _record(
-            model, images, source, target, image, position, angles_deg, size_px, wanted, family,
-            (rows, columns), (row, column),
-        )  # fmt: skip
+        below, before = _record(model, images, pair, source, target, image, position, wanted, family)
         on_stimuli(len(image))
         draws = bootstrap_weights(photographs[image], _N_RESAMPLES, np.random.default_rng(0))
         for circuit, own_source, own_target in entries:
-            place = np.searchsorted(wanted, own_source.channels)
-            figures: dict[str, float] = {}
-            tied = tie_circuit(pair, own_source, own_target)
-            away = tie_circuit(pair, own_source, own_target, wrong_pose=True)
-            for name, kernels in zip(_CONDITIONS, (0 * tied.raw, tied.tied, away.tied), strict=True):
-                change = np.einsum("pguyx,vuyx->pgv", below[:, :, place], kernels - tied.raw, optimize=True)
-                figures |= _compare(name, before, before + change, draws)
+            own_below = below[:, :, np.searchsorted(wanted, own_source.channels)]
+            figures = _intervene(pair, own_source, own_target, own_below, before, draws)
             checks.append(CausalCheck(circuit, **figures, n_stimuli=len(image)))
     return tuple(checks)
+
+
+def _intervene(
+    pair: LayerPair, source: End, target: End, below: Floats, before: Floats, draws: Floats
+) -> dict[str, float]:
+    """Compare the target's responses before with those after each intervention on a circuit.
+
+    ``below``: rectified source responses under the kernels, shape (stimulus, angle, source, y, x); ``before``: the
+    target's, shape (stimulus, angle, target).
+    """
+    figures: dict[str, float] = {}
+    tied = tie_circuit(pair, source, target)
+    away = tie_circuit(pair, source, target, wrong_pose=True)
+    for name, kernels in zip(_CONDITIONS, (0 * tied.raw, tied.tied, away.tied), strict=True):
+        change = np.einsum("pguyx,vuyx->pgv", below, kernels - tied.raw, optimize=True)
+        figures |= _compare(name, before, before + change, draws)
+    return figures
 
 
 def _record(
     model: Model,
     images: ImageSet,
+    pair: LayerPair,
     source: LayerGeometry,
     target: LayerGeometry,
     image: NDArray[np.int64],
     position: NDArray[np.int64],
-    angles_deg: Floats,
-    size_px: int,
     channels: NDArray[np.int64],
     family: End,
-    window: tuple[NDArray[np.int64], NDArray[np.int64]],
-    centre: tuple[int, int],
 ) -> tuple[Floats, Floats]:
     """Record rectified source responses under the kernel, (stimulus, angle, source, y, x), and those of the targets."""
-    rows, columns = (torch.as_tensor(part) for part in window)
+    angles_deg = np.arange(_N_ANGLES) * 360 / _N_ANGLES
+    size_px = target.patch_px
+    centre = target.position_in_patch(size_px)
+    rows, columns = (
+        torch.as_tensor(
+            np.round(((size_px - 1) / 2 + places - source.centre_px[axis]) / source.stride_px[axis]).astype(
+                int
+            )
+        )
+        for axis, places in enumerate((pair.weights.y_px, pair.weights.x_px))
+    )
     network = fitted(model, target.sides)
 
     def read(layer: str, output: Tensor) -> Tensor:

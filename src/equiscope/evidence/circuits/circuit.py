@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from equiscope.evidence.circuits.tying_axes import COLOURING, GROWING, TURNING, is_pair
 from equiscope.foundations.statistics import family_q_values
 
 __all__ = [
@@ -16,6 +17,10 @@ __all__ = [
     "SMALL",
     "Candidate",
     "Circuit",
+    "CircuitEnd",
+    "Kinds",
+    "circuit_id",
+    "class_text",
     "judge",
     "p_values",
     "standardised",
@@ -30,6 +35,77 @@ NOT_SYMMETRIC = "not symmetric"
 LEAST_STRENGTH = 1.0
 
 
+# What the source and the target of a circuit are under one transformation, of these.
+Kinds = tuple[str, str]
+_KINDS = ("equivariant", "invariant")
+
+
+def class_text(kinds: Kinds | None) -> str:
+    """Write what both ends are under a transformation; None is no class at all.
+
+    Examples
+    --------
+    >>> class_text(("invariant", "equivariant"))
+    'invariant→equivariant'
+    >>> class_text(None)
+    'not symmetric'
+    """
+    return NOT_SYMMETRIC if kinds is None else "→".join(kinds)
+
+
+def circuit_id(source: str, target: str) -> str:
+    """Name a circuit by the names of its ends, such that no two circuits share a name.
+
+    A ``>`` in a name, which a layer's may hold, is percent-encoded, and so is the percent sign.
+
+    Examples
+    --------
+    >>> circuit_id("conv2-rotation-1", "conv3:7")
+    'conv2-rotation-1>conv3:7'
+    >>> circuit_id("a>b:0", "c:1")
+    'a%3Eb:0>c:1'
+    """
+    return ">".join(name.replace("%", "%25").replace(">", "%3E") for name in (source, target))
+
+
+@dataclass(frozen=True)
+class CircuitEnd:
+    """What stands at one end of a circuit: a family, or a single unit that the transformation leaves as it is.
+
+    Attributes
+    ----------
+    layers
+        Layer of the unit, or the layers that the family's members stand in.
+    family
+        ``id`` of the family; None for a unit.
+    channel
+        Of the unit; None for a family.
+    """
+
+    layers: tuple[str, ...]
+    family: str | None = None
+    channel: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.layers or (self.family is None) == (self.channel is None):
+            raise ValueError(f"end {self} of a circuit is neither a family nor a unit of a layer")
+
+    @property
+    def is_unit(self) -> bool:
+        """Whether it is a single unit."""
+        return self.family is None
+
+    @property
+    def layer(self) -> str:
+        """Its layer, to be shown; of several, joined by ``+``."""
+        return "+".join(self.layers)
+
+    @property
+    def name(self) -> str:
+        """The family's id, or ``layer:channel`` of a unit, to be shown; no two ends of a run share a name."""
+        return f"{self.layer}:{self.channel}" if self.family is None else self.family
+
+
 @dataclass(frozen=True)
 class Circuit:
     """The weights from one family, or unit, to another.
@@ -37,17 +113,15 @@ class Circuit:
     Attributes
     ----------
     id
-        ``SOURCE>TARGET``.
-    source, target
-        Ids of families, or ``layer:channel`` of single units that the transformation leaves as they are.
-    source_layer, target_layer
-        Their layers.
+        From `circuit_id`.
+    ends
+        Source and target.
     transformation
-        What ties the weights: ``rotation``, ``hue``, ``hue-rotation``, ``scale``, ``reflection`` or ``contrast``.
-    rotation_class, hue_class, scale_class
-        Such as ``invariant→equivariant``, or ``not symmetric``; empty where the transformation does not apply.
-    pair_class
-        The same under reflection or contrast; otherwise empty. Pairs that are not symmetric are not listed.
+        Name of what ties the weights (`equiscope.transformations.ALL`).
+    kinds
+        Its class: for each transformation that applies what the source and the target are under it, ``equivariant`` or
+        ``invariant``; None where the weights are not symmetric. Hue × rotation has a class under either. Pairs that are
+        not symmetric are not listed.
     n_source, n_target
         Numbers of members.
     is_small
@@ -67,18 +141,13 @@ class Circuit:
     strength
         Root mean square weight of the block over that of all weights between the layers.
     alternatives
-        R² of simpler classes that were compared, by their names.
+        Simpler classes that were compared, as in ``kinds``, and their R².
     """
 
     id: str
-    source: str
-    target: str
-    source_layer: str
-    target_layer: str
+    ends: tuple[CircuitEnd, CircuitEnd]
     transformation: str
-    rotation_class: str
-    hue_class: str
-    pair_class: str
+    kinds: dict[str, Kinds | None]
     n_source: int
     n_target: int
     is_small: bool
@@ -91,28 +160,79 @@ class Circuit:
     q_value: float
     energy_share: float
     strength: float
-    alternatives: tuple[tuple[str, float], ...] = ()
-    scale_class: str = ""
+    alternatives: tuple[tuple[Kinds, float], ...] = ()
+
+    def __post_init__(self) -> None:
+        classes = [*self.kinds.values(), *(kinds for kinds, _ in self.alternatives)]
+        for kind in (kind for kinds in classes if kinds is not None for kind in kinds):
+            if kind not in _KINDS:
+                raise ValueError(
+                    f"circuit {self.id!r} has an end that is {kind[:60]!r}, expected {' or '.join(_KINDS)}"
+                )
+
+    @property
+    def source(self) -> str:
+        """Name of the source, to be shown."""
+        return self.ends[0].name
+
+    @property
+    def target(self) -> str:
+        """Name of the target, to be shown."""
+        return self.ends[1].name
+
+    @property
+    def source_layer(self) -> str:
+        """Layer of the source, to be shown."""
+        return self.ends[0].layer
+
+    @property
+    def target_layer(self) -> str:
+        """Layer of the target, to be shown."""
+        return self.ends[1].layer
+
+    def _class_under(self, *transformations: str) -> str:
+        own = (class_text(self.kinds[name]) for name in transformations if name in self.kinds)
+        return next(own, "")
+
+    @property
+    def rotation_class(self) -> str:
+        """Its class under rotation, to be shown; empty where rotation does not apply."""
+        return self._class_under(TURNING)
+
+    @property
+    def hue_class(self) -> str:
+        """Its class under hue, to be shown; empty where hue does not apply."""
+        return self._class_under(COLOURING)
+
+    @property
+    def scale_class(self) -> str:
+        """Its class under scale, to be shown; empty where scale does not apply."""
+        return self._class_under(GROWING)
+
+    @property
+    def pair_class(self) -> str:
+        """Its class under what undoes itself, such as reflection, to be shown; empty for all others."""
+        return self._class_under(*(name for name in self.kinds if is_pair(name)))
 
     @property
     def circuit_class(self) -> str:
-        """Its class under what ties it; for hue × rotation both, rotation first."""
-        if self.pair_class:
-            return self.pair_class
-        return " / ".join(
-            dict.fromkeys(c for c in (self.rotation_class, self.hue_class, self.scale_class) if c)
-        )
+        """Its class under what ties it, to be shown; for hue × rotation both, rotation first."""
+        return " / ".join(dict.fromkeys(class_text(kinds) for kinds in self.kinds.values()))
 
     @property
     def is_between_families(self) -> bool:
         """Whether both ends are families, and neither is a single unit."""
-        ends = ((self.source, self.source_layer), (self.target, self.target_layer))
-        return not any(name.removeprefix(f"{layer}:").isdigit() for name, layer in ends)
+        return not any(end.is_unit for end in self.ends)
 
     @property
     def is_symmetric(self) -> bool:
         """Whether it has a class at all."""
-        return self.circuit_class != NOT_SYMMETRIC
+        return any(kinds is not None for kinds in self.kinds.values())
+
+    def turns_with(self, family: str) -> bool:
+        """Whether its class says that the weights turn with the poses of the family at one of its ends."""
+        place = 0 if self.ends[0].family == family else 1
+        return any(kinds is not None and kinds[place] == "equivariant" for kinds in self.kinds.values())
 
 
 @dataclass(frozen=True)
@@ -183,10 +303,7 @@ def judge(candidates: Sequence[Candidate], rate: float) -> list[Circuit]:
         judged.append(
             replace(
                 circuit,
-                rotation_class=circuit.rotation_class
-                and (circuit.rotation_class if is_tied else NOT_SYMMETRIC),
-                hue_class=circuit.hue_class and (circuit.hue_class if is_tied else NOT_SYMMETRIC),
-                scale_class=circuit.scale_class and (circuit.scale_class if is_tied else NOT_SYMMETRIC),
+                kinds=circuit.kinds if is_tied else dict.fromkeys(circuit.kinds),
                 r2_null_95=own_95,
                 r2_null_99=own_99,
                 p_value=p_value,

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from equiscope.evidence.circuits.circuit import CircuitEnd
 from equiscope.evidence.stabilisers import stabiliser_elements
 from equiscope.families.family import Family, Unit
 from equiscope.transformations import alone, find
 from equiscope.transformations.hue import HUE
 from equiscope.transformations.rotation import ANGLE
 
-__all__ = ["End", "characters", "family_end", "invariant_units"]
+__all__ = ["End", "character_values", "characters", "family_end", "invariant_units", "unit_end"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -31,8 +32,8 @@ class End:
 
     Attributes
     ----------
-    id
-        Of the family, or ``layer:channel``.
+    family
+        ``id`` of the family; None for units that are in none.
     layer, channels
         The units.
     angles, hues
@@ -43,7 +44,7 @@ class End:
         What the units are under each: ``equivariant``, ``invariant`` or empty where they are neither.
     """
 
-    id: str
+    family: str | None
     layer: str
     channels: Ints
     angles: Floats | None
@@ -51,6 +52,12 @@ class End:
     stabiliser: tuple[tuple[float, float], ...] = ((0.0, 0.0),)
     rotation: str = ""
     hue: str = ""
+
+    @property
+    def named(self) -> CircuitEnd:
+        """What a circuit calls it: a family, or the one unit."""
+        channel = None if self.family is not None else int(self.channels[0])
+        return CircuitEnd((self.layer,), self.family, channel)
 
     @property
     def size(self) -> int:
@@ -93,6 +100,11 @@ def family_end(family: Family) -> End | None:
         kind(alone(ANGLE), has_angle),
         kind(alone(HUE), has_hue),
     )
+
+
+def unit_end(layer: str, channel: int) -> End:
+    """Make an end of one unit that rotation leaves as it is."""
+    return End(None, layer, np.array([channel]), None, None, rotation="invariant")
 
 
 def invariant_units(units: Iterable[Unit], layer: str, transformation: str) -> Ints:

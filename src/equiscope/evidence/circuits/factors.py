@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,11 +13,13 @@ from sklearn.exceptions import ConvergenceWarning
 
 from equiscope.evidence.circuits.ends import End, characters
 from equiscope.evidence.circuits.layer_pair import LayerPair
-from equiscope.evidence.circuits.ties import permutations, tie_invariant
+from equiscope.evidence.circuits.ties import Tie, permutations, tie_invariant
 
 __all__ = ["Factor", "Factors", "find_factors"]
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Complex = NDArray[np.complex128]
 
 _MOST_FACTORS = 5
 # Units that feed a family most: beyond them weights are noise, and the factorisation takes longer for nothing.
@@ -96,19 +99,12 @@ def find_factors(pair: LayerPair, target: End, *, n_draws: int = 200, seed: int 
     """
     if target.angles is None or target.size < 4:
         return None
-    orders = pair.basis.orders
-    phases = np.exp(1j * np.outer(target.angles, orders))
-    everything = np.arange(pair.kernels.shape[1])
-    anything = End("", pair.weights.source, everything[:1], None, None)
-    is_allowed = characters(anything, target, orders)[1].any(1)
-    weights = pair.coefficients(target.channels, everything)
-    n, n_units, _ = weights.shape
-    rng = np.random.default_rng(seed)
-    tie = tie_invariant(
-        weights.reshape(n, 1, -1),
-        np.tile(phases, (1, n_units)),
-        permutations(target.own_poses, n_draws, rng),
-        np.tile(is_allowed, n_units),
+    weights = pair.coefficients(target.channels, np.arange(pair.kernels.shape[1]))
+    phases = np.exp(1j * np.outer(target.angles, pair.basis.orders))
+    anything = End(None, pair.weights.source, np.arange(1), None, None)
+    is_allowed = np.asarray(characters(anything, target, pair.basis.orders)[1].any(1))
+    tie = _tie_all(
+        weights, phases, is_allowed, permutations(target.own_poses, n_draws, np.random.default_rng(seed))
     )
     aligned = np.where(is_allowed, weights * phases[:, None], 0)
     # Halves that both go round: every second member by pose.
@@ -126,33 +122,44 @@ def find_factors(pair: LayerPair, target: End, *, n_draws: int = 200, seed: int 
     while best + 1 < len(errors) and errors[best + 1] < errors[best] - _WORTH_HAVING:
         best += 1
     loadings, patterns = _factorise(split, best + 1, seed)
-    energy = (loadings**2).sum(0) * (patterns**2).sum(1)
-    total = np.maximum(loadings.sum(0), 1e-30)
     shape = (len(pair.weights.y_px), len(pair.weights.x_px))
-    n_cells = split.shape[1] // 2
-    factors = []
-    for index in np.argsort(-energy).tolist():
-        order = np.argsort(-loadings[:, index])[:_N_SHOWN]
-        own = loadings[order, index] / total[index]
-        template = ((patterns[index, :n_cells] - patterns[index, n_cells:]) * total[index]).reshape(shape)
-        factors.append(
-            Factor(
-                tuple(strongest[order][own > 0].tolist()),
-                tuple(own[own > 0].tolist()),
-                tuple(map(tuple, template.tolist())),
-                float(energy[index] / max(energy.sum(), 1e-30)),
-            )
-        )
     r2, null = float(tie.r2[0]), tie.null[:, 0]
     return Factors(
         pair.weights.source,
-        target.id,
+        target.named.name,
         r2,
         float(np.quantile(null, 0.95)),
         float((1 + (null >= r2).sum()) / (1 + len(null))),
         tuple(errors),
-        tuple(factors),
+        tuple(_list_factors(loadings, patterns, strongest, shape)),
     )
+
+
+def _tie_all(weights: Complex, phases: Complex, is_allowed: NDArray[np.bool_], draws: Ints) -> Tie:
+    """Tie the kernels of all inputs, shape (member, input, function), together."""
+    n, n_units, _ = weights.shape
+    return tie_invariant(
+        weights.reshape(n, 1, -1), np.tile(phases, (1, n_units)), draws, np.tile(is_allowed, n_units)
+    )
+
+
+def _list_factors(
+    loadings: Floats, patterns: Floats, units: Ints, shape: tuple[int, int]
+) -> Iterator[Factor]:
+    """List factors by falling energy, each with the units of the highest loadings; ``shape``: cells (y, x)."""
+    energy = (loadings**2).sum(0) * (patterns**2).sum(1)
+    total = np.maximum(loadings.sum(0), 1e-30)
+    n_cells = patterns.shape[1] // 2
+    for index in np.argsort(-energy).tolist():
+        order = np.argsort(-loadings[:, index])[:_N_SHOWN]
+        own = loadings[order, index] / total[index]
+        template = ((patterns[index, :n_cells] - patterns[index, n_cells:]) * total[index]).reshape(shape)
+        yield Factor(
+            tuple(units[order][own > 0].tolist()),
+            tuple(own[own > 0].tolist()),
+            tuple(map(tuple, template.tolist())),
+            float(energy[index] / max(energy.sum(), 1e-30)),
+        )
 
 
 def _split(kernels: Floats) -> Floats:

@@ -9,8 +9,17 @@ from math import nan
 import numpy as np
 from numpy.typing import NDArray
 
-from equiscope.evidence.circuits.circuit import LEAST_STRENGTH, SMALL, Candidate, Circuit, judge, standardised
-from equiscope.evidence.circuits.ends import End, characters, invariant_units
+from equiscope.evidence.circuits.circuit import (
+    LEAST_STRENGTH,
+    SMALL,
+    Candidate,
+    Circuit,
+    Kinds,
+    circuit_id,
+    judge,
+    standardised,
+)
+from equiscope.evidence.circuits.ends import End, characters, invariant_units, unit_end
 from equiscope.evidence.circuits.layer_pair import LayerPair, problem_of
 from equiscope.evidence.circuits.partners import find_pair_circuits
 from equiscope.evidence.circuits.ties import (
@@ -20,6 +29,8 @@ from equiscope.evidence.circuits.ties import (
     tie_equivariant,
     tie_invariant,
 )
+from equiscope.evidence.circuits.tying_axes import COLOURING, TURNING, TURNING_AND_COLOURING, is_pair
+from equiscope.transformations import in_order
 
 __all__ = ["find_circuits"]
 
@@ -69,7 +80,8 @@ def find_circuits(
     between_units = _between_units(pair, n_draws, rng)
     for group in (from_units, to_units, between_units):
         circuits += [c for c in judge(group, false_discovery_rate) if _is_kept(c)]
-    for transformation in ("reflection", "contrast"):
+    pairs = in_order(family.transformation for family in pair.families if is_pair(family.transformation))
+    for transformation in pairs:
         circuits += find_pair_circuits(pair, transformation, false_discovery_rate)
     return tuple(circuits)
 
@@ -96,44 +108,40 @@ def _between_families(
     tie = tie_equivariant(
         problem.weights, problem.phases, problem.inputs, problem.outputs, draws, problem.is_allowed
     )
-    rotation_class = f"{source.rotation}→{target.rotation}" if has_angle else ""
-    hue_class = f"{source.hue}→{target.hue}" if has_hue and source.hue and target.hue else ""
-    alternatives: list[tuple[str, float]] = []
+    kinds: dict[str, Kinds | None] = {}
+    if has_angle:
+        kinds[TURNING] = source.rotation, target.rotation
+    if has_hue and source.hue and target.hue:
+        kinds[COLOURING] = source.hue, target.hue
+    alternatives: list[tuple[Kinds, float]] = []
     ties = [tie]
     if source.angles is not None and target.angles is not None:
         richest = tie
-        for name, simpler in _simpler_ties(pair, source, target, draws):
+        for own, simpler in _simpler_ties(pair, source, target, draws):
             ties.append(simpler)
-            alternatives.append((name, float(simpler.r2[0])))
+            alternatives.append((own, float(simpler.r2[0])))
             if _is_as_good(simpler, richest) and (tie is richest or simpler.r2[0] > tie.r2[0]):
-                rotation_class, tie = name, simpler
-    transformation = "hue-rotation" if has_angle and has_hue else "rotation" if has_angle else "hue"
+                kinds[TURNING], tie = own, simpler
+    transformation = TURNING_AND_COLOURING if has_angle and has_hue else TURNING if has_angle else COLOURING
     # The class was chosen among several, so that what stands out must stand out from the best of all in each draw.
     deviations = standardised(
         np.concatenate([own.r2 for own in ties]), np.concatenate([own.null for own in ties], axis=1)
     ).max(1, keepdims=True)
     (candidate,) = _candidates(
-        pair,
-        [(source, target)],
-        tie,
-        transformation,
-        rotation_class,
-        hue_class,
-        tuple(alternatives),
-        deviations,
+        pair, [(source, target)], tie, transformation, kinds, tuple(alternatives), deviations
     )
     return candidate
 
 
-def _simpler_ties(pair: LayerPair, source: End, target: End, draws: Ints) -> list[tuple[str, Tie]]:
+def _simpler_ties(pair: LayerPair, source: End, target: End, draws: Ints) -> list[tuple[Kinds, Tie]]:
     """Ties in which one end's pose makes no difference."""
     still_source = replace(source, angles=None, stabiliser=((0.0, 0.0),)) if source.hues is None else None
-    found = []
+    found: list[tuple[Kinds, Tie]] = []
     if still_source is not None:
         problem = problem_of(pair, still_source, target)
         found.append(
             (
-                "invariant→equivariant",
+                ("invariant", "equivariant"),
                 tie_equivariant(
                     problem.weights,
                     problem.phases,
@@ -149,7 +157,7 @@ def _simpler_ties(pair: LayerPair, source: End, target: End, draws: Ints) -> lis
         own = permutations(source.own_poses, len(draws), np.random.default_rng(len(draws)))
         found.append(
             (
-                "equivariant→invariant",
+                ("equivariant", "invariant"),
                 tie_equivariant(
                     problem.weights, problem.phases, problem.inputs, problem.outputs, own, problem.is_allowed
                 ),
@@ -175,9 +183,8 @@ def _candidates(
     ends: Sequence[tuple[End, End]],
     tie: Tie,
     transformation: str,
-    rotation_class: str,
-    hue_class: str = "",
-    alternatives: tuple[tuple[str, float], ...] = (),
+    kinds: dict[str, Kinds | None],
+    alternatives: tuple[tuple[Kinds, float], ...] = (),
     deviations: Floats | None = None,
 ) -> list[Candidate]:
     """Make candidates of all blocks of a tie; their ends are given in the order of the blocks."""
@@ -189,15 +196,10 @@ def _candidates(
         share, strength = pair.describe(source.channels, target.channels)
         low, high = intervals[block]
         circuit = Circuit(
-            id=f"{source.id}>{target.id}",
-            source=source.id,
-            target=target.id,
-            source_layer=source.layer,
-            target_layer=target.layer,
+            id=circuit_id(source.named.name, target.named.name),
+            ends=(source.named, target.named),
             transformation=transformation,
-            rotation_class=rotation_class,
-            hue_class=hue_class,
-            pair_class="",
+            kinds=kinds,
             n_source=source.size,
             n_target=target.size,
             is_small=len(tie.residual) < SMALL,
@@ -216,42 +218,38 @@ def _candidates(
     return found
 
 
-def _unit_end(layer: str, channel: int) -> End:
-    return End(f"{layer}:{channel}", layer, np.array([channel]), None, None, rotation="invariant")
-
-
 def _unit_ends(layer: str, channels: Ints) -> list[End]:
-    return [_unit_end(layer, channel) for channel in channels.tolist()]
+    return [unit_end(layer, channel) for channel in channels.tolist()]
 
 
 def _from_units(pair: LayerPair, target: End, n_draws: int, rng: np.random.Generator) -> list[Candidate]:
     """Rotation-invariant units that feed a family which turns, a template each."""
-    channels = invariant_units(pair.units, pair.weights.source, "rotation")
+    channels = invariant_units(pair.units, pair.weights.source, TURNING)
     if target.angles is None or not len(channels):
         return []
     phases = np.exp(1j * np.outer(target.angles, pair.basis.orders))
-    _, is_allowed = characters(_unit_ends("", channels[:1])[0], target, pair.basis.orders)
+    _, is_allowed = characters(unit_end("", int(channels[0])), target, pair.basis.orders)
     weights = pair.coefficients(target.channels, channels)
     tie = tie_invariant(
         weights, phases, permutations(target.own_poses, n_draws, rng), np.asarray(is_allowed.any(1))
     )
     ends = [(end, target) for end in _unit_ends(pair.weights.source, channels)]
-    return _candidates(pair, ends, tie, "rotation", "invariant→equivariant")
+    return _candidates(pair, ends, tie, TURNING, {TURNING: ("invariant", "equivariant")})
 
 
 def _to_units(pair: LayerPair, source: End, n_draws: int, rng: np.random.Generator) -> list[Candidate]:
     """Rotation-invariant units that are fed by a family which turns, a template each."""
-    channels = invariant_units(pair.units, pair.weights.target, "rotation")
+    channels = invariant_units(pair.units, pair.weights.target, TURNING)
     if source.angles is None or not len(channels):
         return []
     phases = np.exp(1j * np.outer(source.angles, pair.basis.orders))
-    _, is_allowed = characters(source, _unit_ends("", channels[:1])[0], pair.basis.orders)
+    _, is_allowed = characters(source, unit_end("", int(channels[0])), pair.basis.orders)
     weights = pair.coefficients(channels, source.channels).swapaxes(0, 1)
     tie = tie_invariant(
         weights, phases, permutations(source.own_poses, n_draws, rng), np.asarray(is_allowed.any(1))
     )
     ends = [(source, end) for end in _unit_ends(pair.weights.target, channels)]
-    return _candidates(pair, ends, tie, "rotation", "equivariant→invariant")
+    return _candidates(pair, ends, tie, TURNING, {TURNING: ("equivariant", "invariant")})
 
 
 def _between_units(pair: LayerPair, n_draws: int, rng: np.random.Generator) -> list[Candidate]:
@@ -261,7 +259,7 @@ def _between_units(pair: LayerPair, n_draws: int, rng: np.random.Generator) -> l
     units of the layers: whatever comes through a pool, or through several layers, is round to some degree.
     """
     sources, targets = (
-        invariant_units(pair.units, layer, "rotation") for layer in (pair.weights.source, pair.weights.target)
+        invariant_units(pair.units, layer, TURNING) for layer in (pair.weights.source, pair.weights.target)
     )
     if not len(sources) or not len(targets) or pair.kernels.shape[2] == 1:
         return []
@@ -278,10 +276,12 @@ def _between_units(pair: LayerPair, n_draws: int, rng: np.random.Generator) -> l
     # No members are left out, and none to draw for an interval.
     nothing = np.full((1, len(r2)), nan)
     ends = [
-        (_unit_end(pair.weights.source, u), _unit_end(pair.weights.target, v))
+        (unit_end(pair.weights.source, u), unit_end(pair.weights.target, v))
         for v, u in zip(rows.tolist(), columns.tolist(), strict=True)
     ]
-    candidates = _candidates(pair, ends, Tie(r2, null, nothing, nothing), "rotation", "invariant→invariant")
+    candidates = _candidates(
+        pair, ends, Tie(r2, null, nothing, nothing), TURNING, {TURNING: ("invariant", "invariant")}
+    )
     return [replace(c, circuit=replace(c.circuit, is_small=False)) for c in candidates]
 
 

@@ -23,6 +23,8 @@ from equiscope.stimuli import ImageSet
 
 __all__ = ["gradient_weights"]
 
+Ints = NDArray[np.int64]
+
 # Sides of the kernels, in cells: wider ones are summed over blocks, for no family's template is finer.
 _MOST_CELLS = 11
 _PIXELS_PER_PASS = 500_000
@@ -64,81 +66,102 @@ def gradient_weights(
     Returns
     -------
     list of ExpandedWeights
-        One for each source that the target depends on, of the same form as exact ones, with at most 11 x 11 cells.
-
-    Raises
-    ------
-    EquiscopeError
-        If the target sees the whole image.
+        One for each source that the target depends on, of the same form as exact ones, with at most 11 x 11 cells. A
+        target that sees the whole image is refused.
     """
     if target.is_global:
         raise EquiscopeError(
             f"layer {target.layer!r} sees the whole image, so its weights have no centre: leave it out"
         )
-    size_px = target.patch_px
-    row, column = target.position_in_patch(size_px)
-    per_half = max(1, n_stimuli // 2)
-    half, unit, rank = np.nonzero(
-        (examples.image[:, :, :per_half] != NO_IMAGE) & (np.nan_to_num(examples.value[:, :, :per_half]) > 0)
-    )
-    order = np.argsort(unit, kind="stable")
-    half, unit, rank = half[order], unit[order], rank[order]
+    half, unit, rank = _strongest(examples, max(1, n_stimuli // 2))
     counts = np.bincount(unit, minlength=target.n_channels)
+    size_px = target.patch_px
     per_pass = max(8, _PIXELS_PER_PASS // target.sides.at_least(size_px)[0] ** 2)
-    summed: dict[str, Tensor] = {}
-    shapes: dict[str, torch.Size] = {}
-    by_layer = {geometry.layer: geometry for geometry in sources}
-    seen: dict[str, Tensor] = {}
-
-    def keep(layer: str) -> Callable[[nn.Module, object, Tensor], None]:
-        return lambda _module, _inputs, output: seen.update({layer: seen.get(layer, output)})
-
-    hooks = {geometry.layer: keep(geometry.layer) for geometry in sources}
     network = fitted(model, target.sides)
+    summed = {geometry.layer: _Sum(geometry, target) for geometry in sources}
     for start in range(0, len(unit), per_pass):
         some = slice(start, start + per_pass)
         image, position = (
             part[half[some], unit[some], rank[some]] for part in (examples.image, examples.position)
         )
         patches = cut_stimuli(images, target, image, position, np.zeros(1), size_px)[:, 0]
-        seen.clear()
-        is_cast = precision != torch.float32
-        with torch.enable_grad(), torch.autocast(model.device.type, precision, enabled=is_cast):
-            centre = run_to(network, patches.requires_grad_(), target.layer, hooks)[:, :, row, column]
-            which = torch.as_tensor(unit[some], device=centre.device)
-            there = [g.layer for g in sources if g.layer in seen]
-            total = centre.gather(1, which[:, None]).sum()
-            slopes = torch.autograd.grad(total, [seen[layer] for layer in there], allow_unused=True)
-        for layer, slope in zip(there, slopes, strict=True):
-            if slope is None:
-                continue
-            slope = _within(slope, by_layer[layer], size_px)
-            shapes[layer] = slope.shape[2:]
-            cells = _coarse(slope.float())
-            if layer not in summed:
-                summed[layer] = torch.zeros(target.n_channels, *cells.shape[1:], device=cells.device)
-            summed[layer].index_add_(0, which, cells)
+        which = torch.as_tensor(unit[some], device=model.device)
+        for layer, slope in _slopes(network, patches, which, list(summed), target, precision).items():
+            summed[layer].add(which, slope)
         on_units(len(np.unique(unit[some])))
-    found = []
-    for geometry in sources:
-        if geometry.layer not in summed:
-            continue
-        mean = summed[geometry.layer].cpu().numpy() / np.maximum(counts, 1)[:, None, None, None]
+    means = (own.mean(counts) for own in summed.values())
+    return [weights for weights in means if weights is not None]
+
+
+def _strongest(examples: Examples, per_half: int) -> tuple[Ints, Ints, Ints]:
+    """Half, unit and rank of the strongest stimuli of each unit that it responds to, by unit, shapes (stimulus,)."""
+    half, unit, rank = np.nonzero(
+        (examples.image[:, :, :per_half] != NO_IMAGE) & (np.nan_to_num(examples.value[:, :, :per_half]) > 0)
+    )
+    order = np.argsort(unit, kind="stable")
+    return half[order], unit[order], rank[order]
+
+
+def _slopes(
+    network: Model,
+    patches: Tensor,
+    which: Tensor,
+    layers: Sequence[str],
+    target: LayerGeometry,
+    precision: torch.dtype,
+) -> dict[str, Tensor]:
+    """Gradients of one unit's response to each patch with respect to the layers that it depends on."""
+    row, column = target.position_in_patch(target.patch_px)
+    seen: dict[str, Tensor] = {}
+
+    def keep(layer: str) -> Callable[[nn.Module, object, Tensor], None]:
+        return lambda _module, _inputs, output: seen.update({layer: seen.get(layer, output)})
+
+    hooks = {layer: keep(layer) for layer in layers}
+    is_cast = precision != torch.float32
+    with torch.enable_grad(), torch.autocast(network.device.type, precision, enabled=is_cast):
+        centre = run_to(network, patches.requires_grad_(), target.layer, hooks)[:, :, row, column]
+        there = [layer for layer in layers if layer in seen]
+        total = centre.gather(1, which[:, None]).sum()
+        slopes = torch.autograd.grad(total, [seen[layer] for layer in there], allow_unused=True)
+    return {layer: slope for layer, slope in zip(there, slopes, strict=True) if slope is not None}
+
+
+class _Sum:
+    """The gradients of all units of a layer with respect to an earlier one, summed over their stimuli."""
+
+    def __init__(self, source: LayerGeometry, target: LayerGeometry) -> None:
+        self._source, self._target = source, target
+        self._shape: torch.Size | None = None
+        self._total: Tensor | None = None
+
+    def add(self, units: Tensor, slope: Tensor) -> None:
+        """Add gradients, shape (stimulus, source unit, y, x), to those of the units that they are of."""
+        slope = _within(slope, self._source, self._target.patch_px)
+        self._shape = slope.shape[2:]
+        cells = _coarse(slope.float())
+        if self._total is None:
+            self._total = torch.zeros(self._target.n_channels, *cells.shape[1:], device=cells.device)
+        self._total.index_add_(0, units, cells)
+
+    def mean(self, counts: Ints) -> ExpandedWeights | None:
+        """Divide by each unit's number of stimuli; None where no unit depends on the source."""
+        if self._total is None or self._shape is None:
+            return None
+        source = self._source
         y_px, x_px = (
             _coarse_places(
-                geometry.centre_px[axis]
-                + geometry.stride_px[axis] * np.arange(shapes[geometry.layer][axis])
-                - (size_px - 1) / 2
+                source.centre_px[axis]
+                + source.stride_px[axis] * np.arange(self._shape[axis])
+                - (self._target.patch_px - 1) / 2
             )
             for axis in (0, 1)
         )
-        step = float(x_px[1] - x_px[0]) if len(x_px) > 1 else float(geometry.stride_px[0])
-        found.append(
-            ExpandedWeights(
-                geometry.layer, target.layer, mean.astype(np.float32), y_px, x_px, step, (LINEARISED,)
-            )
+        step = float(x_px[1] - x_px[0]) if len(x_px) > 1 else float(source.stride_px[0])
+        mean = self._total.cpu().numpy() / np.maximum(counts, 1)[:, None, None, None]
+        return ExpandedWeights(
+            source.layer, self._target.layer, mean.astype(np.float32), y_px, x_px, step, (LINEARISED,)
         )
-    return found
 
 
 def _within(maps: Tensor, geometry: LayerGeometry, size_px: int) -> Tensor:

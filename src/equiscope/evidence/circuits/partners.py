@@ -1,4 +1,4 @@
-"""Circuits of reflection and contrast, whose families are pairs: each member's weights told from its partner's."""
+"""Circuits of transformations that undo themselves: each member of a pair is told from its partner's weights."""
 
 from __future__ import annotations
 
@@ -9,49 +9,48 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from equiscope.evidence.circuits.circuit import LEAST_STRENGTH, Circuit
+from equiscope.evidence.circuits.circuit import LEAST_STRENGTH, Circuit, Kinds, circuit_id
 from equiscope.evidence.circuits.ends import End, invariant_units
 from equiscope.evidence.circuits.layer_pair import LayerPair
 from equiscope.foundations.statistics import family_q_values
+from equiscope.transformations import Transformation
 
 __all__ = ["find_pair_circuits"]
 
 Ints = NDArray[np.int64]
 Reals = NDArray[np.floating[Any]]
 
-_MIRROR_TOLERANCE_PX = 1e-6
+
+def _changed(pair: LayerPair, transformation: Transformation) -> Reals | None:
+    """Kernels of units that are the others transformed; None where their cells do not fall onto each other."""
+    weights, kernels = pair.weights, pair.kernels
+    grid = kernels.reshape(*kernels.shape[:-1], len(weights.y_px), len(weights.x_px))
+    changed = transformation.change_kernels(grid, weights.y_px, weights.x_px)
+    return None if changed is None else changed.reshape(kernels.shape)
 
 
-def _mirrored(pair: LayerPair, kernels: Reals) -> Reals | None:
-    """Mirror kernels left to right; None where their cells do not mirror onto each other."""
-    x_px = pair.weights.x_px
-    if np.abs(x_px + x_px[::-1]).max() > _MIRROR_TOLERANCE_PX:
-        return None
-    shape = kernels.shape
-    grid = kernels.reshape(*shape[:-1], len(pair.weights.y_px), len(x_px))
-    return grid[..., ::-1].reshape(shape)
-
-
-def find_pair_circuits(pair: LayerPair, transformation: str, false_discovery_rate: float) -> list[Circuit]:
+def find_pair_circuits(
+    pair: LayerPair, transformation: Transformation, false_discovery_rate: float
+) -> list[Circuit]:
     """Pairs of units, with each other and with units that the transformation leaves as they are.
 
     Each member's weights are told from its partner's alone: R² is the share of their energy along the partner's
     transformed weights, negative where they point away. The null are partners from other pairs.
     """
-    changed = pair.kernels if transformation == "contrast" else _mirrored(pair, pair.kernels)
+    changed, name = _changed(pair, transformation), transformation.name
     if changed is None:
         return []
 
     def pairs_of(layer: str) -> list[End]:
         return [
-            End(f.id, f.layer, f.channels, None, None)
+            End(f.id, layer, f.channels, None, None)
             for f in pair.families
-            if (f.layer, f.transformation) == (layer, transformation) and f.size == 2
+            if (f.layers, f.transformation) == ((layer,), name) and f.size == 2
         ]
 
     def units_of(layer: str) -> list[End]:
-        channels = invariant_units(pair.units, layer, transformation)
-        return [End(f"{layer}:{c}", layer, np.array([c]), None, None) for c in channels.tolist()]
+        channels = invariant_units(pair.units, layer, name)
+        return [End(None, layer, np.array([c]), None, None) for c in channels.tolist()]
 
     pairs_in, pairs_out = pairs_of(pair.weights.source), pairs_of(pair.weights.target)
     n_target = len(pair.kernels)
@@ -60,35 +59,33 @@ def find_pair_circuits(pair: LayerPair, transformation: str, false_discovery_rat
         return kernels[:, channels].reshape(n_target, -1)
 
     blocks = {
-        "invariant→equivariant": (
+        ("invariant", "equivariant"): (
             pairs_out,
             units_of(pair.weights.source),
             lambda end: (incoming(pair.kernels, end.channels), incoming(changed, end.channels)),
         ),
-        "equivariant→equivariant": (
+        ("equivariant", "equivariant"): (
             pairs_out,
             pairs_in,
             lambda end: (incoming(pair.kernels, end.channels), incoming(changed, end.channels[::-1])),
         ),
-        "equivariant→invariant": (
+        ("equivariant", "invariant"): (
             pairs_in,
             units_of(pair.weights.target),
             lambda end: (pair.kernels[end.channels[0]], changed[end.channels[0]]),
         ),
     }
     circuits = []
-    for kind, (partners, others, rows_of) in blocks.items():
+    for kinds, (partners, others, rows_of) in blocks.items():
         if len(partners) >= 3 and others:
-            circuits += _judge_pairs(
-                pair, transformation, kind, partners, others, rows_of, false_discovery_rate
-            )
+            circuits += _judge_pairs(pair, name, kinds, partners, others, rows_of, false_discovery_rate)
     return circuits
 
 
 def _judge_pairs(
     pair: LayerPair,
     transformation: str,
-    kind: str,
+    kinds: Kinds,
     partners: Sequence[End],
     others: Sequence[End],
     rows_of: Callable[[End], tuple[Reals, Reals]],
@@ -118,7 +115,7 @@ def _judge_pairs(
     ).reshape(found.shape)
     circuits = []
     for i, j in zip(*np.nonzero((q_values <= rate) & (found > 0)), strict=True):
-        ends = (partners[j], others[i]) if kind.endswith("→invariant") else (others[i], partners[j])
+        ends = (partners[j], others[i]) if kinds[1] == "invariant" else (others[i], partners[j])
         share_of, strength = pair.describe(ends[0].channels, ends[1].channels)
         if strength < LEAST_STRENGTH:
             continue
@@ -126,15 +123,10 @@ def _judge_pairs(
         n_as_good = int((null[i, j] >= found[i, j]).sum())
         circuits.append(
             Circuit(
-                id=f"{ends[0].id}>{ends[1].id}",
-                source=ends[0].id,
-                target=ends[1].id,
-                source_layer=ends[0].layer,
-                target_layer=ends[1].layer,
+                id=circuit_id(ends[0].named.name, ends[1].named.name),
+                ends=(ends[0].named, ends[1].named),
                 transformation=transformation,
-                rotation_class="",
-                hue_class="",
-                pair_class=kind,
+                kinds={transformation: kinds},
                 n_source=ends[0].size,
                 n_target=ends[1].size,
                 is_small=True,

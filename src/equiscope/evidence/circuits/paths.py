@@ -317,60 +317,30 @@ def expanded_weights(
         raise EquiscopeError(
             f"layer {name!r} sees the whole image, so its weights have no centre: leave it out"
         )
-    gains = gains or Gains()
-    size_px = target.patch_px
-    row, column = target.position_in_patch(size_px)
-    mode = _Linearise(gains)
-    network = fitted(model, target.sides)
-    shapes: list[torch.Size] = []
-    with torch.no_grad():
-        see = {source.layer: lambda _m, _i, output: shapes.append(output.shape[1:])}
-        run_to(network, torch.zeros(1, 3, size_px, size_px), target.layer, see)
-    if not shapes:
-        raise NoPathError(
-            f"no path leads from {source.layer} to {target.layer}: {target.layer} is computed before it"
-        )
-    shape = shapes[0]
-    if shape[0] != source.n_channels:
-        raise EquiscopeError(
-            f"layer {source.layer!r} gave {shape[0]} channels, its geometry says {source.n_channels}"
-        )
-
-    def pass_through(leaf: Tensor, n_images: int) -> Tensor:
-        hooks: dict[str, Callable[..., Any]] = {
-            name: _scale_by(gain, mode) for name, gain in (gains.modules or {}).items()
-        }
-        has_run = False
-
-        def substitute(_module: nn.Module, _inputs: object, _output: object) -> Tensor | None:
-            nonlocal has_run
-            if has_run:
-                return None
-            has_run = True
-            mode.replaced.clear()
-            # A copy, so that what follows may change it in place.
-            return leaf.clone()
-
-        hooks |= {name: lambda _m, _i, output: torch.zeros_like(output) for name in without}
-        hooks[source.layer] = substitute
-        mode.measured.clear()
-        with mode:
-            output = run_to(network, torch.zeros(n_images, 3, size_px, size_px), target.layer, hooks)
-        return output[:, :, row, column]
-
-    n_images = _check_path(pass_through, shape, source.layer, target.layer, model.device)
+    path = _Path(model, source, target, gains or Gains(), tuple(without))
+    shape = path.find_shape()
+    is_whole = _check_path(path.pass_through, shape, source.layer, target.layer, model.device)
     kernels = np.zeros((target.n_channels, *shape), np.float32)
     for start in range(0, target.n_channels, _TARGETS_PER_PASS):
         n = min(_TARGETS_PER_PASS, target.n_channels - start)
         leaf = torch.zeros(n, *shape, device=model.device, requires_grad=True)
         with torch.enable_grad():
-            centre = pass_through(leaf, n if n_images else 1)
+            centre = path.pass_through(leaf, n if is_whole else 1)
             (slope,) = torch.autograd.grad(centre[:, start : start + n].diagonal().sum(), leaf)
         kernels[start : start + n] = slope.cpu().numpy()
     if not kernels.any():
         raise NoPathError(f"no path leads from {source.layer} to {target.layer}: no weight joins their units")
+    return _cut_to_used(kernels, source, target, tuple(path.mode.replaced))
+
+
+def _cut_to_used(
+    kernels: NDArray[np.float32], source: LayerGeometry, target: LayerGeometry, linearised: tuple[str, ...]
+) -> ExpandedWeights:
+    """Cut kernels over all positions of the source to those that matter, and say where these lie."""
     y_px, x_px = (
-        source.centre_px[axis] + source.stride_px[axis] * np.arange(shape[1 + axis]) - (size_px - 1) / 2
+        source.centre_px[axis]
+        + source.stride_px[axis] * np.arange(kernels.shape[2 + axis])
+        - (target.patch_px - 1) / 2
         for axis in (0, 1)
     )
     used = (kernels != 0).any((0, 1))
@@ -385,8 +355,67 @@ def expanded_weights(
         np.asarray(y_px[rows], dtype=np.float64),
         np.asarray(x_px[columns], dtype=np.float64),
         float(source.stride_px[0]),
-        tuple(mode.replaced),
+        linearised,
     )
+
+
+class _Path:
+    """The network between two layers as a linear function of the source's maps."""
+
+    def __init__(
+        self,
+        model: Model,
+        source: LayerGeometry,
+        target: LayerGeometry,
+        gains: Gains,
+        without: tuple[str, ...],
+    ) -> None:
+        self._source, self._target, self._gains, self._without = source, target, gains, without
+        self._network = fitted(model, target.sides)
+        self.mode = _Linearise(gains)
+
+    def find_shape(self) -> torch.Size:
+        """Shape (unit, y, x) of the source's maps where the target is shown one patch."""
+        source, target, size_px = self._source, self._target, self._target.patch_px
+        shapes: list[torch.Size] = []
+        with torch.no_grad():
+            see = {source.layer: lambda _m, _i, output: shapes.append(output.shape[1:])}
+            run_to(self._network, torch.zeros(1, 3, size_px, size_px), target.layer, see)
+        if not shapes:
+            raise NoPathError(
+                f"no path leads from {source.layer} to {target.layer}: {target.layer} is computed before it"
+            )
+        if shapes[0][0] != source.n_channels:
+            raise EquiscopeError(
+                f"layer {source.layer!r} gave {shapes[0][0]} channels, its geometry says {source.n_channels}"
+            )
+        return shapes[0]
+
+    def pass_through(self, leaf: Tensor, n_images: int) -> Tensor:
+        """Put maps in the source's place, shape (map, unit, y, x); give the target's centre, shape (map, unit)."""
+        size_px = self._target.patch_px
+        row, column = self._target.position_in_patch(size_px)
+        hooks: dict[str, Callable[..., Any]] = {
+            name: _scale_by(gain, self.mode) for name, gain in (self._gains.modules or {}).items()
+        }
+        has_run = False
+
+        def substitute(_module: nn.Module, _inputs: object, _output: object) -> Tensor | None:
+            nonlocal has_run
+            if has_run:
+                return None
+            has_run = True
+            self.mode.replaced.clear()
+            # A copy, so that what follows may change it in place.
+            return leaf.clone()
+
+        hooks |= {name: lambda _m, _i, output: torch.zeros_like(output) for name in self._without}
+        hooks[self._source.layer] = substitute
+        self.mode.measured.clear()
+        with self.mode:
+            images = torch.zeros(n_images, 3, size_px, size_px)
+            output = run_to(self._network, images, self._target.layer, hooks)
+        return output[:, :, row, column]
 
 
 def _scale_by(gain: Tensor, mode: _Linearise) -> Callable[..., Tensor]:

@@ -15,6 +15,10 @@ __all__ = ["Tied", "tie_circuit"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Complex = NDArray[np.complex128]
+
+# Relative poses at which kernels are drawn, all round.
+_N_SLOTS = 16
 
 
 @dataclass(frozen=True)
@@ -45,9 +49,6 @@ class Tied:
     columns: Ints
 
 
-_N_SLOTS = 16
-
-
 def tie_circuit(pair: LayerPair, source: End, target: End, *, wrong_pose: bool = False) -> Tied:
     """Fit the template of one block to all of its members.
 
@@ -65,15 +66,7 @@ def tie_circuit(pair: LayerPair, source: End, target: End, *, wrong_pose: bool =
     )
     rows_end, columns_end = (source, target) if problem.is_transposed else (target, source)
     if wrong_pose:
-        order = max(len({angle for _, angle in rows_end.stabiliser}), 1)
-        turned = (
-            problem_of(pair, source, _turned(target, np.pi / order))
-            if not problem.is_transposed
-            else problem_of(pair, _turned(source, np.pi / order), target)
-        )
-        design = turned.inputs[None] * turned.outputs.conj()[:, None]
-        tied = np.einsum("vuc,ck->vuk", design, template) * turned.phases.conj()[:, None]
-    n_y, n_x = len(pair.weights.y_px), len(pair.weights.x_px)
+        tied = _tied_at_wrong_pose(pair, source, target, problem.is_transposed, template)
     kernels = pair.basis.kernels(tied.swapaxes(0, 1) if problem.is_transposed else tied)
     raw = pair.kernels[np.ix_(target.channels, source.channels)]
     upright = pair.basis.kernels(problem.weights * problem.phases[:, None])
@@ -90,18 +83,9 @@ def tie_circuit(pair: LayerPair, source: End, target: End, *, wrong_pose: bool =
     else:
         columns = np.zeros(0, np.int64)
         slots = np.arange(_N_SLOTS) * 360.0 / _N_SLOTS
-        nearest = np.round(relative[rows] / (2 * np.pi / _N_SLOTS)).astype(int) % _N_SLOTS
-        reordered = np.full((len(rows), _N_SLOTS, n_y * n_x), np.nan)
-        for i, row in enumerate(rows.tolist()):
-            for slot in range(_N_SLOTS):
-                if (nearest[i] == slot).any():
-                    reordered[i, slot] = upright[row, nearest[i] == slot].mean(0)
-        chosen = characters(source, target, pair.basis.orders)[0]
-        axis = 0 if source.angles is not None and target.angles is not None else 1
-        sign = -1.0 if problem.is_transposed else 1.0
-        at = np.exp(1j * sign * np.outer(np.radians(slots), chosen[:, axis]))
-        shown = pair.basis.kernels(np.einsum("sc,ck->sk", at, template))
-    shape = (n_y, n_x)
+        reordered = _by_slot(upright[rows], relative[rows])
+        shown = _template_at(pair, source, target, template, slots, -1.0 if problem.is_transposed else 1.0)
+    shape = (len(pair.weights.y_px), len(pair.weights.x_px))
     return Tied(
         raw.reshape(*raw.shape[:2], *shape).astype(np.float64),
         kernels.reshape(*kernels.shape[:2], *shape),
@@ -111,6 +95,40 @@ def tie_circuit(pair: LayerPair, source: End, target: End, *, wrong_pose: bool =
         rows,
         columns,
     )
+
+
+def _tied_at_wrong_pose(
+    pair: LayerPair, source: End, target: End, is_transposed: bool, template: Complex
+) -> Complex:
+    """Give the weights that the template says for poses half a period away, as coefficients."""
+    order = max(len({angle for _, angle in (source if is_transposed else target).stabiliser}), 1)
+    if is_transposed:
+        turned = problem_of(pair, _turned(source, np.pi / order), target)
+    else:
+        turned = problem_of(pair, source, _turned(target, np.pi / order))
+    design = turned.inputs[None] * turned.outputs.conj()[:, None]
+    return np.asarray(np.einsum("vuc,ck->vuk", design, template) * turned.phases.conj()[:, None])
+
+
+def _by_slot(upright: Floats, relative: Floats) -> Floats:
+    """Put the kernels of each row, shape (row, column, cell), into slots by their relative poses, radians."""
+    nearest = np.round(relative / (2 * np.pi / _N_SLOTS)).astype(int) % _N_SLOTS
+    placed = np.full((len(upright), _N_SLOTS, upright.shape[2]), np.nan)
+    for row in range(len(upright)):
+        for slot in range(_N_SLOTS):
+            if (nearest[row] == slot).any():
+                placed[row, slot] = upright[row, nearest[row] == slot].mean(0)
+    return placed
+
+
+def _template_at(
+    pair: LayerPair, source: End, target: End, template: Complex, slots_deg: Floats, sign: float
+) -> Floats:
+    """Give the template at relative poses, shape (slot, cell)."""
+    chosen = characters(source, target, pair.basis.orders)[0]
+    axis = 0 if source.angles is not None and target.angles is not None else 1
+    at = np.exp(1j * sign * np.outer(np.radians(slots_deg), chosen[:, axis]))
+    return pair.basis.kernels(np.einsum("sc,ck->sk", at, template))
 
 
 def _turned(end: End, angle: float) -> End:

@@ -35,13 +35,13 @@ from equiscope.foundations.progress import Progress, silent
 from equiscope.models import Model
 from equiscope.runs.store import Run, check_network
 from equiscope.stimuli import ImageSet
+from equiscope.transformations import ALL, find
 from equiscope.transformations.groups import CyclicGroup, Involution
 
 __all__ = ["COMPARED", "compare_runs"]
 
 # Transformations under which poses of two families can be brought onto each other by one offset.
-COMPARED = ("rotation", "hue", "reflection", "contrast")
-_N_HUES = 16
+COMPARED = tuple(own.name for own in ALL if own.is_surveyed and own.space.has_one_offset)
 
 
 @dataclass(frozen=True)
@@ -84,10 +84,8 @@ def compare_runs(
         Draws of either null; seed of these, of the halves of the photographs and of the bootstrap.
     false_discovery_rate
         Largest q-value of a counterpart, and of a pair that is alike.
-    precision
-        ``torch.bfloat16`` runs the networks under autocast.
-    progress
-        Called at the start of each stage.
+    precision, progress
+        ``torch.bfloat16`` runs the networks under autocast; called at the start of each stage.
 
     Returns
     -------
@@ -207,6 +205,9 @@ def _match(
 
 def _group(run_a: Run, run_b: Run, name: str) -> CyclicGroup | Involution:
     """Elements that both networks are shown: as many angles as the finer of the two surveys had."""
-    if name == "rotation":
-        return CyclicGroup(max(run.manifest["settings"]["angles"] for run in (run_a, run_b)))
-    return CyclicGroup(_N_HUES, "hue") if name == "hue" else Involution(name)
+    group = find(name).group(max(run.manifest["settings"]["angles"] for run in (run_a, run_b)))
+    if not isinstance(group, CyclicGroup | Involution):
+        raise EquiscopeError(
+            f"families under {name} cannot be compared: no one offset brings their poses together"
+        )
+    return group

@@ -26,6 +26,7 @@ from equiscope.models.geometry import LayerGeometry, joint_patch_px
 from equiscope.runs.examples import load_examples
 from equiscope.runs.store import Run, read_geometries
 from equiscope.stimuli import ImageSet
+from equiscope.transformations import find
 from equiscope.transformations.groups import CyclicGroup, Involution
 
 __all__ = ["Side", "choose_shared_stimuli", "measure_side", "member_pose", "open_side"]
@@ -177,12 +178,5 @@ def measure_side(
 
 def member_pose(member: Member, name: str) -> float:
     """Pose under a transformation: degrees, or 0 and 1."""
-    match name:
-        case "rotation":
-            return member.pose_deg
-        case "hue":
-            return member.hue_deg
-        case "reflection":
-            return float(member.is_mirrored)
-        case _:
-            return float(member.is_inverted)
+    (axis,) = find(name).axes
+    return float(member.pose[axis.name])

@@ -1,4 +1,9 @@
-"""One image for a whole family: a template that every member answers to at its own pose."""
+"""One image for a whole family: a template that every member answers to at its own pose.
+
+A template is as flexible as an image is, and could hold several features, one for each pose at which one is wanted. So
+a large ``strength`` alone does not say that the members share a feature: compare it with ``null_strength``, that of
+templates which had to hold features for wrong poses. Only shifts are used for robustness, so that poses keep.
+"""
 
 from __future__ import annotations
 
@@ -31,6 +36,7 @@ from equiscope.foundations.limits import TEMPLATES
 from equiscope.foundations.progress import Progress, silent
 from equiscope.models import Model
 from equiscope.models.geometry import LayerGeometry, find_geometry
+from equiscope.transformations.scale import OCTAVES
 
 __all__ = ["FamilyVisualisation", "visualise_family"]
 
@@ -159,16 +165,14 @@ def visualise_family(
     family
         Of rotation, hue, reflection, contrast, dihedral, hue × rotation, scale or rotation × scale.
     natural
-        For each layer the response to the strongest natural stimulus of each unit: `natural_responses`. A member's
-        response is divided by it, so that each counts alike; where that of a member is not known or not above 0, those
-        of all members by the standard deviations of their responses to noise.
+        For each layer `natural_responses`. A member's response is divided by its own, so that each counts alike; where
+        one is not known or not above 0, all are divided by the standard deviations of their responses to noise.
     geometries
         Of the layers, where they are known; otherwise they are measured.
     steps
         Steps of the optimiser.
     n_null
-        Further templates, optimised together with the first for wrong poses: those of the family dealt out to other
-        members, and to both members of a pair the same one. Each costs as much as the family's own.
+        Further templates for wrong poses: those of the family dealt out to other members, or one for both of a pair.
     seed
         Of the noise that images start from, of shifts, and of wrong poses.
     progress
@@ -178,26 +182,14 @@ def visualise_family(
     ------
     EquiscopeError
         If a layer or channel of the family is not in the network, no step is asked for, or the network gives NaN.
-
-    Notes
-    -----
-    A template is as flexible as an image is, and could hold several features, one for each pose at which one is wanted.
-    So a large ``strength`` alone does not say that the members share a feature: compare it with ``null_strength``, that
-    of templates which had to hold features for wrong poses. Only shifts are used for robustness, so that poses keep.
     """
     check_budget(steps, seed)
     TEMPLATES.check("n_null", n_null)
-    layers = list(dict.fromkeys(member.layer for member in family.members))
-    model.resolve_layers(layers)
-    known = dict(geometries or {})
-    missing = [layer for layer in layers if layer not in known]
-    known |= find_geometry(model, missing) if missing else {}
-    groups = [_gather(model, family, known[layer]) for layer in layers]
-    poses = poses_of(family)
+    groups = _gather_all(model, family, geometries or {})
     keep_large_buffers()
     with frozen(model), progress(f"template of {family.id}", steps) as on_step:
         scale, best = _scales(model, family, groups, natural, seed)
-        template = _Template(model, groups, poses, scale)
+        template = _Template(model, groups, poses_of(family), scale)
         assignments = _assign(family, n_null, seed)
         spectra = template.climb(assignments, steps, seed, on_step)
         with torch.no_grad():
@@ -205,30 +197,35 @@ def visualise_family(
             every = template.measure(canvases)
             shown = template.show(canvases[:1])
     members = np.arange(family.size)
-    is_duplicate = np.eye(family.size, dtype=bool)
-    places = {(member.layer, member.channel): i for i, member in enumerate(family.members)}
-    for a, b in family.duplicates:
-        pairs = [(places.get((layer, a)), places.get((layer, b))) for layer in layers]
-        for i, j in pairs:
-            if i is not None and j is not None:
-                is_duplicate[i, j] = is_duplicate[j, i] = True
+    wrong = [every[1 + i][members, dealt] for i, dealt in enumerate(assignments[1:])]
     return FamilyVisualisation(
-        family.id,
-        family.transformation,
-        tuple(member.layer for member in family.members),
-        family.channels,
+        family.id, family.transformation, tuple(member.layer for member in family.members), family.channels,
         in_eight_bits(template.canvas.cut(canvases[0])).cpu(),
         tuple(in_eight_bits(copy).cpu() for copy in shown),
-        every[0],
-        best,
-        scale,
-        np.stack([every[1 + i][members, a] for i, a in enumerate(assignments[1:])])
-        if n_null
-        else np.zeros((0, family.size)),
-        is_duplicate,
-        steps,
-        seed,
-    )
+        every[0], best, scale, np.stack(wrong) if wrong else np.zeros((0, family.size)),
+        _share_poses(family), steps, seed,
+    )  # fmt: skip
+
+
+def _share_poses(family: Family) -> NDArray[np.bool_]:
+    """Whether two members have one pose: themselves and duplicates, shape (member, member)."""
+    same = np.eye(family.size, dtype=bool)
+    places = {(member.layer, member.channel): i for i, member in enumerate(family.members)}
+    for a, b in family.duplicates:
+        for layer in dict.fromkeys(member.layer for member in family.members):
+            i, j = places.get((layer, a)), places.get((layer, b))
+            if i is not None and j is not None:
+                same[i, j] = same[j, i] = True
+    return same
+
+
+def _gather_all(model: Model, family: Family, geometries: Mapping[str, LayerGeometry]) -> list[_LayerMembers]:
+    """Gather the members layer by layer; geometries that are not known are measured."""
+    layers = list(dict.fromkeys(member.layer for member in family.members))
+    model.resolve_layers(layers)
+    missing = [layer for layer in layers if layer not in geometries]
+    known = dict(geometries) | (find_geometry(model, missing) if missing else {})
+    return [_gather(model, family, known[layer]) for layer in layers]
 
 
 def _gather(model: Model, family: Family, geometry: LayerGeometry) -> _LayerMembers:
@@ -301,7 +298,7 @@ class _Template:
             own = [poses[i] for i in group.members]
             needed.append(canvas_px(own, group.size_px + 2 * margin_px))
         # The feature at pose 0 and 0 octaves is as large as a stimulus of the layer of the largest member.
-        largest = max(range(len(poses)), key=lambda i: poses[i].octaves)
+        largest = max(range(len(poses)), key=lambda i: poses[i].get(OCTAVES.name, 0.0))
         inner_px = next(group.size_px for group in groups if largest in group.members)
         side_px = max(*needed, inner_px)
         side_px += (side_px - inner_px) % 2

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from equiscope.families.family import Family, Member
-from equiscope.transformations.pixels import (
-    crop_size_px,
-    hue_matrix,
-    invert_contrast,
-    rotate_patches,
-    zoom_crop_px,
-    zoom_patches,
-)
+from equiscope.families.family import Family
+from equiscope.transformations import Pose, Step, Switch, act_on, axis_named, find
+from equiscope.transformations.pixels import crop_size_px, rotate_patches, zoom_crop_px, zoom_patches
+from equiscope.transformations.rotation import ANGLE
+from equiscope.transformations.scale import OCTAVES
 
 __all__ = ["Pose", "canvas_px", "poses_of", "show_at_poses"]
 
@@ -26,32 +21,22 @@ __all__ = ["Pose", "canvas_px", "poses_of", "show_at_poses"]
 _GREY = 0.5
 
 
-@dataclass(frozen=True)
-class Pose:
-    """An element of a family's group: what to do to the template, 0 and false where nothing is to be done.
-
-    Hue, contrast and size first or last make no difference; mirroring comes before turning.
-    """
-
-    angle_deg: float = 0.0
-    hue_deg: float = 0.0
-    octaves: float = 0.0
-    is_mirrored: bool = False
-    is_inverted: bool = False
-
-
 def poses_of(family: Family) -> list[Pose]:
     """Give the members' poses, in their order; the largest member is at 0 octaves, so that no copy is magnified."""
-    poses = [_pose_of(member) for member in family.members]
-    largest = max(pose.octaves for pose in poses)
-    return [replace(pose, octaves=pose.octaves - largest) for pose in poses]
+    axes = find(family.transformation).axes
+    largest = {
+        axis.name: max(_measured(member.pose[axis.name]) for member in family.members)
+        for axis in axes
+        if isinstance(axis, Step) and axis.act is None
+    }
+    return [
+        Pose({axis.name: _measured(member.pose[axis.name]) - largest.get(axis.name, 0) for axis in axes})
+        for member in family.members
+    ]
 
 
-def _pose_of(member: Member) -> Pose:
-    angle_deg, hue_deg, octaves = (
-        0.0 if math.isnan(value) else value for value in (member.pose_deg, member.hue_deg, member.octaves)
-    )
-    return Pose(angle_deg, hue_deg, octaves, member.is_mirrored, member.is_inverted)
+def _measured(value: float) -> float:
+    return 0.0 if math.isnan(value) else value
 
 
 def canvas_px(poses: Sequence[Pose], size_px: int) -> int:
@@ -61,10 +46,10 @@ def canvas_px(poses: Sequence[Pose], size_px: int) -> int:
 
 def _crop_px(pose: Pose, size_px: int) -> int:
     needed = size_px
-    if pose.angle_deg % 360.0:
+    if pose.get(ANGLE.name, 0.0) % 360.0:
         needed = _like(size_px, crop_size_px(size_px))
-    if pose.octaves:
-        needed = _like(size_px, zoom_crop_px(needed, pose.octaves))
+    if octaves := pose.get(OCTAVES.name, 0.0):
+        needed = _like(size_px, zoom_crop_px(needed, octaves))
     return needed
 
 
@@ -99,20 +84,24 @@ def _show_at(templates: Tensor, pose: Pose, size_px: int) -> Tensor:
     needed = _crop_px(pose, size_px)
     missing = max(0, -(-(needed - templates.shape[-1]) // 2))
     shown = F.pad(templates, (missing,) * 4, value=_GREY) if missing else templates
-    if pose.is_mirrored:
-        shown = shown.flip(-1)
-    is_turned = pose.angle_deg % 360.0 != 0
-    if pose.octaves:
-        cut_px = _crop_px(replace(pose, octaves=0.0), size_px)
-        shown = zoom_patches(shown, _middles(shown), [pose.octaves], cut_px)[:, 0]
-    if is_turned:
-        shown = rotate_patches(shown, _middles(shown), [pose.angle_deg], size_px)[:, 0]
+    axes = [axis_named(name) for name in pose]
+    # What is mirrored is mirrored before it is turned; what is done to colours commutes with both.
+    for axis in axes:
+        if isinstance(axis, Switch) and pose[axis.name]:
+            shown = act_on(axis, shown, 1.0)
+    angle, octaves = pose.get(ANGLE.name, 0.0), pose.get(OCTAVES.name, 0.0)
+    if octaves:
+        cut_px = _crop_px(Pose({ANGLE.name: angle}), size_px)
+        shown = zoom_patches(shown, _middles(shown), [octaves], cut_px)[:, 0]
+    if angle % 360.0:
+        shown = rotate_patches(shown, _middles(shown), [angle], size_px)[:, 0]
     else:
         first = (shown.shape[-1] - size_px) // 2
         shown = shown[..., first : first + size_px, first : first + size_px]
-    if pose.hue_deg % 360.0:
-        shown = torch.einsum("ij,njyx->niyx", hue_matrix(pose.hue_deg).to(shown), shown)
-    return invert_contrast(shown) if pose.is_inverted else shown
+    for axis in axes:
+        if not isinstance(axis, Switch) and axis not in (ANGLE, OCTAVES):
+            shown = act_on(axis, shown, pose[axis.name])
+    return shown
 
 
 def _middles(images: Tensor) -> Tensor:

@@ -1,4 +1,15 @@
-"""Images for single units: one for each, all of a layer in batches."""
+"""Images for single units: one for each, all of a layer in batches.
+
+What is optimised is the response at one position, the centre's, by gradient ascent on the image's spectrum; see
+`parameterisation` for the prior and `robustness` for the changes. The network runs to the layer and back only. An image
+shows *a* way to excite a unit, neither the only one nor the usual one: read it beside the unit's strongest stimuli on
+photographs.
+
+References
+----------
+Olah, Mordvintsev, Schubert, *Feature Visualization*, Distill, 2017: Fourier basis, decorrelated colours and robustness
+to transformations. Here contrast is limited, too, and frequencies start at the patch's size.
+"""
 
 from __future__ import annotations
 
@@ -114,44 +125,72 @@ def visualise_units(
     channels
         Which units, in this order; by default all of the layer.
     natural
-        Response to the strongest natural stimulus of each unit of the layer, shape (unit of the layer,), to compare
-        with: `natural_responses`.
+        From `natural_responses`, shape (unit of the layer,), activation units: to compare with.
     geometry
         Of the layer, where it is known; otherwise it is measured.
-    steps
-        Steps of the optimiser.
+    steps, progress
+        Steps of the optimiser; opens a progress bar, given its name and number of steps.
     size_px
         Side of the images, px; by default the layer's `patch_px`, which holds the receptive field and no more.
     robustness
-        Random changes during optimisation; by default shifts by half the stride, turns by 4° and a tenth of an
-        octave.
+        Random changes meanwhile; by default shifts by half the stride, turns by 4° and a tenth of an octave.
     seed
-        Of the noise that images start from and of the changes. The same seed gives the same image on the same machine,
-        whatever other units are asked for, up to rounding.
-    progress
-        Opens a progress bar, given its name and number of steps.
+        Of the noise and the changes. One gives the same image on one machine, up to rounding, whatever else is asked.
 
     Raises
     ------
     EquiscopeError
         If the layer or a channel does not exist, no step or no unit is asked for, no position is centred in images of
         this size, or the network gives NaN.
-
-    Notes
-    -----
-    What is optimised is the response at one position, the centre's, by gradient ascent on the image's spectrum; see
-    `parameterisation` for the prior and `robustness` for the changes. The network runs to the layer and back only. An
-    image shows *a* way to excite a unit, neither the only one nor the usual one: read it beside the unit's strongest
-    stimuli on photographs.
-
-    References
-    ----------
-    Olah, Mordvintsev, Schubert, *Feature Visualization*, Distill, 2017: Fourier basis, decorrelated colours and
-    robustness to transformations. Here contrast is limited, too, and frequencies start at the patch's size.
     """
     (layer,) = model.resolve_layers([layer])
     check_budget(steps, seed)
     geometry = geometry or find_geometry(model, [layer])[layer]
+    wanted = _check_channels(model, geometry, channels)
+    if size_px is None:
+        own_px = geometry.sides.at_least(model.input_size_px or _SIZE_PX)[0]
+        size_px = own_px if geometry.is_global else geometry.patch_px
+    limits.SIDE_PX.check("size_px", size_px)
+    shift_px = max(geometry.stride_px) * SHIFT_STRIDES
+    robustness = robustness or Robustness(shift_px, _ROTATION_DEG, _OCTAVES)
+    images, before, after = _visualise_all(
+        model, geometry, wanted, size_px, robustness, steps, seed, progress
+    )
+    known = np.full(geometry.n_channels, np.nan) if natural is None else np.asarray(natural, np.float64)
+    return Visualisation(
+        layer, np.array(wanted, dtype=np.int64), images, before.double().numpy(), after.double().numpy(),
+        known[wanted], steps, seed,
+    )  # fmt: skip
+
+
+def _visualise_all(
+    model: Model,
+    geometry: LayerGeometry,
+    wanted: list[int],
+    size_px: int,
+    robustness: Robustness,
+    steps: int,
+    seed: int,
+    progress: Progress,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Images of units, batch by batch, with the responses before and after."""
+    responses = CentreResponses(model, geometry, size_px)
+    shown_px = geometry.sides.at_least(size_px)[0]
+    per_pass = min(_MOST_PER_PASS, max(1, _PIXELS_PER_PASS // shown_px**2))
+    keep_large_buffers()
+    parts = []
+    n_passes = -(-len(wanted) // per_pass)
+    with frozen(model), progress(f"images for {geometry.layer}", steps * n_passes) as on_step:
+        for start in range(0, len(wanted), per_pass):
+            own = wanted[start : start + per_pass]
+            parts.append(_visualise_batch(model, responses, own, size_px, robustness, steps, seed, on_step))
+    images, before, after = (torch.cat(part) for part in zip(*parts, strict=True))
+    return images, before, after
+
+
+def _check_channels(model: Model, geometry: LayerGeometry, channels: Sequence[int] | None) -> list[int]:
+    """Give the units that were asked for, all of the layer by default; refuse those that it does not have."""
+    layer = geometry.layer
     wanted = list(range(geometry.n_channels)) if channels is None else [int(c) for c in channels]
     if not wanted:
         raise EquiscopeError(f"no channel of {layer} was asked for: name some, or leave channels out for all")
@@ -161,35 +200,7 @@ def visualise_units(
                 f"layer {layer!r} of {model.name} has channels 0 to {geometry.n_channels - 1}, got {channel}: "
                 "name one of these"
             )
-    if size_px is None:
-        own_px = geometry.sides.at_least(model.input_size_px or _SIZE_PX)[0]
-        size_px = own_px if geometry.is_global else geometry.patch_px
-    limits.SIDE_PX.check("size_px", size_px)
-    if robustness is None:
-        shift_px = max(geometry.stride_px) * SHIFT_STRIDES
-        robustness = Robustness(shift_px, _ROTATION_DEG, _OCTAVES)
-    responses = CentreResponses(model, geometry, size_px)
-    shown_px = geometry.sides.at_least(size_px)[0]
-    per_pass = min(_MOST_PER_PASS, max(1, _PIXELS_PER_PASS // shown_px**2))
-    keep_large_buffers()
-    parts = []
-    n_passes = -(-len(wanted) // per_pass)
-    with frozen(model), progress(f"images for {layer}", steps * n_passes) as on_step:
-        for start in range(0, len(wanted), per_pass):
-            own = wanted[start : start + per_pass]
-            parts.append(_visualise_batch(model, responses, own, size_px, robustness, steps, seed, on_step))
-    images, before, after = (torch.cat(part) for part in zip(*parts, strict=True))
-    known = np.full(geometry.n_channels, np.nan) if natural is None else np.asarray(natural, np.float64)
-    return Visualisation(
-        layer,
-        np.array(wanted, dtype=np.int64),
-        images,
-        before.double().numpy(),
-        after.double().numpy(),
-        known[wanted],
-        steps,
-        seed,
-    )
+    return wanted
 
 
 def check_budget(steps: int, seed: int) -> None:

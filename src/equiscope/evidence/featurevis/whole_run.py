@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from equiscope.evidence.featurevis.families import FamilyVisualisation, visualise_family
 from equiscope.evidence.featurevis.storage import (
@@ -26,6 +28,7 @@ from equiscope.foundations.errors import unknown_name
 from equiscope.foundations.limits import TEMPLATES, list_names
 from equiscope.foundations.progress import Progress, silent
 from equiscope.models import Model
+from equiscope.models.geometry import LayerGeometry
 from equiscope.runs.examples import load_examples
 from equiscope.runs.store import Run, check_network, read_geometries
 
@@ -78,52 +81,88 @@ def visualise_run(
     TEMPLATES.check("n_null", n_null)
     check_network(run, model)
     geometries = read_geometries(run.manifest)
-    asked = list_names(layers)
-    wanted = list(geometries) if asked is None else list(dict.fromkeys(asked))
-    for layer in wanted:
-        if layer not in geometries:
-            raise unknown_name(f"layer of the run in {run.folder}", layer, geometries)
+    wanted = _choose_layers(run, geometries, list_names(layers))
     examples = load_examples(run.folder / "examples.npz")[0]
     natural = {layer: natural_responses(own) for layer, own in examples.items()}
+    settings = _Settings(steps, n_null, seed, progress)
     stored = load_visualisations(run.folder, leave_out=True)
-    of_layers: dict[str, Visualisation] = {}
-    for layer in wanted:
-        found = stored.layers.get(layer)
-        if found is None or not _is_whole(found, geometries[layer].n_channels, steps, seed):
-            found = visualise_units(
-                model,
-                layer,
-                natural=natural[layer],
-                geometry=geometries[layer],
-                steps=steps,
-                seed=seed,
-                progress=progress,
-            )
-            save_visualisations(run.folder, [found])
-        of_layers[layer] = found
+    of_layers = {
+        layer: _visualise_layer(run, model, geometries[layer], natural[layer], stored, settings)
+        for layer in wanted
+    }
     families = [
         family
         for family in run.families
         if with_families
         and all(m.layer in wanted and not geometries[m.layer].is_global for m in family.members)
     ]
+    of_families = _visualise_families(run, model, families, geometries, natural, stored, settings)
+    return StoredVisualisations(of_layers, of_families)
+
+
+def _choose_layers(
+    run: Run, geometries: Mapping[str, LayerGeometry], asked: Sequence[str] | None
+) -> list[str]:
+    """Give the layers that are asked for, each once, by default all; refuse those that the run does not have."""
+    wanted = list(geometries) if asked is None else list(dict.fromkeys(asked))
+    for layer in wanted:
+        if layer not in geometries:
+            raise unknown_name(f"layer of the run in {run.folder}", layer, geometries)
+    return wanted
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """How images are optimised."""
+
+    steps: int
+    n_null: int
+    seed: int
+    progress: Progress
+
+
+def _visualise_layer(
+    run: Run,
+    model: Model,
+    geometry: LayerGeometry,
+    natural: NDArray[np.float64],
+    stored: StoredVisualisations,
+    settings: _Settings,
+) -> Visualisation:
+    """Give the images of a layer's units, those that are stored if they are the same, or else new ones, stored."""
+    found = stored.layers.get(geometry.layer)
+    if found is None or not _is_whole(found, geometry.n_channels, settings.steps, settings.seed):
+        found = visualise_units(
+            model, geometry.layer, natural=natural, geometry=geometry,
+            steps=settings.steps, seed=settings.seed, progress=settings.progress,
+        )  # fmt: skip
+        save_visualisations(run.folder, [found])
+    return found
+
+
+def _visualise_families(
+    run: Run,
+    model: Model,
+    families: Sequence[Family],
+    geometries: Mapping[str, LayerGeometry],
+    natural: Mapping[str, NDArray[np.float64]],
+    stored: StoredVisualisations,
+    settings: _Settings,
+) -> dict[str, FamilyVisualisation]:
+    """Give the templates of families by their ids, those that are stored where they are the same."""
+    steps, n_null, seed = settings.steps, settings.n_null, settings.seed
     kept = dict(stored.families)
     missing = [f for f in families if not _is_same(kept.get(f.id), f, steps, n_null, seed)]
-    tell = progress if missing else silent
+    tell = settings.progress if missing else silent
     with _saving(run, kept) as on_family, tell("templates of families", len(missing)) as on_step:
         for family in missing:
             kept[family.id] = visualise_family(
-                model,
-                family,
-                natural=natural,
-                geometries=geometries,
-                steps=steps,
-                n_null=n_null,
-                seed=seed,
-            )
+                model, family, natural=natural, geometries=geometries,
+                steps=steps, n_null=n_null, seed=seed,
+            )  # fmt: skip
             on_family()
             on_step(1)
-    return StoredVisualisations(of_layers, {family.id: kept[family.id] for family in families})
+    return {family.id: kept[family.id] for family in families}
 
 
 def _is_whole(found: Visualisation, n_channels: int, steps: int, seed: int) -> bool:

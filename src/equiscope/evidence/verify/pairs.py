@@ -17,7 +17,7 @@ from equiscope.families.family import Family
 from equiscope.models import Model
 from equiscope.models.geometry import LayerGeometry
 from equiscope.stimuli.drawn import render
-from equiscope.transformations.pixels import invert_contrast
+from equiscope.transformations import act_on, in_order
 
 __all__ = ["verify_pairs"]
 
@@ -31,19 +31,18 @@ def verify_pairs(
     shown: Sequence[Shown],
     precision: torch.dtype,
 ) -> list[FamilyVerification]:
-    """Compare pairs: one member's responses with the other's to mirrored or inverted synthetic stimuli."""
+    """Compare pairs: one member's responses with the other's to the transformed synthetic stimuli."""
     found = []
-    for transformation in ("reflection", "contrast"):
-        own = [f for f in families if f.transformation == transformation]
-        if not own:
-            continue
+    for transformation in in_order(f.transformation for f in families):
+        own = [f for f in families if f.transformation == transformation.name]
+        (axis,) = transformation.axes
         plain: list[Floats] = []
         changed: list[Floats] = []
         for entry in shown:
             n = min(N_ANGLES_COARSE, len(entry.angles_deg))
             angles = (np.arange(n) * (entry.stimulus.period_deg or 360.0) / n).tolist()
             patches = render(entry.stimulus, geometry.patch_px, angles)
-            other = patches.flip(-1) if transformation == "reflection" else invert_contrast(patches)
+            other = act_on(axis, patches, 1.0)
             for target, pictures in ((plain, patches), (changed, other)):
                 target.append(record_centres(model, [geometry], geometry.patch_px, pictures, precision))
         upright, transformed = np.concatenate(plain), np.concatenate(changed)
@@ -56,7 +55,7 @@ def verify_pairs(
             nans = np.full(2, nan)
             summary = summarise_errors(
                 family,
-                "pair",
+                axis.key,
                 suggestion.words,
                 shown[suggestion.best].stimulus.label,
                 nans,

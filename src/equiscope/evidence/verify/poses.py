@@ -22,6 +22,7 @@ from equiscope.foundations.statistics import (
     circular_mean_deg,
     circular_median_deg,
 )
+from equiscope.transformations import Switch, Turn, find
 
 __all__ = ["OUTLIER_DEG", "verify_poses"]
 
@@ -38,32 +39,38 @@ def verify_poses(family: Family, shown: Sequence[Shown]) -> list[FamilyVerificat
     columns = family.channels.tolist()
     suggestion = suggest_kind(shown, measure_drives(shown, columns))
     found = []
-    if family.transformation in ("rotation", "dihedral", "hue-rotation"):
+    drawn = _drawn_axes(family)
+    if "angle" in drawn:
         # What repeats within a turn of the plane alone cannot be told from a drawing that repeats as often.
         period = 360.0 / sum(hue == 0 for hue, _ in stabiliser_elements(family))
         turning = [
             entry
             for entry in shown
-            if entry.stimulus.period_deg >= period - 1e-6
-            and (family.transformation != "hue-rotation" or len(entry.steps) > 1)
+            if entry.stimulus.period_deg >= period - 1e-6 and ("hue" not in drawn or len(entry.steps) > 1)
         ]
-        found.append(_compare_axis(family, "rotation", turning, suggestion, columns, period))
-    if family.transformation in ("hue", "hue-rotation"):
+        found.append(_compare_axis(family, drawn["angle"], turning, suggestion, columns, period))
+    if "hue" in drawn:
         coloured = [entry for entry in shown if len(entry.steps) > 1]
-        found.append(_compare_axis(family, "hue", coloured, suggestion, columns, 360.0))
+        found.append(_compare_axis(family, drawn["hue"], coloured, suggestion, columns, 360.0))
     return found
+
+
+def _drawn_axes(family: Family) -> dict[str, Turn]:
+    """Axes of a family's poses along which drawings turn, by what of a drawing moves."""
+    return {axis.drawn: axis for axis in find(family.transformation).axes if isinstance(axis, Turn)}
 
 
 def _compare_axis(
     family: Family,
-    axis: str,
+    axis: Turn,
     shown: Sequence[Shown],
     suggestion: Suggestion,
     columns: Sequence[int],
     period_deg: float,
 ) -> FamilyVerification:
     """Read the members' poses on the stimuli that drive them most and have the family's period, along one axis."""
-    poses = family.hues_deg if axis == "hue" else family.poses_deg
+    poses = family.coordinates(axis.name)
+    is_hue = axis.drawn == "hue"
     synthetic = np.full(len(columns), nan)
     words = ""
     if shown:
@@ -80,23 +87,23 @@ def _compare_axis(
             and dict(entry.stimulus.parameters).get("polarity") == polarity
             and drives[i].mean() >= _NEARLY_AS_WELL * drives[own.best].mean()
         ]
-        if family.transformation == "hue-rotation":
+        if len(_drawn_axes(family)) > 1:
             peaks = np.array([_torus_peak(best, column) for column in columns])
             folded = _nearest_coset(family, peaks)
-            synthetic = folded[:, 0] if axis == "hue" else folded[:, 1]
+            synthetic = folded[:, 0] if is_hue else folded[:, 1]
         else:
-            curves = [shown[i].responses[:, :, columns].max(1 if axis == "hue" else 0) for i in alike]
+            curves = [shown[i].responses[:, :, columns].max(1 if is_hue else 0) for i in alike]
             total = np.sum([curve / max(float(curve.max()), 1e-12) for curve in curves], axis=0)
-            span = 360.0 if axis == "hue" else best.stimulus.period_deg
+            span = 360.0 if is_hue else best.stimulus.period_deg
             synthetic = np.array([_peak_deg(total[:, k], span) for k in range(len(columns))])
-    if family.transformation == "dihedral":
+    if any(isinstance(own, Switch) for own in find(family.transformation).axes):
         # A mirrored member shows the mirror image at its pose; only members of one hand share a zero.
         hand = np.array([member.is_mirrored for member in family.members])
         synthetic = np.where(hand == hand[0], synthetic, nan)
     away = circular_difference_deg(synthetic, poses, period_deg)
     offset = _common_offset_deg(away[np.isfinite(away)], period_deg)
     errors = circular_difference_deg(away, offset, period_deg)
-    return summarise_errors(family, axis, suggestion.words, words, poses, synthetic, errors, OUTLIER_DEG)
+    return summarise_errors(family, axis.key, suggestion.words, words, poses, synthetic, errors, OUTLIER_DEG)
 
 
 def _common_offset_deg(away_deg: Floats, period_deg: float) -> float:

@@ -10,14 +10,16 @@ from __future__ import annotations
 import torch
 
 from equiscope.evidence.verify.drawn.catalogue import show_catalogue
+from equiscope.evidence.verify.lines import verify_lines
 from equiscope.evidence.verify.pairs import verify_pairs
 from equiscope.evidence.verify.poses import verify_poses
-from equiscope.evidence.verify.sizes import verify_sizes
 from equiscope.evidence.verify.verification import FamilyVerification, save_verification
 from equiscope.foundations.progress import Progress, silent
 from equiscope.models import Model
 from equiscope.models.borrowing import borrows_model
 from equiscope.runs.store import Run, check_network, read_geometries
+from equiscope.transformations import find
+from equiscope.transformations.spaces import Line, Pair
 
 __all__ = ["verify_run"]
 
@@ -54,7 +56,7 @@ def verify_run(
     geometries = read_geometries(run.manifest)
     found: dict[tuple[str, str], FamilyVerification] = {}
     for layer, geometry in geometries.items():
-        own = [f for f in run.families if f.layer == layer]
+        own = [f for f in run.families if f.layers == (layer,)]
         if geometry.is_global or not own:
             continue
         with progress(f"drawing stimuli for {layer}", 3) as on_step:
@@ -64,14 +66,14 @@ def verify_run(
                 for verification in verify_poses(family, shown):
                     found[family.id, verification.axis] = verification
             on_step(1)
-            pairs = [f for f in own if f.transformation in ("reflection", "contrast")]
+            pairs = [f for f in own if isinstance(find(f.transformation).space, Pair)]
             for verification in verify_pairs(model, geometry, pairs, shown, precision):
                 found[verification.family, verification.axis] = verification
             on_step(1)
-    across = [f for f in run.families if f.transformation == "scale"]
-    if across:
-        with progress("drawing stimuli at all sizes", 1) as on_step:
-            for verification in verify_sizes(model, geometries, across, precision):
+    lines = [f for f in run.families if isinstance(find(f.transformation).space, Line)]
+    if lines:
+        with progress("drawing stimuli along lines of poses", 1) as on_step:
+            for verification in verify_lines(model, geometries, lines, precision):
                 found[verification.family, verification.axis] = verification
             on_step(1)
     order = {family.id: index for index, family in enumerate(run.families)}

@@ -1,7 +1,7 @@
 """Shares of figures in a pixel: 1 inside, 0 outside, and in between along an outline, as a camera would see it.
 
 A pixel sees the plane through a Gaussian aperture of standard deviation `BLUR_PX`. The share of a half plane whose
-border lies ``depth`` before the pixel"s centre is ``Phi(depth / BLUR_PX)``, with the normal distribution function Phi:
+border lies ``depth`` before the pixel's centre is ``Phi(depth / BLUR_PX)``, with the normal distribution function Phi:
 0.5 on the border, 0.84 half a pixel inside. Unlike the square of a pixel, a Gaussian is the same in every direction, so
 that a turned figure is the figure, turned.
 """
@@ -24,24 +24,49 @@ _RADIUS_OF_EXACT_DISCS_PX = 8.0
 
 
 def half_plane(depth_px: Tensor, softness_px: float = BLUR_PX) -> Tensor:
-    """Give the share of what lies deeper than 0: the normal distribution function."""
+    """Give the share of what lies deeper than 0: the normal distribution function.
+
+    Examples
+    --------
+    >>> [round(share, 2) for share in half_plane(torch.tensor([-0.5, 0.0, 0.5])).tolist()]
+    [0.16, 0.5, 0.84]
+    """
     share: Tensor = torch.special.ndtr(depth_px / softness_px)
     return share
 
 
 def ramp_px(depth_px: Tensor) -> Tensor:
-    """Give the depth itself where it is more than 0: the integral of a half plane."""
+    """Give the depth itself where it is more than 0: the integral of a half plane.
+
+    Examples
+    --------
+    >>> [round(depth, 2) for depth in ramp_px(torch.tensor([-3.0, 0.0, 3.0])).tolist()]
+    [0.0, 0.2, 3.0]
+    """
     density = torch.exp(-((depth_px / BLUR_PX) ** 2) / 2) * (BLUR_PX / math.sqrt(2 * math.pi))
     return depth_px * half_plane(depth_px) + density
 
 
 def strip(offset_px: Tensor, width_px: float | Tensor) -> Tensor:
-    """Give the share of a band about offset 0."""
+    """Give the share of a band about offset 0.
+
+    Examples
+    --------
+    >>> [round(share, 2) for share in strip(torch.tensor([0.0, 1.0, 3.0]), 2.0).tolist()]
+    [0.95, 0.5, 0.0]
+    """
     return half_plane(offset_px + width_px / 2) - half_plane(offset_px - width_px / 2)
 
 
 def disc_share(distance_px: Tensor, radius_px: float) -> Tensor:
-    """Give the share of a disc at some distance from its centre."""
+    """Give the share of a disc at some distance from its centre.
+
+    Examples
+    --------
+    >>> distance = torch.tensor([0.0, 4.0, 8.0], dtype=torch.float64)
+    >>> [round(share, 2) for share in disc_share(distance, 4.0).tolist()]
+    [1.0, 0.48, 0.0]
+    """
     # To first order a blur moves an outline towards its centre of curvature by half of variance times curvature.
     share = half_plane(radius_px - BLUR_PX**2 / (2 * radius_px) - distance_px)
     if radius_px < _RADIUS_OF_EXACT_DISCS_PX:
@@ -54,13 +79,29 @@ def disc_share(distance_px: Tensor, radius_px: float) -> Tensor:
 
 
 def ring_share(distance_px: Tensor, radius_px: float, width_px: float) -> Tensor:
-    """Give the share of a ring at some distance from its centre: a larger disc without a smaller one."""
+    """Give the share of a ring at some distance from its centre: a larger disc without a smaller one.
+
+    Examples
+    --------
+    >>> distance = torch.tensor([0.0, 4.0, 8.0], dtype=torch.float64)
+    >>> [round(share, 2) for share in ring_share(distance, 4.0, 2.0).tolist()]
+    [0.0, 0.95, 0.0]
+    """
     outer = disc_share(distance_px, radius_px + width_px / 2)
     return outer - disc_share(distance_px, radius_px - width_px / 2)
 
 
 def wedge_share(x: Tensor, y: Tensor, opening_deg: float) -> Tensor:
-    """Give the share of a wedge that opens upwards from a tip at the origin."""
+    """Give the share of a wedge that opens upwards from a tip at the origin.
+
+    Examples
+    --------
+    The tip of a right angle covers a quarter of the aperture.
+
+    >>> zero = torch.zeros(1, dtype=torch.float64)
+    >>> round(wedge_share(zero, zero, 90.0).item(), 3)
+    0.25
+    """
     half = math.radians(opening_deg / 2)
     right, left = ((y * math.sin(half) + side * x * math.cos(half)) / BLUR_PX for side in (-1.0, 1.0))
     share: Tensor = torch.special.ndtr(right) * torch.special.ndtr(left)

@@ -43,17 +43,40 @@ def _figure(share: Tensor, values: Values) -> Tensor:
 
 
 def draw_line(x: Tensor, y: Tensor, values: Values) -> Tensor:
-    """Draw a horizontal line about the centre."""
+    """Draw a horizontal line about the centre.
+
+    Examples
+    --------
+    >>> y = torch.tensor([0.0, 5.0])
+    >>> values = {"width_px": 4.0, "length_px": 20.0, "polarity": 1.0}
+    >>> [round(signal, 2) for signal in draw_line(torch.zeros(2), y, values).tolist()]
+    [1.0, -1.0]
+    """
     return _figure(strip(y, values["width_px"]) * strip(x, values["length_px"]), values)
 
 
 def draw_edge(x: Tensor, y: Tensor, values: Values) -> Tensor:
-    """Draw light above and dark below, or a hue above and its opposite below."""
+    """Draw light above and dark below, or a hue above and its opposite below.
+
+    Examples
+    --------
+    >>> y = torch.tensor([-4.0, 0.0, 4.0])
+    >>> [round(signal, 2) for signal in draw_edge(torch.zeros(3), y, {"softness_px": 1.0}).tolist()]
+    [-1.0, 0.0, 1.0]
+    """
     return 2 * half_plane(y, values["softness_px"]) - 1
 
 
 def draw_curve(x: Tensor, y: Tensor, values: Values) -> Tensor:
-    """Draw an arc whose lowest point is at the centre."""
+    """Draw an arc whose lowest point is at the centre.
+
+    Examples
+    --------
+    >>> y = torch.tensor([0.0, -6.0], dtype=torch.float64)
+    >>> values = {"radius_px": 9.0, "width_px": 3.0, "arc_length_px": 12.0, "polarity": 1.0}
+    >>> [round(signal, 2) for signal in draw_curve(torch.zeros_like(y), y, values).tolist()]
+    [0.99, -1.0]
+    """
     radius_px = values["radius_px"]
     down = radius_px - y
     distance_px = torch.hypot(x, down)
@@ -65,12 +88,28 @@ def draw_curve(x: Tensor, y: Tensor, values: Values) -> Tensor:
 
 
 def draw_corner(x: Tensor, y: Tensor, values: Values) -> Tensor:
-    """Draw a filled wedge with its tip on the centre."""
+    """Draw a filled wedge with its tip on the centre.
+
+    Examples
+    --------
+    >>> y = torch.tensor([5.0, -5.0], dtype=torch.float64)
+    >>> values = {"angle_between_deg": 90.0, "polarity": 1.0}
+    >>> [round(signal, 2) for signal in draw_corner(torch.zeros_like(y), y, values).tolist()]
+    [1.0, -1.0]
+    """
     return _figure(wedge_share(x, y, values["angle_between_deg"]), values)
 
 
 def draw_bent_line(x: Tensor, y: Tensor, values: Values) -> Tensor:
-    """Draw two strokes that leave the centre upwards."""
+    """Draw two strokes that leave the centre upwards.
+
+    Examples
+    --------
+    >>> y = torch.tensor([0.0, 9.0], dtype=torch.float64)
+    >>> values = {"angle_between_deg": 90.0, "width_px": 4.0, "polarity": 1.0}
+    >>> [round(signal, 2) for signal in draw_bent_line(torch.zeros_like(y), y, values).tolist()]
+    [1.0, -1.0]
+    """
     opening_deg = values["angle_between_deg"]
     # A stroke on both sides of a bent line is what lies between two wedges.
     mitre_px = values["width_px"] / 2 / math.sin(math.radians(opening_deg / 2))
@@ -79,17 +118,40 @@ def draw_bent_line(x: Tensor, y: Tensor, values: Values) -> Tensor:
 
 
 def draw_circle(x: Tensor, y: Tensor, values: Values) -> Tensor:
-    """Draw a ring about the centre."""
+    """Draw a ring about the centre.
+
+    Examples
+    --------
+    >>> x = torch.tensor([0.0, 4.0], dtype=torch.float64)
+    >>> values = {"radius_px": 4.0, "width_px": 3.0, "polarity": 1.0}
+    >>> [round(signal, 2) for signal in draw_circle(x, torch.zeros_like(x), values).tolist()]
+    [-1.0, 0.99]
+    """
     return _figure(ring_share(torch.hypot(x, y), values["radius_px"], values["width_px"]), values)
 
 
 def draw_disc(x: Tensor, y: Tensor, values: Values) -> Tensor:
-    """Draw a filled disc about the centre."""
+    """Draw a filled disc about the centre.
+
+    Examples
+    --------
+    >>> x = torch.tensor([0.0, 9.0], dtype=torch.float64)
+    >>> [round(s, 2) for s in draw_disc(x, torch.zeros_like(x), {"radius_px": 4.0, "polarity": -1.0}).tolist()]
+    [-1.0, 1.0]
+    """
     return _figure(disc_share(torch.hypot(x, y), values["radius_px"]), values)
 
 
 def draw_spiral(x: Tensor, y: Tensor, values: Values) -> Tensor:
-    """Draw Archimedes' spiral from the left of the centre outwards."""
+    """Draw Archimedes' spiral from the left of the centre outwards.
+
+    Examples
+    --------
+    >>> x = torch.tensor([-12.0, 30.0], dtype=torch.float64)
+    >>> values = {"spacing_px": 8.0, "width_px": 4.0, "outer_radius_px": 20.0, "handedness": 1.0, "polarity": 1.0}
+    >>> [round(signal, 2) for signal in draw_spiral(x, torch.zeros_like(x), values).tolist()]
+    [1.0, -1.0]
+    """
     # Archimedes' spiral: the radius grows by the spacing in each turn.
     per_radian_px = values["spacing_px"] / (2 * math.pi)
     y = values["handedness"] * y
@@ -135,7 +197,15 @@ def _spiral_stroke_share(
 
 
 def draw_cross(x: Tensor, y: Tensor, values: Values) -> Tensor:
-    """Draw a horizontal and a vertical line."""
+    """Draw a horizontal and a vertical line.
+
+    Examples
+    --------
+    >>> x = torch.tensor([0.0, 6.0], dtype=torch.float64)
+    >>> values = {"width_px": 4.0, "length_px": 40.0, "polarity": 1.0}
+    >>> [round(signal, 2) for signal in draw_cross(x, x, values).tolist()]
+    [1.0, -1.0]
+    """
     width_px, length_px = values["width_px"], values["length_px"]
     across, upright = strip(y, width_px), strip(x, width_px)
     share = across * strip(x, length_px) + upright * strip(y, length_px) - across * upright
@@ -143,25 +213,55 @@ def draw_cross(x: Tensor, y: Tensor, values: Values) -> Tensor:
 
 
 def draw_t_junction(x: Tensor, y: Tensor, values: Values) -> Tensor:
-    """Draw a horizontal line, and a stroke from its middle downwards."""
+    """Draw a horizontal line, and a stroke from its middle downwards.
+
+    Examples
+    --------
+    >>> y = torch.tensor([9.0, -9.0], dtype=torch.float64)
+    >>> values = {"width_px": 4.0, "polarity": 1.0}
+    >>> [round(signal, 2) for signal in draw_t_junction(torch.zeros_like(y), y, values).tolist()]
+    [-1.0, 1.0]
+    """
     width_px = values["width_px"]
     share = strip(y, width_px) + strip(x, width_px) * half_plane(-width_px / 2 - y)
     return _figure(share, values)
 
 
 def draw_brightness_gradient(x: Tensor, y: Tensor, values: Values) -> Tensor:
-    """Draw light above that fades into dark below."""
+    """Draw light above that fades into dark below.
+
+    Examples
+    --------
+    >>> y = torch.tensor([-20.0, 0.0, 5.0])
+    >>> [round(s, 2) for s in draw_brightness_gradient(torch.zeros(3), y, {"extent_px": 20.0}).tolist()]
+    [-1.0, 0.0, 0.5]
+    """
     half_px = values["extent_px"] / 2
     # A ramp with an end to both sides is the difference of two that begin and never end.
     return (ramp_px(y + half_px) - ramp_px(y - half_px)) / half_px - 1
 
 
 def draw_black_white_centre(x: Tensor, y: Tensor, values: Values) -> Tensor:
-    """Draw a grey disc in a hue, or a disc of a hue in grey."""
+    """Draw a grey disc in a hue, or a disc of a hue in grey.
+
+    Examples
+    --------
+    >>> x = torch.tensor([0.0, 9.0], dtype=torch.float64)
+    >>> values = {"radius_px": 4.0, "polarity": 1.0}
+    >>> [round(signal, 2) for signal in draw_black_white_centre(x, torch.zeros_like(x), values).tolist()]
+    [0.0, 1.0]
+    """
     share = disc_share(torch.hypot(x, y), values["radius_px"])
     return 1 - share if values["polarity"] > 0 else share
 
 
 def draw_colour_disc(x: Tensor, y: Tensor, values: Values) -> Tensor:
-    """Draw a disc of a hue in its opposite."""
+    """Draw a disc of a hue in its opposite.
+
+    Examples
+    --------
+    >>> x = torch.tensor([0.0, 9.0], dtype=torch.float64)
+    >>> [round(s, 2) for s in draw_colour_disc(x, torch.zeros_like(x), {"radius_px": 4.0}).tolist()]
+    [1.0, -1.0]
+    """
     return 2 * disc_share(torch.hypot(x, y), values["radius_px"]) - 1

@@ -39,12 +39,24 @@ _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
 
 
 def range_of(name: str) -> tuple[Callable[[float], bool], str]:
-    """Give which finite values a parameter may have, as a test and in words."""
+    """Give which finite values a parameter may have, as a test and in words.
+
+    Examples
+    --------
+    >>> range_of("radius_px")[1], range_of("softness_px")[1]
+    ('more than 0 px', 'at least 0.5 px')
+    """
     return _RANGES[name] if name in _RANGES else _RANGES[name.rpartition("_")[2]]
 
 
 def parameter_in_words(kind: str, name: str, value: float) -> str:
-    """Tell one parameter of a kind in words."""
+    """Tell one parameter of a kind in words.
+
+    Examples
+    --------
+    >>> parameter_in_words("line", "width_px", 2.5), parameter_in_words("line", "polarity", -1)
+    ('width 2.5 px', 'dark on light')
+    """
     if name == "polarity":
         words = (
             ("grey in colour", "colour in grey")

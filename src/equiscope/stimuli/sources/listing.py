@@ -92,7 +92,13 @@ def read_encoded(source: Source, index: int) -> bytes:
 
 
 def shown_name(path: str) -> str:
-    """Give a name that every text file can hold, also of a file whose name is no UTF-8."""
+    r"""Give a name that every text file can hold, also of a file whose name is no UTF-8.
+
+    Examples
+    --------
+    >>> shown_name("caf\udce9.png")
+    'caf\\xe9.png'
+    """
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
@@ -110,7 +116,16 @@ def ending_of(path: str) -> str:
 
 
 def note_other(path: str, found: Found) -> None:
-    """Name a picture that cannot be read; count what is no picture."""
+    """Name a picture that cannot be read; count what is no picture.
+
+    Examples
+    --------
+    >>> found = Found()
+    >>> note_other("notes.txt", found)
+    >>> note_other("drawing.svg", found)
+    >>> dict(found.others), list(found.left_out)
+    ({'.txt': 1}, ['drawing.svg'])
+    """
     reason = refuse_ending(ending_of(path))
     if reason is not None:
         found.left_out[shown_name(path)] = reason
@@ -174,7 +189,13 @@ def note_assumptions(assumptions: Mapping[str, str]) -> list[str]:
 
 
 def no_image(place: str, found: Found) -> EquiscopeError:
-    """Word that a place holds no image, with what it holds instead."""
+    """Word that a place holds no image, with what it holds instead.
+
+    Examples
+    --------
+    >>> str(no_image("the folder 'photos'", Found(others=Counter({".txt": 2}))))[:56]
+    "no image in the folder 'photos'; other files there: 2 .t"
+    """
     skipped = "".join(f" Left out: {name} ({reason})." for name, reason in list(found.left_out.items())[:3])
     return EquiscopeError(
         f"no image in {place}; other files there: {_list(found.others)}.{skipped} Expected files that end in "

@@ -29,7 +29,13 @@ __all__ = ["recipe"]
 
 
 def recipe() -> Recipe:
-    """Give the units of the network for contrast."""
+    """Give the units of the network for contrast.
+
+    Examples
+    --------
+    >>> [(layer, len(units)) for layer, units in recipe().layers.items()]
+    [('planted', 22)]
+    """
     units: list[UnitRecipe] = []
     for name, pattern, pose_deg in (
         ("bars, even", bar(2.2), 20.0),

@@ -17,7 +17,13 @@ __all__ = ["recipe"]
 
 
 def recipe() -> Recipe:
-    """Give the units of the network for dihedral."""
+    """Give the units of the network for dihedral.
+
+    Examples
+    --------
+    >>> recipe().stabilisers
+    {'spirals': '{(0°, plain)}', 'curves': '{(0°, plain), (0°, mirrored)}'}
+    """
     units: list[UnitRecipe] = []
     winding, curve = spiral(10.0, 5.0), arc(7.0, 2.0)
     for is_mirrored, poses_deg in ((False, (0, 47, 110, 137, 255)), (True, (20, 70, 200, 290))):

@@ -27,7 +27,13 @@ __all__ = ["recipe"]
 
 
 def recipe() -> Recipe:
-    """Give the units of the network for hue."""
+    """Give the units of the network for hue.
+
+    Examples
+    --------
+    >>> [(layer, len(units)) for layer, units in recipe().layers.items()]
+    [('planted', 23)]
+    """
     units: list[UnitRecipe] = []
     stabilisers = {}
     for name, pattern, hues_deg in (

@@ -28,7 +28,13 @@ __all__ = ["recipe"]
 
 
 def recipe() -> Recipe:
-    """Give the units of the network for hue × rotation."""
+    """Give the units of the network for hue × rotation.
+
+    Examples
+    --------
+    >>> [(layer, len(units)) for layer, units in recipe().layers.items()]
+    [('planted', 26)]
+    """
     units: list[UnitRecipe] = []
     edges = (
         (0, 0),

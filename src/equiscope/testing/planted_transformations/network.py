@@ -10,19 +10,35 @@ from torch import nn
 
 from equiscope.foundations.errors import unknown_name
 from equiscope.models.model import Model
-from equiscope.testing.planted_transformations import contrast, dihedral, hue, hue_rotation, reflection, scale
+from equiscope.testing.planted_transformations import (
+    contrast,
+    dihedral,
+    hue,
+    hue_rotation,
+    reflection,
+    rotation,
+    scale,
+)
 from equiscope.testing.planted_transformations.truth import PlantedOrbit, PlantedPose, PlantedTransformations
 from equiscope.testing.planted_transformations.units import Recipe, UnitRecipe
+from equiscope.transformations.contrast import Contrast
+from equiscope.transformations.dihedral import Dihedral
+from equiscope.transformations.hue import Hue
+from equiscope.transformations.hue_rotation import HueRotation
+from equiscope.transformations.reflection import Reflection
+from equiscope.transformations.rotation import Rotation
+from equiscope.transformations.scale import Scale
 
 __all__ = ["planted_transformation"]
 
 _RECIPES: Mapping[str, Callable[[], Recipe]] = {
-    "hue": hue.recipe,
-    "hue-rotation": hue_rotation.recipe,
-    "reflection": reflection.recipe,
-    "dihedral": dihedral.recipe,
-    "contrast": contrast.recipe,
-    "scale": scale.recipe,
+    Rotation.name: rotation.recipe,
+    Hue.name: hue.recipe,
+    HueRotation.name: hue_rotation.recipe,
+    Reflection.name: reflection.recipe,
+    Dihedral.name: dihedral.recipe,
+    Contrast.name: contrast.recipe,
+    Scale.name: scale.recipe,
 }
 
 
@@ -79,7 +95,7 @@ def planted_transformation(transformation: str, seed: int = 0) -> PlantedTransfo
     return PlantedTransformations(
         Model(module, name=f"planted-{transformation}", default_layers=tuple(recipe.layers)),
         tuple(
-            PlantedOrbit(name, transformation, tuple(members[name]), stabiliser)
+            PlantedOrbit(name, transformation, tuple(members[name]), stabiliser, name in recipe.faint)
             for name, stabiliser in recipe.stabilisers.items()
         ),
         {layer: tuple(c for c, unit in enumerate(own) if not unit.orbit) for layer, own in placed.items()},

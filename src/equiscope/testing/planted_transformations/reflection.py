@@ -16,7 +16,13 @@ __all__ = ["recipe"]
 
 
 def recipe() -> Recipe:
-    """Give the units of the network for reflection."""
+    """Give the units of the network for reflection.
+
+    Examples
+    --------
+    >>> [(layer, len(units)) for layer, units in recipe().layers.items()]
+    [('planted', 20)]
+    """
     units: list[UnitRecipe] = []
     features = [(f"random pattern {number}", random_pattern(number), 0.0) for number in CHIRAL]
     for name, pattern, pose_deg in (*features, ("oblique curves", turned(arc(7.0, 2.0), 31.0), 0.0)):

@@ -57,7 +57,13 @@ _BINOMIAL = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0], dtype=torch.float64) / 16
 
 
 def recipe() -> Recipe:
-    """Give the units of the network for scale, early ones and late ones."""
+    """Give the units of the network for scale, early ones and late ones.
+
+    Examples
+    --------
+    >>> [(layer, len(units)) for layer, units in recipe().layers.items()]
+    [('early', 8), ('late', 9)]
+    """
     layers: dict[str, list[UnitRecipe]] = {"early": [], "late": []}
 
     def plant(pattern: Pattern, kind: str, octaves: float, orbit: str = "") -> None:
@@ -83,7 +89,9 @@ def recipe() -> Recipe:
         plant(enlarged(random_pattern(number), 0.6), f"random pattern {number}", octaves)
     plant(turned(bar(1.5), 40.0), "bar", 0.5)
     plant(arc(2.8, 1.4), "arc of stronger curvature", 1.0)
-    return Recipe(layers, stabilisers, lambda built: _TwoScales(built["early"], built["late"]))
+    # An edge that ends is itself at any size but for where its end lies.
+    faint = frozenset({"half edges"})
+    return Recipe(layers, stabilisers, lambda built: _TwoScales(built["early"], built["late"]), faint)
 
 
 def _density(pattern: Pattern, octaves: float, side: int, step_px: int = 1) -> tuple[Tensor, Tensor]:

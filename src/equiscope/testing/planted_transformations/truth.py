@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from equiscope.models.model import Model
+from equiscope.transformations import Pose
 
 __all__ = ["PlantedOrbit", "PlantedPose", "PlantedTransformations"]
 
@@ -28,6 +29,8 @@ class PlantedPose:
         Whether the base is mirrored left to right, before it is turned.
     is_inverted
         Whether light and dark are exchanged.
+    more
+        Coordinates along other axes.
 
     Notes
     -----
@@ -41,6 +44,15 @@ class PlantedPose:
     octaves: float = math.nan
     is_mirrored: bool = False
     is_inverted: bool = False
+    more: Pose = Pose()  # noqa: RUF009 (a pose cannot change)
+
+    @property
+    def pose(self) -> Pose:
+        """All coordinates that apply, by the names of their axes."""
+        turns = {"angle_deg": self.pose_deg, "hue_deg": self.hue_deg, "octaves": self.octaves}
+        measured = {name: value for name, value in turns.items() if not math.isnan(value)}
+        switches = {"is_mirrored": self.is_mirrored, "is_inverted": self.is_inverted}
+        return Pose(measured | switches | dict(self.more))
 
 
 @dataclass(frozen=True)
@@ -52,17 +64,20 @@ class PlantedOrbit:
     name
         What the feature shows.
     transformation
-        ``"hue"``, ``"hue-rotation"``, ``"reflection"``, ``"dihedral"``, ``"contrast"`` or ``"scale"``.
+        Name of the transformation.
     members
         The units with their poses. Only ``pose_v · pose_u⁻¹`` can be measured, up to the stabiliser.
     stabiliser
         The elements that leave the base unit as it is, in words.
+    is_faint
+        Whether it is so nearly invariant that it may not be found.
     """
 
     name: str
     transformation: str
     members: tuple[PlantedPose, ...]
     stabiliser: str
+    is_faint: bool = False
 
 
 @dataclass(frozen=True)

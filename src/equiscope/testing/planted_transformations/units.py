@@ -84,10 +84,18 @@ class Recipe:
     layers: Mapping[str, Sequence[UnitRecipe]]
     stabilisers: Mapping[str, str]
     build: Callable[[Mapping[str, nn.Conv2d]], nn.Module] = _one_layer
+    # Orbits that are so nearly invariant that they may not be found.
+    faint: frozenset[str] = frozenset()
 
 
 def luma_functional() -> Tensor:
-    """Rec. 709 luma as a functional of RGB, shape (3,)."""
+    """Rec. 709 luma as a functional of RGB, shape (3,).
+
+    Examples
+    --------
+    >>> luma_functional().sum().item()
+    1.0
+    """
     return torch.tensor(LUMA, dtype=torch.float64)
 
 
@@ -101,17 +109,36 @@ def _chroma(hue_deg: float) -> Tensor:
 
 
 def both_functional(hue_deg: float) -> Tensor:
-    """Luma and chroma at once, shape (3,)."""
+    """Luma and chroma at once, shape (3,).
+
+    Examples
+    --------
+    >>> round((both_functional(75.0) - luma_functional()).sum().abs().item(), 6)
+    0.0
+    """
     return luma_functional() + _CHROMA_GAIN * _chroma(hue_deg)
 
 
 def times(kernel: Tensor, functional: Tensor) -> Tensor:
-    """Make the kernel of a convolution that reads colours by a functional, shape (3, y, x)."""
+    """Make the kernel of a convolution that reads colours by a functional, shape (3, y, x).
+
+    Examples
+    --------
+    >>> times(torch.ones(5, 5), torch.tensor([1.0, 0.0, 0.0])).shape
+    torch.Size([3, 5, 5])
+    """
     return functional[:, None, None] * kernel
 
 
 def bias_of(pattern: Pattern, reads: str) -> float:
-    """Threshold of all units of a pattern, from its upright kernel, so that poses have no part in it."""
+    """Threshold of all units of a pattern, from its upright kernel, so that poses have no part in it.
+
+    Examples
+    --------
+    >>> from equiscope.testing.patterns import spot
+    >>> bias_of(spot(2.5), "luma") < 0
+    True
+    """
     return -THRESHOLD_SD[reads] * expected_sd(sample_kernel(pattern, 0.0))
 
 
@@ -124,7 +151,14 @@ def grey(
     pose: PlantedPose = POSE,
     is_invariant: bool = False,
 ) -> UnitRecipe:
-    """Build a unit that reads luma; its threshold is that of the upright, unmirrored, uninverted pattern."""
+    """Build a unit that reads luma; its threshold is that of the upright, unmirrored, uninverted pattern.
+
+    Examples
+    --------
+    >>> from equiscope.testing.patterns import bar
+    >>> grey(bar(2.2), "bar", 40.0).weight.shape
+    torch.Size([3, 23, 23])
+    """
     kernel = sample_kernel(mirrored(pattern) if pose.is_mirrored else pattern, pose_deg)
     if pose.is_inverted:
         kernel = -kernel
@@ -143,6 +177,13 @@ def coloured(
     pose: PlantedPose = POSE,
     is_invariant: bool = False,
 ) -> UnitRecipe:
-    """Build a unit that reads the chroma along a hue."""
+    """Build a unit that reads the chroma along a hue.
+
+    Examples
+    --------
+    >>> from equiscope.testing.patterns import spot
+    >>> round(coloured(spot(2.5), "red spot", 0.0).weight.sum(0).abs().max().item(), 6)
+    0.0
+    """
     weight = times(sample_kernel(pattern, pose_deg), _chroma(hue_deg))
     return UnitRecipe(weight, bias_of(pattern, "chroma"), kind, orbit, pose, is_invariant)

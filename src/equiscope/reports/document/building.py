@@ -1,0 +1,159 @@
+"""From the stages of a run to the document that a page is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import equiscope
+from equiscope.families.family import Family, Tuning, Unit
+from equiscope.measurement.examples import Examples
+from equiscope.models.geometry import LayerGeometry
+from equiscope.reports.document.entries import count_kinds, family_entry, shown_axes, unit_entry
+from equiscope.reports.document.pictures.cutting import CutPictures, cut_pictures
+from equiscope.reports.document.schema import LayerEntry, ReportDocument, ResultEntry, UnitEntry
+from equiscope.reports.document.unit_tuning import UnitTunings
+from equiscope.stimuli import ImageSet
+
+__all__ = ["build_document"]
+
+
+def build_document(
+    manifest: dict[str, Any],
+    images: ImageSet,
+    geometries: Mapping[str, LayerGeometry],
+    examples: Mapping[str, Examples],
+    families: Sequence[Family],
+    units: Sequence[Unit],
+    tunings: Mapping[str, Tuning],
+    whole_px: int,
+    *,
+    folder: Path,
+    unit_tunings: Mapping[str, Mapping[str, UnitTunings]] = MappingProxyType({}),
+    on_image: Callable[[int], None] = lambda _steps: None,
+) -> ReportDocument:
+    """Collect what the report shows, and write the pictures that it names.
+
+    Parameters
+    ----------
+    manifest
+        Contents of ``run.json``.
+    images
+        What the network was shown.
+    geometries, examples
+        Geometry and strongest stimuli of each layer.
+    families, units
+        What was found, all layers and all transformations.
+    tunings
+        Joint tuning of each family, by its id; families without one are shown without it.
+    whole_px
+        Side of whole-image stimuli, px.
+    folder
+        Of the run: sheets of pictures go into ``site/sprites``.
+    unit_tunings
+        Tuning of the units of each layer, by layer and transformation.
+    on_image
+        Called with 1 after each image that was cut up.
+    """
+    of_layer: dict[str, list[Unit]] = {layer: [] for layer in geometries}
+    for unit in units:
+        of_layer[unit.layer].append(unit)
+    entries = [family_entry(family, tunings.get(family.id)) for family in families]
+    pictures = cut_pictures(folder, images, geometries, examples, entries, whole_px, on_image)
+    for entry in entries:
+        entry["turned"] = pictures.turned.get(entry["id"])
+    return {
+        **_heading(manifest, images),  # type: ignore[typeddict-item]
+        "layers": [
+            _layer_entry(geometry, of_layer[layer], manifest, unit_tunings.get(layer, {}))
+            for layer, geometry in geometries.items()
+        ],
+        "results": [_result_entry(result) for result in manifest["results"]],
+        "families": entries,
+        "links": [dict(link) for link in manifest["family_links"]],
+        "units": _unit_entries(of_layer, pictures, unit_tunings),
+        "sheets": pictures.sheets,
+    }
+
+
+def _heading(manifest: Mapping[str, Any], images: ImageSet) -> dict[str, Any]:
+    """Say what was surveyed, and how."""
+    settings, model = manifest["settings"], manifest["model"]
+    return {
+        "title": f"Families of {model['name']}",
+        "equiscope_version": equiscope.__version__,
+        "command": manifest["command"],
+        "created": manifest["created"],
+        "model": {"name": model["name"], "weights_sha256": model["weights_sha256"]},
+        "images": {
+            "name": images.name,
+            "n_images": len(images),
+            "n_failed": len(manifest["images"]["failures"]),
+            "licences": images.licences,
+        },
+        "settings": {
+            "transformations": list(settings["transformations"]),
+            "angles": settings["angles"],
+            "examples_per_unit": settings["examples_per_unit"],
+            "false_discovery_rate": settings["false_discovery_rate"],
+            "seed": settings["seed"],
+            "min_score": settings["min_score"],
+        },
+        "seconds": manifest["seconds"],
+    }
+
+
+def _layer_entry(
+    geometry: LayerGeometry,
+    units: Sequence[Unit],
+    manifest: Mapping[str, Any],
+    tunings: Mapping[str, UnitTunings],
+) -> LayerEntry:
+    """Word a layer: what it is, and how many of its units are of which kind."""
+    layer = geometry.layer
+    notes = {entry["layer"]: list(entry["notes"]) for entry in manifest["layers"]}
+    surveyed = [result["transformation"] for result in manifest["results"] if layer in result["layers"]]
+    return {
+        "name": layer,
+        "n_units": len(units),
+        "receptive_field_px": None if geometry.is_global else max(geometry.receptive_field_px),
+        "stride_px": None if geometry.is_global else max(geometry.stride_px),
+        "whole_images": geometry.is_global,
+        "notes": notes.get(layer, []),
+        "kinds": [count_kinds(units, name) for name in dict.fromkeys(surveyed)],
+        "unit_axes": {name: shown_axes(own.axes, name) for name, own in tunings.items()},
+    }
+
+
+def _result_entry(result: Mapping[str, Any]) -> ResultEntry:
+    """Word how the search of one transformation in one layer went."""
+    null = result["null"]
+    return {
+        "layer": "+".join(result["layers"]),
+        "transformation": result["transformation"],
+        "null": {"families_expected": null["families_expected"], "score_95": null["score_95"]}
+        if null["n_draws"]
+        else None,
+        "n_refused": result["n_refused"],
+        "notes": list(result["notes"]),
+    }
+
+
+def _unit_entries(
+    of_layer: Mapping[str, Sequence[Unit]],
+    pictures: CutPictures,
+    unit_tunings: Mapping[str, Mapping[str, UnitTunings]],
+) -> list[UnitEntry]:
+    """Word every unit, with its pictures and its tuning."""
+    entries: list[UnitEntry] = []
+    for layer, units in of_layer.items():
+        for unit in units:
+            entry = unit_entry(unit)
+            entry["pictures"] = pictures.units.get((layer, unit.channel))
+            for name, own in unit_tunings.get(layer, {}).items():
+                if unit.channel in own.units:
+                    entry["tuning"][name] = own.units[unit.channel]
+            entries.append(entry)
+    return entries

@@ -1,0 +1,145 @@
+"""Families and units of a run in the words of the document."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from equiscope.families.family import Family, Tuning, Unit
+from equiscope.reports.document.schema import FamilyEntry, KindsEntry, TuningEntry, UnitEntry
+from equiscope.transformations import find
+from equiscope.transformations.spaces import Circle, Cylinder, HandedCircle, Pair, Torus
+
+__all__ = ["count_kinds", "family_entry", "shown_axes", "unit_entry"]
+
+
+def count_kinds(units: Iterable[Unit], transformation: str) -> KindsEntry:
+    """Count how many units of a layer are of which kind under a transformation."""
+    counts = Counter(unit.under(transformation).kind for unit in units)
+    return {
+        "transformation": transformation,
+        "counts": {
+            "equivariant": counts["equivariant"],
+            "invariant": counts["invariant"],
+            "neither": counts["neither"],
+            "inactive": counts["inactive"],
+            "not measurable": counts["not measurable"],
+        },
+    }
+
+
+def unit_entry(unit: Unit) -> UnitEntry:
+    """Word one unit as the document does, without pictures and tuning."""
+    return {
+        "layer": unit.layer,
+        "channel": unit.channel,
+        "mean": _measured(unit.mean),
+        "sd": _measured(unit.sd),
+        "symmetries": [
+            {
+                "transformation": line.transformation,
+                "kind": line.kind,
+                "family": line.family,
+                "score": _measured(line.score),
+                "invariance": _measured(line.invariance),
+                "stabiliser_order": line.stabiliser_order,
+            }
+            for line in unit.symmetries
+        ],
+        "tuning": {},
+        "pictures": None,
+    }
+
+
+def family_entry(family: Family, tuning: Tuning | None) -> FamilyEntry:
+    """Word one family as the document does."""
+    return {
+        "id": family.id,
+        "layer": family.layer,
+        "transformation": family.transformation,
+        "size": family.size,
+        "score": family.score,
+        "score_low": family.score_low,
+        "score_high": family.score_high,
+        "disagreement_deg": family.disagreement.get("angle_deg", math.nan),
+        "disagreement_hue_deg": family.disagreement.get("hue_deg", math.nan),
+        "disagreement_octaves": family.disagreement.get("octaves", math.nan),
+        "phase_coherence": family.phase_coherence,
+        "margin": family.margin,
+        "margin_low": family.margin_low,
+        "margin_high": family.margin_high,
+        "q_value": family.q_value,
+        "stabiliser_order": family.stabiliser_order,
+        "stabiliser": _stabiliser_text(family),
+        "half_turns": list(family.half_turns),
+        "gap_deviation_deg": family.gap_deviation_deg,
+        "holes_deg": [list(hole) for hole in family.holes_deg],
+        "duplicates": [list(pair) for pair in family.duplicates],
+        "explained_by": family.explained_by,
+        "alternatives": [
+            {
+                "transformation": own.transformation,
+                "score": own.score,
+                "deficit": own.deficit,
+                "deficit_low": own.deficit_low,
+                "deficit_high": own.deficit_high,
+            }
+            for own in family.alternatives
+        ],
+        "tuning": None if tuning is None else _tuning_entry(tuning, family.transformation),
+        "verification": [],
+        "members": [
+            {
+                "layer": member.layer,
+                "channel": member.channel,
+                "pose_deg": _measured(member.pose_deg),
+                "hue_deg": _measured(member.hue_deg),
+                "octaves": _measured(member.octaves),
+                "is_mirrored": member.is_mirrored,
+                "is_inverted": member.is_inverted,
+                "score": member.score,
+                "score_low": member.score_low,
+                "score_high": member.score_high,
+            }
+            for member in family.members
+        ],
+    }
+
+
+def _measured(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _tuning_entry(tuning: Tuning, transformation: str) -> TuningEntry:
+    values = np.asarray(tuning.values, dtype=np.float64)
+    return {
+        "axes": shown_axes(tuning.axes, transformation),
+        "values": np.where(np.isfinite(values), values, None).tolist(),  # type: ignore[call-overload]
+    }
+
+
+def shown_axes(axes: Mapping[str, Sequence[float]], transformation: str) -> dict[str, list[float]]:
+    """Give the axes of a tuning as the document calls them: that of a pair is its ``element``."""
+    is_pair = isinstance(find(transformation).space, Pair)
+    return {
+        "element" if is_pair else name: [float(value) for value in values] for name, values in axes.items()
+    }
+
+
+def _stabiliser_text(family: Family) -> str:
+    """Word the elements of a stabiliser as the document does."""
+    space = find(family.transformation).space
+    match space:
+        case Circle(axis) | Cylinder(axis, _):
+            said = [f"{element[axis.name]:g}°" for element in family.stabiliser]
+        case HandedCircle(axis, hand):
+            said = [f"{element[axis.name]:g}°" for element in family.stabiliser if not element[hand.name]]
+            said += ["mirror"] * any(element[hand.name] for element in family.stabiliser)
+        case Torus(axis, other):
+            said = [f"({element[other.name]:g}°, {element[axis.name]:g}°)" for element in family.stabiliser]
+        case _:
+            said = ["identity" if isinstance(space, Pair) else "0 octaves"]
+    return "{" + ", ".join(said) + "}"

@@ -1,0 +1,289 @@
+"""Cut the pictures of a report out of the images: each image is decoded once, whatever shows parts of it."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from equiscope.foundations.errors import EquiscopeError
+from equiscope.measurement.bank import Bank, centres_px
+from equiscope.measurement.examples import NO_IMAGE, Examples
+from equiscope.models.geometry import LayerGeometry
+from equiscope.reports.document.pictures.sheets import SheetWriter, shrink
+from equiscope.reports.document.pictures.tiles import TileFile, open_tiles
+from equiscope.reports.document.poses import pose_of
+from equiscope.reports.document.schema import (
+    FamilyEntry,
+    MemberEntry,
+    SheetEntry,
+    TurnedEntry,
+    UnitPicturesEntry,
+)
+from equiscope.reports.document.wording import measured
+from equiscope.stimuli import ImageSet
+from equiscope.transformations import Pose, find
+from equiscope.transformations.pixels import (
+    crop_around,
+)
+
+__all__ = ["CutPictures", "cut_pictures"]
+
+# Hue × rotation has a hundred elements and more: every second angle says as much.
+_MOST_ELEMENTS = 72
+# A stimulus is not shown smaller or larger than this, octaves: beyond it there is nothing left to see.
+_MOST_OCTAVES = 1.5
+
+
+@dataclass(frozen=True)
+class CutPictures:
+    """All pictures of a report.
+
+    Attributes
+    ----------
+    sheets
+        The sheets that were written.
+    units
+        Where the stimuli of each unit, as (layer, channel), are; units that never fired have no entry.
+    turned
+        Where the transformed stimulus of each family is; families without one have no entry.
+    """
+
+    sheets: list[SheetEntry]
+    units: dict[tuple[str, int], UnitPicturesEntry]
+    turned: dict[str, TurnedEntry]
+
+
+@dataclass(frozen=True)
+class _Order:
+    """One thing to cut out of an image: tiles from ``first`` on, one for each element, or a single plain one."""
+
+    layer: str
+    centre_px: tuple[float, float]
+    first: int
+    family: FamilyEntry | None = None
+    member: MemberEntry | None = None
+    axes: dict[str, list[float]] | None = None
+
+
+def cut_pictures(
+    folder: Path,
+    images: ImageSet,
+    geometries: Mapping[str, LayerGeometry],
+    examples: Mapping[str, Examples],
+    families: Sequence[FamilyEntry],
+    whole_px: int,
+    on_image: Callable[[int], None] = lambda _steps: None,
+) -> CutPictures:
+    """Cut the strongest stimuli of all units, and one transformed stimulus a family, and write them onto sheets.
+
+    Parameters
+    ----------
+    folder
+        Of the run: sheets go into ``site/sprites``.
+    images
+        What the network was shown.
+    geometries, examples
+        Geometry and strongest stimuli of each layer.
+    families
+        The families.
+    whole_px
+        Side of whole-image stimuli, px.
+    on_image
+        Called with 1 after each image.
+
+    Raises
+    ------
+    EquiscopeError
+        If an image that could be read before can no longer be.
+
+    Notes
+    -----
+    Tiles wait in a temporary file, 9.4 kB each, until their sheets are written: images come in the order of the set,
+    sheets in the order of the units.
+    """
+    orders: dict[int, list[_Order]] = defaultdict(list)
+    n_tiles = 0
+    runs: dict[str, dict[int, _Stimuli]] = {}
+    for layer, geometry in geometries.items():
+        runs[layer], n_tiles = _order_stimuli(geometry, examples[layer], orders, n_tiles)
+    turned: list[tuple[FamilyEntry, MemberEntry, dict[str, list[float]], int, int]] = []
+    for family in families:
+        chosen = _order_turned(family, geometries, examples, orders, n_tiles)
+        if chosen is not None:
+            turned.append((family, *chosen))
+            n_tiles += chosen[-1]
+    with open_tiles(folder) as tiles:
+        sizes_px = {name: whole_px if own.is_global else own.patch_px for name, own in geometries.items()}
+        _cut_all(images, orders, sizes_px, tiles, on_image)
+        tiles.finish()
+        return _write(folder, runs, turned, tiles)
+
+
+@dataclass(frozen=True)
+class _Stimuli:
+    """Tiles of one unit, finding half first, how many of them each half has, and their order by falling response."""
+
+    tiles: NDArray[np.int64]
+    n: list[int]
+    order: list[int]
+
+
+def _order_stimuli(
+    geometry: LayerGeometry, examples: Examples, orders: dict[int, list[_Order]], first: int
+) -> tuple[dict[int, _Stimuli], int]:
+    """Order the strongest stimuli of a layer's units; units share what excites several of them."""
+    fires = (examples.image != NO_IMAGE) & (np.nan_to_num(examples.value) > 0)
+    half, channel, rank = np.nonzero(fires)
+    keys = np.column_stack([examples.image[fires], examples.position[fires]]).astype(np.int64)
+    distinct, tile_of = np.unique(keys.reshape(-1, 3), axis=0, return_inverse=True)
+    tile_of = tile_of.reshape(-1)
+    zeros = np.zeros(len(distinct), np.int64)
+    centres = centres_px(Bank(geometry.layer, zeros, distinct[:, 0], distinct[:, 1:], zeros), geometry)
+    for index, (image, centre) in enumerate(zip(distinct[:, 0].tolist(), centres.tolist(), strict=True)):
+        orders[image].append(_Order(geometry.layer, (centre[0], centre[1]), first + index))
+    found: dict[int, list[tuple[int, int, float, int]]] = defaultdict(list)
+    values = examples.value[fires]
+    for h, c, r, value, tile in zip(half, channel, rank, values, tile_of, strict=True):
+        found[int(c)].append((int(h), int(r), float(value), first + int(tile)))
+    stimuli = {}
+    for own_channel, entries in sorted(found.items()):
+        entries.sort(key=lambda entry: entry[:2])
+        order = sorted(range(len(entries)), key=lambda i: -entries[i][2])
+        n = [sum(entry[0] == h for entry in entries) for h in (0, 1)]
+        stimuli[own_channel] = _Stimuli(np.array([entry[3] for entry in entries]), n, order)
+    return stimuli, first + len(distinct)
+
+
+def _order_turned(
+    family: FamilyEntry,
+    geometries: Mapping[str, LayerGeometry],
+    examples: Mapping[str, Examples],
+    orders: dict[int, list[_Order]],
+    first: int,
+) -> tuple[MemberEntry, dict[str, list[float]], int, int] | None:
+    """Order the family's strongest held-out stimulus under each element; member, axes, first tile and their number."""
+    tuning = family["tuning"]
+    if tuning is None:
+        return None
+    strongest: tuple[float, MemberEntry] | None = None
+    for member in family["members"]:
+        own = examples[member["layer"]]
+        value = float(own.value[1, member["channel"], 0]) if own.value.shape[2] else math.nan
+        if own.image[1, member["channel"], 0] == NO_IMAGE or not value > 0:
+            continue
+        # Responses of units differ in scale; each is told as a share of the unit's own largest.
+        share = value / float(own.maximum[member["channel"]])
+        if strongest is None or share > strongest[0]:
+            strongest = share, member
+    if strongest is None:
+        return None
+    member = strongest[1]
+    layer, channel = member["layer"], member["channel"]
+    axes = {name: [float(value) for value in axis] for name, axis in tuning["axes"].items()}
+    if "octaves" in axes:
+        own_octaves = measured(member["octaves"]) or 0.0
+        axes["octaves"] = [o for o in axes["octaves"] if abs(o - own_octaves) <= _MOST_OCTAVES]
+    while math.prod(len(axis) for axis in axes.values()) > _MOST_ELEMENTS:
+        longest = max(axes, key=lambda name: len(axes[name]))
+        axes[longest] = axes[longest][::2]
+    n = math.prod(len(axis) for axis in axes.values())
+    if n == 0:
+        return None
+    geometry = geometries[layer]
+    position = examples[layer].position[1, channel, :1]
+    image = examples[layer].image[1, channel, :1]
+    zero = np.zeros(1, np.int64)
+    centre = centres_px(Bank(layer, zero, image, position, zero), geometry)[0]
+    place = float(centre[0]), float(centre[1])
+    orders[int(image[0])].append(_Order(layer, place, first, family, member, axes))
+    return member, axes, first, n
+
+
+def _cut(image: Tensor, order: _Order, size_px: int) -> Tensor:
+    """Cut what was ordered, shape (tile, 3, size_px, size_px)."""
+    centre = order.centre_px
+    if math.isnan(centre[0]):
+        centre = ((image.shape[1] - 1) / 2, (image.shape[2] - 1) / 2)
+    if order.member is None or order.axes is None or order.family is None:
+        return crop_around(image, centre, size_px)[0][None]
+    transformation = find(order.family["transformation"])
+    own = pose_of(order.member, transformation.axes)
+    names = {"element": transformation.axes[0].name}
+    wanted = [
+        Pose(dict(zip((names.get(name, name) for name in order.axes), values, strict=True)))
+        for values in product(*order.axes.values())
+    ]
+    crop, inside, _ = crop_around(image, centre, transformation.crop_px_at(own, wanted, size_px))
+    return transformation.show_at(crop, inside, own, wanted, size_px)
+
+
+def _cut_all(
+    images: ImageSet,
+    orders: Mapping[int, Sequence[_Order]],
+    sizes_px: Mapping[str, int],
+    tiles: TileFile,
+    on_image: Callable[[int], None],
+) -> None:
+    """Cut what is ordered of each image, decoded once, and write its tiles."""
+    wanted = sorted(orders)
+    n_seen = 0
+    for (index,), stack in images.batches(wanted, 1):
+        for order in orders[index]:
+            for i, patch in enumerate(_cut(stack[0], order, sizes_px[order.layer])):
+                pixels = (patch.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+                tiles.write(order.first + i, shrink(pixels))
+        n_seen += 1
+        on_image(1)
+    if n_seen < len(wanted):
+        failure = images.failures[-1]
+        raise EquiscopeError(f"{failure.name} could be read before but no longer: {failure.reason}")
+
+
+def _write(
+    folder: Path,
+    runs: Mapping[str, Mapping[int, _Stimuli]],
+    turned: Sequence[tuple[FamilyEntry, MemberEntry, dict[str, list[float]], int, int]],
+    tiles: TileFile,
+) -> CutPictures:
+    writer = SheetWriter(folder)
+    units: dict[tuple[str, int], UnitPicturesEntry] = {}
+    for layer, stimuli in runs.items():
+        all_own = list(stimuli.values())
+        strongest = writer.write(
+            f"{layer}-strongest", [own.tiles[own.order[:1]] for own in all_own], tiles.read
+        )
+        places = writer.write(f"{layer}-stimuli", [own.tiles for own in all_own], tiles.read)
+        for (channel, own), top, place in zip(stimuli.items(), strongest, places, strict=True):
+            units[layer, channel] = {
+                "strongest": list(top),
+                "stimuli": list(place),
+                "n": own.n,
+                "order": own.order,
+            }
+    found: dict[str, TurnedEntry] = {}
+    by_layer: dict[str, list[Any]] = defaultdict(list)
+    for entry in turned:
+        by_layer[entry[0]["layer"]].append(entry)
+    for layer, entries in by_layer.items():
+        places = writer.write(
+            f"{layer}-turned", [np.arange(first, first + n) for *_, first, n in entries], tiles.read
+        )
+        for (family, member, axes, _, _), (sheet, first) in zip(entries, places, strict=True):
+            found[family["id"]] = {
+                "layer": member["layer"],
+                "channel": member["channel"],
+                "axes": axes,
+                "sheet": sheet,
+                "first": first,
+            }
+    writer.remove_others()
+    return CutPictures(writer.sheets, units, found)

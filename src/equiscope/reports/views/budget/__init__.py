@@ -1,0 +1,1 @@
+"""The parameters: what tying would save."""

@@ -1,0 +1,135 @@
+"""What stands at the two ends of a circuit: members with their poses and pictures, under the names that pages use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from equiscope.evidence.circuits import Circuit
+from equiscope.reports.document.schema import FamilyEntry
+from equiscope.reports.document.wording import measured
+from equiscope.reports.drawing.palette import category_colours
+from equiscope.reports.drawing.poses import Shown, Tiles, members_in_order
+
+__all__ = ["EndUnit", "Ends", "colours_of", "is_unit", "strength_of", "transformation_of"]
+
+# In this order they have the colours of the palette.
+_TRANSFORMATIONS = ("rotation", "hue", "hue-rotation", "reflection", "contrast", "scale")
+
+
+def is_unit(name: str, layer: str) -> bool:
+    """Whether the end of a circuit is a single unit of a layer, not a family."""
+    head, _, channel = name.rpartition(":")
+    return head == layer and channel.isdecimal()
+
+
+def transformation_of(name: str) -> str:
+    """Give the transformation that a family's id tells, or nothing: for runs whose families cannot be read."""
+    head = name.rpartition("-")[0]
+    # "hue-rotation" ends like "rotation".
+    known = sorted(_TRANSFORMATIONS, key=len, reverse=True)
+    return next((own for own in known if head.endswith(f"-{own}")), "")
+
+
+def colours_of(transformation: str) -> tuple[str, str]:
+    """Give the colour of a transformation, for a light and for a dark page."""
+    place = _TRANSFORMATIONS.index(transformation) if transformation in _TRANSFORMATIONS else 7
+    return category_colours(place)
+
+
+@dataclass(frozen=True)
+class EndUnit:
+    """One unit at an end of a circuit.
+
+    Attributes
+    ----------
+    name
+        ``layer:channel``, or its place where the family cannot be read.
+    pose
+        In words; empty where it has none.
+    unit
+        ``layer:channel``; None where it is not known.
+    tile
+        Its strongest stimulus; None where there is none.
+    colours
+        Of its pose, for a light and for a dark page.
+    angle_deg, hue_deg, octaves
+        Its pose, None where it has none.
+    """
+
+    name: str
+    pose: str = ""
+    unit: str | None = None
+    tile: Any | None = None
+    colours: tuple[str, str] | None = None
+    angle_deg: float | None = None
+    hue_deg: float | None = None
+    octaves: float | None = None
+
+    @property
+    def text(self) -> str:
+        """Name and pose."""
+        return f"{self.name} at {self.pose}" if self.pose else self.name
+
+
+class Ends:
+    """Families and units by the names that circuits have for them.
+
+    Parameters
+    ----------
+    families
+        All families of the run.
+    pictures
+        Of its units; None leaves pictures out.
+    """
+
+    def __init__(self, families: Iterable[FamilyEntry], pictures: Tiles | None = None) -> None:
+        self.families = {family["id"]: family for family in families}
+        self._pictures = pictures
+
+    def transformation(self, name: str) -> str:
+        """Give the transformation of a family; nothing for a unit."""
+        family = self.families.get(name)
+        return family["transformation"] if family else transformation_of(name)
+
+    def turns(self, name: str, layer: str) -> bool:
+        """Whether the members have poses in the plane."""
+        return not is_unit(name, layer) and self.transformation(name) in ("rotation", "hue-rotation")
+
+    def unit(self, layer: str, channel: int) -> EndUnit:
+        """Give a unit by itself."""
+        name = f"{layer}:{channel}"
+        return EndUnit(name, unit=name, tile=self._tile(layer, channel))
+
+    def members(self, name: str, layer: str, n: int) -> list[EndUnit]:
+        """Give the members of an end that has ``n`` of them, in the order of its weights."""
+        if is_unit(name, layer):
+            return [self.unit(layer, int(name.rpartition(":")[2]))]
+        family = self.families.get(name)
+        if family is None or len(family["members"]) != n:
+            return [EndUnit(f"member {i}") for i in range(1, n + 1)]
+        # In the family's own order, which is that of the weights.
+        return [self._member(own) for own in sorted(members_in_order(family, ()), key=lambda own: own.index)]
+
+    def _member(self, own: Shown) -> EndUnit:
+        layer, channel = own.entry["layer"], own.entry["channel"]
+        return EndUnit(
+            own.unit,
+            own.pose,
+            own.unit,
+            self._tile(layer, channel),
+            own.colours,
+            measured(own.entry["pose_deg"]),
+            measured(own.entry["hue_deg"]),
+            measured(own.entry["octaves"]),
+        )
+
+    def _tile(self, layer: str, channel: int) -> Any | None:
+        return None if self._pictures is None else self._pictures.tile(layer, channel)
+
+
+def strength_of(circuit: Circuit) -> float:
+    """Give what circuits are ranked by: the share of the target's weights that the symmetry explains."""
+    value = measured(circuit.r2 * circuit.energy_share)
+    return value if value is not None else 0.0

@@ -1,0 +1,198 @@
+"""What the figures of a circuit mean, in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from equiscope.evidence.circuits import Circuit
+from equiscope.evidence.circuits.causal import CausalCheck
+from equiscope.evidence.circuits.circuit import class_text as kinds_text
+from equiscope.reports.document.wording import MISSING, counted, interval_text, measured, number, q_text
+from equiscope.reports.views.circuit.ends import is_unit
+
+__all__ = [
+    "check_view",
+    "class_text",
+    "evidence_of_circuit",
+    "figures_of_circuit",
+    "percent_text",
+    "sentence_of_circuit",
+    "weight_text",
+]
+
+
+def class_text(circuit: Circuit) -> str:
+    """Give the class of a circuit: what its weights do as the families at its ends turn."""
+    if circuit.rotation_class and circuit.hue_class and circuit.rotation_class != circuit.hue_class:
+        return f"rotation {_arrow(circuit.rotation_class)}, hue {_arrow(circuit.hue_class)}"
+    return _arrow(circuit.circuit_class)
+
+
+def _arrow(name: str) -> str:
+    return name.replace("→", " → ")
+
+
+def percent_text(share: float | None) -> str:
+    """Give a share in per cent."""
+    share = measured(share)
+    if share is None:
+        return MISSING
+    return "< 0.1 %" if 0 <= share < 0.001 else f"{100 * share:.{1 if share < 0.1 else 0}f} %"
+
+
+def weight_text(weight: float) -> str:
+    """Give a weight, to two digits."""
+    return f"{weight:.2g}" if weight >= 1e-3 else f"{weight:.0e}".replace("e-0", "e-").replace("-", "−")
+
+
+_ROTATION_WORDS = {
+    "equivariant→equivariant": "Weights depend only on the difference between two members’ poses, and turn with them.",
+    "invariant→equivariant": "Every member of the target is fed by the same pattern, turned by its own pose; "
+    "what the source’s poses are makes no difference.",
+    "equivariant→invariant": "Every member of the source feeds the same pattern, turned by its own pose; "
+    "what the target’s poses are makes no difference.",
+}
+_HUE_WORDS = {
+    "equivariant→equivariant": "In hue, weights depend only on the difference between two members’ hues.",
+    "invariant→equivariant": "In hue, the source makes no difference.",
+    "equivariant→invariant": "In hue, the target makes no difference.",
+}
+_SCALE_WORDS = {
+    "equivariant→equivariant": "Weights depend only on how much larger one member is than the other, and are as much "
+    "wider as the target is larger.",
+    "invariant→equivariant": "One unit feeds every member with the same pattern, as wide as the member is large.",
+    "equivariant→invariant": "One unit is fed by every member with the same pattern, as wide as the member is large.",
+}
+_HUE_UNIT_WORDS = {
+    "invariant→equivariant": "One unit feeds the members of all hues alike.",
+    "equivariant→invariant": "One unit is fed alike by the members of all hues.",
+}
+
+
+def sentence_of_circuit(circuit: Circuit) -> str:
+    """Say what the class of a circuit means."""
+    if circuit.transformation == "scale":
+        return _SCALE_WORDS.get(circuit.scale_class, "")
+    if circuit.transformation == "hue" and not circuit.is_between_families:
+        return _HUE_UNIT_WORDS.get(circuit.hue_class, "")
+    words = _ROTATION_WORDS.get(circuit.rotation_class, "")
+    if is_unit(circuit.source, circuit.source_layer):
+        words = "One unit feeds every member with the same pattern, turned by the member’s pose."
+    elif is_unit(circuit.target, circuit.target_layer):
+        words = "One unit is fed by every member with the same pattern, turned by the member’s pose."
+    hue = _HUE_WORDS.get(circuit.hue_class, "")
+    if not words:
+        hue = hue.removeprefix("In hue, ")
+        return hue[:1].upper() + hue[1:]
+    return f"{words} {hue}".strip()
+
+
+def figures_of_circuit(circuit: Circuit) -> list[dict[str, Any]]:
+    """Lines of the list of figures: a term, its value, and what stands beside it."""
+
+    def line(term: str, value: str, beside: str | None = None) -> dict[str, Any]:
+        return {"term": term, "value": value, "beside": beside, "is_strong": term in ("R²", "q")}
+
+    layers = "these layers" if len(circuit.ends[0].layers) > 1 else "this layer"
+    lines = [
+        line("R²", number(circuit.r2), interval_text(circuit.r2, circuit.r2_low, circuit.r2_high)),
+        line(
+            "By chance", f"95 % below {number(circuit.r2_null_95)}, 99 % below {number(circuit.r2_null_99)}"
+        ),
+        line("q", q_text(circuit.q_value)),
+        line(
+            "Energy",
+            percent_text(circuit.energy_share),
+            f"of all weight energy from {layers} into the target",
+        ),
+        line(
+            "Strength", f"{number(circuit.strength, 1)} ×", "the root mean square weight between the layers"
+        ),
+        line("Members", f"{circuit.n_source} to {circuit.n_target}"),
+    ]
+    if circuit.is_small:
+        lines.append(line("Few members", "fewer than five that turn: chance alone reaches far"))
+    lines += [
+        line("Instead", f"R² {number(r2)}", f"as {_arrow(name)}")
+        for name, r2 in ((kinds_text(kinds), r2) for kinds, r2 in circuit.alternatives)
+        if name != circuit.rotation_class
+    ]
+    return lines
+
+
+def check_view(check: CausalCheck | None) -> dict[str, Any] | None:
+    """Give what changing the weights did to the target's responses; None where nothing was tried."""
+    if check is None:
+        return None
+    rows = [
+        ("replaced by the template", check.template, check.template_low, check.template_high),
+        ("by the template at a wrong pose", check.wrong_pose, check.wrong_pose_low, check.wrong_pose_high),
+        ("set to zero", check.zeroed, check.zeroed_low, check.zeroed_high),
+    ]
+    return {
+        "n": counted(check.n_stimuli, "stimulus").replace("stimuluss", "stimuli"),
+        "rows": [
+            {
+                "name": name,
+                "value": number(value, 3),
+                "interval": interval_text(value, low, high),
+                "share": f"{100 * min(max(measured(value) or 0.0, 0.0), 1.0):.1f}"
+                if measured(value) is not None
+                else None,
+            }
+            for name, value, low, high in rows
+        ],
+    }
+
+
+def evidence_of_circuit(circuit: Circuit) -> str:
+    """Say how far the circuit can be trusted: what its template explains, and what chance alone would."""
+    r2, null = measured(circuit.r2), measured(circuit.r2_null_95)
+    if r2 is None:
+        return "How much of the weights its template explains could not be measured."
+    interval = interval_text(r2, circuit.r2_low, circuit.r2_high)
+    sure = f" ({interval} with 95 % confidence, bootstrap over members)" if interval else ""
+    is_by_strangers = circuit.transformation == "scale" or (
+        circuit.transformation == "hue" and not circuit.is_between_families
+    )
+    if is_by_strangers:
+        return _evidence_by_strangers(circuit, r2, null, sure)
+    said = (
+        f"A template fitted to the other members explains {number(r2)}{sure} of the weight energy of each member that "
+        "is left out in turn."
+    )
+    if null is not None:
+        said += f" With poses permuted it explains less than {number(null)} in 95 of 100 draws."
+    said += _false_text(circuit, "Of such circuits between these layers")
+    if circuit.is_small:
+        said += " Fewer than five members turn, so chance alone reaches far."
+    return said
+
+
+def _evidence_by_strangers(circuit: Circuit, r2: float, null: float | None, sure: str) -> str:
+    alike = (
+        "made equally large, at the same relative size"
+        if circuit.transformation == "scale"
+        else "as they are"
+    )
+    said = (
+        f"The mean of the other members’ kernels, {alike}, explains {number(r2)}{sure} of the weight energy of each "
+        "member’s, up to a factor."
+    )
+    if null is not None:
+        said += (
+            f" With members of other {circuit.transformation} families of the same layers in all but one member’s "
+            f"place it explains less than {number(null)} in 95 of 100 draws."
+        )
+    said += _false_text(circuit, "Of such circuits")
+    if circuit.is_small:
+        said += " Fewer than five members could be compared, so chance alone reaches far."
+    return said
+
+
+def _false_text(circuit: Circuit, which: str) -> str:
+    q = measured(circuit.q_value)
+    if q is None:
+        return ""
+    share = "less than 0.1 %" if q < 0.001 else f"{100 * q:.1f} %"
+    return f" {which} that stand out as much, {share} are expected to be false."

@@ -1,0 +1,1 @@
+"""All circuits of a run: the network, and lists that are loaded when opened."""

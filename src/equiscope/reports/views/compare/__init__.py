@@ -1,0 +1,1 @@
+"""Comparisons with other runs, families side by side."""

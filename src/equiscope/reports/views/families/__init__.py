@@ -1,0 +1,1 @@
+"""All families in a list."""

@@ -1,0 +1,204 @@
+"""The view of one family: its members at their poses, how they respond, and how far all of it can be trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from equiscope.evidence.circuits import Circuit
+from equiscope.foundations.received import quoted
+from equiscope.reports.document.schema import FamilyEntry
+from equiscope.reports.document.wording import (
+    explanation_remark,
+    interval_text,
+    measured,
+    number,
+    octaves_text,
+    q_text,
+    title_text,
+)
+from equiscope.reports.drawing.poses import Shown, members_in_order
+from equiscope.reports.drawing.svg import write_for_site
+from equiscope.reports.views.circuit.ends import Ends
+from equiscope.reports.views.circuit.evidence import CIRCUITS
+from equiscope.reports.views.circuit.weights import StoredWeights
+from equiscope.reports.views.context import SiteContext
+from equiscope.reports.views.family.assurance import assurances, figures_of
+from equiscope.reports.views.family.charts import family_charts
+from equiscope.reports.views.family.pose_drawings import draw_poses, poses_kind
+from equiscope.reports.views.family.tuning_drawings import draw_joint_tuning, draw_tuning
+from equiscope.reports.views.family.turned import draw_turned, turned_sentence
+from equiscope.reports.views.family.weights import what_weights_say
+from equiscope.reports.views.family.words import CAPTIONS, UNTUNED
+from equiscope.reports.views.featurevis.evidence import FEATUREVIS
+from equiscope.reports.views.templates import render_template
+from equiscope.reports.views.verification.drawings import synthetic_drawings
+from equiscope.reports.views.verification.evidence import VERIFICATION
+from equiscope.reports.views.verification.words import synthetic_rows
+from equiscope.reports.views.view import Fragment, View
+
+__all__ = ["VIEW", "render_families", "render_family"]
+
+# Stimuli shown beside each member.
+_N_STIMULI = 8
+
+
+def render_families(context: SiteContext) -> Iterator[tuple[str, Fragment]]:
+    """Render the view of every family of a run, by its id."""
+    ends = Ends(context.document["families"], context.pictures)
+    circuits = context.found(CIRCUITS)
+    weights = None if circuits is None else StoredWeights(context.folder, circuits)
+    of_family: dict[str, list[Circuit]] = {}
+    for circuit in circuits.circuits if circuits is not None else ():
+        if circuit.is_symmetric:
+            for end in (circuit.source, circuit.target):
+                of_family.setdefault(end, []).append(circuit)
+    for name, family in context.families.items():
+        yield name, render_family(context, family, of_family.get(name, ()), weights, ends)
+
+
+def render_family(
+    context: SiteContext,
+    family: FamilyEntry,
+    circuits: Sequence[Circuit],
+    weights: StoredWeights | None,
+    ends: Ends,
+) -> Fragment:
+    """Render the view of one family.
+
+    Parameters
+    ----------
+    context
+        The run.
+    family
+        The family.
+    circuits
+        The symmetric circuits that it is an end of.
+    weights
+        Their weights; None where circuits were not recovered.
+    ends
+        The families of the run.
+    """
+    shown = members_in_order(family, list(context.layers))
+    transformation = family["transformation"]
+    kind = poses_kind(transformation)
+    tuning = draw_tuning(family, shown)
+    joint = draw_joint_tuning(family, shown)
+    optimised = context.found(FEATUREVIS)
+    html = render_template(
+        __name__,
+        "family.html.jinja",
+        family=family,
+        heading=title_text(family),
+        layers=family["layer"].split("+") if family["layer"] not in context.layers else [family["layer"]],
+        known_layers=context.layers,
+        remark=explanation_remark(family),
+        kind=kind,
+        # Where a chart is too wide to stand beside the members it goes above them.
+        is_wide=kind == "chart",
+        poses=write_for_site(draw_poses(family, shown, context.pictures), kind),
+        poses_caption=CAPTIONS.get(transformation, CAPTIONS["rotation"]),
+        members=[_member(context, family, member) for member in shown],
+        neighbours=_neighbours(context, family),
+        optimised=None if optimised is None else optimised.family(family["id"], shown),
+        turned=[write_for_site(own, "strip-chart") for own in draw_turned(context, family, shown)],
+        turned_sentence=turned_sentence(context, family),
+        tuning=None if tuning is None else write_for_site(tuning, "tuning"),
+        untuned=UNTUNED.get(transformation, "No tuning was measured.") if tuning is None else "",
+        joint=None if joint is None else write_for_site(joint, "joint"),
+        figures=figures_of(family),
+        assurances=assurances(context.document, family),
+        alternatives=_alternatives(family),
+        synthetic=synthetic_rows(family),
+        synthetic_drawings=[write_for_site(own, "synthetic") for own in synthetic_drawings(family, shown)],
+        joined=_joined(context, family),
+        weights=what_weights_say(family, circuits, weights, ends),
+        has_circuits=context.found(CIRCUITS) is not None,
+        folder=quoted(context.folder or "RUN"),
+    )
+    return Fragment(html, {"id": family["id"], "members": [member.unit for member in shown]})
+
+
+def _member(context: SiteContext, family: FamilyEntry, member: Shown) -> dict[str, Any]:
+    layer, channel = member.entry["layer"], member.entry["channel"]
+    n = min(_N_STIMULI, context.pictures.n_stimuli(layer, channel))
+    turn_deg = member.hue_deg if family["transformation"] == "hue" else member.angle_deg
+    has_turn = measured(member.entry["pose_deg"]) is not None or family["transformation"] == "hue"
+    entry = member.entry
+    return {
+        "unit": member.unit,
+        "view": f"{layer}-{channel}",
+        "pose": member.pose,
+        "hand_deg": f"{-turn_deg:.1f}" if has_turn else None,
+        "is_changed": member.is_changed,
+        "light": member.colours[0],
+        "dark": member.colours[1],
+        "score": number(entry["score"]),
+        "interval": interval_text(entry["score"], entry["score_low"], entry["score_high"]),
+        "tiles": [context.pictures.tile(layer, channel, rank) for rank in range(n)],
+    }
+
+
+def _neighbours(context: SiteContext, family: FamilyEntry) -> dict[str, str | None]:
+    """Ids of the families before and after this one in its layer and transformation."""
+    key = (family["layer"], family["transformation"])
+    ids = [own["id"] for own in context.document["families"] if (own["layer"], own["transformation"]) == key]
+    place = ids.index(family["id"])
+    return {
+        "before": ids[place - 1] if place else None,
+        "after": ids[place + 1] if place + 1 < len(ids) else None,
+    }
+
+
+def _alternatives(family: FamilyEntry) -> list[dict[str, Any]]:
+    rows = []
+    for entry in family["alternatives"]:
+        deficit = measured(entry["deficit"])
+        interval = interval_text(deficit, entry["deficit_low"], entry["deficit_high"])
+        rows.append(
+            {
+                "transformation": entry["transformation"],
+                "score": number(entry["score"]),
+                "deficit": "best" if deficit == 0 else number(deficit),
+                "interval": None if deficit == 0 else interval,
+                "is_chosen": entry["transformation"] == family["explained_by"],
+            }
+        )
+    return rows
+
+
+def _joined(context: SiteContext, family: FamilyEntry) -> list[dict[str, Any]]:
+    """Links between the rotation families that a family over scale joins."""
+    if family["transformation"] != "rotation-scale":
+        return []
+
+    def units(entry: FamilyEntry) -> set[tuple[str, int]]:
+        return {(m["layer"], m["channel"]) for m in entry["members"]}
+
+    own = units(family)
+    return [
+        {
+            "ends": [link["first"], link["second"]],
+            "n_pairs": str(link["n_pairs"]),
+            "offset": number(link["offset_deg"], 0, "°"),
+            "octaves": octaves_text(link["octaves"]),
+            "residual": number(link["residual_deg"], 1, "°"),
+            "q": q_text(link["q_value"]),
+        }
+        for link in context.document["links"]
+        if all(
+            key in context.families and units(context.families[key]) <= own
+            for key in (link["first"], link["second"])
+        )
+    ]
+
+
+VIEW = View(
+    "family",
+    __name__,
+    render_families,
+    script="family.js",
+    style="family.css",
+    evidence=(VERIFICATION, CIRCUITS, FEATUREVIS),
+    charts=family_charts,
+)

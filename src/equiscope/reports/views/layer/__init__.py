@@ -1,0 +1,1 @@
+"""A layer with all its units."""

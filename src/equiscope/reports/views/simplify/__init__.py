@@ -1,0 +1,1 @@
+"""The network with its families tied: what that removes and costs."""

@@ -1,0 +1,1 @@
+"""A unit: its stimuli, its tuning, what feeds it and what it feeds."""

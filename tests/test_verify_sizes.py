@@ -1,0 +1,154 @@
+"""Sizes and pairs on drawings: which series are shown, at which size a unit responds most, what a pair must do."""
+
+from __future__ import annotations
+
+import dataclasses
+from math import nan
+
+import numpy as np
+import pytest
+import torch
+from equiscope.evidence.verify.sizes import _preferred_octaves
+from equiscope.stimuli.synthetic import SyntheticStimulus
+from torch import Tensor, nn
+
+from equiscope import Model
+from equiscope.evidence.verify.drawn import size_series
+from equiscope.evidence.verify.drawn.catalogue import show_catalogue
+from equiscope.evidence.verify.drawn.shown import record_centres
+from equiscope.evidence.verify.drawn.size_series import _magnified, make_size_series, series_octaves
+from equiscope.evidence.verify.pairs import verify_pairs
+from equiscope.families.family import Family, Member
+from equiscope.models.geometry import find_geometry
+
+OCTAVES = np.arange(-8, 9) * 0.25
+
+# --- series of sizes ---------------------------------------------------------------------------------------
+
+
+def test_series_differ_in_size_alone() -> None:
+    series = make_size_series(60)
+    assert len(series) > 5
+    for own in series:
+        octaves = series_octaves(own)
+        assert len(own) >= 5
+        assert np.diff(octaves) == pytest.approx(0.25)
+        assert len({s.kind for s in own}) == 1
+        for stimulus, by in zip(own, octaves, strict=True):
+            for (name, value), (same, first) in zip(stimulus.parameters, own[0].parameters, strict=True):
+                assert name == same
+                expected = first * 2**by if name.endswith("_px") else first
+                assert value == pytest.approx(expected), name
+
+
+def test_what_has_no_size_of_its_own_is_in_no_series() -> None:
+    kinds = {own[0].kind for own in make_size_series(60)}
+    assert not kinds & {"edge", "corner", "brightness_gradient", "colour_contrast"}
+    assert {"line", "grating"} & kinds
+
+
+def test_what_can_no_longer_be_drawn_is_left_out() -> None:
+    stimulus = make_size_series(60)[0][0]
+    assert _magnified(stimulus, 0.0) == SyntheticStimulus(stimulus.kind, stimulus.parameters)
+    assert _magnified(stimulus, -20.0) is None
+
+
+@pytest.mark.parametrize(("least", "is_kept"), [(1.0, True), (1.25, False)])
+def test_a_series_needs_five_sizes(monkeypatch: pytest.MonkeyPatch, least: float, is_kept: bool) -> None:
+    """Octaves reach from -2 to 2 by quarters: five are 1.0 or more."""
+
+    def magnified(stimulus: SyntheticStimulus, octaves: float) -> SyntheticStimulus | None:
+        return _magnified(stimulus, octaves) if octaves >= least else None
+
+    monkeypatch.setattr(size_series, "_magnified", magnified)
+    assert bool(make_size_series(60)) == is_kept
+
+
+def test_the_preferred_size_is_the_curves_maximum() -> None:
+    curve = 4 - (OCTAVES - 0.4) ** 2
+    assert _preferred_octaves(curve, OCTAVES) == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize(
+    "curve",
+    [4 + OCTAVES, 4 - OCTAVES, -1 - (OCTAVES - 0.4) ** 2, 0 * OCTAVES],
+    ids=["largest is best", "smallest is best", "below 0", "no response"],
+)
+def test_at_either_end_and_without_response_no_size_is_preferred(curve: np.ndarray) -> None:
+    assert np.isnan(_preferred_octaves(curve, OCTAVES))
+
+
+# --- pairs, on a network of four kernels -------------------------------------------------------------------
+
+
+class Kernels(nn.Module):
+    """Four units: a ramp to the right, its mirror image, its inverse beside a bias, and a ramp upwards."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        ramp = torch.linspace(-1, 1, 7).expand(7, 7) + torch.linspace(-0.3, 0.5, 7)[:, None]
+        self.conv = nn.Conv2d(3, 4, 7, bias=False)
+        kernels = torch.stack([ramp, ramp.flip(-1), -ramp, ramp.T])
+        self.conv.weight = nn.Parameter(
+            (kernels - kernels.mean((1, 2), keepdim=True))[:, None].repeat(1, 3, 1, 1)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x)
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return Model(Kernels().eval(), name="kernels", default_layers=("conv",))
+
+
+def pair(transformation: str, u: int, v: int) -> Family:
+    members = tuple(Member("conv", channel, nan, 0.9, 0.8, 1.0) for channel in (u, v))
+    return Family(
+        f"conv-{transformation}-1",
+        "conv",
+        transformation,
+        0.9,
+        0.8,
+        1.0,
+        nan,
+        nan,
+        0.01,
+        1,
+        0.0,
+        (),
+        (),
+        members,
+    )
+
+
+@pytest.mark.parametrize(
+    ("transformation", "right", "wrong"), [("reflection", (0, 1), (0, 3)), ("contrast", (0, 2), (0, 3))]
+)
+def test_a_pair_answers_alike_once_the_drawings_are_transformed(
+    model: Model, transformation: str, right: tuple[int, int], wrong: tuple[int, int]
+) -> None:
+    geometry = find_geometry(model, ["conv"])["conv"]
+    shown = show_catalogue(model, geometry, torch.float32)
+    families = [pair(transformation, *right), dataclasses.replace(pair(transformation, *wrong), id="wrong")]
+    good, bad = verify_pairs(model, geometry, families, shown, torch.float32)
+    assert good.axis == "pair"
+    # Colours that are inverted are cut to what can be shown.
+    assert good.score > 0.99
+    assert good.margin > 0.3
+    assert bad.score < 0.9
+    # Poses are not what a pair is about.
+    assert (good.n_measured, good.n_outliers) == (0, 0)
+    assert np.isnan([good.median_error, *(m.error for m in good.members)]).all()
+    # Families of other transformations are no pairs.
+    assert verify_pairs(model, geometry, [pair("rotation", 0, 1)], shown, torch.float32) == []
+
+
+def test_responses_are_those_at_the_centre_after_the_rectifier(model: Model) -> None:
+    geometry = find_geometry(model, ["conv"])["conv"]
+    patches = torch.rand(40, 3, 7, 7, generator=torch.Generator().manual_seed(0))
+    seen = record_centres(model, [geometry], 7, patches, torch.float32)
+    with torch.no_grad():
+        plain = model.module(model.preprocess(patches))[:, :, 0, 0].double().numpy()
+    assert (plain < 0).any()
+    assert seen == pytest.approx(np.maximum(plain, 0), abs=1e-5)
