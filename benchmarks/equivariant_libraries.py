@@ -47,7 +47,7 @@ N_LAYERS, KERNEL_PX = 4, 5
 N_DRAWN = 5
 # Side of the pictures for the error, what of it is looked at, and the larger side that they are turned in, px.
 SEEN_PX, CENTRE_PX, CANVAS_PX = 65, 31, 129
-# One thread, and large buffers kept: what equiscope.allocator does in a process of its own.
+# One thread, and large buffers kept: what `keep_large_buffers` of equiscope.foundations.devices does in a process.
 CONDITIONS = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",

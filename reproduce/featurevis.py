@@ -87,9 +87,8 @@ def main() -> None:
             model,
             layer,
             [int(channel) for channel in channels.split(",")],
-            natural=natural[layer],
             geometry=geometries[layer],
-        )
+        ).beside(natural[layer])
         print(
             json.dumps(
                 {

@@ -21,7 +21,8 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from equiscope.construction.training import MINI_RECIPE, open_labelled, train
+import equiscope
+from equiscope.construction.training import MINI_RECIPE, open_labelled
 from equiscope.construction.training.batches import centre_batch
 from equiscope.models.mini import build
 
@@ -38,7 +39,7 @@ def main() -> None:
 
     torch.set_num_threads(options.threads)
     recipe = replace(MINI_RECIPE, epochs=options.epochs)
-    run = train(
+    run = equiscope.train(
         "plain",
         options.data,
         options.out.with_suffix(""),

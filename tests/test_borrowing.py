@@ -19,6 +19,7 @@ from equiscope.evidence.compare.runs import compare_runs
 from equiscope.evidence.featurevis import visualise_run
 from equiscope.evidence.verify.whole_run import verify_run
 from equiscope.foundations.errors import EquiscopeError
+from equiscope.foundations.options import Options
 from equiscope.models import Model
 from equiscope.models.controls import random_weights, shuffled_kernels
 from equiscope.models.geometry import find_geometry
@@ -385,7 +386,9 @@ COMMANDS: dict[str, Callable[[Model, Run, Run, ImageSet], object]] = {
     "circuits": lambda model, run, _other, images: recover_circuits(run, model, images, n_draws=5),
     "featurevis": lambda model, run, _other, _images: visualise_run(run, model, steps=1, n_null=0),
     "budget": lambda model, run, _other, _images: estimate_budget(run, model, n_resamples=5),
-    "compare": lambda model, run, other, images: compare_runs(run, model, other, model, images, n_draws=2),
+    "compare": lambda model, run, other, images: compare_runs(
+        run, model, other, model, images, n_draws=2, options=Options(precision="float32")
+    ),
     "layers": lambda model, _run, _other, _images: find_geometry(model, model.resolve_layers(["*"])),
     "-shuffled": lambda model, _run, _other, _images: shuffled_kernels(model),
     "-random": lambda model, _run, _other, _images: random_weights(model),

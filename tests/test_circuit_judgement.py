@@ -16,7 +16,7 @@ from equiscope.evidence.circuits.circuit import Candidate, judge, p_values, stan
 from equiscope.evidence.circuits.confirm import confirm_families
 from equiscope.evidence.circuits.drawn import choose_drawn
 from equiscope.evidence.circuits.recover import _is_checked
-from equiscope.families.family import Family, Member
+from hand_made import a_family, a_member
 
 EQUIVARIANT = ("equivariant", "equivariant")
 
@@ -158,10 +158,7 @@ def test_what_has_no_picture_is_not_drawn(impostor: Circuit) -> None:
 
 def make_run(folder: Path, *families: tuple[str, str]) -> equiscope.Run:
     own = tuple(
-        Family(
-            name, name[0], transformation, 0.9, 0.8, 1.0, 1.0, 0.9, 0.01, 1, 0.0, (), (),
-            tuple(Member(name[0], i, 90.0 * i, 0.9, 0.8, 1.0, hue_deg=math.nan) for i in range(4)),
-        )
+        a_family(transformation, [a_member(name[0], i, angle_deg=90.0 * i) for i in range(4)], name=name)
         for name, transformation in families
     )  # fmt: skip
     return equiscope.Run(folder, {}, (), own)

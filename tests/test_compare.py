@@ -22,6 +22,7 @@ from equiscope.evidence.compare.counterparts import find_counterparts
 from equiscope.evidence.compare.runs import compare_runs
 from equiscope.evidence.compare.spectra import FamilyResponses
 from equiscope.families.family import Symmetry, Unit
+from equiscope.foundations.options import Options
 from equiscope.foundations.progress import silent
 from equiscope.foundations.statistics import circular_difference_deg
 from equiscope.measurement.examples import collect_examples, split_halves
@@ -40,6 +41,7 @@ from equiscope.transformations.groups import CyclicGroup, Involution
 from hand_made import a_family, a_member
 
 NAN = float("nan")
+IN_FLOAT32 = Options(precision="float32")
 NAMES = ("curves", "edges", "lines", "crosses")
 
 
@@ -161,7 +163,7 @@ def compare(
     runs: dict[str, tuple[Run, Planted]], a: str, b: str, images: ImageSet, **options: object
 ) -> Comparison:
     (run_a, first), (run_b, second) = runs[a], runs[b]
-    return compare_runs(run_a, first.model, run_b, second.model, images, **options)  # type: ignore[arg-type]
+    return compare_runs(run_a, first.model, run_b, second.model, images, options=IN_FLOAT32, **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("other", ["second", "strided"])
@@ -232,7 +234,9 @@ def test_only_images_that_found_neither_run_are_shown(
 ) -> None:
     run_a, first = runs["first"]
     run_b = write_run(tmp_path / "seeded", planted_network(1), images, seed=1)
-    found = compare_runs(run_a, first.model, run_b, planted_network(1).model, images, n_draws=2)
+    found = compare_runs(
+        run_a, first.model, run_b, planted_network(1).model, images, n_draws=2, options=IN_FLOAT32
+    )
     both = (split_halves(images.groups, 0) == 1) & (split_halves(images.groups, 1) == 1)
     assert found.transformations[0].n_photographs <= both.sum() < len(images) / 2
 
@@ -301,7 +305,7 @@ def test_a_run_without_families_is_a_result(
 ) -> None:
     run_a, first = runs["first"]
     run_b = write_run(tmp_path / "empty", planted_network(1), images, ())
-    found = compare_runs(run_a, first.model, run_b, planted_network(1).model, images)
+    found = compare_runs(run_a, first.model, run_b, planted_network(1).model, images, options=IN_FLOAT32)
     assert found.matches == ()
     assert "no rotation family" in found.transformations[0].note
     assert len(found.families) == 4

@@ -21,7 +21,6 @@ from equiscope.construction.training import (
     describe_network,
     load_training,
     parse_description,
-    train,
 )
 from equiscope.construction.training.graphs import RecordedPasses
 from equiscope.models.trained import build
@@ -160,7 +159,9 @@ def test_recorded_passes_give_what_plain_ones_give() -> None:
 def test_a_training_learns_goes_on_and_exports(gratings: Path, tmp_path: Path, precision: str) -> None:
     def start(out: Path, **more: object) -> equiscope.construction.training.TrainingRun:
         description = parse_description(NETWORK)
-        return train(description, gratings, out, recipe=RECIPE, precision=precision, device="cuda", **more)  # type: ignore[arg-type]
+        return equiscope.train(
+            description, gratings, out, recipe=RECIPE, precision=precision, device="cuda", **more
+        )  # type: ignore[arg-type]
 
     class Interrupted(Exception):
         pass

@@ -476,7 +476,7 @@ def test_chunks_are_on_the_disk_before_the_result_that_rests_on_them(
 ) -> None:
     synced: set[str] = set()
     missing: list[str] = []
-    fsync, write = os.fsync, pipeline.write_json
+    fsync, write = os.fsync, store.write_json
 
     def note(descriptor: int) -> None:
         synced.add(str(Path(f"/proc/self/fd/{descriptor}").readlink()))

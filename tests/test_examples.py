@@ -86,7 +86,9 @@ def halves(images: ImageSet) -> np.ndarray:
 def found(
     model: Model, images: ImageSet, geometries: dict[str, LayerGeometry], halves: np.ndarray
 ) -> dict[str, Examples]:
-    return collect_examples(model, images, geometries, halves, 3, batch_size=4)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("equiscope.measurement.examples._TOGETHER", 4)
+        return collect_examples(model, images, geometries, halves, 3)
 
 
 def grids_of(model: Model, images: ImageSet, layer: str) -> list[Tensor]:
@@ -336,9 +338,7 @@ def test_a_layer_asked_alone_or_in_other_batches_gives_the_same(
     halves: np.ndarray,
 ) -> None:
     done: list[int] = []
-    alone = collect_examples(
-        model, images, {"2": geometries["2"]}, halves, 3, batch_size=16, on_images=done.append
-    )
+    alone = collect_examples(model, images, {"2": geometries["2"]}, halves, 3, on_images=done.append)
     assert list(alone) == ["2"]
     assert same_stimuli(alone["2"], found["2"])
     assert np.allclose(alone["2"].mean, found["2"].mean, rtol=1e-12)

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from equiscope.families.explain import Comparison, Explanation, simplest
+from equiscope.families.explain import Comparison, simplest
+from equiscope.families.family import Explanation
 from equiscope.measurement.bank import Bank
 from equiscope.measurement.responses import Responses
 from equiscope.transformations.groups import CyclicGroup, Involution

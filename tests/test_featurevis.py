@@ -34,6 +34,7 @@ from equiscope.evidence.featurevis.parameterisation import COLOURS, FourierImage
 from equiscope.evidence.featurevis.poses import Pose, canvas_px, show_at_poses
 from equiscope.families.family import Family, Member
 from equiscope.foundations.errors import EquiscopeError
+from equiscope.foundations.options import Options
 from equiscope.measurement.examples import empty_examples
 from equiscope.models import load_model
 from equiscope.models.geometry import find_geometry
@@ -303,7 +304,9 @@ def test_units_start_from_noise_of_their_own() -> None:
 
 def test_the_seed_decides() -> None:
     model = load_model("mini")
-    first, again, other = (visualise_units(model, "conv2d0", [3], steps=12, seed=s) for s in (4, 4, 5))
+    first, again, other = (
+        visualise_units(model, "conv2d0", [3], steps=12, options=Options(seed=s)) for s in (4, 4, 5)
+    )
     assert torch.equal(first.images, again.images)
     assert not torch.equal(first.images, other.images)
 
@@ -354,9 +357,9 @@ def test_a_unit_that_cannot_be_driven_is_said_to_be() -> None:
     kernels = torch.stack([gabor(), gabor(), torch.zeros(3, 15, 15)])
     layer = convolution(kernels)
     layer.bias.data = torch.tensor([0.0, -1000.0, -0.5])
-    found = visualise_units(
-        equiscope.Model(nn.Sequential(layer)), "0", steps=8, natural=np.array([0.1, -3.0, np.nan])
-    )
+    found = visualise_units(equiscope.Model(nn.Sequential(layer)), "0", steps=8)
+    assert np.isnan(found.natural).all()
+    found = found.beside(np.array([0.1, -3.0, np.nan]))
     assert found.is_active.tolist() == [True, False, False]
     assert (found.images[1:] == round(0.5 * 255) / 255).all()
     assert found.images[0].std() > 0.05
@@ -381,7 +384,6 @@ class Detached(nn.Module):
         ({"channels": [-1]}, "has channels 0 to 47, got -1"),
         ({"channels": []}, "no channel of conv2d0 was asked for"),
         ({"steps": 0}, "steps is 0, expected a whole number from 1"),
-        ({"seed": -1}, "seed is -1, expected a whole number from 0"),
         ({"size_px": 10}, "no position of layer 'conv2d0' is centred in an image of 10 px: take 9 or 13 px"),
     ],
 )
@@ -477,7 +479,11 @@ def test_a_canvas_is_large_enough_and_no_larger_than_needed() -> None:
 
 
 def test_poses_have_a_gradient() -> None:
-    poses = [Pose(30.0, 40.0, -0.5, True, True), Pose(octaves=0.5), Pose(angle_deg=200.0)]
+    poses = [
+        Pose(angle_deg=30.0, hue_deg=40.0, octaves=-0.5, is_mirrored=True, is_inverted=True),
+        Pose(octaves=0.5),
+        Pose(angle_deg=200.0),
+    ]
     template = torch.rand(1, 3, 31, 31, dtype=torch.float64, requires_grad=True)
     direction = torch.rand(1, 3, 31, 31, dtype=torch.float64)
 
@@ -644,7 +650,7 @@ def test_families_that_do_not_fit_are_refused(curves: tuple[equiscope.Model, Fam
 def test_what_is_saved_is_what_is_loaded(shown: FamilyVisualisation, tmp_path: Path) -> None:
     assert load_visualisations(tmp_path).layers == {}
     model = load_model("mini")
-    units = visualise_units(model, "conv2d0", [7, 3], steps=2, natural=np.arange(48.0))
+    units = visualise_units(model, "conv2d0", [7, 3], steps=2).beside(np.arange(48.0))
     assert units.natural.tolist() == [7.0, 3.0]
     # A layer may be called as the file of families is.
     awkward = [units, dataclasses.replace(units, layer="families"), dataclasses.replace(units, layer="a/b.c")]
@@ -793,7 +799,7 @@ def test_wrong_commands_are_refused(
 
 def test_images_of_a_trained_layer_excite_more_than_photographs(run: equiscope.Run) -> None:
     natural = natural_responses(load_examples(run.folder / "examples.npz")[0]["conv2d1"])
-    found: Visualisation = visualise_units(load_model("mini"), "conv2d1", natural=natural, steps=64)
+    found: Visualisation = visualise_units(load_model("mini"), "conv2d1", steps=64).beside(natural)
     assert found.is_active.all()
     assert np.median(found.ratio) > 1.3
     assert (found.ratio > 1).mean() > 0.8

@@ -23,6 +23,7 @@ from equiscope.evidence.compare.runs import compare_runs
 from equiscope.evidence.featurevis import load_visualisations, visualise_run
 from equiscope.evidence.verify.verification import load_verification
 from equiscope.evidence.verify.whole_run import verify_run
+from equiscope.foundations.options import Options
 from equiscope.testing import equivariant_network
 
 PLAIN = ("lifting", "group1", "group2")
@@ -117,7 +118,7 @@ def test_counterparts_are_found_whatever_layers_are_called(
 ) -> None:
     run, model, names = strange
     # Each family of the last two layers is there in both runs.
-    found = compare_runs(run, model, *plain[:2], images, n_draws=5)
+    found = compare_runs(run, model, *plain[:2], images, n_draws=5, options=Options(precision="float32"))
     alike = {m.a: m.b for m in found.matches if m.score > 0.999}
     assert alike == {f.id: p.id for f, p in zip(run.families, plain[0].families, strict=True)}
     assert {share.layer_a for share in found.layers} == set(names)

@@ -20,14 +20,15 @@ import equiscope
 from equiscope import EquiscopeError
 from equiscope.cli import app
 from equiscope.construction.budget import estimate_budget
-from equiscope.construction.simplify import count_logits, open_evaluation, simplify_run
-from equiscope.construction.training import Recipe, train
+from equiscope.construction.simplify import Curve, count_logits, open_evaluation, simplify_run
+from equiscope.construction.training import Recipe
 from equiscope.evidence.circuits import recover_circuits
 from equiscope.evidence.compare.runs import compare_runs
 from equiscope.evidence.featurevis import Robustness, visualise_family, visualise_run, visualise_units
 from equiscope.foundations import limits
 from equiscope.foundations.devices import choose_device, choose_precision
 from equiscope.foundations.limits import Count, Number, list_names
+from equiscope.foundations.options import Options
 from equiscope.reports.site.serve import open_site, serve_site
 from equiscope.stimuli import open_images
 from in_process import run_command
@@ -164,14 +165,13 @@ def functions(place: Path, runs: tuple[equiscope.Run, equiscope.Run, equiscope.M
         "visualise_units": lambda **k: visualise_units(model, "0", [0], **k),
         "visualise_family": lambda **k: visualise_family(model, None, **k),
         "visualise_run": lambda **k: visualise_run(run, model, **k),
-        "simplify_run": lambda **k: simplify_run(
-            run, model, None, **({"transformation": "rotation", "crop_px": 8} | k)
-        ),
+        "Options": lambda **k: Options(**k),
+        "simplify_run": lambda crop_px=8, **k: simplify_run(run, model, None, Curve(**k), crop_px=crop_px),
         "count_logits": lambda **k: count_logits(model, **k),
         "open_evaluation": lambda **k: open_evaluation(place / "images.npz", n_logits=3, **k),
         "serve_site": lambda **k: serve_site(run.folder, **k).__enter__(),
         "open_site": lambda **k: open_site(run.folder, in_browser=False, **k),
-        "train": lambda **k: train("plain", place / "images.npz", place / "new", **k),
+        "train": lambda **k: equiscope.train("plain", place / "images.npz", place / "new", **k),
         "Recipe": Recipe,
         "open_images": lambda **k: open_images(place / "images.npz", **k),
         "batches": lambda **k: images.batches(range(2), **k),
@@ -183,12 +183,13 @@ def functions(place: Path, runs: tuple[equiscope.Run, equiscope.Run, equiscope.M
     [
         ("survey", "angles examples_per_unit n_null seed"),
         ("recover_circuits", "n_draws seed"),
-        ("compare_runs", "n_draws seed"),
+        ("compare_runs", "n_draws"),
         ("estimate_budget", "n_resamples seed"),
-        ("visualise_units", "steps seed size_px"),
-        ("visualise_family", "steps n_null seed"),
-        ("visualise_run", "steps n_null seed"),
-        ("simplify_run", "n_points n_calibration seed n_images crop_px"),
+        ("visualise_units", "steps size_px"),
+        ("visualise_family", "steps n_null"),
+        ("visualise_run", "steps n_null"),
+        ("simplify_run", "n_points n_calibration n_images crop_px"),
+        ("Options", "seed n_null n_workers"),
         ("count_logits", "crop_px"),
         ("open_evaluation", "side_px"),
         ("serve_site", "port"),
@@ -211,7 +212,7 @@ def test_functions_refuse_what_is_no_count(
                 known(**{parameter: value})
 
 
-@pytest.mark.parametrize("function", ["survey", "recover_circuits", "compare_runs"])
+@pytest.mark.parametrize("function", ["survey", "recover_circuits", "Options"])
 def test_functions_refuse_what_is_no_rate(
     function: str, place: Path, runs: tuple[equiscope.Run, equiscope.Run, equiscope.Model]
 ) -> None:
@@ -332,7 +333,7 @@ def test_a_string_of_python_is_one_name(
     with pytest.raises(EquiscopeError, match="unknown transformation to compare 'turning'"):
         compare_runs(run, model, other, model, images, transformations="turning")
     with pytest.raises(EquiscopeError, match="unknown method 'tide'"):
-        simplify_run(run, model, None, methods="tide")  # type: ignore[arg-type]
+        simplify_run(run, model, None, Curve(methods="tide"))  # type: ignore[arg-type]
 
 
 def test_changes_of_a_robustness_are_finite() -> None:

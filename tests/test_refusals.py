@@ -541,12 +541,13 @@ def test_a_pair_must_gain_on_the_other_half_too(at_zero: float, is_kept: bool) -
     kept = line._verify(Lags(), [(0, 1, 0.75)])
     assert len(kept) == is_kept
     if is_kept:
-        assert (kept[0].score, kept[0].margin) == (pytest.approx(0.8), pytest.approx(0.1))
+        assert [kept[0].score, kept[0].margin] == pytest.approx([0.8, 0.1])
         assert kept[0].held_out_away == pytest.approx(0.75, abs=0.01)
 
 
 def test_few_null_draws_are_made_where_many_units_take_part() -> None:
     space = open_search(as_responses(sized([((0,), 0.0), ((0,), 1.0)]), STEPS), examples_of(2))
     assert space.count_draws() == 20
+    assert isinstance(space, line.LineSearch)
     space.units = np.arange(501)
     assert space.count_draws() == 5

@@ -184,12 +184,12 @@ def test_every_step_is_told() -> None:
 
 
 def test_without_more_to_say_a_space_confirms_all_and_has_no_pairs() -> None:
-    accepted = [Accepted("one", 0.9, 0.01), Accepted("two", 0.4, 0.02)]
+    accepted: list[Any] = [Accepted("one", 0.9, 0.01), Accepted("two", 0.4, 0.02)]
     space = FakeSearch(GOOD)
-    assert PoseSearch.confirm(space, accepted) == accepted
-    assert PoseSearch.pairs(space, accepted) == ()
-    assert PoseSearch.threshold(space, accepted, []) == 0.4
-    assert PoseSearch.threshold(space, [], []) == np.inf
+    assert super(FakeSearch, space).confirm(accepted) == accepted
+    assert super(FakeSearch, space).pairs(accepted) == ()
+    assert super(FakeSearch, space).threshold(accepted, []) == 0.4
+    assert super(FakeSearch, space).threshold([], []) == np.inf
 
 
 def test_units_are_counted_through_all_layers() -> None:

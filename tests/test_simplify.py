@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from circuit_run import make_circuit
 from equiscope.cli import app
 from equiscope.construction.simplify import (
+    Curve,
     EvaluationImages,
     Simplification,
     load_simplification,
@@ -39,6 +40,7 @@ from equiscope.construction.simplify.wiring import Wire, find_wires
 from equiscope.evidence.circuits import load_circuits
 from equiscope.families.family import Family, Symmetry, Unit
 from equiscope.foundations.errors import EquiscopeError
+from equiscope.foundations.options import Options
 from equiscope.models import Model, load_model
 from equiscope.models.connections import IMAGE
 from equiscope.models.geometry import find_geometry
@@ -163,10 +165,20 @@ def images(folders: Path) -> EvaluationImages:
     return open_evaluation(folders, n_logits=N_CLASSES, side_px=28)
 
 
-def simplified(folder: Path, model: Model, images: EvaluationImages, **options: object) -> Simplification:
+def simplified(
+    folder: Path,
+    model: Model,
+    images: EvaluationImages,
+    *,
+    crop_px: int | None = None,
+    save: Path | None = None,
+    **asked: Any,
+) -> Simplification:
+    curve = Curve(**{"n_calibration": 40, "n_points": 3} | asked)
+    options = Options(precision="float32")
     return simplify_run(
-        run_of(folder, model), model, images, precision="float32", n_calibration=40, n_points=3, **options
-    )  # type: ignore[arg-type]
+        run_of(folder, model), model, images, curve, crop_px=crop_px, save=save, options=options
+    )
 
 
 def of(result: Simplification, method: str) -> list:
@@ -607,11 +619,11 @@ def test_what_cannot_be_simplified_is_told(tmp_path: Path, images: EvaluationIma
         simplified(tmp_path, model, images, transformation="hue")
     run = run_of(tmp_path, model)
     with pytest.raises(EquiscopeError, match="has other weights than the network of"):
-        simplify_run(run, tied_network(seed=1), images)
+        simplify_run(run, tied_network(seed=1), images, Curve())
     with pytest.raises(EquiscopeError, match="n_points is 0, expected a whole number from 1"):
-        simplify_run(run, model, images, n_points=0)
+        simplify_run(run, model, images, Curve(n_points=0))
     with pytest.raises(EquiscopeError, match="does not say on what size of image"):
-        simplify_run(run, dataclasses.replace(model, input_size_px=None), images)
+        simplify_run(run, dataclasses.replace(model, input_size_px=None), images, Curve())
     # A family of four on one unit, with kernels of one cell: three weights less, and four factors.
     model.module.late = nn.Conv2d(12, 11, 1)
     run = run_of(tmp_path, model)
@@ -625,7 +637,7 @@ def test_what_cannot_be_simplified_is_told(tmp_path: Path, images: EvaluationIma
         ),
     )
     with pytest.raises(EquiscopeError, match="would save no parameter"):
-        simplify_run(run, model, images)
+        simplify_run(run, model, images, Curve())
 
 
 # --- what is left --------------------------------------------------------------------------------------------

@@ -48,9 +48,9 @@ from equiscope.construction.training import (
     parse_description,
     summarise,
     to_plain,
-    train,
 )
 from equiscope.construction.training.batches import (
+    Schedule,
     centre_batch,
     draw_batch,
     epoch_order,
@@ -129,7 +129,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def train_tiny(data: Path, out: Path, **options: Any) -> TrainingRun:
-    return train(
+    return equiscope.train(
         parse_description(TINY), data, out, **{"recipe": TINY_RECIPE, "precision": "float32", **options}
     )
 
@@ -597,16 +597,16 @@ def test_crops_and_mirrors(data: Path) -> None:
 
 def test_batches_cover_the_epoch_whoever_makes_them(data: Path) -> None:
     split = open_labelled(data, 32).train
-    options: dict[str, Any] = {"n_steps_per_epoch": 4, "batch": 16, "crops_px": [24, 32], "seed": 7}
-    alone = list(iterate_batches(split, steps=range(8), **options))
+    schedule = Schedule(n_steps_per_epoch=4, batch=16, crops_px=[24, 32], seed=7)
+    alone = list(iterate_batches(split, schedule, range(8)))
     assert [batch.pixels.shape[-1] for batch in alone] == [24] * 4 + [32] * 4
     order = epoch_order(7, 1, len(split))
     assert sorted(order) == list(range(len(split)))
     assert np.array_equal(alone[4].labels, split.labels[order[:16]])
-    later = list(iterate_batches(split, steps=range(5, 8), n_workers=3, **options))
+    later = list(iterate_batches(split, schedule, range(5, 8), n_workers=3))
     for a, b in zip(alone[5:], later, strict=True):
         assert np.array_equal(a.pixels, b.pixels)
-    halves = [next(iterate_batches(split, steps=range(1), rank=r, n_ranks=2, **options)) for r in (0, 1)]
+    halves = [next(iterate_batches(split, schedule, range(1), rank=r, n_ranks=2)) for r in (0, 1)]
     assert np.array_equal(alone[0].pixels[::2], halves[0].pixels)
     assert np.array_equal(alone[0].pixels[1::2], halves[1].pixels)
 
@@ -781,7 +781,8 @@ def test_a_kill_in_the_middle_of_a_checkpoint_keeps_the_one_before(
     script = (
         "import json, os, sys, torch\n"
         "from pathlib import Path\n"
-        "from equiscope.construction.training import Recipe, checkpoint, parse_description, train\n"
+        "import equiscope\n"
+        "from equiscope.construction.training import Recipe, checkpoint, parse_description\n"
         "torch.set_num_threads(1)\n"
         "document, recipe, data, folder = json.loads(sys.argv[1])\n"
         "write = checkpoint.write_atomically\n"
@@ -794,7 +795,7 @@ def test_a_kill_in_the_middle_of_a_checkpoint_keeps_the_one_before(
         "            self.stream.write(bytes(data)[: len(data) // 2]); self.stream.flush(); os._exit(9)\n"
         "    return write(path, lambda stream: fill(Half(stream)))\n"
         "checkpoint.write_atomically = killed\n"
-        "train(parse_description(document), data, folder, recipe=Recipe(**recipe), precision='float32',"
+        "equiscope.train(parse_description(document), data, folder, recipe=Recipe(**recipe), precision='float32',"
         " checkpoint_every=3)\n"
     )
     recipe = dataclasses.asdict(TINY_RECIPE)
@@ -815,7 +816,8 @@ def killed_in(module: str, name: str, nth: int, is_half: bool) -> str:
     return (
         "import json, os, sys, torch\n"
         "from pathlib import Path\n"
-        "from equiscope.construction.training import Recipe, parse_description, train\n"
+        "import equiscope\n"
+        "from equiscope.construction.training import Recipe, parse_description\n"
         f"import {module} as module\n"
         "torch.set_num_threads(1)\n"
         "document, recipe, data, folder = json.loads(sys.argv[1])\n"
@@ -828,7 +830,7 @@ def killed_in(module: str, name: str, nth: int, is_half: bool) -> str:
         f"    write(path, half if is_it and {is_half} else fill, **options)\n"
         "    if is_it: os._exit(9)\n"
         "module.write_atomically = killed\n"
-        "train(parse_description(document), data, folder, recipe=Recipe(**recipe), precision='float32',"
+        "equiscope.train(parse_description(document), data, folder, recipe=Recipe(**recipe), precision='float32',"
         " checkpoint_every=3)\n"
     )
 

@@ -19,22 +19,27 @@ if TYPE_CHECKING:
 
 __all__ = ["circuits"]
 
+_ImagesOption = Annotated[
+    str | None,
+    typer.Option(
+        help="The images that were surveyed; default: embedded photographs if the run was on those, else none, "
+        "which leaves out layers with others between them and the causal check."
+    ),
+]
+_DrawsOption = Annotated[int, typer.Option(help="Null draws a block.")]
+_SeedOption = Annotated[int, typer.Option(help="Seed of the null.", min=0)]
+_GraphmlOption = Annotated[Path | None, typer.Option(help="Also write the graph to this GraphML file.")]
+
 
 def circuits(
     run: RunArgument,
     model: SurveyedModelArgument = None,
     weights: WeightsOption = None,
-    images: Annotated[
-        str | None,
-        typer.Option(
-            help="The images that were surveyed; default: embedded photographs if the run was on those, else none, "
-            "which leaves out layers with others between them and the causal check."
-        ),
-    ] = None,
-    draws: Annotated[int, typer.Option(help="Null draws a block.")] = 200,
-    seed: Annotated[int, typer.Option(help="Seed of the null.", min=0)] = 0,
+    images: _ImagesOption = None,
+    draws: _DrawsOption = 200,
+    seed: _SeedOption = 0,
     false_discovery_rate: FalseDiscoveryRateOption = 0.05,
-    graphml: Annotated[Path | None, typer.Option(help="Also write the graph to this GraphML file.")] = None,
+    graphml: _GraphmlOption = None,
 ) -> None:
     """Recover the symmetric weights between a run's families, from the network's weights.
 

@@ -18,32 +18,45 @@ if TYPE_CHECKING:
 
 __all__ = ["compare"]
 
+_RunAArgument = Annotated[
+    Path, typer.Argument(help="Folder of the run that keeps the comparison and shows it.")
+]
+_RunBArgument = Annotated[Path, typer.Argument(help="Folder of the other run.")]
+_ModelAOption = Annotated[
+    str | None, typer.Option(help="Network of the first run; default: its own name, if built in.")
+]
+_WeightsAOption = Annotated[Path | None, typer.Option(help="Weight file of a built-in network.")]
+_ModelBOption = Annotated[
+    str | None, typer.Option(help="Network of the second run; default: its own name, if built in.")
+]
+_WeightsBOption = Annotated[Path | None, typer.Option(help="Weight file of a built-in network.")]
+_ImagesOption = Annotated[
+    str | None,
+    typer.Option(
+        help="What both networks are shown: those of the surveys, or others; default: embedded photographs."
+    ),
+]
+_TransformationsOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Some of rotation, hue, reflection, contrast, separated by commas; default: those of both runs."
+    ),
+]
+_DrawsOption = Annotated[int, typer.Option(help="Null draws a transformation.")]
+_SeedOption = Annotated[int, typer.Option(help="Seed of the halves, the null and the bootstrap.", min=0)]
+
 
 def compare(
-    run_a: Annotated[Path, typer.Argument(help="Folder of the run that keeps the comparison and shows it.")],
-    run_b: Annotated[Path, typer.Argument(help="Folder of the other run.")],
-    model_a: Annotated[
-        str | None, typer.Option(help="Network of the first run; default: its own name, if built in.")
-    ] = None,
-    weights_a: Annotated[Path | None, typer.Option(help="Weight file of a built-in network.")] = None,
-    model_b: Annotated[
-        str | None, typer.Option(help="Network of the second run; default: its own name, if built in.")
-    ] = None,
-    weights_b: Annotated[Path | None, typer.Option(help="Weight file of a built-in network.")] = None,
-    images: Annotated[
-        str | None,
-        typer.Option(
-            help="What both networks are shown: those of the surveys, or others; default: embedded photographs."
-        ),
-    ] = None,
-    transformations: Annotated[
-        str | None,
-        typer.Option(
-            help="Some of rotation, hue, reflection, contrast, separated by commas; default: those of both runs."
-        ),
-    ] = None,
-    draws: Annotated[int, typer.Option(help="Null draws a transformation.")] = 200,
-    seed: Annotated[int, typer.Option(help="Seed of the halves, the null and the bootstrap.", min=0)] = 0,
+    run_a: _RunAArgument,
+    run_b: _RunBArgument,
+    model_a: _ModelAOption = None,
+    weights_a: _WeightsAOption = None,
+    model_b: _ModelBOption = None,
+    weights_b: _WeightsBOption = None,
+    images: _ImagesOption = None,
+    transformations: _TransformationsOption = None,
+    draws: _DrawsOption = 200,
+    seed: _SeedOption = 0,
     false_discovery_rate: FalseDiscoveryRateOption = 0.05,
     precision: PrecisionOption = "auto",
 ) -> None:

@@ -24,55 +24,67 @@ if TYPE_CHECKING:
 
 __all__ = ["simplify"]
 
+_ImagesOption = Annotated[
+    str,
+    typer.Option(help="Labelled images: class folders, CIFAR's folder, an .npz; with --labels any images."),
+]
+_LabelsOption = Annotated[
+    Path | None, typer.Option(help="CSV file with a line an image: its file and its label.")
+]
+_LabelColumnOption = Annotated[str, typer.Option(help="Column of --labels with the label.")]
+_ClassesOption = Annotated[
+    Path | None,
+    typer.Option(help="Names of the classes, one a line, in the order of the logits; default: alphabetical."),
+]
+_TransformationOption = Annotated[str, typer.Option(help="rotation or hue.")]
+_BlocksOption = Annotated[str, typer.Option(help="all, or the symmetric circuits among them.")]
+_OrderOption = Annotated[
+    str, typer.Option(help="error: what costs least first; layers: layer by layer from the image on.")
+]
+_PointsOption = Annotated[int, typer.Option(help="Points of the curve; with --order layers one a layer.")]
+_MethodsOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Some of tied, wrong poses, magnitude in blocks, magnitude, low rank, with commas; default: all."
+    ),
+]
+_EvaluatedOption = Annotated[int | None, typer.Option(help="Labelled images to evaluate; default: all.")]
+_CalibrationOption = Annotated[
+    int, typer.Option(help="Images to recalibrate with; their labels are not used.")
+]
+_CropOption = Annotated[
+    int | None, typer.Option(help="Square that the network sees, px; default: as trained.")
+]
+_ResizeOption = Annotated[
+    int | None, typer.Option(help="Shorter side of images before, px; default: 8/7 of the square.")
+]
+_SeedOption = Annotated[int, typer.Option(help="Seed of the wrong poses and the bootstrap.", min=0)]
+_SaveOption = Annotated[
+    Path | None,
+    typer.Option(help="Also write the recalibrated network of the last point, as .safetensors."),
+]
+
 
 def simplify(
     run: RunArgument,
-    images: Annotated[
-        str,
-        typer.Option(
-            help="Labelled images: class folders, CIFAR's folder, an .npz; with --labels any images."
-        ),
-    ],
+    images: _ImagesOption,
     model: SurveyedModelArgument = None,
-    labels: Annotated[
-        Path | None, typer.Option(help="CSV file with a line an image: its file and its label.")
-    ] = None,
-    label_column: Annotated[str, typer.Option(help="Column of --labels with the label.")] = "label",
-    classes: Annotated[
-        Path | None,
-        typer.Option(
-            help="Names of the classes, one a line, in the order of the logits; default: alphabetical."
-        ),
-    ] = None,
+    labels: _LabelsOption = None,
+    label_column: _LabelColumnOption = "label",
+    classes: _ClassesOption = None,
     weights: WeightsOption = None,
-    transformation: Annotated[str, typer.Option(help="rotation or hue.")] = "rotation",
-    blocks: Annotated[str, typer.Option(help="all, or the symmetric circuits among them.")] = "all",
-    order: Annotated[
-        str, typer.Option(help="error: what costs least first; layers: layer by layer from the image on.")
-    ] = "error",
-    points: Annotated[int, typer.Option(help="Points of the curve; with --order layers one a layer.")] = 6,
-    methods: Annotated[
-        str | None,
-        typer.Option(
-            help="Some of tied, wrong poses, magnitude in blocks, magnitude, low rank, with commas; default: all."
-        ),
-    ] = None,
-    evaluated: Annotated[int | None, typer.Option(help="Labelled images to evaluate; default: all.")] = None,
-    calibration: Annotated[
-        int, typer.Option(help="Images to recalibrate with; their labels are not used.")
-    ] = 128,
-    crop: Annotated[
-        int | None, typer.Option(help="Square that the network sees, px; default: as trained.")
-    ] = None,
-    resize: Annotated[
-        int | None, typer.Option(help="Shorter side of images before, px; default: 8/7 of the square.")
-    ] = None,
+    transformation: _TransformationOption = "rotation",
+    blocks: _BlocksOption = "all",
+    order: _OrderOption = "error",
+    points: _PointsOption = 6,
+    methods: _MethodsOption = None,
+    evaluated: _EvaluatedOption = None,
+    calibration: _CalibrationOption = 128,
+    crop: _CropOption = None,
+    resize: _ResizeOption = None,
     precision: PrecisionOption = "auto",
-    seed: Annotated[int, typer.Option(help="Seed of the wrong poses and the bootstrap.", min=0)] = 0,
-    save: Annotated[
-        Path | None,
-        typer.Option(help="Also write the recalibrated network of the last point, as .safetensors."),
-    ] = None,
+    seed: _SeedOption = 0,
+    save: _SaveOption = None,
 ) -> None:
     """Tie the weights between a run's families, step by step, and see how accurate the network still is.
 
@@ -103,6 +115,16 @@ def simplify(
         seed=seed,
         progress=show_progress,
     )
+    _tell(found)
+    typer.echo(f"simplify: {run / 'simplify.json'}")
+    typer.echo(f"figure: {run / 'simplify.svg'}")
+    if save is not None:
+        typer.echo(f"network: {save}")
+    echo_report(run)
+
+
+def _tell(found: Simplification) -> None:
+    """Print what templates explain, the curve, and on what it was measured."""
     for note in found.notes:
         Console(stderr=True).print(note, markup=False, highlight=False)
     console = wide_console()
@@ -114,11 +136,6 @@ def simplify(
         f"recalibrated on {found.n_calibration} other images, without labels",
         highlight=False,
     )
-    typer.echo(f"simplify: {run / 'simplify.json'}")
-    typer.echo(f"figure: {run / 'simplify.svg'}")
-    if save is not None:
-        typer.echo(f"network: {save}")
-    echo_report(run)
 
 
 def _share(accuracy: Accuracy) -> str:

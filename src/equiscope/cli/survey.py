@@ -23,35 +23,43 @@ __all__ = ["survey"]
 
 _KINDS = ("equivariant", "invariant", "neither", "inactive", "not measurable")
 
+_ImagesOption = Annotated[
+    str | None, typer.Option(help="Folder, .tar or .npz of images; default: embedded photographs.")
+]
+_LayersOption = Annotated[
+    str | None, typer.Option(help="Module names or patterns such as 'layer1.*', separated by commas.")
+]
+_TransformationsOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Some of rotation, hue, reflection, contrast, dihedral, hue-rotation, scale, separated by commas; "
+        "default: all."
+    ),
+]
+_AnglesOption = Annotated[int, typer.Option(help="Number of rotations.")]
+_ExamplesPerUnitOption = Annotated[
+    int, typer.Option(help="Strongest stimuli a unit; half find, half verify.")
+]
+_OutOption = Annotated[Path | None, typer.Option(help="Folder of the run; default: equiscope-runs/MODEL.")]
+_DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+_PrecisionOption = Annotated[
+    str, typer.Option(help="auto, float32 or bfloat16, for the passes that show transformed stimuli.")
+]
+_SeedOption = Annotated[int, typer.Option(help="Seed of halves, null and bootstrap.", min=0)]
+
 
 def survey(
     model: ModelArgument = "mini",
     weights: WeightsOption = None,
-    images: Annotated[
-        str | None, typer.Option(help="Folder, .tar or .npz of images; default: embedded photographs.")
-    ] = None,
-    layers: Annotated[
-        str | None, typer.Option(help="Module names or patterns such as 'layer1.*', separated by commas.")
-    ] = None,
-    transformations: Annotated[
-        str | None,
-        typer.Option(
-            help="Some of rotation, hue, reflection, contrast, dihedral, hue-rotation, scale, separated by commas; "
-            "default: all."
-        ),
-    ] = None,
-    angles: Annotated[int, typer.Option(help="Number of rotations.")] = 16,
-    examples_per_unit: Annotated[
-        int, typer.Option(help="Strongest stimuli a unit; half find, half verify.")
-    ] = 8,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder of the run; default: equiscope-runs/MODEL.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    precision: Annotated[
-        str, typer.Option(help="auto, float32 or bfloat16, for the passes that show transformed stimuli.")
-    ] = "auto",
-    seed: Annotated[int, typer.Option(help="Seed of halves, null and bootstrap.", min=0)] = 0,
+    images: _ImagesOption = None,
+    layers: _LayersOption = None,
+    transformations: _TransformationsOption = None,
+    angles: _AnglesOption = 16,
+    examples_per_unit: _ExamplesPerUnitOption = 8,
+    out: _OutOption = None,
+    device: _DeviceOption = "auto",
+    precision: _PrecisionOption = "auto",
+    seed: _SeedOption = 0,
     false_discovery_rate: FalseDiscoveryRateOption = 0.05,
 ) -> None:
     """Find the families of transformed copies in a network and write a report.

@@ -29,46 +29,62 @@ class Match(StrEnum):
     compute = "compute"
 
 
+_NetworkArgument = Annotated[
+    str,
+    typer.Argument(
+        help="plain, half, inceptionv1, inceptionv1-half, a FILE.json or FILE.toml that describes a network, or "
+        "twin: before one of these for its plain twin."
+    ),
+]
+_DataOption = Annotated[
+    Path,
+    typer.Option(
+        help="Labelled images: folder of class folders, CIFAR's python folder, or .npz of JPEG files."
+    ),
+]
+_OutOption = Annotated[
+    Path | None,
+    typer.Option(help="Folder of the training; default: equiscope-runs/trained/NETWORK-SEED."),
+]
+_MatchOption = Annotated[
+    Match, typer.Option(help="What the network shall have in common with the reference.")
+]
+_ReferenceOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Network to whose budget it is resized, named like NETWORK; default: it stays as it is."
+    ),
+]
+_EpochsOption = Annotated[int, typer.Option(help="Passes over the training images.")]
+_BatchOption = Annotated[int, typer.Option(help="Images a step, over all processes.")]
+_LearningRateOption = Annotated[float, typer.Option(help="At its highest.")]
+_WeightDecayOption = Annotated[float, typer.Option(help="Of the weights behind the first layer.")]
+_CropOption = Annotated[int, typer.Option(help="Side of the images that the network sees, px.")]
+_SeedOption = Annotated[int, typer.Option(help="Seed of start, order and augmentation.", min=0)]
+_DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda; under torchrun a GPU a process.")]
+_PrecisionOption = Annotated[str, typer.Option(help="auto, float32 or bfloat16, for passes in training.")]
+_WorkersOption = Annotated[int, typer.Option(help="Threads that decode and crop ahead.")]
+_CheckpointEveryOption = Annotated[int, typer.Option(help="Steps between checkpoints.")]
+_GraphsOption = Annotated[bool, typer.Option(help="On one GPU, record passes as CUDA graphs.")]
+
+
 def train(
-    network: Annotated[
-        str,
-        typer.Argument(
-            help="plain, half, inceptionv1, inceptionv1-half, a FILE.json or FILE.toml that describes a network, or "
-            "twin: before one of these for its plain twin."
-        ),
-    ],
-    data: Annotated[
-        Path,
-        typer.Option(
-            help="Labelled images: folder of class folders, CIFAR's python folder, or .npz of JPEG files."
-        ),
-    ],
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the training; default: equiscope-runs/trained/NETWORK-SEED."),
-    ] = None,
-    match: Annotated[
-        Match, typer.Option(help="What the network shall have in common with the reference.")
-    ] = Match.widths,
-    reference: Annotated[
-        str | None,
-        typer.Option(
-            help="Network to whose budget it is resized, named like NETWORK; default: it stays as it is."
-        ),
-    ] = None,
-    epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 13,
-    batch: Annotated[int, typer.Option(help="Images a step, over all processes.")] = 128,
-    learning_rate: Annotated[float, typer.Option(help="At its highest.")] = 0.15,
-    weight_decay: Annotated[float, typer.Option(help="Of the weights behind the first layer.")] = 5e-4,
-    crop: Annotated[int, typer.Option(help="Side of the images that the network sees, px.")] = 56,
-    seed: Annotated[int, typer.Option(help="Seed of start, order and augmentation.", min=0)] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda; under torchrun a GPU a process.")] = "auto",
-    precision: Annotated[
-        str, typer.Option(help="auto, float32 or bfloat16, for passes in training.")
-    ] = "auto",
-    workers: Annotated[int, typer.Option(help="Threads that decode and crop ahead.")] = 1,
-    checkpoint_every: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 500,
-    graphs: Annotated[bool, typer.Option(help="On one GPU, record passes as CUDA graphs.")] = True,
+    network: _NetworkArgument,
+    data: _DataOption,
+    out: _OutOption = None,
+    match: _MatchOption = Match.widths,
+    reference: _ReferenceOption = None,
+    epochs: _EpochsOption = 13,
+    batch: _BatchOption = 128,
+    learning_rate: _LearningRateOption = 0.15,
+    weight_decay: _WeightDecayOption = 5e-4,
+    crop: _CropOption = 56,
+    seed: _SeedOption = 0,
+    device: _DeviceOption = "auto",
+    precision: _PrecisionOption = "auto",
+    workers: _WorkersOption = 1,
+    checkpoint_every: _CheckpointEveryOption = 500,
+    graphs: _GraphsOption = True,
 ) -> None:
     """Train a network of equivariant, invariant and plain units, and export it as a plain one that can be surveyed.
 
@@ -96,6 +112,12 @@ def train(
         command=shlex.join(["equiscope", *sys.argv[1:]]),
         progress=show_progress,
     )
+    _tell(run)
+    typer.echo(f"network: {run.model_file}")
+
+
+def _tell(run: TrainingRun) -> None:
+    """Print what the network costs, how equivariant it is, and how well it classifies."""
     console = Console(stderr=True)
     for note in run.manifest["data"].get("notes", ()):
         console.print(note, markup=False, highlight=False)
@@ -113,7 +135,6 @@ def train(
         f"{run.manifest['seconds']:.0f} s",
         highlight=False,
     )
-    typer.echo(f"network: {run.model_file}")
 
 
 def _costs_table(run: TrainingRun) -> Table:

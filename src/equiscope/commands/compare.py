@@ -10,7 +10,6 @@ from torch import nn
 
 from equiscope.evidence.compare.comparison import Comparison
 from equiscope.evidence.compare.runs import compare_runs
-from equiscope.foundations.devices import choose_precision
 from equiscope.foundations.options import CompareOptions, take_options
 from equiscope.foundations.received import quoted
 from equiscope.models import Model
@@ -70,18 +69,9 @@ def compare(
     network_a = surveyed_model(first, model_a, options.get("weights_a"), f"{command} --model-a NETWORK")
     network_b = surveyed_model(second, model_b, options.get("weights_b"), f"{command} --model-b NETWORK")
     found = compare_runs(
-        first,
-        network_a,
-        second,
-        network_b,
-        as_images(images),
-        transformations=transformations,
-        n_draws=n_draws,
-        false_discovery_rate=chosen.false_discovery_rate,
-        seed=chosen.seed,
-        precision=choose_precision(chosen.precision, network_a.device),
-        progress=chosen.progress,
-    )
+        first, network_a, second, network_b, as_images(images),
+        transformations=transformations, n_draws=n_draws, options=chosen,
+    )  # fmt: skip
     keep_pictures(first.folder, found, second.folder)
     show_evidence(first.folder, "compare")
     return found

@@ -73,8 +73,7 @@ def featurevis(
         with_families=with_families,
         steps=steps,
         n_null=n_null,
-        seed=chosen.seed,
-        progress=chosen.progress,
+        options=chosen,
     )
     build_site(opened.folder)
     return found

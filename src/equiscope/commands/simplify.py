@@ -9,13 +9,13 @@ from torch import nn
 
 from equiscope.construction.simplify import (
     METHODS,
+    Curve,
     EvaluationImages,
     Simplification,
     count_logits,
     open_evaluation,
     simplify_run,
 )
-from equiscope.foundations.limits import list_names
 from equiscope.foundations.options import SimplifyOptions, take_options
 from equiscope.foundations.received import quoted
 from equiscope.models import Model
@@ -76,45 +76,41 @@ def simplify(
         surveyed layers that have families.
     """
     chosen = take_options(simplify, SimplifyOptions, options)
+    curve = _ask(transformation, blocks, order, options)
     opened = as_run(run)
     named = "IMAGES" if isinstance(images, EvaluationImages) else quoted(images)
     command = f"equiscope simplify {quoted(opened.folder)} NETWORK --images {named}"
     network = surveyed_model(opened, model, options.get("weights"), command)
-    crop_px = options.get("crop_px")
-    crop_px = crop_px if crop_px is not None else network.input_size_px or 224
-    if not isinstance(images, EvaluationImages):
-        images = _open(images, network, crop_px, options)
-    found = simplify_run(
-        opened,
-        network,
-        images,
-        transformation=transformation,
-        blocks=blocks,
-        order=order,
-        n_points=options.get("n_points", 6),
-        n_images=options.get("n_images"),
-        n_calibration=options.get("n_calibration", 128),
-        crop_px=crop_px,
-        methods=list_names(options.get("methods")) or METHODS,
-        precision=chosen.precision,
-        seed=chosen.seed,
-        save=None if save is None else Path(save),
-        progress=chosen.progress,
-    )
+    labelled, crop_px = _open(images, network, options)
+    target = None if save is None else Path(save)
+    found = simplify_run(opened, network, labelled, curve, crop_px=crop_px, save=target, options=chosen)
     save_curves(opened.folder, found)
     show_evidence(opened.folder, "simplify")
     return found
 
 
-def _open(images: str | Path, network: Model, crop_px: int, options: SimplifyOptions) -> EvaluationImages:
-    """Open labelled images as the network sees them."""
+def _ask(transformation: str, blocks: str, order: str, options: SimplifyOptions) -> Curve:
+    """Put together what is asked for; what is not takes its default."""
+    methods = options.get("methods") or METHODS
+    n_points = options.get("n_points", Curve.n_points)
+    n_calibration = options.get("n_calibration", Curve.n_calibration)
+    return Curve(transformation, blocks, order, methods, n_points, options.get("n_images"), n_calibration)
+
+
+def _open(
+    images: EvaluationImages | str | Path, network: Model, options: SimplifyOptions
+) -> tuple[EvaluationImages, int]:
+    """Open labelled images as the network sees them; also the side of its square, px."""
+    crop_px, side_px, classes = options.get("crop_px"), options.get("side_px"), options.get("classes")
+    crop_px = crop_px if crop_px is not None else network.input_size_px or 224
+    if isinstance(images, EvaluationImages):
+        return images, crop_px
     n_logits = count_logits(network, crop_px)
-    side_px, classes = options.get("side_px"), options.get("classes")
     names = None
     if classes is not None:
         lines = Path(classes).read_text("utf-8").splitlines()
         names = [name for line in lines if (name := line.strip())]
-    return open_evaluation(
+    opened = open_evaluation(
         images,
         n_logits=n_logits,
         side_px=side_px if side_px is not None else round(crop_px * 8 / 7),
@@ -122,3 +118,4 @@ def _open(images: str | Path, network: Model, crop_px: int, options: SimplifyOpt
         label_column=options.get("label_column", "label"),
         classes=names,
     )
+    return opened, crop_px

@@ -34,11 +34,9 @@ def survey(
     Parameters
     ----------
     model
-        An ``equiscope.Model``, any module that takes (image, 3, y, x) RGB in [0, 1], or a name for
-        ``load_model``.
+        An ``equiscope.Model``, any module that takes (image, 3, y, x) RGB in [0, 1], or a name for ``load_model``.
     images
-        What the network is shown: an ``ImageSet``, a folder, ``.tar`` or ``.npz``, by default the embedded
-        photographs.
+        What it is shown: an ``ImageSet``, a folder, ``.tar`` or ``.npz``, by default the embedded photographs.
     layers
         Names of modules; by default the model's own choice, or all convolutions.
     transformations
@@ -73,13 +71,8 @@ def survey(
     """
     chosen = take_options(survey, SurveyOptions, options)
     network = as_model(model, options.get("weights"))
+    folder = Path("equiscope-runs") / folder_name(network.name) if out is None else out
     return survey_network(
-        network,
-        as_images(images),
-        layers,
-        transformations=transformations,
-        out=Path("equiscope-runs") / folder_name(network.name) if out is None else out,
-        angles=angles,
-        examples_per_unit=examples_per_unit,
-        options=chosen,
-    )
+        network, as_images(images), layers, transformations=transformations, out=folder, angles=angles,
+        examples_per_unit=examples_per_unit, options=chosen,
+    )  # fmt: skip

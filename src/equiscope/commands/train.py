@@ -5,8 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Unpack
 
-from equiscope.construction.training import Description, Recipe, TrainingRun, describe_network
-from equiscope.construction.training import train as train_network
+from equiscope.construction.training import (
+    Description,
+    Recipe,
+    TrainingRun,
+    Wish,
+    describe_network,
+    train_network,
+)
 from equiscope.foundations.options import TrainOptions, take_options
 from equiscope.foundations.received import folder_name
 
@@ -56,24 +62,12 @@ def train(
     ------
     EquiscopeError
         If something given cannot be used, the folder is of another training, or the loss or a weight is not finite.
+    KeyboardInterrupt
+        After SIGINT or SIGTERM, once a checkpoint is written.
     """
     chosen = take_options(train, TrainOptions, options)
-    description = describe_network(network)
+    against = None if reference is None else describe_network(reference)
+    wish = Wish(describe_network(network), recipe or Recipe(), match, against)
     if out is None:
-        out = Path("equiscope-runs/trained") / f"{folder_name(description.name)}-{chosen.seed}"
-    return train_network(
-        description,
-        data,
-        out,
-        recipe=recipe,
-        match=match,
-        reference=reference,
-        seed=chosen.seed,
-        device=chosen.device,
-        precision=chosen.precision,
-        n_workers=chosen.n_workers,
-        checkpoint_every=checkpoint_every,
-        use_graphs=chosen.use_graphs,
-        command=chosen.command,
-        progress=chosen.progress,
-    )
+        out = Path("equiscope-runs/trained") / f"{folder_name(wish.network.name)}-{chosen.seed}"
+    return train_network(wish, data, Path(out), checkpoint_every=checkpoint_every, options=chosen)

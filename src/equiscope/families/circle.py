@@ -45,7 +45,20 @@ _FEW_ANGLES = 8
 
 
 def find_invariance(responses: Responses[CyclicGroup], half: int) -> Floats:
-    """Lowest correlation of each unit with itself at any turn, on one half of the images, shape (unit,)."""
+    """Lowest correlation of each unit with itself at any turn, on one half of the images, shape (unit,).
+
+    Examples
+    --------
+    The second unit answers alike at every turn.
+
+    >>> from equiscope.measurement.bank import Bank
+    >>> place = np.arange(6)
+    >>> bank = Bank("conv1", place // 3, place, np.zeros((6, 2), int), place)
+    >>> values = np.abs(np.random.default_rng(0).normal(size=(6, 4, 2))).astype(np.float32)
+    >>> values[:, :, 1] = values[:, :1, 1]
+    >>> find_invariance(Responses(bank, CyclicGroup(4), values), half=1).round(2).tolist()
+    [0.05, 1.0]
+    """
     return np.asarray(correlate_orbits(responses, half).autocorrelation(GRID_DEG).min(0))
 
 
@@ -171,7 +184,13 @@ class CircleSearch(PoseSearch[Candidate, Candidate, OrbitCorrelations]):
 
 
 def equal_turns(axis: str, order: int) -> tuple[Pose, ...]:
-    """Give the stabiliser of a feature that equal turns leave as it is."""
+    """Give the stabiliser of a feature that equal turns leave as it is.
+
+    Examples
+    --------
+    >>> [turn["hue_deg"] for turn in equal_turns("hue_deg", 3)]
+    [0.0, 120.0, 240.0]
+    """
     return tuple(Pose({axis: 360 / order * k}) for k in range(order))
 
 
@@ -255,7 +274,15 @@ def _bootstrap(responses: Responses[CyclicGroup], candidates: list[Candidate], s
 def spacing(
     channels: Ints, poses_deg: Floats, period_deg: float
 ) -> tuple[float, tuple[tuple[float, float], ...], tuple[tuple[int, int], ...]]:
-    """Deviation from even spacing, holes and duplicates of a family's poses on a circle of ``period_deg``."""
+    """Deviation from even spacing, holes and duplicates of a family's poses on a circle of ``period_deg``.
+
+    Examples
+    --------
+    Units 3 and 4 are copies of each other, and nothing lies between 10° and 180°.
+
+    >>> spacing(np.array([3, 4, 8, 9]), np.array([9.5, 10.0, 180.0, 270.0]), 360.0)
+    (60.20901095351094, ((10.0, 180.0),), ((3, 4),))
+    """
     n = len(channels)
     order = np.argsort(poses_deg)
     poses, channels = poses_deg[order], channels[order]

@@ -99,6 +99,14 @@ def find_stabiliser_order(autocorrelation: Floats) -> int:
     int
         The largest order among 2, 3, 4, 5, 6 and 8 all of whose rotations keep the autocorrelation above 0.7 of
         the way from its minimum to one; 1 if none does or nothing was measured.
+
+    Examples
+    --------
+    A line looks the same after half a turn, a curve does not.
+
+    >>> angles = np.radians(GRID_DEG)
+    >>> find_stabiliser_order(np.cos(2 * angles)), find_stabiliser_order(np.cos(angles))
+    (2, 1)
     """
     lowest = float(np.min(autocorrelation))
     if not np.isfinite(lowest) or lowest >= INVARIANCE_CUT:
@@ -135,6 +143,16 @@ def synchronise(correlations: OrbitCorrelations, members: Ints, order: int | Non
     ----------
     Singer, *Angular synchronization by eigenvectors and semidefinite programming*, ACHA 30 (2011) 20, section 2.
     The coordinate ascent is ours.
+
+    Examples
+    --------
+    Three units that are turned by 0°, 90° and 200°.
+
+    >>> angles = np.radians([0.0, 90.0, 200.0])
+    >>> waves = np.exp(1j * (angles[:, None] - angles))
+    >>> correlations = OrbitCorrelations(np.stack([0 * waves, waves]), n_stimuli=10)
+    >>> synchronise(correlations, np.arange(3)).poses_deg.round(3).tolist()
+    [0.0, 90.0, 200.0]
     """
     if order is None:
         order = find_stabiliser_order(correlations.curves(members, members, GRID_DEG).mean(1))
@@ -175,7 +193,16 @@ def _peak_deg(curve: Floats) -> float:
 
 
 def consensus(correlations: OrbitCorrelations, candidate: Candidate) -> Floats:
-    """Mean correlation of each member with the others at the family's own relative poses, shape (member,)."""
+    """Mean correlation of each member with the others at the family's own relative poses, shape (member,).
+
+    Examples
+    --------
+    >>> angles = np.radians([0.0, 90.0, 200.0])
+    >>> waves = np.exp(1j * (angles[:, None] - angles))
+    >>> correlations = OrbitCorrelations(np.stack([0 * waves, waves]), n_stimuli=10)
+    >>> consensus(correlations, Candidate(np.arange(3), np.array([0.0, 90.0, 200.0]), 1)).round(3).tolist()
+    [1.0, 1.0, 1.0]
+    """
     relative_deg = candidate.poses_deg[None, :] - candidate.poses_deg[:, None]
     pair = correlations.at(candidate.channels[:, None], candidate.channels[None, :], relative_deg)
     np.fill_diagonal(pair, 0)
@@ -183,7 +210,18 @@ def consensus(correlations: OrbitCorrelations, candidate: Candidate) -> Floats:
 
 
 def edge_disagreement_deg(correlations: OrbitCorrelations, candidate: Candidate) -> float:
-    """Median difference between the pairs' own relative poses and the family's, degrees."""
+    """Median difference between the pairs' own relative poses and the family's, degrees.
+
+    Examples
+    --------
+    The last pose is 30° away from where its pairs would have it.
+
+    >>> angles = np.radians([0.0, 90.0, 200.0])
+    >>> waves = np.exp(1j * (angles[:, None] - angles))
+    >>> correlations = OrbitCorrelations(np.stack([0 * waves, waves]), n_stimuli=10)
+    >>> round(edge_disagreement_deg(correlations, Candidate(np.arange(3), np.array([0.0, 90.0, 230.0]), 1)), 2)
+    30.0
+    """
     _, angle_deg = correlations.peaks(candidate.channels, _GRID)
     relative_deg = candidate.poses_deg[None, :] - candidate.poses_deg[:, None]
     difference = np.abs(
@@ -207,6 +245,14 @@ def phase_coherence(correlations: OrbitCorrelations, candidate: Candidate) -> fl
     Any two smooth patterns can be turned so that their strongest angular component agrees: that alone makes no
     copy. If v is u turned by g, every component f is turned by f g, so each further one is a test that used up no
     freedom; for chance resemblance its phase is arbitrary.
+
+    Examples
+    --------
+    >>> angles = np.radians([0.0, 90.0, 200.0])
+    >>> waves = np.exp(1j * (angles[:, None] - angles))
+    >>> correlations = OrbitCorrelations(np.stack([0 * waves, 0.7 * waves, 0.3 * waves**2]), 10)
+    >>> round(phase_coherence(correlations, Candidate(np.arange(3), np.array([0.0, 90.0, 200.0]), 1)), 3)
+    1.0
     """
     u, v = np.triu_indices(len(candidate.channels), 1)
     pairs = correlations.coefficients[:, candidate.channels[u], candidate.channels[v]]
@@ -221,14 +267,31 @@ def phase_coherence(correlations: OrbitCorrelations, candidate: Candidate) -> fl
 
 
 def pose_spread_deg(candidate: Candidate) -> float:
-    """Shortest arc that holds all poses of a family, degrees: the period less the largest gap."""
+    """Shortest arc that holds all poses of a family, degrees: the period less the largest gap.
+
+    Examples
+    --------
+    >>> pose_spread_deg(Candidate(np.arange(3), np.array([0.0, 20.0, 350.0]), 1))
+    30.0
+    """
     poses = np.sort(candidate.poses_deg)
     gaps = np.diff(np.append(poses, poses[0] + candidate.period_deg))
     return float(candidate.period_deg - gaps.max())
 
 
 def is_consistent(correlations: OrbitCorrelations, candidate: Candidate) -> bool:
-    """Whether a family's members are turned at all, its phases coherent and its cycles closed, on the given half."""
+    """Whether a family's members are turned at all, its phases coherent and its cycles closed, on the given half.
+
+    Examples
+    --------
+    >>> angles = np.radians([0.0, 90.0, 200.0])
+    >>> waves = np.exp(1j * (angles[:, None] - angles))
+    >>> correlations = OrbitCorrelations(np.stack([0 * waves, 0.7 * waves, 0.3 * waves**2]), 10)
+    >>> is_consistent(correlations, Candidate(np.arange(3), np.array([0.0, 90.0, 200.0]), 1))
+    True
+    >>> is_consistent(correlations, Candidate(np.arange(3), np.array([0.0, 5.0, 10.0]), 1))
+    False
+    """
     return (
         pose_spread_deg(candidate) >= MIN_SPREAD_DEG
         and is_coherent(phase_coherence(correlations, candidate))
@@ -237,7 +300,13 @@ def is_consistent(correlations: OrbitCorrelations, candidate: Candidate) -> bool
 
 
 def is_coherent(coherence: float) -> bool:
-    """Whether a phase coherence allows a family; one that could not be measured does not forbid it."""
+    """Whether a phase coherence allows a family; one that could not be measured does not forbid it.
+
+    Examples
+    --------
+    >>> is_coherent(0.9), is_coherent(0.5), is_coherent(float("nan"))
+    (True, False, True)
+    """
     return not coherence < MIN_COHERENCE
 
 
@@ -270,6 +339,15 @@ def resolve_stabiliser(correlations: OrbitCorrelations, candidate: Candidate) ->
     A unit that nearly repeats itself may have copies exact enough for the difference to show. If poses up to the
     stabiliser leave the members three times as far from each other as poses up to a subgroup do, the subgroup is
     their stabiliser.
+
+    Examples
+    --------
+    >>> angles = np.radians([0.0, 90.0, 200.0])
+    >>> waves = np.exp(1j * (angles[:, None] - angles))
+    >>> correlations = OrbitCorrelations(np.stack([0 * waves, waves]), n_stimuli=10)
+    >>> found = synchronise(correlations, np.arange(3), order=2)
+    >>> resolve_stabiliser(correlations, found).stabiliser_order
+    1
     """
     for lower in range(candidate.stabiliser_order - 1, 0, -1):
         if candidate.stabiliser_order % lower:
@@ -284,7 +362,16 @@ def resolve_stabiliser(correlations: OrbitCorrelations, candidate: Candidate) ->
 def find_candidates(
     correlations: OrbitCorrelations, units: Ints, *, min_score: float = MIN_SCORE, min_size: int = 3
 ) -> list[Candidate]:
-    """Search the families on a circle among some units of a layer: see `link_families`."""
+    """Search the families on a circle among some units of a layer: see `link_families`.
+
+    Examples
+    --------
+    >>> angles = np.radians([0.0, 90.0, 200.0])
+    >>> waves = np.exp(1j * (angles[:, None] - angles))
+    >>> correlations = OrbitCorrelations(np.stack([0 * waves, 0.7 * waves, 0.3 * waves**2]), 10)
+    >>> [found.channels.tolist() for found in find_candidates(correlations, np.arange(3))]
+    [[0, 1, 2]]
+    """
     found = link_families(_CircleFit(correlations), units, min_score=min_score, min_size=min_size)
     return [_in_order(candidate) for candidate in _join_parts(correlations, found)]
 

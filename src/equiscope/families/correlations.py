@@ -112,6 +112,19 @@ def correlate_orbits(
     -----
     An FFT over the orbit, then one matrix product a frequency over the stimuli: all pairs of a 480-unit layer
     in under a second. One chunk of stimuli is in memory at a time.
+
+    Examples
+    --------
+    The second unit answers to a turned stimulus as the first does to the upright one.
+
+    >>> from equiscope.measurement.bank import Bank
+    >>> place = np.arange(8)
+    >>> bank = Bank("conv1", place // 8, place, np.zeros((8, 2), int), place)
+    >>> first = np.abs(np.random.default_rng(0).normal(size=(8, 4))).astype(np.float32)
+    >>> values = np.stack([first, np.roll(first, 1, axis=1)], axis=2)
+    >>> found = correlate_orbits(Responses(bank, CyclicGroup(4), values), half=0)
+    >>> round(float(found.at(np.array(0), np.array(1), np.array(90.0))), 3)
+    1.0
     """
     order = responses.group.order
     n_frequencies = order // 2 + 1
@@ -260,6 +273,19 @@ def correlate_torus(
         Channels, shape (unit,); the result counts them from 0 in this order.
     scramble
         If given, the null: each (stimulus, unit) is turned by its own random hue and angle first.
+
+    Examples
+    --------
+    The second unit is the first, turned by one step of hue.
+
+    >>> from equiscope.measurement.bank import Bank
+    >>> place = np.arange(8)
+    >>> bank = Bank("conv1", place // 8, place, np.zeros((8, 2), int), place)
+    >>> first = np.abs(np.random.default_rng(0).normal(size=(8, 4, 6))).astype(np.float32)
+    >>> values = np.stack([first, np.roll(first, 1, axis=1)], axis=-1).reshape(8, 24, 2)
+    >>> found = correlate_torus(Responses(bank, TorusGroup(4, 6), values), 0, np.arange(2))
+    >>> round(float(found.at(np.array(0), np.array(1), 90.0, 0.0)), 3)
+    1.0
     """
     n_hues, n_angles = responses.group.n_hues, responses.group.n_angles
     shape = (n_hues, n_angles // 2 + 1)
@@ -275,16 +301,28 @@ def correlate_torus(
         spectrum = torch.fft.rfft(values, dim=2)
         spectrum = torch.fft.fft(spectrum, dim=1)
         if scramble is not None:
-            draws = [
-                torch.from_numpy(scramble.integers(0, n, (len(values), 1, 1, len(units))))
-                for n in (n_hues, n_angles)
-            ]
-            hue = torch.arange(n_hues).view(1, -1, 1, 1)
-            angle = torch.arange(shape[1]).view(1, 1, -1, 1)
-            turns = hue * draws[0] / n_hues + angle * draws[1] / n_angles
-            spectrum = spectrum * torch.polar(torch.ones(1), (-2 * math.pi * (turns % 1)).float())
+            spectrum = _turn_torus(spectrum, scramble, n_hues, n_angles)
         spectrum = spectrum.permute(1, 2, 0, 3).contiguous()
         cross += spectrum.conj().transpose(2, 3) @ spectrum
+    return _normalise_torus(cross, total, n_stimuli, n_hues, n_angles)
+
+
+def _turn_torus(spectrum: Tensor, scramble: np.random.Generator, n_hues: int, n_angles: int) -> Tensor:
+    """Turn each stimulus and unit by a random hue and angle of its own: waves times the spectrum of the orbit."""
+    n_stimuli, _, n_frequencies, n_units = spectrum.shape
+    draws = [
+        torch.from_numpy(scramble.integers(0, n, (n_stimuli, 1, 1, n_units))) for n in (n_hues, n_angles)
+    ]
+    hue = torch.arange(n_hues).view(1, -1, 1, 1)
+    angle = torch.arange(n_frequencies).view(1, 1, -1, 1)
+    turns = hue * draws[0] / n_hues + angle * draws[1] / n_angles
+    return spectrum * torch.polar(torch.ones(1), (-2 * math.pi * (turns % 1)).float())
+
+
+def _normalise_torus(
+    cross: Tensor, total: Tensor, n_stimuli: int, n_hues: int, n_angles: int
+) -> TorusCorrelations:
+    """Turn summed cross-spectra into Fourier coefficients of correlations."""
     order = n_hues * n_angles
     covariance = cross / order
     covariance[:, 1:] *= 2

@@ -135,7 +135,16 @@ def _compare(shown: _Shown, n_members: int, seed: int) -> tuple[Explanation, ...
 
 
 def simplest(explanations: Sequence[Explanation]) -> str:
-    """Name of the simplest transformation that is not significantly worse than the best; empty without any."""
+    """Name of the simplest transformation that is not significantly worse than the best; empty without any.
+
+    Examples
+    --------
+    Rotation is a little worse than both together, and not significantly.
+
+    >>> turned = Explanation("rotation", 0.80, deficit=0.01, deficit_low=-0.01, deficit_high=0.03)
+    >>> simplest([turned, Explanation("hue-rotation", 0.81, 0.0, 0.0, 0.0)])
+    'rotation'
+    """
     for explanation in explanations:
         if explanation.deficit == 0 or (
             explanation.deficit_low <= 0 and explanation.deficit <= _LARGEST_DEFICIT

@@ -379,7 +379,15 @@ class Tuning:
 
 
 def summarise_null(null_scores: list[list[float]], threshold: float) -> NullSummary:
-    """Describe what the search found in all null draws; ``threshold``: the lowest accepted score."""
+    """Describe what the search found in all null draws; ``threshold``: the lowest accepted score.
+
+    Examples
+    --------
+    Two draws, of which one held two false families.
+
+    >>> summarise_null([[], [0.4, 0.6]], threshold=0.5)
+    NullSummary(n_draws=2, families_per_draw=1.0, families_expected=0.5, score_95=0.59)
+    """
     scores = np.array([score for draw in null_scores for score in draw])
     return NullSummary(
         n_draws=len(null_scores),
@@ -404,6 +412,12 @@ def classify_units(
 
     ``layer``: count only the members in this layer, for families that span several. ``has_turns``: whether the order of
     a family's stabiliser says how its members turn.
+
+    Examples
+    --------
+    >>> found = classify_units("rotation", np.array([False, False, True]), np.array([0.9, 0.1, nan]), 0.8, [])
+    >>> [line.kind for line in found]
+    ['invariant', 'neither', 'inactive']
     """
     own = {
         member.channel: (family, member)
@@ -438,7 +452,16 @@ def classify_units(
 
 
 def with_invariances(families: Iterable[Family], units: Iterable[Unit]) -> tuple[Family, ...]:
-    """Say of each family to which other transformations its members are invariant."""
+    """Say of each family to which other transformations its members are invariant.
+
+    Examples
+    --------
+    >>> member = Member("conv1", 0, Pose(hue_deg=0.0), 0.9, 0.8, 1.0)
+    >>> family = Family("conv1-hue-1", ("conv1",), "hue", 0.9, 0.8, 1.0, 0.01, (member,))
+    >>> unit = Unit("conv1", 0, 0.1, 1.0, (Symmetry("hue", "equivariant"), Symmetry("rotation", "invariant")))
+    >>> with_invariances([family], [unit])[0].invariant_to
+    ('rotation',)
+    """
     own = {(unit.layer, unit.channel): unit for unit in units}
     told = []
     for family in families:
@@ -451,7 +474,15 @@ def with_invariances(families: Iterable[Family], units: Iterable[Unit]) -> tuple
 
 
 def join_units(examples: Examples, results: Iterable[tuple[Symmetry, ...]]) -> tuple[Unit, ...]:
-    """Put what was found about a layer's units under each transformation into one line a unit."""
+    """Put what was found about a layer's units under each transformation into one line a unit.
+
+    Examples
+    --------
+    >>> from equiscope.measurement.examples import empty_examples
+    >>> found = join_units(empty_examples("conv1", 1, 2), [(Symmetry("hue", "neither"),)])
+    >>> found[0].under("hue").kind
+    'neither'
+    """
     columns = list(results)
     return tuple(
         Unit(

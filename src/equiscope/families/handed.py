@@ -39,6 +39,15 @@ def with_mirror_images(responses: Responses[DihedralGroup]) -> Responses[CyclicG
     """View responses under rotations and reflections as responses of twice as many units under rotations.
 
     Unit ``u + n_units`` is the mirror image of u: it answers to a picture as u answers to the mirrored one.
+
+    Examples
+    --------
+    >>> from equiscope.measurement.bank import Bank
+    >>> place = np.arange(5)
+    >>> bank = Bank("conv1", place // 3, place, np.zeros((5, 2), int), place)
+    >>> values = np.ones((5, 8, 3), np.float32)
+    >>> with_mirror_images(Responses(bank, DihedralGroup(4), values)).array.shape
+    (5, 4, 6)
     """
     n_angles, n_units = responses.group.n_angles, responses.n_units
     values = np.asarray(responses.array[:], dtype=np.float32).reshape(-1, 2, n_angles, n_units)

@@ -78,7 +78,15 @@ class PoseFit(Protocol[C]):
 
 
 def by_size(candidate: HasChannels) -> tuple[int, int]:
-    """Give what candidates are sorted by: the largest first, then by the first channel."""
+    """Give what candidates are sorted by: the largest first, then by the first channel.
+
+    Examples
+    --------
+    >>> from equiscope.families.circle_poses import Candidate
+    >>> pair, triple = (Candidate(np.arange(n) + 5, np.zeros(n), 1) for n in (2, 3))
+    >>> [len(found.channels) for found in sorted([pair, triple], key=by_size)]
+    [3, 2]
+    """
     return -len(candidate.channels), int(candidate.channels.min())
 
 
@@ -191,6 +199,13 @@ def keep_company(scores: Sequence[float], floor: float = OUTLIER_FLOOR) -> NDArr
     Exact copies leave no room for look-alikes; where copies are loose, loose ones count. A candidate may be three times
     as far from perfect as the median one, as members may be in a family, and ``floor`` away in any case. ``scores`` are
     those of the finding half, so that nothing is selected on the half that verifies.
+
+    Examples
+    --------
+    Copies that are exact keep company with exact ones alone.
+
+    >>> keep_company([0.999, 0.998, 0.9], floor=0.01).tolist(), keep_company([0.9, 0.7, 0.8]).tolist()
+    ([True, True, False], [True, True, True])
     """
     distance = 1 - np.asarray(scores, dtype=float)
     if not len(distance):

@@ -56,6 +56,19 @@ def correlate_pairs(
 
     ``scramble``: the null, in which each (stimulus, unit) has its two elements exchanged or not at random, so that a
     pair correlates as well transformed as not.
+
+    Examples
+    --------
+    The second unit answers to the mirrored stimulus as the first does to the one as it is.
+
+    >>> from equiscope.measurement.bank import Bank
+    >>> place = np.arange(8)
+    >>> bank = Bank("conv1", place // 8, place, np.zeros((8, 2), int), place)
+    >>> first = np.abs(np.random.default_rng(0).normal(size=(8, 2))).astype(np.float32)
+    >>> values = np.stack([first, first[:, ::-1]], axis=2)
+    >>> found = correlate_pairs(Responses(bank, Involution("reflection"), values), half=0)
+    >>> round(float(found.changed[0, 1]), 3)
+    1.0
     """
     values = _read(responses, half)
     if scramble is not None:

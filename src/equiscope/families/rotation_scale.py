@@ -75,14 +75,59 @@ def find_rotation_scale_families(
         Largest q-value of a link.
     seed
         Seed of the permutations.
+
+    Examples
+    --------
+    Each unit of a family is one octave larger than that of the other, and turned by 10° more.
+
+    >>> def turned(number, offset_deg):
+    ...     poses = [Pose(angle_deg=45 * i + offset_deg) for i in range(8)]
+    ...     members = [Member("conv1", 8 * number + i, pose, 0.9, 0.8, 1) for i, pose in enumerate(poses)]
+    ...     name, upright = f"conv1-rotation-{number}", (Pose(angle_deg=0.0),)
+    ...     return Family(name, ("conv1",), "rotation", 0.9, 0.8, 1, 0.01, tuple(members), upright)
+    >>> edges = [UnitPair(i, i + 8, 1.0, 0.9, 0.3) for i in range(8)]
+    >>> (family,), (link,) = find_rotation_scale_families([turned(0, 0.0), turned(1, 10.0)], edges, {"conv1": 0})
+    >>> family.size, link.n_pairs, round(link.offset_deg, 3), link.octaves
+    (16, 8, 10.0, 1.0)
     """
-    place: dict[int, tuple[int, float, Member]] = {}
-    for index, family in enumerate(rotation):
-        for member in family.members:
-            if member.layer in first_column:
-                column = first_column[member.layer] + member.channel
-                place[column] = (index, member.pose_deg, member)
-    pairs: dict[tuple[int, int], list[tuple[float, float, float, float]]] = {}
+    place = _place_members(rotation, first_column)
+    pairs = _pairs_between(rotation, edges, place)
+    tested = [(key, rows) for key, rows in pairs.items() if len(rows) >= _MIN_LINKS]
+    fits = _test_agreement(rotation, tested, np.random.default_rng([seed, 11]))
+    q_values = adjust_p_values([p_value for *_, p_value in fits])
+    joined: list[tuple[int, int, FamilyLink]] = []
+    for ((a, b), rows), (offset, residual, _), q in zip(tested, fits, q_values, strict=True):
+        if q <= false_discovery_rate and residual <= _MAX_RESIDUAL_DEG:
+            octaves = float(np.median([row[2] for row in rows]))
+            ids = rotation[a].id, rotation[b].id
+            joined.append((a, b, FamilyLink(*ids, len(rows), offset, octaves, residual, float(q))))
+    families = tuple(
+        _as_family(rotation, poses, joined, number, edges, place)
+        for number, poses in enumerate(_join(joined), 1)
+    )
+    return families, tuple(link for *_, link in joined)
+
+
+# For a unit, counted through the layers: which family it is in, its pose there in degrees, and what it is there.
+_Places = Mapping[int, tuple[int, float, Member]]
+# A pair of members of two families: the pose of either, by how many octaves the second is larger, and the score.
+_Row = tuple[float, float, float, float]
+
+
+def _place_members(rotation: Sequence[Family], first_column: Mapping[str, int]) -> _Places:
+    return {
+        first_column[member.layer] + member.channel: (index, member.pose_deg, member)
+        for index, family in enumerate(rotation)
+        for member in family.members
+        if member.layer in first_column
+    }
+
+
+def _pairs_between(
+    rotation: Sequence[Family], edges: Sequence[UnitPair], place: _Places
+) -> dict[tuple[int, int], list[_Row]]:
+    """Scale pairs between two families of one stabiliser, by the two families, the first counted first."""
+    pairs: dict[tuple[int, int], list[_Row]] = {}
     for edge in edges:
         if edge.u not in place or edge.v not in place:
             continue
@@ -93,9 +138,16 @@ def find_rotation_scale_families(
         if a > b:
             a, b, pose_a, pose_b, octaves = b, a, pose_b, pose_a, -octaves
         pairs.setdefault((a, b), []).append((pose_a, pose_b, octaves, edge.score))
-    tested = [(key, rows) for key, rows in pairs.items() if len(rows) >= _MIN_LINKS]
-    rng = np.random.default_rng([seed, 11])
-    statistics, p_values = [], []
+    return pairs
+
+
+def _test_agreement(
+    rotation: Sequence[Family],
+    tested: Sequence[tuple[tuple[int, int], list[_Row]]],
+    rng: np.random.Generator,
+) -> list[tuple[float, float, float]]:
+    """Offset of each two families' poses, the median distance from it, both in degrees, and its p-value."""
+    found = []
     for (a, b), rows in tested:
         period = 360.0 / rotation[a].stabiliser_order
         from_deg, to_deg = (np.array([row[i] for row in rows]) for i in (0, 1))
@@ -103,29 +155,9 @@ def find_rotation_scale_families(
         # Poses of the second family dealt out at random among its own members: what agreement chance gives.
         own = rotation[b].poses_deg
         null = [_fit(from_deg, rng.permutation(own)[: len(rows)], period)[1] for _ in range(_N_PERMUTATIONS)]
-        statistics.append((offset, residual))
-        p_values.append((1 + sum(value <= residual for value in null)) / (1 + _N_PERMUTATIONS))
-    links = []
-    joined: list[tuple[int, int, FamilyLink]] = []
-    for ((a, b), rows), (offset, residual), q in zip(
-        tested, statistics, adjust_p_values(p_values), strict=True
-    ):
-        link = FamilyLink(
-            rotation[a].id,
-            rotation[b].id,
-            len(rows),
-            offset,
-            float(np.median([row[2] for row in rows])),
-            residual,
-            float(q),
-        )
-        if q <= false_discovery_rate and residual <= _MAX_RESIDUAL_DEG:
-            links.append(link)
-            joined.append((a, b, link))
-    families: list[Family] = []
-    for poses in _join(joined):
-        families.append(_as_family(rotation, poses, joined, len(families) + 1, edges, place))
-    return tuple(families), tuple(links)
+        p_value = (1 + sum(value <= residual for value in null)) / (1 + _N_PERMUTATIONS)
+        found.append((offset, residual, p_value))
+    return found
 
 
 def _fit(from_deg: Floats, to_deg: Floats, period_deg: float) -> tuple[float, float]:
@@ -161,7 +193,7 @@ def _as_family(
     joined: Sequence[tuple[int, int, FamilyLink]],
     number: int,
     edges: Sequence[UnitPair],
-    place: Mapping[int, tuple[int, float, Member]],
+    place: _Places,
 ) -> Family:
     ordered = sorted(poses)
     turn, size = poses[ordered[0]]

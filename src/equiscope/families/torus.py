@@ -81,6 +81,15 @@ def find_stabiliser(correlations: TorusCorrelations, members: Ints) -> tuple[tup
 
     An element counts if the members' mean correlation with themselves, turned by it, stays above 0.7 of the way from
     the lowest value on the torus to one.
+
+    Examples
+    --------
+    Answers that rise and fall twice in a turn of the plane, and once in a turn of hue.
+
+    >>> array = np.zeros((3, 3, 1, 1), np.complex64)
+    >>> array[1, 2] = array[2, 0] = 0.5
+    >>> find_stabiliser(TorusCorrelations(array, n_stimuli=10), np.arange(1))
+    ((0.0, 0.0), (0.0, 180.0))
     """
     own = correlations.grid(members, members)
     lowest = float(own.mean(0).min())

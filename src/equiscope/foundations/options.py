@@ -21,6 +21,7 @@ from equiscope.foundations.errors import unknown_name
 from equiscope.foundations.progress import Progress, silent
 
 __all__ = [
+    "DEFAULTS",
     "BudgetOptions",
     "CompareOptions",
     "NetworkOptions",
@@ -101,6 +102,8 @@ _LIMITS: Mapping[str, limits.Count | limits.Number] = {
     "n_null": limits.NULL_DRAWS,
     "n_workers": limits.THREADS,
 }
+
+DEFAULTS = Options()
 
 
 class ProgressOptions(TypedDict, total=False):

@@ -1,4 +1,8 @@
-"""How long stages tell how far they are: a callable that opens a stage and gives what counts its steps."""
+"""Progress of a stage: how many steps it has, and how many are done.
+
+A `Progress` is called with a title and a number of steps, and gives a context manager, which gives a function to be
+called with the steps done since. ``with progress("Responses", 300) as on_step: on_step(1)`` is one step of 300.
+"""
 
 from __future__ import annotations
 

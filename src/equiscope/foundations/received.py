@@ -391,6 +391,12 @@ def check_archive(path: Path) -> None:
     ------
     EquiscopeError
         If it would. What is no archive at all is left to whoever reads it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> np.savez("small.npz", values=np.zeros(3))
+    >>> check_archive(Path("small.npz"))
     """
     try:
         with zipfile.ZipFile(path) as archive:

@@ -100,7 +100,13 @@ def run_folder(path: Path) -> Path:
 
 
 def remedy(path: Path) -> str:
-    """Word what makes a file of a run again."""
+    """Word what makes a file of a run again.
+
+    Examples
+    --------
+    >>> remedy(Path("run/circuits.json"))
+    '`equiscope circuits run` makes it again'
+    """
     if path.name in _ALONE:
         return _ALONE[path.name]
     folder = run_folder(path)
@@ -126,6 +132,15 @@ def reading(path: Path, what: str = "is damaged") -> Iterator[None]:
     ------
     DamagedFileError
         If the block raises what damaged files make it raise.
+
+    Examples
+    --------
+    >>> with reading(Path("run/budget.json")):
+    ...     {}["layers"]
+    Traceback (most recent call last):
+    ...
+    equiscope.foundations.errors.DamagedFileError: run/budget.json is damaged (KeyError: 'layers'):
+    `equiscope budget run` makes it again
     """
     try:
         yield
@@ -245,6 +260,20 @@ def read_record(kind: Any, value: Any) -> Any:
     ValueError
         If something is missing or of another type; the message says what and where: ``members[3].score is '0.9',
         expected a number``.
+
+    Examples
+    --------
+    >>> from dataclasses import dataclass
+    >>> @dataclass
+    ... class Measured:
+    ...     layer: str
+    ...     score: float
+    >>> read_record(Measured, {"layer": "conv1", "score": None})
+    Measured(layer='conv1', score=nan)
+    >>> read_record(Measured, {"layer": "conv1", "score": "0.9"})
+    Traceback (most recent call last):
+    ...
+    equiscope.foundations.records.RecordError: score is '0.9', expected a number
     """
     return _reader(kind)(value)
 

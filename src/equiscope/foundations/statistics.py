@@ -1,4 +1,9 @@
-"""Circular statistics, bootstrap intervals and false-discovery control."""
+"""Circular statistics, bootstrap intervals and false-discovery control.
+
+Angles are averaged as unit vectors: the mean of 350° and 20° is 5°, and 0° and 180° have none. Intervals come from
+resamples of whole photographs, because stimuli from one photograph are not independent. A q-value is the estimated
+share of false findings among all that score at least as high.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,10 @@
-"""The stimulus bank: which stimuli a layer is measured on, and how they are cut under every transformation."""
+"""The stimulus bank of a layer: which patches of which images its units are measured on.
+
+The bank holds the strongest stimuli of every unit, each patch once although several units may share it. A unit's own
+stimuli alone would say nothing of the units that answer to them too: every unit is measured on all of the bank. Patches
+are cut here, in every pose of the group: at an angle of 30° the patch is resampled from the image about its centre, so
+that no corner is empty.
+"""
 
 from __future__ import annotations
 
@@ -77,6 +83,17 @@ def build_bank(
         The units whose stimuli are collected, shape (unit,); by default all.
     n_per_half
         Strongest stimuli that each unit contributes from each half; by default all that were kept.
+
+    Examples
+    --------
+    One of three units fired, at one place of image 5.
+
+    >>> from equiscope.measurement.examples import empty_examples
+    >>> examples = empty_examples("conv1", 3, 2)
+    >>> examples.value[0, 1, 0], examples.image[0, 1, 0], examples.position[0, 1, 0] = 0.7, 5, (2, 3)
+    >>> bank = build_bank(examples, photographs=np.arange(8))
+    >>> len(bank), bank.image.tolist(), bank.position.tolist()
+    (1, [5], [[2, 3]])
     """
     chosen = slice(None) if channels is None else channels
     rows = []
@@ -97,7 +114,16 @@ def build_bank(
 
 
 def join_banks(banks: Sequence[Bank], geometries: Sequence[LayerGeometry]) -> Bank:
-    """Put the stimuli of several layers into one bank, ordered by half, each centred on a place in its image."""
+    """Put the stimuli of several layers into one bank, ordered by half, each centred on a place in its image.
+
+    Examples
+    --------
+    >>> place = np.arange(2)
+    >>> one, other = (Bank(name, place, place, np.zeros((2, 2), int), place, np.full((2, 2), 9.0)) for name in "ab")
+    >>> joined = join_banks([one, other], [None, None])
+    >>> joined.layer, joined.half.tolist(), joined.image.tolist()
+    ('a+b', [0, 0, 1, 1], [0, 0, 1, 1])
+    """
     half = np.concatenate([bank.half for bank in banks])
     order = np.argsort(half, kind="stable")
 
@@ -117,7 +143,15 @@ def join_banks(banks: Sequence[Bank], geometries: Sequence[LayerGeometry]) -> Ba
 
 
 def centres_px(bank: Bank, geometry: LayerGeometry | None) -> NDArray[np.float64]:
-    """Where in its image each stimulus is centred, (y, x), px, shape (stimulus, 2); NaN for the image's own middle."""
+    """Where in its image each stimulus is centred, (y, x), px, shape (stimulus, 2); NaN for the image's own middle.
+
+    Examples
+    --------
+    >>> place = np.arange(4)
+    >>> bank = Bank("conv1", place // 2, place, np.zeros((4, 2), int), place)
+    >>> centres_px(bank, None)[0].tolist()
+    [nan, nan]
+    """
     if bank.centre_px is not None:
         return bank.centre_px
     if geometry is None or geometry.is_global:
@@ -155,6 +189,21 @@ def cut_orbits(
     ------
     EquiscopeError
         If an image that could be read before can no longer be.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> from equiscope.models import Model
+    >>> from equiscope.models.geometry import find_geometry
+    >>> from equiscope.stimuli import as_images
+    >>> from equiscope.transformations.groups import CyclicGroup
+    >>> images = as_images(None)
+    >>> model = Model(nn.Sequential(nn.Conv2d(3, 4, 5)))
+    >>> geometries = find_geometry(model, ["0"])
+    >>> place = np.arange(2)
+    >>> bank = Bank("0", place, place, np.full((2, 2), 9), place)
+    >>> cut_orbits(images, bank, geometries["0"], CyclicGroup(4), 5, slice(0, 2)).shape
+    torch.Size([2, 4, 3, 5, 5])
     """
     transformation = find(group.name)
     image, centre = bank.image[stimuli], centres_px(bank, geometry)[stimuli]
@@ -199,6 +248,19 @@ def cut_stimuli(
     ------
     EquiscopeError
         If an image that could be read before can no longer be.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> from equiscope.models import Model
+    >>> from equiscope.models.geometry import find_geometry
+    >>> from equiscope.stimuli import as_images
+    >>> images = as_images(None)
+    >>> model = Model(nn.Sequential(nn.Conv2d(3, 4, 5)))
+    >>> geometries = find_geometry(model, ["0"])
+    >>> image, position, angles_deg = np.array([0, 1, 1]), np.full((3, 2), 9), np.array([0.0, 45.0])
+    >>> cut_stimuli(images, geometries["0"], image, position, angles_deg, 5).shape
+    torch.Size([3, 2, 3, 5, 5])
     """
     zeros = np.zeros(len(image), np.int64)
     centre = centres_px(Bank(geometry.layer, zeros, image, position, zeros), geometry)
@@ -210,7 +272,22 @@ def cut_stimuli(
 def measure_change(
     images: ImageSet, bank: Bank, geometry: LayerGeometry, size_px: int, transformation: Transformation
 ) -> NDArray[np.float64]:
-    """By how much a transformation can change each stimulus at all (`Transformation.change`), shape (stimulus,)."""
+    """By how much a transformation can change each stimulus at all (`Transformation.change`), shape (stimulus,).
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> from equiscope.models import Model
+    >>> from equiscope.models.geometry import find_geometry
+    >>> from equiscope.stimuli import as_images
+    >>> images = as_images(None)
+    >>> model = Model(nn.Sequential(nn.Conv2d(3, 4, 5)))
+    >>> geometries = find_geometry(model, ["0"])
+    >>> place = np.arange(2)
+    >>> bank = Bank("0", place, place, np.full((2, 2), 9), place)
+    >>> measure_change(images, bank, geometries["0"], 5, find("hue")).shape
+    (2,)
+    """
     centre = centres_px(bank, geometry)
     found = np.empty(len(bank))
     for start in range(0, len(bank), 256):

@@ -33,6 +33,8 @@ from equiscope.stimuli import ImageSet
 __all__ = ["Examples", "collect_examples", "empty_examples", "merge_examples", "split_halves"]
 
 NO_IMAGE = -1
+# Images that run together; fewer where memory would not suffice (`equiscope.models.passes`).
+_TOGETHER = 16
 # Of a layer's output that is summarised at a time, which makes three copies of it.
 _SUMMARISED_BYTES = 32_000_000
 
@@ -125,6 +127,12 @@ def merge_examples(a: Examples, b: Examples) -> Examples:
     References
     ----------
     Chan, Golub and LeVeque, *Updating formulae and a pairwise algorithm for computing sample variances* (1979).
+
+    Examples
+    --------
+    >>> whole = merge_examples(empty_examples("conv1", 3, 2), empty_examples("conv1", 3, 2))
+    >>> whole.n_units, whole.n_positions
+    (3, 0)
     """
     if a.layer != b.layer or a.value.shape != b.value.shape:
         raise EquiscopeError(
@@ -191,7 +199,6 @@ def collect_examples(
     *,
     indices: Sequence[int] | None = None,
     per_image: int = 1,
-    batch_size: int = 16,
     on_images: Callable[[int], None] | None = None,
 ) -> dict[str, Examples]:
     """Find the strongest stimuli and the moments of every unit of some layers in one pass over the images.
@@ -208,8 +215,6 @@ def collect_examples(
         The images to show, by default all: results over disjoint parts can be merged.
     per_image
         At most this many stimuli of one unit from one image; several never overlap.
-    batch_size
-        Images run together; fewer where memory would not suffice (`equiscope.models.passes`).
     on_images
         Called with the number of images done since the last call.
 
@@ -229,7 +234,7 @@ def collect_examples(
     chosen, passes = range(len(images)) if indices is None else indices, BoundedPasses(model)
     # All layers of a network are found for the same sides.
     sides = next((geometry.sides for geometry in geometries.values()), Sides())
-    for batch_indices, batch in images.batches(chosen, batch_size):
+    for batch_indices, batch in images.batches(chosen, _TOGETHER):
         shown = crop_to(batch, sides)
         if shown is not None:
             recorded = _summaries(passes, shown, geometries, per_image, images.names[batch_indices[0]])

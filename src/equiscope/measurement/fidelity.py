@@ -1,4 +1,10 @@
-"""Whether a patch answers as the image does: each layer's stimuli are settled by comparing both on a few images."""
+"""Whether a patch answers as the image does from which it was cut: both are compared on a few images of each layer.
+
+A unit's response is measured on a patch as large as its receptive field. That is right where the network answers to the
+patch as it does at the same place of the whole image, up to a small error relative to the response's standard
+deviation. A network that pads, resizes or normalises over the image may not: then a larger patch is tried, and where
+none does, whole images are the stimuli. A note of the run says so.
+"""
 
 from __future__ import annotations
 
@@ -77,6 +83,15 @@ def settle_geometries(model: Model, images: ImageSet, layers: Sequence[str]) -> 
     -----
     Some thirty images, evenly over the set, tell how large they are; three of them are shown. Cost: one forward pass of
     these, and of nine patches a layer.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> from equiscope.stimuli import as_images
+    >>> images = as_images(None)
+    >>> model = Model(nn.Sequential(nn.Conv2d(3, 4, 5)))
+    >>> settle_geometries(model, images, ["0"]).geometries["0"].patch_px
+    5
     """
     shapes = _shapes(images)
     geometries = find_geometry(
@@ -156,6 +171,16 @@ def patch_errors(
         For each layer the root mean square difference of its worst unit over the places, as a share of the layer's
         spread: the root mean square over units of the standard deviation of their responses over positions. NaN for a
         layer whose patch no image holds.
+
+    Examples
+    --------
+    Without padding a patch answers as its place in the image does.
+
+    >>> from torch import nn
+    >>> from equiscope.models.geometry import find_geometry
+    >>> model = Model(nn.Sequential(nn.Conv2d(3, 4, 5)))
+    >>> patch_errors(model, [torch.rand(3, 40, 50)], find_geometry(model, ["0"]))["0"] < 1e-4
+    True
     """
     wanted: dict[str, list[Tensor]] = {layer: [] for layer in geometries}
     patches: dict[str, list[Tensor]] = {layer: [] for layer in geometries}

@@ -63,6 +63,14 @@ def turn_back(values: NDArray[Any], group: Group, offsets_deg: Sequence[Floats])
     -------
     ndarray
         Shape (stimulus, *axes, unit), the axes those of `orbit_axes`. Elements that are no turns stay where they are.
+
+    Examples
+    --------
+    An orbit that is highest at 90°, turned back by 90°.
+
+    >>> orbit = np.array([1.0, 3.0, 1.0, 0.0]).reshape(1, 4, 1)
+    >>> turn_back(orbit, CyclicGroup(4), [np.array([90.0])])[0, :, 0].round(3).tolist()
+    [0.0, 1.0, 3.0, 1.0]
     """
     n = len(values)
     if isinstance(group, CyclicGroup):

@@ -1,4 +1,9 @@
-"""The responses of every unit to a stimulus bank under every element of a group, on disk and resumable."""
+"""Responses of all units to a stimulus bank under every element of a group: on disk, and continued where they stopped.
+
+The array has the shape (stimulus, element, unit) and holds the value of each unit at the middle of each patch. For 500
+stimuli, 16 angles and 64 units it takes 2 MB. It is written in chunks of 64 stimuli with a checksum each, so that an
+interrupted survey measures only the chunks that are missing or damaged.
+"""
 
 from __future__ import annotations
 
@@ -145,6 +150,15 @@ def open_responses(path: Path, bank: Bank, group: G, n_units: int) -> Responses[
     ------
     EquiscopeError
         If there is an array of another shape at this place.
+
+    Examples
+    --------
+    >>> from equiscope.transformations.groups import CyclicGroup
+    >>> place = np.arange(4)
+    >>> bank = Bank("conv1", place // 2, place, np.zeros((4, 2), int), place)
+    >>> responses = open_responses(Path("responses.zarr"), bank, CyclicGroup(4), n_units=3)
+    >>> responses.array.shape
+    (4, 4, 3)
     """
     described = _describe(bank, group, n_units)
     chunks, place = path / "c", path / "zarr.json"
@@ -223,6 +237,19 @@ def scramble_responses(
         Units to scramble, shape (unit,).
     rng
         Source of randomness.
+
+    Examples
+    --------
+    >>> from equiscope.transformations.groups import CyclicGroup
+    >>> place = np.arange(4)
+    >>> bank = Bank("conv1", place // 2, place, np.zeros((4, 2), int), place)
+    >>> values = np.arange(48, dtype=np.float32).reshape(4, 4, 3)
+    >>> responses = Responses(bank, CyclicGroup(4), values)
+    >>> turned = scramble_responses(responses, np.array([1]), np.random.default_rng(0)).array
+    >>> np.array_equal(turned[:, :, 0], values[:, :, 0]), np.array_equal(turned[:, :, 1], values[:, :, 1])
+    (True, False)
+    >>> np.array_equal(np.sort(turned, axis=1), values)
+    True
     """
     values = np.array(responses.array[:], dtype=np.float32)
     group, order = responses.group, responses.group.order

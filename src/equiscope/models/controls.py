@@ -1,4 +1,9 @@
-"""Copies of a network in which there is nothing left to find."""
+"""Controls: copies of a network whose weights were not learnt.
+
+With ``-random`` at the end of its name a network gets fresh weights; with ``-shuffled`` the cells of each kernel stand
+in random order, so that its values and their energy stay and its pattern goes. Whatever families a survey finds in a
+control come from the architecture or from chance.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,12 @@
-"""Where a unit looks: stride, receptive field and centre of any layer, found by following NaN and differences."""
+"""Stride, receptive field and centre of the layers of any network, found by following NaN and differences.
+
+The position at index (i, j) of a layer has its centre at ``centre + stride * (i, j)`` px of the image, and only pixels
+within the receptive field about that centre can change it. A 5 x 5 convolution of stride 2 without padding has stride
+2, receptive field 5 and centre 2. From the three follow the patch that a unit needs, and where to cut it.
+
+They are measured, not computed from the modules: one row of an image is set to NaN, and the positions that turn NaN can
+see it. That holds for parallel branches, additions, dilation and ceil-mode pools alike.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""How a forward pass is left early: by this package's own signal, and never by ending the program."""
+"""How a forward pass is left early: by a signal of this package, and never by ending the program.
+
+Once all asked layers have run, the rest of a pass is wasted. A hook then raises `EverythingSeen`, which whoever started
+the pass catches. Code of the network that calls ``sys.exit`` instead is told as an error with its place.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""A borrowed network seen as named layers: recording without a trace left behind."""
+"""A borrowed network seen as named layers, whose outputs are recorded and which stays as it was.
+
+A layer is a module, by its name; its output has the shape (image, channel, y, x). ``model.record(images, ["conv1"])``
+runs the images up to that module and gives what it returned. Weights, buffers, hooks, modes and the random state are
+the same afterwards, so that any number of stages can use one network.
+"""
 
 from __future__ import annotations
 

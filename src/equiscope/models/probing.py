@@ -1,4 +1,9 @@
-"""Which rows of an image reach which positions of a layer: by NaN, by differences, and with another side."""
+"""Which rows of an image reach which positions of a layer: by NaN, by differences, and with another side.
+
+If row r is set to NaN and the positions p to q of a layer turn NaN, the receptive fields of exactly those hold r.
+Several rows give the stride and the extent. What stops NaN, such as a maximum that skips it, is found by changing a row
+of noise and looking for differences instead.
+"""
 
 from __future__ import annotations
 

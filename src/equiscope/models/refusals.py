@@ -1,4 +1,4 @@
-"""What a borrowed network throws, worded as one sentence."""
+"""Errors that a borrowed network throws, worded as one sentence: what was tried, what it said, what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""Which sides of an image a network takes, and how images and patches are brought to them."""
+"""The sides of an image that a network takes, and how images and patches are brought to them.
+
+`Sides` are ``least + k * step`` px: a network of five halvings that joins its scales takes 64, 96, 128 and so on. An
+image of 100 x 70 px is then cut to 96 x 64, and a patch of 35 px is filled up to 64 px at the right and below, where
+the position that is read sees nothing of it.
+"""
 
 from __future__ import annotations
 

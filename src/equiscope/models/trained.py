@@ -1,4 +1,9 @@
-"""Networks that ``equiscope train`` has written: one ``.safetensors`` file with the weights and what they belong to."""
+"""Networks that ``equiscope train`` has written: one ``.safetensors`` file with the weights and a description.
+
+The description, a `Blueprint`, is kept as text in the file's header: layers with their kinds and sizes, the names of
+the classes, and the mean and standard deviation by which images are standardised. The file holds numbers and text, no
+code.
+"""
 
 from __future__ import annotations
 

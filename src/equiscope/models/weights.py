@@ -1,4 +1,9 @@
-"""Weights from files: Caffe's and NumPy's formats, the cache, and downloads that are checked."""
+"""Weights from files, from the cache and from downloads that are checked, and how they get into a module.
+
+A public file has a name, an address and a sha1. It is looked for in the cache, downloaded if it is not there and a sha1
+is known, and refused if its sha1 is another. Then each tensor gets into the parameter that is named for it: what is
+missing, left over or of another shape is refused with its name.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""Bytes of any image format to RGB pixels."""
+"""Bytes of an image in any usual format to RGB pixels, bounded in size.
+
+Grey becomes three equal channels, transparency is laid on mid-grey, 16 bits become 8, and the orientation that a camera
+noted is applied. What is larger than asked for is made smaller, a large picture band by band, so that conversions make
+no copies of the whole.
+"""
 
 from __future__ import annotations
 

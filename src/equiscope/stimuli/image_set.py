@@ -1,4 +1,8 @@
-"""Named images in a fixed order, decoded on demand."""
+"""Named images in a fixed order, decoded when they are asked for.
+
+Names give the order, so that an image has one index wherever the files lie. An image that cannot be decoded is left out
+and noted with the reason; copies of one photograph are one group, which is never divided between two halves.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""The relative error of a claimed symmetry, computed in float64 and said even when it is small."""
+"""The relative error of a claimed symmetry, computed in float64.
+
+A function f is equivariant to g if ``f(g x) = g f(x)``. The error is the norm of the difference over that of ``g f(x)``
+about its mean: 1e-16 for a ReLU under a mirror, 1 if nothing agrees. It is logged even when it is small enough.
+"""
 
 from __future__ import annotations
 

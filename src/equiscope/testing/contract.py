@@ -36,7 +36,6 @@ from equiscope.transformations.spaces import HandedCircle, Pair
 __all__ = ["check_transformation"]
 
 # Planted copies are exact but for their sampling on pixels.
-_MOST_AWAY_DEG = 5.0
 _LEAST_SCORE = 0.97
 
 
@@ -158,7 +157,7 @@ def _agree_along(axis: Axis, pose: Pose, first: Pose, true: Pose, true_first: Po
         return (bool(pose[name]) ^ bool(first[name])) == (bool(true[name]) ^ bool(true_first[name]))
     away = (pose[name] - first[name]) - (true[name] - sign * true_first[name])
     if isinstance(axis, Turn):
-        return bool(abs(circular_difference_deg(away, 0.0)) < _MOST_AWAY_DEG)
+        return bool(abs(circular_difference_deg(away, 0.0)) < axis.resolution)
     return isinstance(axis, Step) and bool(abs(away) < axis.resolution)
 
 

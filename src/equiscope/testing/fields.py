@@ -1,4 +1,8 @@
-"""Whether a layer, a block or a network of equivariant layers keeps what it promises, element by element."""
+"""Whether a layer, a block or a network of equivariant layers keeps what it promises, element by element.
+
+Elements that move pixels onto pixels, as quarter turns do, must leave no error but rounding; others interpolate, and
+their errors are measured.
+"""
 
 from __future__ import annotations
 

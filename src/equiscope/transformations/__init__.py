@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from equiscope.foundations.errors import EquiscopeError, unknown_name
 from equiscope.transformations.axes import Axis, Pose, Step, Switch, Turn
 from equiscope.transformations.base import Transformation, Words
+from equiscope.transformations.brightness import Brightness
 from equiscope.transformations.contrast import Contrast
 from equiscope.transformations.dihedral import Dihedral
 from equiscope.transformations.hue import Hue
@@ -25,6 +26,7 @@ from equiscope.transformations.reflection import Reflection
 from equiscope.transformations.rotation import Rotation
 from equiscope.transformations.rotation_scale import RotationScale
 from equiscope.transformations.scale import Scale
+from equiscope.transformations.up_down import UpDown
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,6 +60,8 @@ ALL: list[Transformation] = [
     Dihedral(),
     HueRotation(),
     Scale(),
+    UpDown(),
+    Brightness(),
     RotationScale(),
 ]
 
@@ -69,6 +73,11 @@ def find(name: str) -> Transformation:
     ------
     EquiscopeError
         If there is none of that name; the message has the nearest.
+
+    Examples
+    --------
+    >>> find("hue").axes[0].name
+    'hue_deg'
     """
     for transformation in ALL:
         if transformation.name == name:
@@ -83,6 +92,11 @@ def axis_named(name: str) -> Axis:
     ------
     EquiscopeError
         If no transformation moves anything along it.
+
+    Examples
+    --------
+    >>> axis_named("octaves").noun
+    'size'
     """
     known = {axis.name: axis for transformation in ALL for axis in transformation.axes}
     if name not in known:
@@ -97,6 +111,13 @@ def act_on(axis: Axis, pictures: Tensor, value: float) -> Tensor:
     ------
     EquiscopeError
         If the axis does not say what it does to pictures.
+
+    Examples
+    --------
+    >>> import torch
+    >>> red = torch.tensor([1.0, 0.0, 0.0]).view(3, 1, 1)
+    >>> act_on(axis_named("hue_deg"), red, 120.0).flatten().argmax()
+    tensor(1)
     """
     if axis.act is None:
         raise EquiscopeError(f"{axis.noun} does not say how it acts on pictures: give its axis an `act`")
@@ -110,6 +131,11 @@ def alone(*axes: Axis) -> str:
     ------
     EquiscopeError
         If there is none.
+
+    Examples
+    --------
+    >>> alone(axis_named("octaves"))
+    'scale'
     """
     for transformation in ALL:
         if set(transformation.axes) == set(axes):
@@ -119,12 +145,24 @@ def alone(*axes: Axis) -> str:
 
 
 def surveyed_names() -> list[str]:
-    """Names of the transformations that a survey may be asked for, in the order of the survey."""
+    """Names of the transformations that a survey may be asked for, in the order of the survey.
+
+    Examples
+    --------
+    >>> surveyed_names()[:2]
+    ['rotation', 'hue']
+    """
     return [transformation.name for transformation in ALL if transformation.is_surveyed]
 
 
 def standard_names() -> list[str]:
-    """Names of the transformations that a survey surveys if it is asked for none in particular."""
+    """Names of the transformations that a survey surveys if it is asked for none in particular.
+
+    Examples
+    --------
+    >>> "rotation" in standard_names()
+    True
+    """
     return [transformation.name for transformation in ALL if transformation.is_standard]
 
 
@@ -150,7 +188,13 @@ def with_needed(names: Iterable[str]) -> list[str]:
 
 
 def in_order(names: Iterable[str]) -> list[Transformation]:
-    """Give some transformations in the order of the list, each once."""
+    """Give some transformations in the order of the list, each once.
+
+    Examples
+    --------
+    >>> [transformation.name for transformation in in_order(["scale", "rotation", "scale"])]
+    ['rotation', 'scale']
+    """
     wanted = set(names)
     return [transformation for transformation in ALL if transformation.name in wanted]
 
@@ -163,6 +207,16 @@ def registered(transformation: Transformation) -> Iterator[Transformation]:
     ------
     EquiscopeError
         If one of that name is there already.
+
+    Examples
+    --------
+    >>> class Twice(type(find("rotation"))):
+    ...     name = "turned twice"
+    >>> with registered(Twice()):
+    ...     "turned twice" in surveyed_names()
+    True
+    >>> "turned twice" in surveyed_names()
+    False
     """
     if any(own.name == transformation.name for own in ALL):
         raise EquiscopeError(

@@ -142,11 +142,14 @@ class Turn(Axis):
         What of a drawn stimulus moves along it: its ``angle`` or its ``hue``; empty if nothing does.
     check
         The ``key``, where it is not the noun.
+    resolution
+        How far from the truth a pose of an exact copy may be measured, degrees.
     """
 
     prefix: str = ""
     drawn: str = ""
     check: str = ""
+    resolution: float = 5.0
 
     @property
     def key(self) -> str:
@@ -181,7 +184,7 @@ class Step(Axis):
     drawn
         What of a drawn stimulus moves along it: its ``length``; empty if the drawing as a whole is acted on.
     resolution
-        How far from the truth a pose of an exact copy may be measured: half a step of the survey.
+        How far from the truth a pose of an exact copy may be measured, in its unit.
     check
         The ``key``, where it is not the noun.
     """
@@ -190,7 +193,7 @@ class Step(Axis):
     short: str = "oct."
     drawn: str = ""
     check: str = ""
-    resolution: float = 0.125
+    resolution: float = 0.1
 
     @property
     def key(self) -> str:

@@ -224,6 +224,13 @@ def stagger(group: Group, n_stimuli: int) -> tuple[NDArray[np.float64], ...]:
     """Where the orbit of each stimulus starts, degrees within one step, shape (stimulus,), for each turn of a group.
 
     Of a torus the slow turn, of hue, comes first. Elements that are no turns start where they stand.
+
+    Examples
+    --------
+    Four angles are 90° apart; orbits start at eight places in between.
+
+    >>> stagger(CyclicGroup(4), 3)[0].tolist()
+    [0.0, 22.5, 45.0]
     """
     place = np.arange(n_stimuli)
     if isinstance(group, TorusGroup):

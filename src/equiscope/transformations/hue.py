@@ -75,7 +75,14 @@ class Hue(Transformation):
 
 
 def turn_hues(patches: Tensor, hues_deg: NDArray[np.float64], start_deg: NDArray[np.float64]) -> Tensor:
-    """Patches, shape (stimulus, ..., 3, y, x), at every hue from their starts: (stimulus, hue, ..., 3, y, x)."""
+    """Patches, shape (stimulus, ..., 3, y, x), at every hue from their starts: (stimulus, hue, ..., 3, y, x).
+
+    Examples
+    --------
+    >>> import torch
+    >>> turn_hues(torch.rand(2, 3, 5, 4), np.array([0.0, 120.0, 240.0]), np.array([0.0, 10.0])).shape
+    torch.Size([2, 3, 3, 5, 4])
+    """
     import torch
 
     from equiscope.transformations.pixels import rotate_hue

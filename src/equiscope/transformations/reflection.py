@@ -63,5 +63,11 @@ class Reflection(Transformation):
 
 
 def falls_onto_itself(places_px: NDArray[np.float64]) -> bool:
-    """Whether cells at these places along an axis, px from the centre, fall onto each other when mirrored."""
+    """Whether cells at these places along an axis, px from the centre, fall onto each other when mirrored.
+
+    Examples
+    --------
+    >>> falls_onto_itself(np.array([-1.0, 0.0, 1.0])), falls_onto_itself(np.array([-1.0, 0.0, 2.0]))
+    (True, False)
+    """
     return bool(np.abs(places_px + places_px[::-1]).max() <= _TOLERANCE_PX)

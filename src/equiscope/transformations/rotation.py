@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ANGLE", "Rotation", "turn_patches"]
 
-ANGLE = Turn("angle_deg", "angle", drawn="angle", check="rotation")
+ANGLE = Turn("angle_deg", "angle", drawn="angle", check="rotation", resolution=2.0)
 
 
 class Rotation(Transformation):
@@ -79,7 +79,15 @@ def turn_patches(
     start_deg: NDArray[np.float64],
     size_px: int,
 ) -> Tensor:
-    """Patches at every angle, each stimulus from its own start, shape (stimulus, angle, 3, size_px, size_px)."""
+    """Patches at every angle, each stimulus from its own start, shape (stimulus, angle, 3, size_px, size_px).
+
+    Examples
+    --------
+    >>> import torch
+    >>> crops, middles = torch.rand(2, 3, 24, 24), torch.full((2, 2), 11.5, dtype=torch.float64)
+    >>> turn_patches(crops, middles, np.array([0.0, 90.0]), np.array([0.0, 11.25]), 6).shape
+    torch.Size([2, 2, 3, 6, 6])
+    """
     import torch
 
     from equiscope.transformations.pixels import rotate_patches

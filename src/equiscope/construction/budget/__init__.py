@@ -1,8 +1,10 @@
-"""The parameter argument: how many weights would be left if equivariant units were tied, predicted and counted.
+"""The parameter argument: how many weights would be left if the units of a family shared theirs.
 
-Of the kernels from one layer to the next, those that join equivariant or invariant units to equivariant ones are
-copies of each other: one in K is free, K being the copies in a family. So are those from equivariant to invariant
-units. The article counts equivariant units alone, with one share r and one K: ``N_new / N_old = 1 - (K - 1) / K · r²``.
+Units of a family are copies of one feature in K poses, so their kernels from an equivariant layer are one kernel in K
+poses: tied, one of K is free. If a share r of the units of both layers is equivariant, the weights that stay are
+``N_new / N_old = 1 - (K - 1) / K · r²``: for r = 0.5 and K = 8, 78 %. The article counts equivariant units alone; here
+kernels that join invariant and equivariant units count too, each layer has its own families, and the network's
+parameters are counted one by one.
 """
 
 from equiscope.construction.budget.estimate import FORCED_SHARES, estimate_budget

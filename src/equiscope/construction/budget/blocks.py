@@ -1,4 +1,9 @@
-"""Blocks of kernels: which units each weight of a network joins, as far as they were surveyed."""
+"""Blocks of kernels: all kernels from one set of units to another.
+
+A block from 4 units to 6 has 24 kernels, of as many weights each as its convolution has cells. Every parameter of a
+network is in one block; a bias is a kernel from a constant. Channels that were not surveyed stand for the surveyed
+units that they lead to.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""The parameter argument for a run: how many kernels and parameters would be left if its families were tied."""
+"""The parameter argument for a run: how many of its network's parameters would stay free if its families were tied.
+
+A survey tells which units of each layer are in a family, which are invariant and which are neither. From that every
+kernel gets a weight of 1 over the number of kernels that it is one with, and the sum over all kernels is what stays
+free. Intervals are those of a bootstrap over families and single units.
+"""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""What it costs to make units equivariant that nature has not made so.
+"""What it would cost to make units equivariant that were not found to be.
 
-The features stay those that nature has. A family stays one feature, in as many units as it has. A feature that nature
-has in one unit, invariant or neither, is forced into K units that are copies of each other. Between two such features
-K² kernels come of one, K of them free; between such a feature and a plain unit K come of one, all free; between it and
-an invariant unit that was left so, K of which one is free; between it and a family K are free, as many as before if
-the family has K members.
+The network must keep all of its features. A family is one feature already. Any other unit, invariant or neither,
+becomes a feature in K units, copies of each other in K poses: a layer of 10 single units with K = 8 takes 80. Between
+two such features K² kernels come of one, K of them free; between such a feature and a plain unit K come of one, all
+free; between it and an invariant unit that stays so, K of which one is free; between it and a family K are free, as
+before if the family has K members. So forcing costs parameters where families are found to save them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""What the units of a layer are under one transformation, or under all of them with no unit counted twice."""
+"""What the units of a layer are under a transformation: in a family of K copies, invariant, or neither.
+
+Under several transformations together each unit counts once, under the one whose family it is in: a unit that is in a
+family under rotation and in one under hue saves by one of them, not by both.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""The parameters of a network as blocks of kernels: which surveyed units each of them joins."""
+"""The parameters of a network as blocks of kernels, by the surveyed units that each of them joins.
+
+`equiscope.models.connections` tells which unit each channel of a convolution reads and gives. Here these units are put
+together by their layers, a block for each two. A convolution from 3 colours to 64 units of conv1 is one block; one
+behind a concatenation of two layers is two.
+"""
 
 from __future__ import annotations
 

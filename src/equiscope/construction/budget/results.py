@@ -1,4 +1,4 @@
-"""What a budget says, as Python and as the run's contract words it."""
+"""What a budget says, as Python and as ``budget.json``."""
 
 from __future__ import annotations
 

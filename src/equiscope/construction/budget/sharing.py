@@ -1,4 +1,9 @@
-"""How many kernels are copies of one: what each kernel counts for if families are tied."""
+"""How many kernels are one: what each kernel counts for if families are tied.
+
+A kernel that is one with k others counts 1 / (k + 1). The eight kernels from an invariant unit to a family of eight
+curves are one, turned: each counts 1/8. Under scale, kernels are one if their ends are of the same two families and
+differ by the same number of octaves.
+"""
 
 from __future__ import annotations
 

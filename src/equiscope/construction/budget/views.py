@@ -1,4 +1,8 @@
-"""A run as one transformation sees it: how often its units count in a bootstrap, and which kernels are one."""
+"""A run under one transformation: which kernels are one, and how often each unit counts in a bootstrap.
+
+A resample draws families and single units with replacement, a family as a whole; a layer keeps its width. A share that
+is counted in every resample gives an interval.
+"""
 
 from __future__ import annotations
 

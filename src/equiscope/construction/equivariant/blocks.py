@@ -1,4 +1,8 @@
-"""Blocks of equivariant layers: GoogLeNet's inception block and a residual block."""
+"""Blocks of equivariant layers: GoogLeNet's inception block and a residual block.
+
+An inception block runs four branches on one input and joins their outputs, fields first, then invariant units, then
+plain ones, so that the next layer finds one space. A residual block adds its input to what its convolutions give.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Modules with constants that follow from what they were made with, and so are neither saved nor rounded twice."""
+"""Modules with constants that follow from their arguments, such as a turned basis.
+
+They are derived in float64 when a module is made or cast, and stored in its own type. So they are not in a state
+dictionary, and a module that is cast to float16 and back holds the constants of float32, not rounded ones.
+"""
 
 from __future__ import annotations
 

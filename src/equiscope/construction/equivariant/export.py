@@ -1,4 +1,9 @@
-"""Write an equivariant network out as an ordinary one, in which nothing shows the group."""
+"""Write an equivariant network out as an ordinary one, in which nothing shows the group.
+
+Each tied convolution becomes a `torch.nn.Conv2d` with the kernels that were written out of its parameters, and each
+normalisation of fields one with a factor a channel. The exported network gives the same values, and a survey of it must
+find the fields as families.
+"""
 
 from __future__ import annotations
 

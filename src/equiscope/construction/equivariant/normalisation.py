@@ -1,4 +1,9 @@
-"""Normalisation and dropout that treat all channels of a field alike."""
+"""Normalisation and dropout that treat all channels of a field alike.
+
+Channels of a field are one unit in several poses. Batch normalisation with a mean and a factor for each channel would
+make them differ, and the field would no longer turn with its input. Here a field has one mean, one variance, one factor
+and one shift, and dropout drops whole fields.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Small products in full precision where layers run in half: their rounding would be spent on the symmetry."""
+"""Products in float32 where layers run in half precision.
+
+The kernel of a tied layer is a small product of coefficients and a basis. Rounded to bfloat16, the kernels of a field
+would be copies of each other to three digits only, whatever the layer promises.
+"""
 
 from __future__ import annotations
 

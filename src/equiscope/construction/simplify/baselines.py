@@ -1,4 +1,9 @@
-"""What else could remove as many parameters from the same convolutions: small weights, and small singular values."""
+"""Two ordinary ways to remove as many parameters from the same convolutions: pruning, and low rank.
+
+Pruning sets the weights to zero whose squares, times how much a change of them matters, are the least. Low rank
+replaces the kernels, as a matrix (output, input x cell), by a product of two matrices through the largest singular
+values.
+"""
 
 from __future__ import annotations
 

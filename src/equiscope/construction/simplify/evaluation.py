@@ -1,4 +1,9 @@
-"""Accuracy of a network and of changed copies of it on the same images, and recalibration of what was changed."""
+"""Accuracy of a network and of changed copies of it on the same images, and recalibration of what was changed.
+
+Differences are paired: of 1,000 images 30 may be won and 50 lost, which is -2 % with an interval from these 80 alone.
+Recalibration gives each channel of each convolution the mean and the deviation that it had before, by its bias and a
+factor; it needs images and no labels.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Labelled images to evaluate a network on, and others, whose labels nobody looks at, to recalibrate it with."""
+"""Labelled images on which a network is evaluated, and others by which it is recalibrated.
+
+Labels come from class folders, an ``.npz``, or a CSV file with a line an image. Images without a label, or the training
+part, recalibrate; no label of theirs is used.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What simplifying a network left: how much templates explain, and the curve; as a file of the run."""
+"""What simplifying a network gave: how much of the weights templates explain, and accuracy over parameters removed."""
 
 from __future__ import annotations
 

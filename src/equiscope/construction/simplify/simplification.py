@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
+from equiscope.construction.simplify.curve import BY_ERROR, ONLY_CIRCUITS, Curve
 from equiscope.construction.simplify.evaluation import (
     Accuracy,
     Moments,
@@ -30,53 +31,33 @@ from equiscope.construction.simplify.evaluation import (
 )
 from equiscope.construction.simplify.labelled import EvaluationImages
 from equiscope.construction.simplify.plans import Plan, make_plans
-from equiscope.construction.simplify.result import (
-    METHODS,
-    TIED,
-    TRANSFORMATIONS,
-    Point,
-    Simplification,
-    save_simplification,
-)
+from equiscope.construction.simplify.result import TIED, Point, Simplification, save_simplification
 from equiscope.construction.simplify.tying import Ties, kernels_of, summarise, tie_all
 from equiscope.construction.simplify.wiring import Wire, find_wires
 from equiscope.evidence.circuits import load_circuits
 from equiscope.foundations import limits
 from equiscope.foundations.devices import choose_precision
-from equiscope.foundations.errors import EquiscopeError, unknown_name
+from equiscope.foundations.errors import EquiscopeError
 from equiscope.foundations.files import check_output, write_output
-from equiscope.foundations.limits import list_names
-from equiscope.foundations.progress import Progress, silent
+from equiscope.foundations.options import DEFAULTS, Options
 from equiscope.models import Model
 from equiscope.runs.store import Run, check_network
-from equiscope.transformations.rotation import Rotation
 
 __all__ = ["simplify_run"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-_CHOICES = ("all", "circuits")
-_BY_ERROR, _BY_LAYER = _ORDERS = ("error", "layers")
-
 
 def simplify_run(
     run: Run,
     model: Model,
     images: EvaluationImages,
+    curve: Curve,
     *,
-    transformation: str = Rotation.name,
-    blocks: str = "all",
-    order: str = _BY_ERROR,
-    n_points: int = 6,
-    n_images: int | None = None,
-    n_calibration: int = 128,
     crop_px: int | None = None,
-    methods: Sequence[str] = METHODS,
-    precision: str = "auto",
-    seed: int = 0,
     save: Path | None = None,
-    progress: Progress = silent,
+    options: Options = DEFAULTS,
 ) -> Simplification:
     """Tie the weights between a run's families, block by block, and evaluate the network at several stages.
 
@@ -84,40 +65,30 @@ def simplify_run(
     ----------
     run, model, images
         A finished run, the network that was surveyed, which stays as it is, and images from `open_evaluation`.
-    transformation, methods
-        ``rotation`` or ``hue``; some of ``METHODS``, of which ``tied`` is always one.
-    blocks
-        ``all`` blocks between families, or families and invariant units; or the symmetric ``circuits`` among them.
-    order, n_points
-        ``error``: blocks of least error per saved parameter first; each of ``n_points`` removes as many parameters.
-        ``layers``: layer by layer from the image on, each point with all blocks into one more surveyed layer.
-    n_images, n_calibration, crop_px
-        Images that are evaluated, by default all, and on which moments are measured; side of the square about their
-        centre that the network sees, by default what it was trained on.
-    precision, seed
-        ``auto``, ``float32`` or ``bfloat16``, for the passes that are scored. Of the wrong poses and the bootstrap.
+    curve
+        What is tied, in what order, and how finely that is looked at.
+    crop_px
+        Side of the square about the images' centres that the network sees, px, by default what it was trained on.
     save
         Where to write the last tied, recalibrated network, as a state dictionary (``.safetensors``).
+    options
+        ``precision`` of the passes that are scored; ``seed`` of the wrong poses and the bootstrap; ``progress``.
 
     Raises
     ------
     EquiscopeError
-        If the network is not the run's, an option is none, the run lacks circuits or ties, or images do not fit.
+        If the network is not the run's, the run lacks circuits or ties, or images do not fit.
     """
-    methods = list_names(methods) or []
-    _check_options(transformation, blocks, order, methods)
-    _check_numbers(n_points, n_images, n_calibration, crop_px, seed)
+    if crop_px is not None:
+        limits.SIDE_PX.check("crop_px", crop_px)
     check_network(run, model)
     if save is not None:
         check_output(save)
-    circuits = _symmetric_circuits(run) if blocks == "circuits" else None
-    bench, wires = _set_up(
-        run, model, images, transformation, crop_px, n_calibration, precision, seed, progress
-    )
-    ties = _tie_both(bench, wires, circuits, progress)
-    plans = _plan(bench, ties, wires, methods, n_points if order == _BY_ERROR else None)
-    scores = bench.score(plans, ties[0].n_weights, n_images, save, progress)
-    result = bench.sum_up(ties, wires, scores, blocks, order)
+    circuits = _symmetric_circuits(run) if curve.blocks == ONLY_CIRCUITS else None
+    bench, wires = _set_up(run, model, images, curve, crop_px, options)
+    ties = bench.tie_both(wires, circuits)
+    scores = bench.score(bench.plan(ties, wires), ties[0].n_weights, save)
+    result = bench.sum_up(ties, wires, scores)
     save_simplification(run.folder, result)
     return result
 
@@ -138,16 +109,48 @@ class _Bench:
     run: Run
     model: Model
     images: EvaluationImages
-    transformation: str
-    batch: Tensor
-    moments: Mapping[str, Moments]
+    curve: Curve
+    options: Options
     crop_px: int
     dtype: torch.dtype
-    seed: int
+    batch: Tensor
+    moments: Mapping[str, Moments]
 
-    def choose(self, n_images: int | None) -> tuple[Ints, Ints]:
+    @property
+    def layers(self) -> list[str]:
+        """The surveyed layers, in the order of the network."""
+        layers: list[str] = self.run.manifest["settings"]["layers"]
+        return layers
+
+    def tie_both(self, wires: Sequence[Wire], circuits: set[str] | None) -> tuple[Ties, Ties]:
+        """Tie every convolution at the poses that were found, and at wrong ones."""
+        transformation = self.curve.transformation
+        with self.options.progress("tying weights", 2 * len(wires)) as on_step:
+            tied, wrong = (
+                tie_all(self.run, self.model, wires, self.moments, transformation, circuits, rng, on_step)
+                for rng in (None, np.random.default_rng(self.options.seed))
+            )
+        if not tied.blocks:
+            raise EquiscopeError(
+                f"no convolution of {self.model.name} joins families under {transformation} that {self.run.folder} "
+                "has: survey layers that follow each other directly, bottlenecks too (`equiscope layers` lists them)"
+            )
+        return tied, wrong
+
+    def plan(self, ties: tuple[Ties, Ties], wires: Sequence[Wire]) -> list[Plan]:
+        """Choose the networks that are evaluated; refuse if there is none."""
+        n_points = self.curve.n_points if self.curve.order == BY_ERROR else None
+        plans = make_plans(*ties, self.curve.methods, n_points=n_points, wires=wires, layers=self.layers)
+        if not plans:
+            raise EquiscopeError(
+                f"tying the {len(ties[0].blocks)} blocks of {self.model.name} under {self.curve.transformation} would "
+                "save no parameter"
+            )
+        return plans
+
+    def choose(self) -> tuple[Ints, Ints]:
         """Choose images from all over the set that can be decoded; also what the network says of them."""
-        chosen = np.arange(len(self.images.evaluated))
+        chosen, n_images = np.arange(len(self.images.evaluated)), self.curve.n_images
         if n_images is not None:
             chosen = np.unique(np.linspace(0, len(chosen) - 1, min(n_images, len(chosen))).astype(np.int64))
         before = self.predict(self.model, chosen)
@@ -160,28 +163,21 @@ class _Bench:
         """Classify images, shape (image,)."""
         return predict(model, self.images.evaluated, chosen, self.crop_px, self.dtype)
 
-    def score(
-        self,
-        plans: Sequence[Plan],
-        n_weights: int,
-        n_images: int | None,
-        save: Path | None,
-        progress: Progress,
-    ) -> _Scores:
+    def score(self, plans: Sequence[Plan], n_weights: int, save: Path | None) -> _Scores:
         """Evaluate the network and every plan, before and after recalibration; the last tied network may be saved."""
-        points = []
+        points, seed = [], self.options.seed
         last = [plan for plan in plans if plan.method == TIED][-1]
-        with progress("evaluating", 1 + 2 * len(plans)) as on_step:
-            chosen, before = self.choose(n_images)
+        with self.options.progress("evaluating", 1 + 2 * len(plans)) as on_step:
+            chosen, before = self.choose()
             on_step(1)
             labels = self.images.evaluated.labels[chosen]
-            original = compare_predictions(before, before, labels, self.seed)
+            original = compare_predictions(before, before, labels, seed)
             for plan in plans:
                 changed = _changed(self.model, plan.weights)
-                plain = compare_predictions(self.predict(changed, chosen), before, labels, self.seed)
+                plain = compare_predictions(self.predict(changed, chosen), before, labels, seed)
                 on_step(1)
                 recalibrate(changed, self.batch, self.moments)
-                after = compare_predictions(self.predict(changed, chosen), before, labels, self.seed)
+                after = compare_predictions(self.predict(changed, chosen), before, labels, seed)
                 on_step(1)
                 n_removed = n_weights - plan.n_free
                 points.append(
@@ -194,103 +190,32 @@ class _Bench:
                     _write(save, to_safetensors({k: v.detach().cpu().contiguous() for k, v in state.items()}))
         return _Scores(len(chosen), original, tuple(points))
 
-    def sum_up(
-        self, ties: tuple[Ties, Ties], wires: Sequence[Wire], scores: _Scores, blocks: str, order: str
-    ) -> Simplification:
+    def sum_up(self, ties: tuple[Ties, Ties], wires: Sequence[Wire], scores: _Scores) -> Simplification:
         """Put everything together that is told of a simplification."""
         tied, wrong = ties
-        model, images = self.model, self.images
+        model, images, curve = self.model, self.images, self.curve
         return Simplification(
-            model.name, images.name, self.transformation, blocks, scores.n_images, len(self.batch), self.crop_px,
+            model.name, images.name, curve.transformation, curve.blocks, scores.n_images, len(self.batch), self.crop_px,
             images.evaluated.side_px, str(self.dtype).removeprefix("torch."),
             sum(p.numel() for p in model.module.parameters()), scores.original,
             tuple(summarise(wire, tied, wrong) for wire in wires if any(n == wire.name for n, _ in tied.blocks)),
-            scores.points, order, images.notes,
+            scores.points, curve.order, images.notes,
         )  # fmt: skip
 
 
 def _set_up(
-    run: Run,
-    model: Model,
-    images: EvaluationImages,
-    transformation: str,
-    crop_px: int | None,
-    n_calibration: int,
-    precision: str,
-    seed: int,
-    progress: Progress,
+    run: Run, model: Model, images: EvaluationImages, curve: Curve, crop_px: int | None, options: Options
 ) -> tuple[_Bench, tuple[Wire, ...]]:
     """Find the network's convolutions, and measure their moments."""
-    crop_px, dtype = _check_crop(model, images, crop_px), choose_precision(precision, model.device)
-    with progress("finding convolutions", 1) as on_step:
+    crop_px, dtype = _check_crop(model, images, crop_px), choose_precision(options.precision, model.device)
+    with options.progress("finding convolutions", 1) as on_step:
         wires = find_wires(model, run.manifest["settings"]["layers"])
         on_step(1)
-    batch = load_batch(images.calibration, n_calibration, crop_px)
-    with progress("measuring moments", 1) as on_step:
+    batch = load_batch(images.calibration, curve.n_calibration, crop_px)
+    with options.progress("measuring moments", 1) as on_step:
         moments = measure_moments(model, batch)
         on_step(1)
-    return _Bench(run, model, images, transformation, batch, moments, crop_px, dtype, seed), wires
-
-
-def _tie_both(
-    bench: _Bench, wires: Sequence[Wire], circuits: set[str] | None, progress: Progress
-) -> tuple[Ties, Ties]:
-    """Tie every convolution at the poses that were found, and at wrong ones."""
-    run, model, transformation = bench.run, bench.model, bench.transformation
-    with progress("tying weights", 2 * len(wires)) as on_step:
-        tied, wrong = (
-            tie_all(run, model, wires, bench.moments, transformation, circuits, rng, on_step)
-            for rng in (None, np.random.default_rng(bench.seed))
-        )
-    if not tied.blocks:
-        raise EquiscopeError(
-            f"no convolution of {model.name} joins families under {transformation} that {run.folder} has: survey "
-            "layers that follow each other directly, bottlenecks too (`equiscope layers` lists them)"
-        )
-    return tied, wrong
-
-
-def _plan(
-    bench: _Bench,
-    ties: tuple[Ties, Ties],
-    wires: Sequence[Wire],
-    methods: Sequence[str],
-    n_points: int | None,
-) -> list[Plan]:
-    """Choose the networks that are evaluated; refuse if there is none."""
-    layers = bench.run.manifest["settings"]["layers"]
-    plans = make_plans(*ties, methods, n_points=n_points, wires=wires, layers=layers)
-    if not plans:
-        raise EquiscopeError(
-            f"tying the {len(ties[0].blocks)} blocks of {bench.model.name} under {bench.transformation} would save no "
-            "parameter"
-        )
-    return plans
-
-
-def _check_options(transformation: str, blocks: str, order: str, methods: Sequence[str]) -> None:
-    if transformation not in TRANSFORMATIONS:
-        raise unknown_name("transformation to tie", transformation, TRANSFORMATIONS)
-    if blocks not in _CHOICES:
-        raise unknown_name("choice of blocks", blocks, _CHOICES)
-    if order not in _ORDERS:
-        raise unknown_name("order of blocks", order, _ORDERS)
-    for method in methods:
-        if method not in METHODS:
-            raise unknown_name("method", method, METHODS)
-
-
-def _check_numbers(
-    n_points: int, n_images: int | None, n_calibration: int, crop_px: int | None, seed: int
-) -> None:
-    """Refuse what a network cannot be simplified with."""
-    limits.POINTS.check("n_points", n_points)
-    limits.CALIBRATION.check("n_calibration", n_calibration)
-    limits.SEED.check("seed", seed)
-    if n_images is not None:
-        limits.EVALUATED.check("n_images", n_images)
-    if crop_px is not None:
-        limits.SIDE_PX.check("crop_px", crop_px)
+    return _Bench(run, model, images, curve, options, crop_px, dtype, batch, moments), wires
 
 
 def _symmetric_circuits(run: Run) -> set[str]:

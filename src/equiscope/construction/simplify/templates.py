@@ -1,7 +1,9 @@
 """Kernels of a convolution tied to templates: the nearest weights in which members of a family share what they have.
 
-If ``W[a -> b] = W[T a -> T b]``, the kernels between two families lie in a linear subspace that is fixed by the poses
-alone. Tied weights are the projection on it, and their free parameters its dimension.
+Weights between two families are tied if ``W[a -> b] = W[T a -> T b]`` for every transformation T: the kernel depends on
+the relative pose of its units alone, and is turned with them. Such weights are a linear subspace, fixed by the poses.
+The tied weights are the projection of the trained ones on it, and their free parameters its dimension: 9 of 36 weights
+from a unit to a family of four by kernels of 3 x 3.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""Which convolutions join units of two surveyed layers, and which of their channels are which units."""
+"""Which convolutions join units of two surveyed layers, and which of their channels are which units.
+
+`equiscope.models.connections` tells what each channel of a convolution reads and gives. A wire is a convolution with
+surveyed units at both sides: ``mixed3a.3x3`` of GoogLeNet is none if its bottleneck was not surveyed.
+"""
 
 from __future__ import annotations
 

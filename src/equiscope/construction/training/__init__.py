@@ -1,4 +1,9 @@
-"""Train plain and designed twins under one budget."""
+"""Train twins, a plain network and a designed one, under one budget.
+
+The designed twin has equivariant, invariant and plain units in the shares that it is given, and as many channels,
+parameters or multiply-adds as the plain one. Both are trained by one recipe on the same images in the same order, and
+exported as ordinary convolutions.
+"""
 
 from equiscope.construction.training.architectures import (
     ARCHITECTURES,
@@ -20,7 +25,7 @@ from equiscope.construction.training.matching import MATCHES, Counts, count, mat
 from equiscope.construction.training.network import DesignedNetwork, to_plain
 from equiscope.construction.training.recipe import MINI_RECIPE, Recipe
 from equiscope.construction.training.record import Accuracy, Summary, TrainingRun, load_training, summarise
-from equiscope.construction.training.starting import train
+from equiscope.construction.training.starting import Wish, train_network
 
 __all__ = [
     "ARCHITECTURES",
@@ -38,6 +43,7 @@ __all__ = [
     "Recipe",
     "Summary",
     "TrainingRun",
+    "Wish",
     "count",
     "describe_network",
     "designed",
@@ -50,5 +56,5 @@ __all__ = [
     "plain_twin",
     "summarise",
     "to_plain",
-    "train",
+    "train_network",
 ]

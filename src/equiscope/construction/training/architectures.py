@@ -1,4 +1,8 @@
-"""The networks that ``equiscope train`` knows by name: InceptionV1 in small and in full, plain and half equivariant."""
+"""The networks that ``equiscope train`` knows by name: InceptionV1 in small and in full, plain and half equivariant.
+
+``plain`` is the embedded network's architecture, ``half`` the same with half of each layer's channels in fields of C16
+and the others invariant. Others are given as a file.
+"""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from equiscope.construction.training.datasets import Split
 
-__all__ = ["Batch", "centre_batch", "draw_batch", "epoch_order", "iterate_batches", "uniform"]
+__all__ = ["Batch", "Schedule", "centre_batch", "draw_batch", "epoch_order", "iterate_batches", "uniform"]
 
 # Strength of the random contrast and brightness: factors in 1 ± 0.2, shifts in ± 0.1 standard deviations.
 _CONTRAST, _SHIFT = 0.4, 0.2
@@ -138,14 +138,33 @@ def _stack(crops: Sequence[NDArray[np.uint8]], crop_px: int) -> NDArray[np.uint8
     return np.stack(crops) if crops else np.empty((0, 3, crop_px, crop_px), np.uint8)
 
 
+@dataclass(frozen=True)
+class Schedule:
+    """Which images each step shows, and how large.
+
+    Attributes
+    ----------
+    n_steps_per_epoch
+        Steps of an epoch.
+    batch
+        Images of a step over all processes.
+    crops_px
+        Side of the crops in each epoch, px.
+    seed
+        Of order and augmentation.
+    """
+
+    n_steps_per_epoch: int
+    batch: int
+    crops_px: Sequence[int]
+    seed: int
+
+
 def iterate_batches(
     split: Split,
-    *,
+    schedule: Schedule,
     steps: range,
-    n_steps_per_epoch: int,
-    batch: int,
-    crops_px: Sequence[int],
-    seed: int,
+    *,
     rank: int = 0,
     n_ranks: int = 1,
     n_workers: int = 1,
@@ -156,14 +175,10 @@ def iterate_batches(
     ----------
     split
         The training images.
+    schedule
+        Which of them each step shows, and how large.
     steps
         Numbers of the steps, counted over all epochs.
-    n_steps_per_epoch, batch
-        Steps of an epoch, and images of a step over all processes.
-    crops_px
-        Side of the crops in each epoch, px.
-    seed
-        Of order and augmentation.
     rank, n_ranks
         This process, which gets every ``n_ranks``-th image, and how many there are.
     n_workers
@@ -172,17 +187,17 @@ def iterate_batches(
     orders: dict[int, NDArray[np.int64]] = {}
 
     def make(step: int, order: NDArray[np.int64]) -> Batch:
-        epoch, place = divmod(step, n_steps_per_epoch)
-        chosen = order[place * batch : (place + 1) * batch][rank::n_ranks]
-        return draw_batch(split, chosen, crops_px[epoch], seed, epoch)
+        epoch, place = divmod(step, schedule.n_steps_per_epoch)
+        chosen = order[place * schedule.batch : (place + 1) * schedule.batch][rank::n_ranks]
+        return draw_batch(split, chosen, schedule.crops_px[epoch], schedule.seed, epoch)
 
     pool = ThreadPoolExecutor(max_workers=n_workers, thread_name_prefix="equiscope-batches")
     waiting: deque[Future[Batch]] = deque()
     try:
         for step in steps:
-            epoch = step // n_steps_per_epoch
+            epoch = step // schedule.n_steps_per_epoch
             if epoch not in orders:
-                orders = {epoch: epoch_order(seed, epoch, len(split))}
+                orders = {epoch: epoch_order(schedule.seed, epoch, len(split))}
             waiting.append(pool.submit(make, step, orders[epoch]))
             if len(waiting) > 2 * n_workers:
                 yield waiting.popleft().result()

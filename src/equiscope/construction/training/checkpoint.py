@@ -1,4 +1,8 @@
-"""The state of a training on disk: whole or not there, and read without running code."""
+"""The state of a training on disk: the network, the optimiser, the step and the learning curve.
+
+It is written whole or not at all, and read as numbers and text, so that it cannot run code. It holds the settings of
+its training: a checkpoint of another one is refused.
+"""
 
 from __future__ import annotations
 

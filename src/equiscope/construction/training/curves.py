@@ -1,4 +1,4 @@
-"""Learning curves as a table and as a picture."""
+"""Learning curves of a training, as ``curves.csv`` and as ``curves.svg``."""
 
 from __future__ import annotations
 

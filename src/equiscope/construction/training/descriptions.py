@@ -1,4 +1,10 @@
-"""What a network is made of, layer by layer: how many units are equivariant to which group, invariant and plain."""
+"""What a network is made of, layer by layer: how many units are equivariant to which group, invariant and plain.
+
+A description is data: it is written and read as JSON, compared, resized to another width, and built by
+`equiscope.construction.training.network`. A convolution to four fields of C8, 16 invariant and 16 plain units,
+which have 64 channels, is
+``{"name": "conv1", "group": "C8", "kernel_px": 5, "stride": 1, "equivariant": 4, "invariant": 16, "plain": 16}``.
+"""
 
 from __future__ import annotations
 

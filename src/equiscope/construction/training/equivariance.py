@@ -1,4 +1,9 @@
-"""How far a network keeps what its groups promise, layer by layer: its own images are turned, and its units watched."""
+"""How far a trained network keeps what its groups promise, layer by layer.
+
+An image is turned by an element of a layer's group, and the layer's response is compared with its response to the image
+as it is, turned and with its channels moved. The relative error is the root mean square of the difference over the
+deviation of the response: 0 but for rounding at quarter turns, and what the pixels leave at other angles.
+"""
 
 from __future__ import annotations
 

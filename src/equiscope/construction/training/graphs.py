@@ -1,4 +1,8 @@
-"""Forward and backward passes recorded as CUDA graphs: small networks otherwise wait for launches of their kernels."""
+"""Forward and backward passes recorded as CUDA graphs.
+
+A graph is a row of kernels that a GPU runs at one command. A small network is done with a kernel sooner than the
+processor can launch the next; recorded, its passes take several times less.
+"""
 
 from __future__ import annotations
 

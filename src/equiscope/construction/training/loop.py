@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from equiscope.construction.training.batches import Batch, centre_batch, iterate_batches
+from equiscope.construction.training.batches import Batch, Schedule, centre_batch, iterate_batches
 from equiscope.construction.training.checkpoint import State, load_checkpoint, save_checkpoint
 from equiscope.construction.training.curves import save_curves
 from equiscope.construction.training.datasets import LabelledImages, Split
@@ -150,11 +150,8 @@ class Training:
         clock = time.perf_counter()
         batches = iterate_batches(
             self.images.train,
-            steps=range(state.step, self.n_steps),
-            n_steps_per_epoch=n_per_epoch,
-            batch=self.recipe.batch,
-            crops_px=self.crops_px,
-            seed=self.plan.seed,
+            Schedule(n_per_epoch, self.recipe.batch, self.crops_px, self.plan.seed),
+            range(state.step, self.n_steps),
             rank=self.processes.rank,
             n_ranks=self.processes.n,
             n_workers=self.pace.n_workers,

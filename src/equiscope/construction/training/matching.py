@@ -1,4 +1,8 @@
-"""One budget for two networks: the same widths, the same free parameters, or the same compute."""
+"""One budget for two networks: the same widths, the same free parameters, or the same multiply-adds.
+
+A tied layer of 64 channels has fewer free parameters than a plain one. By ``widths`` its channels stay and it has fewer
+parameters; by ``parameters`` or ``compute`` all widths are multiplied by the factor that makes them equal.
+"""
 
 from __future__ import annotations
 

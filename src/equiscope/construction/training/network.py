@@ -1,4 +1,8 @@
-"""From a description to a module that can be trained, and from that to a plain network."""
+"""From a description to a module that can be trained, and from that to a plain network.
+
+`DesignedNetwork` has tied layers with their normalisations. `to_plain` writes their kernels out, folds the
+normalisations into them, and gives ordinary convolutions of the same function.
+"""
 
 from __future__ import annotations
 

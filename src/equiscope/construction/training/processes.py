@@ -1,4 +1,8 @@
-"""The processes that train together: one, or those that torchrun started."""
+"""The processes that train together: one, or those that torchrun started.
+
+Of n processes each takes every n-th image of a batch. Gradients are averaged, and so are the running moments of
+normalisations, so that all hold the same network after every step.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""What a training leaves in its folder, and accuracies over several trainings."""
+"""What a training leaves in its folder, and accuracies over several trainings.
+
+``training.json`` holds the settings, the versions, the curve and the result. `summarise` puts trainings together that
+differ in their seed alone.
+"""
 
 from __future__ import annotations
 

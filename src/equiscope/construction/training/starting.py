@@ -18,7 +18,6 @@ import numpy as np
 import torch
 
 import equiscope
-from equiscope.construction.training.architectures import describe_network
 from equiscope.construction.training.datasets import LabelledImages, open_labelled
 from equiscope.construction.training.descriptions import Description
 from equiscope.construction.training.loop import Pace, Plan, Training
@@ -31,47 +30,36 @@ from equiscope.foundations import limits
 from equiscope.foundations.devices import choose_precision, keep_large_buffers
 from equiscope.foundations.errors import EquiscopeError
 from equiscope.foundations.files import is_unused
-from equiscope.foundations.progress import Progress, silent
+from equiscope.foundations.options import DEFAULTS, Options
 from equiscope.foundations.received import refuse_links
 
-__all__ = ["train"]
+__all__ = ["Wish", "train_network"]
 
 
-def train(
-    network: Description | str | Path,
-    data: str | Path,
-    out: str | Path,
-    *,
-    recipe: Recipe | None = None,
-    match: str = "widths",
-    reference: Description | str | Path | None = None,
-    seed: int = 0,
-    device: str = "auto",
-    precision: str = "auto",
-    n_workers: int = 1,
-    checkpoint_every: int = 500,
-    use_graphs: bool = True,
-    command: str = "",
-    progress: Progress | None = None,
-) -> TrainingRun:
-    """Train a network; an interrupted training goes on where it was when it is called again.
+@dataclass(frozen=True)
+class Wish:
+    """What is to be trained, before the images are known.
 
-    Parameters
+    Attributes
     ----------
-    network, data
-        A description, or what `describe_network` takes; and labelled images, what `open_labelled` takes.
-    out, recipe
-        Folder of the training; hyperparameters, those of the embedded network by default.
+    network
+        Its description.
+    recipe
+        Hyperparameters.
     match, reference
         The network is resized to the budget of the reference, if there is one, as `match_budget` does it.
-    seed
-        Of the start, the order of the images and their augmentation.
-    device, precision
-        ``auto``, ``cpu`` or ``cuda``; ``auto``, ``float32`` or ``bfloat16`` for forward passes in training.
-    n_workers, checkpoint_every, use_graphs
-        Threads that decode ahead; steps between checkpoints, beside each epoch's; whether passes are CUDA graphs.
-    command, progress
-        What the message of an unfinished training says; what makes a progress bar.
+    """
+
+    network: Description
+    recipe: Recipe
+    match: str
+    reference: Description | None
+
+
+def train_network(
+    wish: Wish, data: str | Path, out: Path, *, checkpoint_every: int = 500, options: Options = DEFAULTS
+) -> TrainingRun:
+    """Train a network that is described; what everything means is said by `equiscope.train`.
 
     Raises
     ------
@@ -81,60 +69,44 @@ def train(
         After SIGINT or SIGTERM, once a checkpoint is written.
     """
     keep_large_buffers()
-    pace = Pace(
-        limits.STEPS_BETWEEN.check("checkpoint_every", checkpoint_every),
-        limits.THREADS.check("n_workers", n_workers),
-        use_graphs,
-    )
-    seed = limits.SEED.check("seed", seed)
-    own, against = describe_network(network), None if reference is None else describe_network(reference)
-    wish = _Wish(own, against, match, recipe or Recipe(), seed, precision)
-    with join_processes(device) as processes:
-        plan = _settle(wish, data, processes)
-        finished = _check_folder(Path(out), plan.settings)
+    checkpoint_every = limits.STEPS_BETWEEN.check("checkpoint_every", checkpoint_every)
+    pace = Pace(checkpoint_every, options.n_workers, options.use_graphs)
+    with join_processes(options.device) as processes:
+        plan = _settle(wish, data, options, processes)
+        finished = _check_folder(out, plan.settings)
         if finished is not None:
             return finished
-        training = Training(Path(out), plan, processes, pace, _manifest(plan, wish, command))
+        training = Training(out, plan, processes, pace, _manifest(plan, wish, options.command))
         with stop_requests(processes.n == 1) as stop:
-            return training.run(progress or silent, stop)
+            return training.run(options.progress, stop)
 
 
-@dataclass(frozen=True)
-class _Wish:
-    """What is to be trained, before the images are known."""
-
-    network: Description
-    against: Description | None
-    match: str
-    recipe: Recipe
-    seed: int
-    precision: str
-
-
-def _settle(wish: _Wish, data: str | Path, processes: Processes) -> Plan:
+def _settle(wish: Wish, data: str | Path, options: Options, processes: Processes) -> Plan:
     """Open the images, resize the network, and fill in what the recipe leaves open."""
     recipe, description = wish.recipe, wish.network
-    side_px = _side_px(recipe, description, wish.against)
+    side_px = _side_px(recipe, description, wish.reference)
     images = open_labelled(data, side_px)
-    if wish.against is not None:
-        description = match_budget(description, wish.against, wish.match, recipe.crop_px, len(images.classes))
+    if wish.reference is not None:
+        description = match_budget(
+            description, wish.reference, wish.match, recipe.crop_px, len(images.classes)
+        )
     if recipe.mean is None:
         mean, sd = images.moments()
         recipe = replace(recipe, mean=mean, sd=sd, side_px=side_px)
-    dtype = choose_precision(wish.precision, processes.device)
+    dtype = choose_precision(options.precision, processes.device)
     settings = {
         "network": description.document(),
         "recipe": asdict(replace(recipe, side_px=side_px)),
         "data": images.fingerprint,
-        "seed": wish.seed,
+        "seed": options.seed,
         "precision": str(dtype).removeprefix("torch."),
         "device": processes.device.type,
         "n_processes": processes.n,
     }
-    return Plan(description, images, recipe, wish.seed, dtype, json.loads(json.dumps(settings)))
+    return Plan(description, images, recipe, options.seed, dtype, json.loads(json.dumps(settings)))
 
 
-def _manifest(plan: Plan, wish: _Wish, command: str) -> dict[str, Any]:
+def _manifest(plan: Plan, wish: Wish, command: str) -> dict[str, Any]:
     """Say what the record holds from the beginning on."""
     recipe, n_classes = plan.recipe, len(plan.images.classes)
     return {
@@ -144,7 +116,7 @@ def _manifest(plan: Plan, wish: _Wish, command: str) -> dict[str, Any]:
         "versions": _versions(),
         "settings": plan.settings,
         "counts": asdict(count(plan.description, recipe.crop_px, n_classes)),
-        "reference": _reference(wish.against, wish.match, recipe, n_classes),
+        "reference": _reference(wish.reference, wish.match, recipe, n_classes),
         "data": _data_document(plan.images),
         "n_threads": torch.get_num_threads(),
     }

@@ -195,12 +195,28 @@ class Comparison:
 
 
 def comparison_name(folder: Path) -> str:
-    """Give what a comparison with the run in a folder is called: the folder's own name."""
+    """Give what a comparison with the run in a folder is called: the folder's own name.
+
+    Examples
+    --------
+    >>> comparison_name(Path("equiscope-runs/googlenet"))
+    'googlenet'
+    """
     return folder.resolve().name
 
 
 def save_comparison(folder: Path, comparison: Comparison) -> Path:
-    """Write a comparison into a run's folder, as ``compare/NAME.json``; give that file."""
+    """Write a comparison into a run's folder, as ``compare/NAME.json``; give that file.
+
+    Examples
+    --------
+    >>> run = ComparedRun("mine", "mini", "0" * 64, has_these_images=True)
+    >>> comparison = Comparison("theirs", run, run, "embedded", 0.05, 200, 0, (), (), (), ())
+    >>> save_comparison(Path("."), comparison).as_posix()
+    'compare/theirs.json'
+    >>> load_comparisons(".") == (comparison,)
+    True
+    """
     path = folder / _FOLDER / file_name(comparison.name, ending=".json")
     write_json(path, {"schema_version": SCHEMA_VERSION, **asdict(comparison)})
     return path
@@ -210,6 +226,11 @@ def load_comparisons(folder: str | Path) -> tuple[Comparison, ...]:
     """Read what ``compare_runs`` wrote into a run's folder, by name; empty where nothing was compared.
 
     A file that is damaged is said to be, and left out.
+
+    Examples
+    --------
+    >>> load_comparisons("no-such-run")
+    ()
     """
     paths = sorted((Path(folder) / _FOLDER).glob("*.json"))
     found = (leave_out_damaged(partial(load_record, path, Comparison)) for path in paths)
@@ -217,7 +238,17 @@ def load_comparisons(folder: str | Path) -> tuple[Comparison, ...]:
 
 
 def count_by_layers(matches: Sequence[Match], families: Sequence[ComparedFamily]) -> tuple[LayerShare, ...]:
-    """Count counterparts by pair of layers, in the order of the runs."""
+    """Count counterparts by pair of layers, in the order of the runs.
+
+    Examples
+    --------
+    >>> def family(run, number):
+    ...     return ComparedFamily(run, f"{run}{number}", "conv1", "hue", 1, None, None, 0.0, "", ())
+    >>> match = Match("hue", "a0", "b1", True, True, 0.9, 0.8, 1.0, 0.01, 0.01, 0.0, 0.0)
+    >>> (share,) = count_by_layers([match], [family("a", 0), family("b", 0), family("b", 1)])
+    >>> share.n_a, share.n_b, share.n_matched
+    (1, 2, 1)
+    """
     by_key = {(f.run, f.transformation, f.id): f.layer for f in families}
     shares = []
     for name in dict.fromkeys(f.transformation for f in families):

@@ -14,7 +14,13 @@ Ints = NDArray[np.int64]
 
 
 def mutually_best(tables: Sequence[Floats]) -> list[tuple[int, int]]:
-    """Pairs (row, column) of which each is the other's best in every table."""
+    """Pairs (row, column) of which each is the other's best in every table.
+
+    Examples
+    --------
+    >>> mutually_best([np.array([[0.9, 0.2], [0.8, 0.1]])])
+    [(0, 0)]
+    """
     if not tables[0].size:
         return []
     best_of_row = [table.argmax(1) for table in tables]
@@ -30,7 +36,15 @@ def mutually_best(tables: Sequence[Floats]) -> list[tuple[int, int]]:
 
 
 def match_by_layers(tables: Sequence[Floats], first: Ints, second: Ints) -> list[tuple[int, int]]:
-    """Mutually best pairs of the families of every two layers, whose numbers are given by row and by column."""
+    """Mutually best pairs of the families of every two layers, whose numbers are given by row and by column.
+
+    Examples
+    --------
+    Both families of the first network, which are of different layers, find the same one.
+
+    >>> match_by_layers([np.array([[0.9], [0.8]])], np.array([0, 1]), np.array([0]))
+    [(0, 0), (1, 0)]
+    """
     pairs = []
     for layer in np.unique(first):
         for other in np.unique(second):

@@ -104,6 +104,13 @@ def other_identity_q_values(
     """q-values against stand-ins, of which a round holds ``n_sets`` times what the comparison tried.
 
     One more false pair than was seen is counted in every round, for rounds deal out the same stand-ins again.
+
+    Examples
+    --------
+    Twenty pairs score higher than any stand-in did, and one does not.
+
+    >>> other_identity_q_values([0.9] * 20 + [0.1], [[0.2]] * 20, 1.0)[[0, 20]].round(2).tolist()
+    [0.05, 0.1]
     """
     one_more = 2.0  # above every correlation
     seen = [score for found in rounds for score in (*found, one_more)]

@@ -29,9 +29,10 @@ from equiscope.evidence.compare.counterparts import Counterpart, find_counterpar
 from equiscope.evidence.compare.outcomes import describe_families
 from equiscope.evidence.compare.sides import Side, choose_shared_stimuli, measure_side, open_side
 from equiscope.families.family import Family, NullSummary
+from equiscope.foundations.devices import choose_precision
 from equiscope.foundations.errors import EquiscopeError, unknown_name
-from equiscope.foundations.limits import DRAWS, FALSE_DISCOVERY_RATE, SEED, list_names
-from equiscope.foundations.progress import Progress, silent
+from equiscope.foundations.limits import DRAWS, list_names
+from equiscope.foundations.options import DEFAULTS, Options
 from equiscope.models import Model
 from equiscope.runs.store import Run, check_network
 from equiscope.stimuli import ImageSet
@@ -50,10 +51,8 @@ class _Settings:
 
     images: ImageSet
     n_draws: int
-    false_discovery_rate: float
-    seed: int
     precision: torch.dtype
-    progress: Progress
+    options: Options
 
 
 def compare_runs(
@@ -65,10 +64,7 @@ def compare_runs(
     *,
     transformations: Sequence[str] | None = None,
     n_draws: int = 200,
-    false_discovery_rate: float = 0.05,
-    seed: int = 0,
-    precision: torch.dtype = torch.float32,
-    progress: Progress = silent,
+    options: Options = DEFAULTS,
 ) -> Comparison:
     """Find which families of two runs are counterparts, and write that into the first run's folder.
 
@@ -79,13 +75,12 @@ def compare_runs(
     images
         What both are shown: the images of the surveys, or others.
     transformations
-        Some of ``rotation``, ``hue``, ``reflection`` and ``contrast``; by default those that both runs surveyed.
-    n_draws, seed
-        Draws of either null; seed of these, of the halves of the photographs and of the bootstrap.
-    false_discovery_rate
-        Largest q-value of a counterpart, and of a pair that is alike.
-    precision, progress
-        ``torch.bfloat16`` runs the networks under autocast; called at the start of each stage.
+        Some of `COMPARED`; by default those that both runs surveyed.
+    n_draws
+        Draws of either null.
+    options
+        ``seed`` of the draws, of the halves of the photographs and of the bootstrap; ``false_discovery_rate``, the
+        largest q-value of a counterpart, and of a pair that is alike; ``precision`` and ``progress``.
 
     Returns
     -------
@@ -98,23 +93,33 @@ def compare_runs(
         If both are one run, a network is not the one that was surveyed, or too little is left in common to compare.
     """
     n_draws = DRAWS.check("n_draws", n_draws)
-    rate = FALSE_DISCOVERY_RATE.check("false_discovery_rate", false_discovery_rate)
-    seed = SEED.check("seed", seed)
     _check_two(run_a, model_a, run_b, model_b)
-    settings = _Settings(images, n_draws, rate, seed, precision, progress)
+    settings = _Settings(images, n_draws, choose_precision(options.precision, model_a.device), options)
     names = _common_transformations(run_a, run_b, list_names(transformations))
     notes: list[str] = []
-    side_a = open_side(run_a, model_a, images, names, notes, progress)
-    side_b = open_side(run_b, model_b, images, names, notes, progress)
+    side_a = open_side(run_a, model_a, images, names, notes, options.progress)
+    side_b = open_side(run_b, model_b, images, names, notes, options.progress)
     results = [_compare_one(side_a, side_b, name, settings) for name in names]
-    matches = tuple(match for _, own, _ in results for match in own)
-    families = tuple(family for *_, own in results for family in own)
-    comparison = Comparison(
-        comparison_name(run_b.folder), _label(side_a), _label(side_b), images.name, rate, n_draws, seed,
-        tuple(entry for entry, *_ in results), matches, families, count_by_layers(matches, families), tuple(notes),
-    )  # fmt: skip
+    comparison = _sum_up(side_a, side_b, results, notes, settings)
     save_comparison(run_a.folder, comparison)
     return comparison
+
+
+_Result = tuple[ComparedTransformation, list[Match], list[ComparedFamily]]
+
+
+def _sum_up(
+    a: Side, b: Side, results: Sequence[_Result], notes: Sequence[str], settings: _Settings
+) -> Comparison:
+    """Put together what was found under each transformation."""
+    matches = tuple(match for _, own, _ in results for match in own)
+    families = tuple(family for *_, own in results for family in own)
+    options = settings.options
+    return Comparison(
+        comparison_name(b.run.folder), _label(a), _label(b), settings.images.name, options.false_discovery_rate,
+        settings.n_draws, options.seed, tuple(entry for entry, *_ in results), matches, families,
+        count_by_layers(matches, families), tuple(notes),
+    )  # fmt: skip
 
 
 def _check_two(run_a: Run, model_a: Model, run_b: Run, model_b: Model) -> None:
@@ -151,11 +156,9 @@ def _common_transformations(run_a: Run, run_b: Run, asked: Sequence[str] | None)
     return names
 
 
-def _compare_one(
-    a: Side, b: Side, name: str, settings: _Settings
-) -> tuple[ComparedTransformation, list[Match], list[ComparedFamily]]:
+def _compare_one(a: Side, b: Side, name: str, settings: _Settings) -> _Result:
     """Compare the families of both runs under one transformation."""
-    images, progress = settings.images, settings.progress
+    images, options = settings.images, settings.options
     group = _group(a.run, b.run, name)
     families = (a.families(name), b.families(name))
     nothing = NullSummary(0, 0.0, 0.0, nan)
@@ -172,14 +175,14 @@ def _compare_one(
             "in either run: one half must choose and the other score; give more images, or survey both with one seed"
         )
     first, second = (
-        measure_side(side, own, images, bank, group, name, settings.precision, progress)
+        measure_side(side, own, images, bank, group, name, settings.precision, options.progress)
         for side, own in zip((a, b), families, strict=True)
     )
-    rate = settings.false_discovery_rate
-    with progress(f"{name}: matching families", 1) as on_step:
+    rate = options.false_discovery_rate
+    with options.progress(f"{name}: matching families", 1) as on_step:
         found = find_counterparts(
             first, second, group, bank.photograph,
-            n_draws=settings.n_draws, seed=settings.seed, false_discovery_rate=rate,
+            n_draws=settings.n_draws, seed=options.seed, false_discovery_rate=rate,
         )  # fmt: skip
         on_step(1)
     matches = [

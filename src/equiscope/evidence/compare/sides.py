@@ -177,6 +177,13 @@ def measure_side(
 
 
 def member_pose(member: Member, name: str) -> float:
-    """Pose under a transformation: degrees, or 0 and 1."""
+    """Pose under a transformation: degrees, or 0 and 1.
+
+    Examples
+    --------
+    >>> from equiscope.transformations import Pose
+    >>> member_pose(Member("conv1", 3, Pose(angle_deg=45.0), 0.9, 0.8, 1.0), "rotation")
+    45.0
+    """
     (axis,) = find(name).axes
     return float(member.pose[axis.name])

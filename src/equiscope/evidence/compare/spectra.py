@@ -96,7 +96,16 @@ class Half:
 
 
 def orbit_spectra(responses: NDArray[np.float32]) -> Spectra:
-    """Fourier series over elements, (stimulus, frequency, unit), whose scalar products are those of the orbits."""
+    """Fourier series over elements, (stimulus, frequency, unit), whose scalar products are those of the orbits.
+
+    Examples
+    --------
+    Scalar products of series are those of orbits, whose root mean square is made 1.
+
+    >>> spectra = orbit_spectra(np.random.default_rng(0).random((5, 8, 2)).astype(np.float32))
+    >>> spectra.shape, round(float((np.abs(spectra[:, :, 0]) ** 2).sum() / (5 * 8)), 3)
+    ((5, 5, 2), 1.0)
+    """
     order = responses.shape[1]
     rms = np.sqrt(np.mean(responses.astype(np.float64) ** 2, axis=(0, 1)))
     scaled = responses / np.where(rms > 0, rms, 1.0).astype(np.float32)
@@ -109,13 +118,34 @@ def orbit_spectra(responses: NDArray[np.float32]) -> Spectra:
 
 
 def turn_spectra(spectra: Spectra, by: Floats, order: int) -> Spectra:
-    """Bring to element h what was at h + by, for each column; shape (stimulus, frequency, unit)."""
+    """Bring to element h what was at h + by, for each column; shape (stimulus, frequency, unit).
+
+    Examples
+    --------
+    >>> orbits = np.random.default_rng(0).random((5, 8, 2)).astype(np.float32)
+    >>> by = np.array([3.0, 3.0])
+    >>> turned, moved = turn_spectra(orbit_spectra(orbits), by, 8), orbit_spectra(np.roll(orbits, -3, axis=1))
+    >>> np.allclose(turned, moved, atol=1e-5)
+    True
+    """
     frequency = np.arange(spectra.shape[1])
     return np.asarray(spectra * np.exp(2j * np.pi / order * np.outer(frequency, by)), np.complex64)
 
 
 def family_templates(spectra: Spectra, side: FamilyResponses, order: int) -> Spectra:
-    """Each family's mean over members at pose 0, shape (stimulus, frequency, family)."""
+    """Each family's mean over members at pose 0, shape (stimulus, frequency, family).
+
+    Examples
+    --------
+    Two members, the second turned by three elements, are one template.
+
+    >>> first = np.random.default_rng(0).random((5, 8, 1)).astype(np.float32)
+    >>> spectra = orbit_spectra(np.concatenate([first, np.roll(first, 3, axis=1)], axis=2))
+    >>> poses, layers = (np.array([0.0, 3.0]),), np.zeros(2, int)
+    >>> side = FamilyResponses(np.zeros((5, 8, 2)), (np.arange(2),), poses, (1,), layers, layers == 0)
+    >>> np.allclose(family_templates(spectra, side, 8)[:, :, 0], spectra[:, :, 0], atol=1e-5)
+    True
+    """
     means = [
         turn_spectra(spectra[:, :, own], poses, order).mean(2)
         for own, poses in zip(side.members, side.poses, strict=True)
@@ -124,7 +154,14 @@ def family_templates(spectra: Spectra, side: FamilyResponses, order: int) -> Spe
 
 
 def normalise_spectra(spectra: Spectra) -> Spectra:
-    """Zero mean and unit norm over stimuli and elements; NaN for a column that does not vary."""
+    """Zero mean and unit norm over stimuli and elements; NaN for a column that does not vary.
+
+    Examples
+    --------
+    >>> spectra = normalise_spectra(orbit_spectra(np.random.default_rng(0).random((5, 8, 2)).astype(np.float32)))
+    >>> (np.abs(spectra) ** 2).sum((0, 1)).round(3).tolist()
+    [1.0, 1.0]
+    """
     centred = spectra.copy()
     centred[:, 0] -= centred[:, 0].mean(0)
     power = (np.abs(centred) ** 2).sum((0, 1), dtype=np.float64)
@@ -135,7 +172,16 @@ def normalise_spectra(spectra: Spectra) -> Spectra:
 
 
 def correlation_series(x: Spectra, y: Spectra) -> Spectra:
-    """Correlation of any two columns as a Fourier series of the offset of y, shape (frequency, x, y)."""
+    """Correlation of any two columns as a Fourier series of the offset of y, shape (frequency, x, y).
+
+    Examples
+    --------
+    At no offset a column correlates with itself by 1.
+
+    >>> spectra = normalise_spectra(orbit_spectra(np.random.default_rng(0).random((5, 8, 2)).astype(np.float32)))
+    >>> float(correlation_series(spectra, spectra)[:, 0, 0].real.sum().round(3))
+    1.0
+    """
     return np.asarray(np.matmul(x.transpose(1, 2, 0).conj(), y.transpose(1, 0, 2)))
 
 
@@ -159,7 +205,13 @@ def pair_series(half: Half, sides: tuple[FamilyResponses, FamilyResponses], orde
 
 
 def mean_of_measured(values: NDArray[Any], axis: int) -> NDArray[Any]:
-    """Mean over what is a number; NaN where nothing is."""
+    """Mean over what is a number; NaN where nothing is.
+
+    Examples
+    --------
+    >>> mean_of_measured(np.array([[1.0, nan, 3.0], [nan, nan, nan]]), 1).tolist()
+    [2.0, nan]
+    """
     is_number = np.isfinite(values)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray(np.where(is_number, values, 0).sum(axis) / is_number.sum(axis))
@@ -172,12 +224,32 @@ def _at(series: Spectra, offsets: Floats, order: int) -> Floats:
 
 
 def score_held_out(series: Sequence[Spectra], offsets: Sequence[Floats], order: int) -> Floats:
-    """Mean over both halves of the value at the offset that the other half chose."""
+    """Mean over both halves of the value at the offset that the other half chose.
+
+    Examples
+    --------
+    One half's best offset is the other's, too.
+
+    >>> series = np.array([0.0, 0.5, 0.0], np.complex64).reshape(3, 1, 1)
+    >>> score_held_out([series, series], [np.zeros((1, 1)), np.zeros((1, 1))], 4).tolist()
+    [[0.5]]
+    """
     return (_at(series[1], offsets[0], order) + _at(series[0], offsets[1], order)) / 2
 
 
 def best_offsets(series: Spectra, group: CyclicGroup | Involution) -> tuple[Floats, Floats]:
-    """Offset, in elements, at which each series is highest, and its value there; -inf where it was not measured."""
+    """Offset, in elements, at which each series is highest, and its value there; -inf where it was not measured.
+
+    Examples
+    --------
+    The second column is the first, two elements on.
+
+    >>> orbits = np.random.default_rng(0).random((5, 8, 1)).astype(np.float32)
+    >>> here, there = (normalise_spectra(orbit_spectra(np.roll(orbits, k, axis=1))) for k in (0, 2))
+    >>> offset, value = best_offsets(correlation_series(here, there), CyclicGroup(8))
+    >>> round(float(offset[0, 0]), 2), round(float(value[0, 0]), 2)
+    (2.0, 1.0)
+    """
     is_circle = isinstance(group, CyclicGroup)
     n_offsets = max(_N_OFFSETS, group.order) if is_circle else group.order
     step = group.order / n_offsets

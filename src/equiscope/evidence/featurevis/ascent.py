@@ -58,6 +58,14 @@ def climb(
     -----
     Adam on gradients scaled to root mean square 1, image by image: an image takes the same way alone and in a batch,
     up to rounding, and the scale of a unit's responses makes no difference.
+
+    Examples
+    --------
+    Each number climbs to 1, where its objective is highest.
+
+    >>> found = climb(torch.zeros(3, 1), lambda x, step: -((x - 1) ** 2).sum(1), steps=200)
+    >>> bool(((found - 1).abs() < 0.05).all())
+    True
     """
     mean, square = torch.zeros_like(spectra), torch.zeros_like(spectra)
     for step in range(steps):

@@ -1,9 +1,4 @@
-"""One image for a whole family: a template that every member answers to at its own pose.
-
-A template is as flexible as an image is, and could hold several features, one for each pose at which one is wanted. So
-a large ``strength`` alone does not say that the members share a feature: compare it with ``null_strength``, that of
-templates which had to hold features for wrong poses. Only shifts are used for robustness, so that poses keep.
-"""
+"""One image for a whole family: a template that every member answers to at its own pose."""
 
 from __future__ import annotations
 
@@ -24,16 +19,15 @@ from equiscope.evidence.featurevis.units import (
     SHIFT_STRIDES,
     START_CONTRAST,
     STEPS,
-    check_budget,
     generator_for,
     in_eight_bits,
     over_natural,
 )
 from equiscope.families.family import Family
+from equiscope.foundations import limits
 from equiscope.foundations.devices import keep_large_buffers
 from equiscope.foundations.errors import EquiscopeError
-from equiscope.foundations.limits import TEMPLATES
-from equiscope.foundations.progress import Progress, silent
+from equiscope.foundations.options import DEFAULTS, Options
 from equiscope.models import Model
 from equiscope.models.geometry import LayerGeometry, find_geometry
 from equiscope.transformations.scale import OCTAVES
@@ -153,8 +147,7 @@ def visualise_family(
     geometries: Mapping[str, LayerGeometry] | None = None,
     steps: int = STEPS,
     n_null: int = 1,
-    seed: int = 0,
-    progress: Progress = silent,
+    options: Options = DEFAULTS,
 ) -> FamilyVisualisation:
     """Find one image that, transformed by each member's pose, excites that member, for all members at once.
 
@@ -165,67 +158,61 @@ def visualise_family(
     family
         Of rotation, hue, reflection, contrast, dihedral, hue × rotation, scale or rotation × scale.
     natural
-        For each layer `natural_responses`. A member's response is divided by its own, so that each counts alike; where
-        one is not known or not above 0, all are divided by the standard deviations of their responses to noise.
+        For each layer the response to the strongest natural stimulus of each unit: `natural_responses`. A member's
+        response is divided by it, so that each counts alike; where that of a member is not known or not above 0, those
+        of all members by the standard deviations of their responses to noise.
     geometries
         Of the layers, where they are known; otherwise they are measured.
     steps
         Steps of the optimiser.
     n_null
-        Further templates for wrong poses: those of the family dealt out to other members, or one for both of a pair.
-    seed
-        Of the noise that images start from, of shifts, and of wrong poses.
-    progress
-        Opens a progress bar, given its name and number of steps.
+        Further templates, optimised together with the first for wrong poses: those of the family dealt out to other
+        members, and to both members of a pair the same one. Each costs as much as the family's own.
+    options
+        ``seed`` of the noise that images start from, of shifts, and of wrong poses; ``progress`` counts the steps.
 
     Raises
     ------
     EquiscopeError
         If a layer or channel of the family is not in the network, no step is asked for, or the network gives NaN.
     """
-    check_budget(steps, seed)
-    TEMPLATES.check("n_null", n_null)
+    limits.STEPS.check("steps", steps)
+    limits.TEMPLATES.check("n_null", n_null)
     groups = _gather_all(model, family, geometries or {})
     keep_large_buffers()
-    with frozen(model), progress(f"template of {family.id}", steps) as on_step:
-        scale, best = _scales(model, family, groups, natural, seed)
+    with frozen(model), options.progress(f"template of {family.id}", steps) as on_step:
+        scale, best = _scales(model, family, groups, natural, options.seed)
         template = _Template(model, groups, poses_of(family), scale)
-        assignments = _assign(family, n_null, seed)
-        spectra = template.climb(assignments, steps, seed, on_step)
-        with torch.no_grad():
-            canvases = in_eight_bits(template.canvas.render(spectra))
-            every = template.measure(canvases)
-            shown = template.show(canvases[:1])
-    members = np.arange(family.size)
-    wrong = [every[1 + i][members, dealt] for i, dealt in enumerate(assignments[1:])]
+        assignments = _assign(family, n_null, options.seed)
+        spectra = template.climb(assignments, steps, options.seed, on_step)
+        whole, copies, every = template.measure(spectra)
+    null = [every[1 + i][np.arange(family.size), a] for i, a in enumerate(assignments[1:])]
     return FamilyVisualisation(
-        family.id, family.transformation, tuple(member.layer for member in family.members), family.channels,
-        in_eight_bits(template.canvas.cut(canvases[0])).cpu(),
-        tuple(in_eight_bits(copy).cpu() for copy in shown),
-        every[0], best, scale, np.stack(wrong) if wrong else np.zeros((0, family.size)),
-        _share_poses(family), steps, seed,
+        family.id, family.transformation, tuple(member.layer for member in family.members), family.channels, whole,
+        copies, every[0], best, scale, np.stack(null) if null else np.zeros((0, family.size)), _same_poses(family),
+        steps, options.seed,
     )  # fmt: skip
 
 
-def _share_poses(family: Family) -> NDArray[np.bool_]:
-    """Whether two members have one pose: themselves and duplicates, shape (member, member)."""
-    same = np.eye(family.size, dtype=bool)
+def _gather_all(model: Model, family: Family, known: Mapping[str, LayerGeometry]) -> list[_LayerMembers]:
+    """Gather the members of each layer."""
+    layers = list(dict.fromkeys(member.layer for member in family.members))
+    model.resolve_layers(layers)
+    missing = [layer for layer in layers if layer not in known]
+    measured = find_geometry(model, missing) if missing else {}
+    return [_gather(model, family, {**known, **measured}[layer]) for layer in layers]
+
+
+def _same_poses(family: Family) -> NDArray[np.bool_]:
+    """Which members share a pose, shape (member, member): duplicates, and each with itself."""
+    is_same = np.eye(family.size, dtype=bool)
     places = {(member.layer, member.channel): i for i, member in enumerate(family.members)}
     for a, b in family.duplicates:
         for layer in dict.fromkeys(member.layer for member in family.members):
             i, j = places.get((layer, a)), places.get((layer, b))
             if i is not None and j is not None:
-                same[i, j] = same[j, i] = True
-    return same
-
-
-def _gather_all(model: Model, family: Family, geometries: Mapping[str, LayerGeometry]) -> list[_LayerMembers]:
-    """Gather the members layer by layer; geometries that are not known are measured."""
-    layers = list(dict.fromkeys(member.layer for member in family.members))
-    model.resolve_layers(layers)
-    missing = [layer for layer in layers if layer not in geometries]
-    known = dict(geometries) | (find_geometry(model, missing) if missing else {})
-    return [_gather(model, family, known[layer]) for layer in layers]
+                is_same[i, j] = is_same[j, i] = True
+    return is_same
 
 
 def _gather(model: Model, family: Family, geometry: LayerGeometry) -> _LayerMembers:
@@ -348,15 +335,21 @@ class _Template:
 
         return climb(spectra.to(self._model.device), objective, steps, on_step=on_step)
 
-    def measure(self, canvases: Tensor) -> Floats:
-        """Responses of every member to every copy, shape (template, member, pose), activation units."""
+    def measure(self, spectra: Tensor) -> tuple[Tensor, tuple[Tensor, ...], Floats]:
+        """Give the first template, its copies, and every member's response to every copy of each template.
+
+        The responses have the shape (template, member, pose), activation units, to pictures in eight bits.
+        """
         n_poses = len(self._poses)
-        measured = np.empty((len(canvases), n_poses, n_poses))
-        for group in self._groups:
-            for i, copies in enumerate(show_at_poses(canvases, self._poses, group.size_px)):
-                responses = group.responses(in_eight_bits(copies))[:, group.channels]
-                measured[i, group.members] = responses.T.double().cpu().numpy()
-        return measured
+        measured = np.empty((len(spectra), n_poses, n_poses))
+        with torch.no_grad():
+            canvases = in_eight_bits(self.canvas.render(spectra))
+            for group in self._groups:
+                for i, copies in enumerate(show_at_poses(canvases, self._poses, group.size_px)):
+                    responses = group.responses(in_eight_bits(copies))[:, group.channels]
+                    measured[i, group.members] = responses.T.double().cpu().numpy()
+            shown = tuple(in_eight_bits(copy).cpu() for copy in self.show(canvases[:1]))
+        return in_eight_bits(self.canvas.cut(canvases[0])).cpu(), shown, measured
 
     def show(self, canvases: Tensor) -> list[Tensor]:
         """Give the copies of the first canvas at each member's pose, each as large as its layer's stimuli."""

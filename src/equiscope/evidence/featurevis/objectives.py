@@ -85,7 +85,18 @@ def _position(geometry: LayerGeometry, size_px: int) -> tuple[int, int]:
 
 @contextmanager
 def frozen(model: Model) -> Iterator[None]:
-    """Let no parameter ask for a gradient for the time of the block; each one's own flag is restored after it."""
+    """Let no parameter ask for a gradient for the time of the block; each one's own flag is restored after it.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> model = Model(nn.Conv2d(3, 2, 3))
+    >>> with frozen(model):
+    ...     any(parameter.requires_grad for parameter in model.module.parameters())
+    False
+    >>> all(parameter.requires_grad for parameter in model.module.parameters())
+    True
+    """
     with model.evaluating():
         for parameter in model.module.parameters():
             parameter.requires_grad_(False)

@@ -22,7 +22,19 @@ _GREY = 0.5
 
 
 def poses_of(family: Family) -> list[Pose]:
-    """Give the members' poses, in their order; the largest member is at 0 octaves, so that no copy is magnified."""
+    """Give the members' poses, in their order; the largest member is at 0 octaves, so that no copy is magnified.
+
+    Examples
+    --------
+    The largest member is at 0 octaves.
+
+    >>> from math import nan
+    >>> from equiscope.families.family import Member
+    >>> members = tuple(Member("conv1", i, Pose(octaves=size), 0.9, 0.8, 1.0) for i, size in enumerate((0.0, 1.0)))
+    >>> family = Family("conv1-scale-1", ("conv1",), "scale", 0.9, 0.8, 1.0, 0.01, members)
+    >>> [dict(pose) for pose in poses_of(family)]
+    [{'octaves': -1.0}, {'octaves': 0.0}]
+    """
     axes = find(family.transformation).axes
     largest = {
         axis.name: max(_measured(member.pose[axis.name]) for member in family.members)
@@ -40,7 +52,15 @@ def _measured(value: float) -> float:
 
 
 def canvas_px(poses: Sequence[Pose], size_px: int) -> int:
-    """Side of the template from which squares of ``size_px`` are cut at these poses, px, with a common middle."""
+    """Side of the template from which squares of ``size_px`` are cut at these poses, px, with a common middle.
+
+    Examples
+    --------
+    A square that is turned is cut from a larger one.
+
+    >>> canvas_px([Pose()], 11), canvas_px([Pose(), Pose(angle_deg=30.0)], 11)
+    (11, 27)
+    """
     return max(_crop_px(pose, size_px) for pose in poses)
 
 
@@ -75,6 +95,13 @@ def show_at_poses(templates: Tensor, poses: Sequence[Pose], size_px: int) -> Ten
     Tensor, shape (template, pose, 3, size_px, size_px)
         Differentiable. As in a survey, values are not clamped: turned colours and splines may leave [0, 1] slightly.
         Beyond the template's end there is mid-grey.
+
+    Examples
+    --------
+    >>> poses = [Pose(angle_deg=0.0), Pose(angle_deg=90.0)]
+    >>> upright, turned = show_at_poses(torch.rand(1, 3, 21, 21), poses, 11)[0]
+    >>> torch.equal(turned, torch.rot90(upright, 1, (1, 2)))
+    True
     """
     return torch.stack([_show_at(templates, pose, size_px) for pose in poses], dim=1)
 

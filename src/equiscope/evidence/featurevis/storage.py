@@ -56,6 +56,15 @@ def save_visualisations(
         Each replaces what was there of its layer; other layers stay as they are.
     families
         All that are to be kept: they replace those that were there. None leaves these as they are.
+
+    Examples
+    --------
+    >>> import torch
+    >>> one = np.ones(1)
+    >>> made = Visualisation("conv1", np.arange(1), torch.zeros(1, 3, 5, 5), one, one, one, steps=8, seed=0)
+    >>> save_visualisations("run", [made])
+    >>> load_visualisations("run").layers["conv1"].steps
+    8
     """
     for visualisation in layers:
         _write(_path_of(Path(folder), visualisation.layer), _arrays_of_layer(visualisation))
@@ -77,6 +86,11 @@ def load_visualisations(folder: str | Path, *, leave_out: bool = False) -> Store
     ------
     EquiscopeError
         If a file cannot be read, or is of a newer version.
+
+    Examples
+    --------
+    >>> load_visualisations("no-such-run")
+    StoredVisualisations(layers={}, families={})
     """
     layers: dict[str, Visualisation] = {}
     families: dict[str, FamilyVisualisation] = {}

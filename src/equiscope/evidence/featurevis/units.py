@@ -1,20 +1,9 @@
-"""Images for single units: one for each, all of a layer in batches.
-
-What is optimised is the response at one position, the centre's, by gradient ascent on the image's spectrum; see
-`parameterisation` for the prior and `robustness` for the changes. The network runs to the layer and back only. An image
-shows *a* way to excite a unit, neither the only one nor the usual one: read it beside the unit's strongest stimuli on
-photographs.
-
-References
-----------
-Olah, Mordvintsev, Schubert, *Feature Visualization*, Distill, 2017: Fourier basis, decorrelated colours and robustness
-to transformations. Here contrast is limited, too, and frequencies start at the patch's size.
-"""
+"""Images for single units: one for each, all of a layer in batches."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -28,7 +17,8 @@ from equiscope.evidence.featurevis.robustness import Robustness
 from equiscope.foundations import limits
 from equiscope.foundations.devices import keep_large_buffers
 from equiscope.foundations.errors import EquiscopeError
-from equiscope.foundations.progress import Progress, silent
+from equiscope.foundations.options import DEFAULTS, Options
+from equiscope.foundations.progress import Progress
 from equiscope.measurement.examples import Examples
 from equiscope.models import Model
 from equiscope.models.geometry import LayerGeometry, find_geometry
@@ -65,7 +55,8 @@ class Visualisation:
         Response to the noise that an image started from, and to the image as it is, shape (unit,), activation units,
         before the ReLU.
     natural
-        Response to the strongest stimulus of a run, shape (unit,), activation units; NaN where it is not known.
+        Response to the strongest stimulus of a run, shape (unit,), activation units, from `beside`; NaN where it is not
+        known.
     steps, seed
         As they were asked for.
     """
@@ -89,6 +80,10 @@ class Visualisation:
         """Response to the image over that to the strongest natural stimulus; NaN where the latter is not above 0."""
         return over_natural(self.after, self.natural)
 
+    def beside(self, natural: Floats) -> Visualisation:
+        """Give the same, to compare with what `natural_responses` says of all units of the layer, shape (unit,)."""
+        return replace(self, natural=np.asarray(natural, np.float64)[self.channels])
+
 
 def over_natural(responses: Floats, natural: Floats) -> Floats:
     """Divide by the strongest natural response; NaN where that is unknown or not above 0."""
@@ -96,7 +91,16 @@ def over_natural(responses: Floats, natural: Floats) -> Floats:
 
 
 def natural_responses(examples: Examples) -> Floats:
-    """Response of each unit to its strongest stimulus on photographs, shape (unit,); NaN without one."""
+    """Response of each unit to its strongest stimulus on photographs, shape (unit,); NaN without one.
+
+    Examples
+    --------
+    >>> from equiscope.measurement.examples import empty_examples
+    >>> examples = empty_examples("conv1", 2, 3)
+    >>> examples.value[1, 0, 0] = 4.0
+    >>> natural_responses(examples).tolist()
+    [4.0, nan]
+    """
     values = np.where(np.isnan(examples.value), -np.inf, examples.value).max(axis=(0, 2)).astype(np.float64)
     return np.where(np.isinf(values), np.nan, values)
 
@@ -106,13 +110,11 @@ def visualise_units(
     layer: str,
     channels: Sequence[int] | None = None,
     *,
-    natural: Floats | None = None,
     geometry: LayerGeometry | None = None,
     steps: int = STEPS,
     size_px: int | None = None,
     robustness: Robustness | None = None,
-    seed: int = 0,
-    progress: Progress = silent,
+    options: Options = DEFAULTS,
 ) -> Visualisation:
     """Find, for each unit, an image that excites it strongly at its centre.
 
@@ -120,77 +122,51 @@ def visualise_units(
     ----------
     model
         The network. It is borrowed: everything about it is the same afterwards.
-    layer
-        Name of a module. Images are for its output: for built-in networks the value before the ReLU.
-    channels
-        Which units, in this order; by default all of the layer.
-    natural
-        From `natural_responses`, shape (unit of the layer,), activation units: to compare with.
+    layer, channels
+        Name of a module, and which of its units, in this order, by default all. Images are for its output: for built-in
+        networks the value before the ReLU.
     geometry
         Of the layer, where it is known; otherwise it is measured.
-    steps, progress
-        Steps of the optimiser; opens a progress bar, given its name and number of steps.
+    steps
+        Steps of the optimiser.
     size_px
         Side of the images, px; by default the layer's `patch_px`, which holds the receptive field and no more.
     robustness
-        Random changes meanwhile; by default shifts by half the stride, turns by 4° and a tenth of an octave.
-    seed
-        Of the noise and the changes. One gives the same image on one machine, up to rounding, whatever else is asked.
+        Random changes in each step; by default shifts by half the stride, turns by 4° and a tenth of an octave.
+    options
+        ``seed`` of the noise that images start from and of the changes: the same gives the same image on the same
+        machine, whatever other units are asked for, up to rounding. ``progress`` counts the steps.
 
     Raises
     ------
     EquiscopeError
         If the layer or a channel does not exist, no step or no unit is asked for, no position is centred in images of
         this size, or the network gives NaN.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> model = Model(nn.Sequential(nn.Conv2d(3, 4, 5)))
+    >>> found = visualise_units(model, "0", [2, 0], steps=8)
+    >>> found.channels.tolist(), found.images.shape
+    ([2, 0], torch.Size([2, 3, 5, 5]))
     """
     (layer,) = model.resolve_layers([layer])
-    check_budget(steps, seed)
+    limits.STEPS.check("steps", steps)
     geometry = geometry or find_geometry(model, [layer])[layer]
-    wanted = _check_channels(model, geometry, channels)
-    if size_px is None:
-        own_px = geometry.sides.at_least(model.input_size_px or _SIZE_PX)[0]
-        size_px = own_px if geometry.is_global else geometry.patch_px
+    wanted = _choose_channels(model, layer, geometry, channels)
+    size_px = _choose_size_px(model, geometry) if size_px is None else size_px
     limits.SIDE_PX.check("size_px", size_px)
-    shift_px = max(geometry.stride_px) * SHIFT_STRIDES
-    robustness = robustness or Robustness(shift_px, _ROTATION_DEG, _OCTAVES)
-    images, before, after = _visualise_all(
-        model, geometry, wanted, size_px, robustness, steps, seed, progress
-    )
-    known = np.full(geometry.n_channels, np.nan) if natural is None else np.asarray(natural, np.float64)
-    return Visualisation(
-        layer, np.array(wanted, dtype=np.int64), images, before.double().numpy(), after.double().numpy(),
-        known[wanted], steps, seed,
-    )  # fmt: skip
+    robustness = robustness or _usual_robustness(geometry)
+    ascent = _UnitAscent(model, geometry, size_px, robustness, steps, options.seed)
+    found = ascent.climb_all(wanted, options.progress)
+    unknown = np.full(len(wanted), np.nan)
+    return Visualisation(layer, np.array(wanted, dtype=np.int64), *found, unknown, steps, options.seed)
 
 
-def _visualise_all(
-    model: Model,
-    geometry: LayerGeometry,
-    wanted: list[int],
-    size_px: int,
-    robustness: Robustness,
-    steps: int,
-    seed: int,
-    progress: Progress,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Images of units, batch by batch, with the responses before and after."""
-    responses = CentreResponses(model, geometry, size_px)
-    shown_px = geometry.sides.at_least(size_px)[0]
-    per_pass = min(_MOST_PER_PASS, max(1, _PIXELS_PER_PASS // shown_px**2))
-    keep_large_buffers()
-    parts = []
-    n_passes = -(-len(wanted) // per_pass)
-    with frozen(model), progress(f"images for {geometry.layer}", steps * n_passes) as on_step:
-        for start in range(0, len(wanted), per_pass):
-            own = wanted[start : start + per_pass]
-            parts.append(_visualise_batch(model, responses, own, size_px, robustness, steps, seed, on_step))
-    images, before, after = (torch.cat(part) for part in zip(*parts, strict=True))
-    return images, before, after
-
-
-def _check_channels(model: Model, geometry: LayerGeometry, channels: Sequence[int] | None) -> list[int]:
-    """Give the units that were asked for, all of the layer by default; refuse those that it does not have."""
-    layer = geometry.layer
+def _choose_channels(
+    model: Model, layer: str, geometry: LayerGeometry, channels: Sequence[int] | None
+) -> list[int]:
     wanted = list(range(geometry.n_channels)) if channels is None else [int(c) for c in channels]
     if not wanted:
         raise EquiscopeError(f"no channel of {layer} was asked for: name some, or leave channels out for all")
@@ -203,10 +179,15 @@ def _check_channels(model: Model, geometry: LayerGeometry, channels: Sequence[in
     return wanted
 
 
-def check_budget(steps: int, seed: int) -> None:
-    """Refuse what cannot be optimised with."""
-    limits.STEPS.check("steps", steps)
-    limits.SEED.check("seed", seed)
+def _choose_size_px(model: Model, geometry: LayerGeometry) -> int:
+    """Side of images that hold the receptive field and no more; of a layer that sees all, what it was trained on."""
+    if geometry.is_global:
+        return geometry.sides.at_least(model.input_size_px or _SIZE_PX)[0]
+    return geometry.patch_px
+
+
+def _usual_robustness(geometry: LayerGeometry) -> Robustness:
+    return Robustness(max(geometry.stride_px) * SHIFT_STRIDES, _ROTATION_DEG, _OCTAVES)
 
 
 def generator_for(seed: int, *numbers: int) -> torch.Generator:
@@ -220,34 +201,51 @@ def in_eight_bits(images: Tensor) -> Tensor:
     return (images.clamp(0, 1) * 255).round() / 255
 
 
-def _visualise_batch(
-    model: Model,
-    responses: CentreResponses,
-    channels: list[int],
-    size_px: int,
-    robustness: Robustness,
-    steps: int,
-    seed: int,
-    on_step: Callable[[int], None],
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Images of one batch of units, with the responses before and after, on the CPU."""
-    side_px = size_px + 2 * robustness.margin_px(size_px)
-    canvas = FourierImages(side_px, side_px, size_px)
-    generators = [generator_for(seed, channel) for channel in channels]
-    spectra = torch.stack([canvas.draw(g, START_CONTRAST) for g in generators]).to(model.device)
-    changes = torch.stack([robustness.draw(g, steps) for g in generators])
-    own = (torch.arange(len(channels)), torch.tensor(channels))
+@dataclass(frozen=True)
+class _UnitAscent:
+    """How the images of a layer's units are optimised."""
 
-    def objective(spectra: Tensor, step: int) -> Tensor:
-        shown = robustness.show(canvas.render(spectra), changes[:, step], size_px)
-        return responses(shown)[own]
+    model: Model
+    geometry: LayerGeometry
+    size_px: int
+    robustness: Robustness
+    steps: int
+    seed: int
 
-    with torch.no_grad():
-        before = responses(canvas.cut(canvas.render(spectra)))[own].cpu()
-    spectra = climb(spectra, objective, steps, on_step=on_step)
-    with torch.no_grad():
-        images = in_eight_bits(canvas.cut(canvas.render(spectra)))
-        after = responses(images)[own].cpu()
-    images = images.cpu()
-    images[after <= 0] = in_eight_bits(torch.tensor(0.5))
-    return images, before, after
+    def climb_all(self, channels: list[int], progress: Progress) -> tuple[Tensor, Floats, Floats]:
+        """Images of all these units, with the responses before and after, on the CPU; some together in a pass."""
+        responses = CentreResponses(self.model, self.geometry, self.size_px)
+        shown_px = self.geometry.sides.at_least(self.size_px)[0]
+        per_pass = min(_MOST_PER_PASS, max(1, _PIXELS_PER_PASS // shown_px**2))
+        batches = [channels[start : start + per_pass] for start in range(0, len(channels), per_pass)]
+        keep_large_buffers()
+        n_steps = self.steps * len(batches)
+        with frozen(self.model), progress(f"images for {self.geometry.layer}", n_steps) as on_step:
+            parts = [self.climb(responses, own, on_step) for own in batches]
+        images, before, after = (torch.cat(part) for part in zip(*parts, strict=True))
+        return images, before.double().numpy(), after.double().numpy()
+
+    def climb(
+        self, responses: CentreResponses, channels: list[int], on_step: Callable[[int], None]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Images of one batch of units, with the responses before and after, on the CPU."""
+        side_px = self.size_px + 2 * self.robustness.margin_px(self.size_px)
+        canvas = FourierImages(side_px, side_px, self.size_px)
+        generators = [generator_for(self.seed, channel) for channel in channels]
+        spectra = torch.stack([canvas.draw(g, START_CONTRAST) for g in generators]).to(self.model.device)
+        changes = torch.stack([self.robustness.draw(g, self.steps) for g in generators])
+        own = (torch.arange(len(channels)), torch.tensor(channels))
+
+        def objective(spectra: Tensor, step: int) -> Tensor:
+            shown = self.robustness.show(canvas.render(spectra), changes[:, step], self.size_px)
+            return responses(shown)[own]
+
+        with torch.no_grad():
+            before = responses(canvas.cut(canvas.render(spectra)))[own].cpu()
+        spectra = climb(spectra, objective, self.steps, on_step=on_step)
+        with torch.no_grad():
+            images = in_eight_bits(canvas.cut(canvas.render(spectra)))
+            after = responses(images)[own].cpu()
+        images = images.cpu()
+        images[after <= 0] = in_eight_bits(torch.tensor(0.5))
+        return images, before, after

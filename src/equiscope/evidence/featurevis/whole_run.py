@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from equiscope.evidence.featurevis.families import FamilyVisualisation, visualise_family
 from equiscope.evidence.featurevis.storage import (
@@ -18,15 +17,17 @@ from equiscope.evidence.featurevis.storage import (
 )
 from equiscope.evidence.featurevis.units import (
     STEPS,
+    Floats,
     Visualisation,
-    check_budget,
     natural_responses,
     visualise_units,
 )
 from equiscope.families.family import Family
+from equiscope.foundations import limits
 from equiscope.foundations.errors import unknown_name
-from equiscope.foundations.limits import TEMPLATES, list_names
-from equiscope.foundations.progress import Progress, silent
+from equiscope.foundations.limits import list_names
+from equiscope.foundations.options import DEFAULTS, Options
+from equiscope.foundations.progress import silent
 from equiscope.models import Model
 from equiscope.models.geometry import LayerGeometry
 from equiscope.runs.examples import load_examples
@@ -46,25 +47,22 @@ def visualise_run(
     with_families: bool = True,
     steps: int = STEPS,
     n_null: int = 1,
-    seed: int = 0,
-    progress: Progress = silent,
+    options: Options = DEFAULTS,
 ) -> StoredVisualisations:
     """Visualise all units of a run's layers, and its families, into the run's folder.
 
     Parameters
     ----------
-    run
-        A finished run.
-    model
-        The network that was surveyed.
+    run, model
+        A finished run, and the network that was surveyed.
     layers
         Some of the run's; by default all. Families count if all their layers are among them.
     with_families
         Whether families are visualised, too.
-    steps, n_null, seed
+    steps, n_null
         As for `visualise_units` and `visualise_family`.
-    progress
-        Opens a progress bar.
+    options
+        ``seed``, as for these, and ``progress``.
 
     Returns
     -------
@@ -77,33 +75,22 @@ def visualise_run(
         If the network is not the one that was surveyed, a layer is none of the run's, or a file of the folder cannot be
         read.
     """
-    check_budget(steps, seed)
-    TEMPLATES.check("n_null", n_null)
+    limits.STEPS.check("steps", steps)
+    limits.TEMPLATES.check("n_null", n_null)
     check_network(run, model)
     geometries = read_geometries(run.manifest)
     wanted = _choose_layers(run, geometries, list_names(layers))
     examples = load_examples(run.folder / "examples.npz")[0]
     natural = {layer: natural_responses(own) for layer, own in examples.items()}
-    settings = _Settings(steps, n_null, seed, progress)
+    job = _Job(run, model, geometries, natural, steps, n_null, options)
     stored = load_visualisations(run.folder, leave_out=True)
-    of_layers = {
-        layer: _visualise_layer(run, model, geometries[layer], natural[layer], stored, settings)
-        for layer in wanted
-    }
-    families = [
-        family
-        for family in run.families
-        if with_families
-        and all(m.layer in wanted and not geometries[m.layer].is_global for m in family.members)
-    ]
-    of_families = _visualise_families(run, model, families, geometries, natural, stored, settings)
-    return StoredVisualisations(of_layers, of_families)
+    of_layers = {layer: job.visualise_layer(layer, stored.layers.get(layer)) for layer in wanted}
+    families = [f for f in run.families if with_families and job.can_show(f, wanted)]
+    kept = job.visualise_families(families, stored.families)
+    return StoredVisualisations(of_layers, {family.id: kept[family.id] for family in families})
 
 
-def _choose_layers(
-    run: Run, geometries: Mapping[str, LayerGeometry], asked: Sequence[str] | None
-) -> list[str]:
-    """Give the layers that are asked for, each once, by default all; refuse those that the run does not have."""
+def _choose_layers(run: Run, geometries: Mapping[str, LayerGeometry], asked: list[str] | None) -> list[str]:
     wanted = list(geometries) if asked is None else list(dict.fromkeys(asked))
     for layer in wanted:
         if layer not in geometries:
@@ -112,57 +99,54 @@ def _choose_layers(
 
 
 @dataclass(frozen=True)
-class _Settings:
-    """How images are optimised."""
+class _Job:
+    """A run that is visualised: what is known of it, and how images are optimised."""
 
+    run: Run
+    model: Model
+    geometries: Mapping[str, LayerGeometry]
+    natural: Mapping[str, Floats]
     steps: int
     n_null: int
-    seed: int
-    progress: Progress
+    options: Options
 
+    def visualise_layer(self, layer: str, found: Visualisation | None) -> Visualisation:
+        """Visualise a layer and save that, unless it is there."""
+        geometry, seed = self.geometries[layer], self.options.seed
+        if found is not None and _is_whole(found, geometry.n_channels, self.steps, seed):
+            return found
+        made = visualise_units(
+            self.model, layer, geometry=geometry, steps=self.steps, options=self.options
+        ).beside(self.natural[layer])
+        save_visualisations(self.run.folder, [made])
+        return made
 
-def _visualise_layer(
-    run: Run,
-    model: Model,
-    geometry: LayerGeometry,
-    natural: NDArray[np.float64],
-    stored: StoredVisualisations,
-    settings: _Settings,
-) -> Visualisation:
-    """Give the images of a layer's units, those that are stored if they are the same, or else new ones, stored."""
-    found = stored.layers.get(geometry.layer)
-    if found is None or not _is_whole(found, geometry.n_channels, settings.steps, settings.seed):
-        found = visualise_units(
-            model, geometry.layer, natural=natural, geometry=geometry,
-            steps=settings.steps, seed=settings.seed, progress=settings.progress,
-        )  # fmt: skip
-        save_visualisations(run.folder, [found])
-    return found
+    def can_show(self, family: Family, layers: Sequence[str]) -> bool:
+        """Whether a family has a template, and all its layers are among these."""
+        own = {member.layer for member in family.members}
+        return own <= set(layers) and not any(self.geometries[layer].is_global for layer in own)
 
-
-def _visualise_families(
-    run: Run,
-    model: Model,
-    families: Sequence[Family],
-    geometries: Mapping[str, LayerGeometry],
-    natural: Mapping[str, NDArray[np.float64]],
-    stored: StoredVisualisations,
-    settings: _Settings,
-) -> dict[str, FamilyVisualisation]:
-    """Give the templates of families by their ids, those that are stored where they are the same."""
-    steps, n_null, seed = settings.steps, settings.n_null, settings.seed
-    kept = dict(stored.families)
-    missing = [f for f in families if not _is_same(kept.get(f.id), f, steps, n_null, seed)]
-    tell = settings.progress if missing else silent
-    with _saving(run, kept) as on_family, tell("templates of families", len(missing)) as on_step:
-        for family in missing:
-            kept[family.id] = visualise_family(
-                model, family, natural=natural, geometries=geometries,
-                steps=steps, n_null=n_null, seed=seed,
-            )  # fmt: skip
-            on_family()
-            on_step(1)
-    return {family.id: kept[family.id] for family in families}
+    def visualise_families(
+        self, families: Sequence[Family], stored: Mapping[str, FamilyVisualisation]
+    ) -> dict[str, FamilyVisualisation]:
+        """Visualise families that are not there, and save them beside those that are, by id."""
+        kept, asked = dict(stored), (self.steps, self.n_null, self.options.seed)
+        missing = [family for family in families if not _is_same(kept.get(family.id), family, *asked)]
+        tell = self.options.progress if missing else silent
+        with _saving(self.run, kept) as on_family, tell("templates of families", len(missing)) as on_step:
+            for family in missing:
+                kept[family.id] = visualise_family(
+                    self.model,
+                    family,
+                    natural=self.natural,
+                    geometries=self.geometries,
+                    steps=self.steps,
+                    n_null=self.n_null,
+                    options=replace(self.options, progress=silent),
+                )
+                on_family()
+                on_step(1)
+        return kept
 
 
 def _is_whole(found: Visualisation, n_channels: int, steps: int, seed: int) -> bool:

@@ -11,6 +11,7 @@ from torch import nn
 from equiscope.foundations.errors import unknown_name
 from equiscope.models.model import Model
 from equiscope.testing.planted_transformations import (
+    brightness,
     contrast,
     dihedral,
     hue,
@@ -18,9 +19,11 @@ from equiscope.testing.planted_transformations import (
     reflection,
     rotation,
     scale,
+    up_down,
 )
 from equiscope.testing.planted_transformations.truth import PlantedOrbit, PlantedPose, PlantedTransformations
 from equiscope.testing.planted_transformations.units import Recipe, UnitRecipe
+from equiscope.transformations.brightness import Brightness
 from equiscope.transformations.contrast import Contrast
 from equiscope.transformations.dihedral import Dihedral
 from equiscope.transformations.hue import Hue
@@ -28,6 +31,7 @@ from equiscope.transformations.hue_rotation import HueRotation
 from equiscope.transformations.reflection import Reflection
 from equiscope.transformations.rotation import Rotation
 from equiscope.transformations.scale import Scale
+from equiscope.transformations.up_down import UpDown
 
 __all__ = ["planted_transformation"]
 
@@ -39,6 +43,8 @@ _RECIPES: Mapping[str, Callable[[], Recipe]] = {
     Dihedral.name: dihedral.recipe,
     Contrast.name: contrast.recipe,
     Scale.name: scale.recipe,
+    UpDown.name: up_down.recipe,
+    Brightness.name: brightness.recipe,
 }
 
 

@@ -48,6 +48,12 @@ def chroma_of_hue(hue_deg: float, strength: float = 1.0) -> Tensor:
     Returns
     -------
     Tensor, shape (3,), float64, RGB
+
+    Examples
+    --------
+    >>> chroma = chroma_of_hue(0.0)
+    >>> bool(chroma[0] > 0 > chroma[1]), abs(float(chroma @ torch.tensor(LUMA, dtype=torch.float64))) < 1e-12
+    (True, True)
     """
     angle = math.radians(hue_deg)
     direction = torch.tensor([math.cos(angle), math.sin(angle)], dtype=torch.float64)
@@ -66,6 +72,14 @@ def hue_matrix(hue_deg: float) -> Tensor:
     -------
     Tensor, shape (3, 3), float64
         To be multiplied from the left to an RGB column. ``hue_matrix(a) @ hue_matrix(b) == hue_matrix(a + b)``.
+
+    Examples
+    --------
+    Grey stays grey, and luma stays as it is.
+
+    >>> grey = torch.full((3,), 0.4, dtype=torch.float64)
+    >>> torch.allclose(hue_matrix(75.0) @ grey, grey)
+    True
     """
     luma = torch.tensor(LUMA, dtype=torch.float64)
     towards_red = torch.tensor([2.0, -1.0, -1.0], dtype=torch.float64) / math.sqrt(6)
@@ -93,6 +107,17 @@ def rotate_hue(images: Tensor, hues_deg: Sequence[float]) -> Tensor:
     -------
     Tensor, shape (..., hue, 3, y, x)
         Not clamped: see the module's note on the gamut.
+
+    Examples
+    --------
+    Three turns by 120° bring every colour back.
+
+    >>> image = torch.rand(3, 4, 5)
+    >>> turned = image
+    >>> for _ in range(3):
+    ...     turned = rotate_hue(turned, [120.0])[0]
+    >>> torch.allclose(turned, image, atol=1e-5)
+    True
     """
     turned = []
     for hue_deg in hues_deg:
@@ -110,6 +135,11 @@ def invert_contrast(images: Tensor) -> Tensor:
     ----------
     images
         Tensor, shape (..., 3, y, x), RGB in [0, 1].
+
+    Examples
+    --------
+    >>> [round(float(v), 3) for v in invert_contrast(torch.full((3, 1, 1), 0.9)).flatten()]
+    [0.1, 0.1, 0.1]
     """
     weights = torch.tensor(LUMA, dtype=images.dtype, device=images.device)
     luma = torch.einsum("j,...jyx->...yx", weights, images)

@@ -26,7 +26,15 @@ _PATCHES_PER_BLOCK = 64
 
 
 def zoom_crop_px(size_px: int, octaves: float) -> int:
-    """Side of the crop from which `zoom_patches` can cut a patch at this magnification or a larger one, px."""
+    """Side of the crop from which `zoom_patches` can cut a patch at this magnification or a larger one, px.
+
+    Examples
+    --------
+    A patch of half the size needs twice the surroundings.
+
+    >>> zoom_crop_px(16, 0.0), zoom_crop_px(16, -1.0)
+    (26, 46)
+    """
     return 2 * _reach_px(size_px, octaves) + 2
 
 
@@ -59,6 +67,14 @@ def zoom_patches(crops: Tensor, centres_px: Tensor, octaves: Sequence[float], si
     Exact for 0 octaves where the patch's grid falls on pixels. A plane wave of 0.1 cycles per pixel magnified by half
     an octave has a relative error of 0.0003; reduced by half an octave it keeps 0.96 of its amplitude, the rest of it
     being accurate to 0.0002.
+
+    Examples
+    --------
+    >>> side_px = zoom_crop_px(8, -0.5)
+    >>> crops = torch.rand(2, 3, side_px, side_px)
+    >>> middles = torch.full((2, 2), (side_px - 1) / 2, dtype=torch.float64)
+    >>> zoom_patches(crops, middles, [-0.5, 0.0, 0.5], 8).shape
+    torch.Size([2, 3, 3, 8, 8])
     """
     n_stimuli, n_channels = crops.shape[:2]
     zoomed = crops.new_empty(n_stimuli, len(octaves), n_channels, size_px, size_px)

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from math import nan
 
 import numpy as np
 import pytest
 import torch
-from equiscope.evidence.verify.sizes import _preferred_octaves
-from equiscope.stimuli.synthetic import SyntheticStimulus
 from torch import Tensor, nn
 
 from equiscope import Model
@@ -17,9 +14,12 @@ from equiscope.evidence.verify.drawn import size_series
 from equiscope.evidence.verify.drawn.catalogue import show_catalogue
 from equiscope.evidence.verify.drawn.shown import record_centres
 from equiscope.evidence.verify.drawn.size_series import _magnified, make_size_series, series_octaves
+from equiscope.evidence.verify.lines import _preferred_step
 from equiscope.evidence.verify.pairs import verify_pairs
-from equiscope.families.family import Family, Member
+from equiscope.families.family import Family
 from equiscope.models.geometry import find_geometry
+from equiscope.stimuli.drawn import SyntheticStimulus
+from hand_made import a_family, a_member
 
 OCTAVES = np.arange(-8, 9) * 0.25
 
@@ -66,7 +66,7 @@ def test_a_series_needs_five_sizes(monkeypatch: pytest.MonkeyPatch, least: float
 
 def test_the_preferred_size_is_the_curves_maximum() -> None:
     curve = 4 - (OCTAVES - 0.4) ** 2
-    assert _preferred_octaves(curve, OCTAVES) == pytest.approx(0.4)
+    assert _preferred_step(curve, OCTAVES) == pytest.approx(0.4)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_the_preferred_size_is_the_curves_maximum() -> None:
     ids=["largest is best", "smallest is best", "below 0", "no response"],
 )
 def test_at_either_end_and_without_response_no_size_is_preferred(curve: np.ndarray) -> None:
-    assert np.isnan(_preferred_octaves(curve, OCTAVES))
+    assert np.isnan(_preferred_step(curve, OCTAVES))
 
 
 # --- pairs, on a network of four kernels -------------------------------------------------------------------
@@ -103,23 +103,7 @@ def model() -> Model:
 
 
 def pair(transformation: str, u: int, v: int) -> Family:
-    members = tuple(Member("conv", channel, nan, 0.9, 0.8, 1.0) for channel in (u, v))
-    return Family(
-        f"conv-{transformation}-1",
-        "conv",
-        transformation,
-        0.9,
-        0.8,
-        1.0,
-        nan,
-        nan,
-        0.01,
-        1,
-        0.0,
-        (),
-        (),
-        members,
-    )
+    return a_family(transformation, [a_member("conv", channel) for channel in (u, v)], name="pair")
 
 
 @pytest.mark.parametrize(
@@ -140,8 +124,6 @@ def test_a_pair_answers_alike_once_the_drawings_are_transformed(
     # Poses are not what a pair is about.
     assert (good.n_measured, good.n_outliers) == (0, 0)
     assert np.isnan([good.median_error, *(m.error for m in good.members)]).all()
-    # Families of other transformations are no pairs.
-    assert verify_pairs(model, geometry, [pair("rotation", 0, 1)], shown, torch.float32) == []
 
 
 def test_responses_are_those_at_the_centre_after_the_rectifier(model: Model) -> None:
