@@ -135,10 +135,10 @@ class TestExport:
         rows = list(csv.DictReader(io.StringIO(result.stdout)))
         assert len(rows) == 12 * len(surveyed_names())
         assert [row["transformation"] for row in rows[:7]] == surveyed_names()
-        assert {"layer", "channel", "mean", "sd", "kind", "family", "pose_deg"} <= set(rows[0])
+        assert {"layer", "channel", "mean", "sd", "kind", "family", "angle_deg"} <= set(rows[0])
         members = [row for row in rows if row["transformation"] == "rotation" and row["family"]]
         assert members
-        assert all(row["pose_deg"] and row["score"] and not row["hue_deg"] for row in members)
+        assert all(row["angle_deg"] and row["score"] and not row["hue_deg"] for row in members)
 
     def test_units_and_families_as_json(self, place: Path) -> None:
         for part in ("units", "families"):

@@ -158,7 +158,7 @@ class TestRunFolder:
     def test_contract(self, crops: Path, tmp_path: Path) -> None:
         run = rotations(bars(), crops, layers=["0"], out=tmp_path / "run", seed=3)
         manifest = json.loads((run.folder / "run.json").read_text())
-        assert manifest["schema_version"] == 2
+        assert manifest["schema_version"] == 3
         assert manifest["is_complete"] is True
         assert len(manifest["model"]["weights_sha256"]) == len(manifest["images"]["fingerprint"]) == 64
         assert manifest["settings"]["seed"] == 3

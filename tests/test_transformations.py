@@ -421,11 +421,18 @@ def test_the_list_has_each_once_and_needs_point_back() -> None:
 
 
 def test_families_that_join_others_are_not_surveyed() -> None:
-    assert surveyed_names() == standard_names() == [own.name for own in ALL if own.name != "rotation-scale"]
+    assert surveyed_names() == [own.name for own in ALL if own.name != "rotation-scale"]
     with pytest.raises(
         EquiscopeError, match="rotation-scale is not surveyed itself: survey rotation and scale"
     ):
         find("rotation-scale").group(16)
+
+
+def test_a_survey_that_is_asked_for_none_in_particular_has_the_standard_ones() -> None:
+    names = standard_names()
+    assert names == [name for name in surveyed_names() if find(name).is_standard]
+    assert names[:2] == ["rotation", "hue"]
+    assert "up-down" not in names
 
 
 @pytest.mark.parametrize(

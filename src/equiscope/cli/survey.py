@@ -100,7 +100,7 @@ def survey(
     members = {(member.layer, member.channel) for family in run.families for member in family.members}
     for result in run.manifest["results"]:
         for note in result["notes"]:
-            print_note(f"{result['layer']}, {note}")
+            print_note(f"{'+'.join(result['layers'])}, {note}")
     out_console.print(
         f"{len(run.families)} families of {len(members)} units, {seconds:.0f} s",
         highlight=False,

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from math import nan
 from typing import Any
 
-from equiscope.transformations import Axis, Switch, find
+from equiscope.foundations.errors import EquiscopeError
+from equiscope.transformations import Axis, Switch, Transformation, find
 from equiscope.transformations.spaces import Circle, Cylinder, HandedCircle, Pair, Torus
 
 __all__ = ["families_of_2", "manifest_of_2", "result_of_2"]
@@ -23,6 +24,7 @@ _DISTANCE_KEYS = {
     "hue_deg": "disagreement_hue_deg",
     "octaves": "disagreement_octaves",
 }
+_COMPARED = ("transformation", "score", "deficit", "deficit_low", "deficit_high")
 _NUMBER = r"-?\d+(?:\.\d+)?"
 _TORAL_ELEMENT = re.compile(rf"\(({_NUMBER})°, ({_NUMBER})°\)")
 _TORAL_ELEMENTS = re.compile(rf"\{{{_TORAL_ELEMENT.pattern}(?:, {_TORAL_ELEMENT.pattern})*\}}")
@@ -41,8 +43,8 @@ def families_of_2(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _family(entry: dict[str, Any]) -> dict[str, Any]:
-    name = _text(entry, "transformation")
-    axes = find(name).axes
+    transformation = _transformation(entry)
+    axes = transformation.axes
     members = [
         {
             key: member[key]
@@ -57,12 +59,9 @@ def _family(entry: dict[str, Any]) -> dict[str, Any]:
     return entry | {
         "layers": layers or [_text(entry, "layer")],
         "members": members,
-        "stabiliser": _stabiliser(name, entry),
+        "stabiliser": _stabiliser(transformation, entry),
         "disagreement": {axis.name: entry.get(_DISTANCE_KEYS.get(axis.name, "")) for axis in moved},
-        "alternatives": [
-            dict(zip(("transformation", "score", "deficit", "deficit_low", "deficit_high"), row, strict=True))
-            for row in entry.get("alternatives", [])
-        ],
+        "alternatives": _alternatives(entry),
     }
 
 
@@ -71,11 +70,25 @@ def _coordinate(axis: Axis, member: dict[str, Any]) -> Any:
     return member.get(_POSE_KEYS.get(axis.name, axis.name), missing)
 
 
-def _stabiliser(name: str, entry: dict[str, Any]) -> list[dict[str, float | bool | None]]:
+def _alternatives(entry: dict[str, Any]) -> list[dict[str, Any]]:
+    """Name what stood in rows without names: the transformations that were compared."""
+    rows = entry.get("alternatives", [])
+    if not isinstance(rows, list) or not all(
+        isinstance(row, list) and len(row) == len(_COMPARED) for row in rows
+    ):
+        raise ValueError(f"alternatives is {str(rows)[:60]!r}, expected rows of {', '.join(_COMPARED)}")
+    return [dict(zip(_COMPARED, row, strict=True)) for row in rows]
+
+
+def _stabiliser(
+    transformation: Transformation, entry: dict[str, Any]
+) -> list[dict[str, float | bool | None]]:
     """Elements of a stabiliser, from the number of its turns and what was said of it in words."""
-    said, order = str(entry.get("stabiliser", "")), max(1, int(entry.get("stabiliser_order") or 1))
-    turns = [360 / order * k for k in range(order)]
-    space = find(name).space
+    said, order = str(entry.get("stabiliser", "")), entry.get("stabiliser_order", 1)
+    if type(order) is not int:
+        raise ValueError(f"stabiliser_order is {str(order)[:60]!r}, expected a number of turns")
+    turns = [360 / order * k for k in range(order)] or [0.0]
+    space = transformation.space
     match space:
         case Circle(axis):
             return [{axis.name: turn} for turn in turns]
@@ -108,11 +121,10 @@ def result_of_2(document: dict[str, Any]) -> dict[str, Any]:
     ValueError
         If it is none.
     """
-    name = _text(document, "transformation")
     joint = document.get("scale_layers", [])
     # Stages over several layers name all of them in one text, which only the manifest can take apart.
     layers = [_text(document, "layer")]
-    (axis, *_) = find(name).axes
+    (axis, *_) = _transformation(document).axes
     tuning = {
         key: own | {"axes": {axis.name if part == "element" else part: v for part, v in own["axes"].items()}}
         for key, own in document.get("tuning", {}).items()
@@ -145,7 +157,9 @@ def manifest_of_2(manifest: dict[str, Any]) -> dict[str, Any]:
     ValueError
         If its results are none.
     """
-    known = [entry["layer"] for entry in manifest.get("geometry", []) if "layer" in entry]
+    known = [
+        entry["layer"] for entry in _entries(manifest, "geometry", "a list of layers") if "layer" in entry
+    ]
     results = [
         entry | {"layers": split_layers(_text(entry, "layer"), known)}
         for entry in _entries(manifest, "results", "a list of results")
@@ -179,3 +193,11 @@ def _text(document: dict[str, Any], key: str) -> str:
     if not isinstance(found, str):
         raise ValueError(f"{key} is {found!r}, expected text")
     return found
+
+
+def _transformation(document: dict[str, Any]) -> Transformation:
+    """Give the transformation that a document names."""
+    try:
+        return find(_text(document, "transformation"))
+    except EquiscopeError as error:
+        raise ValueError(str(error)) from error

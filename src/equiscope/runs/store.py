@@ -20,13 +20,14 @@ import numpy as np
 
 from equiscope.families.family import Family, Symmetry, Unit
 from equiscope.foundations.documents import to_json
-from equiscope.foundations.errors import DamagedFileError, EquiscopeError
+from equiscope.foundations.errors import DamagedFileError, EquiscopeError, unknown_name
 from equiscope.foundations.files import file_name, write_atomically, write_new
 from equiscope.foundations.received import inside, refuse_links, shown_command, within_limits
 from equiscope.foundations.records import leave_out_damaged, read_record, reading, remedy, run_folder
 from equiscope.models.receptive_fields import LayerGeometry
 from equiscope.runs.earlier import families_of_2, manifest_of_2
 from equiscope.runs.manifest import Begun, Finished
+from equiscope.transformations import ALL
 from equiscope.transformations.rotation import Rotation
 
 if TYPE_CHECKING:
@@ -428,13 +429,17 @@ def load_run(folder: str | Path) -> Run:
         )
     say_changes(folder)
     run = Run(folder, manifest, load_units(folder), load_families(folder))
-    _check_members(run)
+    _check_families(run)
     return run
 
 
-def _check_members(run: Run) -> None:
-    """Check that every member of a family is a channel of one of the run's layers."""
+def _check_families(run: Run) -> None:
+    """Check that families are under transformations that are known, and of channels of the run's layers."""
     with reading(run.folder / "families.json"):
+        known = [transformation.name for transformation in ALL]
+        for family in run.families:
+            if family.transformation not in known:
+                raise ValueError(str(unknown_name("transformation", family.transformation, known)))
         n_channels = {entry["layer"]: entry["n_channels"] for entry in run.manifest.get("geometry", [])}
         for member in (member for family in run.families for member in family.members):
             if n_channels and not 0 <= member.channel < n_channels.get(member.layer, 0):
