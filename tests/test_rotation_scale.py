@@ -30,7 +30,7 @@ EARLY, LATE = turned_family("early", POSES), turned_family("late", (POSES + OFFS
 def pairs_of(
     early: str = "early",
     late: str = "late",
-    channels: Sequence[tuple[int, int]] = tuple((i, i) for i in range(8)),
+    channels: Sequence[tuple[int, int]] = tuple(zip(range(8), range(8), strict=True)),
     away: float = OCTAVES,
 ) -> list[UnitPair]:
     return [
