@@ -134,7 +134,10 @@ READERS: dict[str, tuple[Callable[[Path], object], str]] = {
     "units.json": (load_run, "command of the survey again"),
     "families.json": (load_run, "command of the survey again"),
     "report.json": (load_document, "command of the survey again"),
-    "results/rotation/late.json": (read_result, "command of the survey again"),
+    "results/rotation/late.json": (
+        lambda folder: read_result(folder / "results" / "rotation" / "late.json"),
+        "command of the survey again",
+    ),
     "examples.npz": (lambda f: load_examples(f / "examples.npz"), "command of the survey again"),
     "verification.json": (load_verification, "`equiscope verify "),
     "circuits.json": (load_circuits, "`equiscope circuits "),

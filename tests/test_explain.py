@@ -65,6 +65,31 @@ def test_a_turn_by_an_odd_angle_is_a_rotation() -> None:
     assert simplest(found) == "rotation"
 
 
+def test_elements_are_chosen_on_one_half_and_judged_on_the_other() -> None:
+    """At one angle the units agree on the half that finds and are opposite on the other, at another the reverse."""
+    rng = np.random.default_rng(0)
+    half = np.repeat([0, 1], N // 2)
+    bank = Bank("l", half, np.arange(N), np.zeros((N, 2), np.int64), np.arange(N))
+    group = CyclicGroup(16)
+    upright = rng.uniform(0, 1, (N, 2))
+    # Stimuli are turned by whole steps only, so that each element is read as it was measured.
+    starts = bank.starts_deg(group)[0]
+    wave = np.zeros((N, 16, 2))
+    for (finding, verifying), step in (((1, -1), 4), ((-1, 1), 8)):
+        sign = np.where(half == 0, finding, verifying)[:, None]
+        angle = np.radians(starts[:, None] + group.angles_deg - 22.5 * step)
+        bump = np.exp(6 * (np.cos(angle) - 1))
+        wave += bump[:, :, None] * (sign * (upright[:, ::-1] - 0.5))[:, None, :]
+    both = np.stack([upright, rng.uniform(0, 1, (N, 2))], axis=1)
+    measured_on = {"rotation": (group, 2 + wave), "reflection": (Involution("reflection"), both)}
+    found = Comparison({
+        name: Responses(bank, own, values.astype(np.float32)) for name, (own, values) in measured_on.items()
+    }).of(np.array([0, 1]), "rotation")  # fmt: skip
+    scores = {e.transformation: e.score for e in found}
+    # Chosen on the half that judges, or on both, it would be near one or none.
+    assert scores["rotation"] < -0.8
+
+
 def test_half_a_turn_of_an_odd_feature_is_contrast_inversion() -> None:
     found = Comparison(measured(180.0)).of(np.array([0, 1]), "rotation")
     scores = {e.transformation: e.score for e in found}

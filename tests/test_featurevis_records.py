@@ -15,12 +15,12 @@ from equiscope.evidence.featurevis.families import FamilyVisualisation, _assign
 from equiscope.evidence.featurevis.storage import load_visualisations, save_visualisations
 from equiscope.evidence.featurevis.units import Visualisation, over_natural
 from equiscope.evidence.featurevis.whole_run import _is_same, _is_whole, _saving
-from equiscope.families.family import Family, Member
+from equiscope.families.family import Family
+from hand_made import a_family, a_member
 
 
 def make_family(n: int = 3, name: str = "l-rotation-1") -> Family:
-    members = tuple(Member("l", i, 90.0 * i, 0.9, 0.8, 1.0) for i in range(n))
-    return Family(name, "l", "rotation", 0.9, 0.8, 1.0, 1.0, 0.9, 0.01, 1, 0.0, (), (), members)
+    return a_family("rotation", [a_member("l", i, angle_deg=90.0 * i) for i in range(n)], name=name)
 
 
 def make_visualisation(responses: list[list[float]], **figures: object) -> FamilyVisualisation:

@@ -32,6 +32,7 @@ from equiscope.reports.document.turned import turned_responses
 from equiscope.reports.document.unit_tuning import UnitTunings, tune_units
 from equiscope.reports.site.files import save_report, with_evidence
 from equiscope.runs.store import (
+    SCHEMA_VERSION,
     families_document,
     is_as_written,
     layer_path,
@@ -190,7 +191,12 @@ class Pipeline:
                 earlier[name] = entry.result
                 own.append(entry)
             found += self._explained(stage, layer, earlier, own)
-        return found + [self._stage_result(name, "", partial(stage.run_joint, name)) for name in joint]
+        return found + [self._joint_result(stage, name) for name in joint]
+
+    def _joint_result(self, stage: Stage, name: str) -> StageResult:
+        """Give the result of a stage over all layers; an earlier version named them in one text."""
+        entry = self._stage_result(name, "", partial(stage.run_joint, name))
+        return replace(entry, result=replace(entry.result, layers=tuple(stage.geometries)))
 
     def _stage_result(self, name: str, layer: str, make: Callable[[], StageResult]) -> StageResult:
         """Give the result of one stage, kept or made."""
@@ -293,6 +299,8 @@ class Pipeline:
     ) -> None:
         """Put into the manifest what was found, and where."""
         self.manifest |= {
+            # A run that an earlier version began is of this version from here on.
+            "schema_version": SCHEMA_VERSION,
             "device": str(self.model.device),
             "seconds": self.timings.seconds,
             "images": self.manifest["images"]

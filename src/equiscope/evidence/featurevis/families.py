@@ -1,9 +1,4 @@
-"""One image for a whole family: a template that every member answers to at its own pose.
-
-A template is as flexible as an image is, and could hold several features, one for each pose at which one is wanted. So
-a large ``strength`` alone does not say that the members share a feature: compare it with ``null_strength``, that of
-templates which had to hold features for wrong poses. Only shifts are used for robustness, so that poses keep.
-"""
+"""One image for a whole family: a template that every member answers to at its own pose."""
 
 from __future__ import annotations
 
@@ -163,8 +158,9 @@ def visualise_family(
     family
         Of rotation, hue, reflection, contrast, dihedral, hue × rotation, scale or rotation × scale.
     natural
-        For each layer `natural_responses`. A member's response is divided by its own, so that each counts alike; where
-        one is not known or not above 0, all are divided by the standard deviations of their responses to noise.
+        For each layer the response to the strongest natural stimulus of each unit: `natural_responses`. A member's
+        response is divided by it, so that each counts alike; where that of a member is not known or not above 0, those
+        of all members by the standard deviations of their responses to noise.
     geometries
         Of the layers, where they are known; otherwise they are measured.
     steps

@@ -1,15 +1,4 @@
-"""Images for single units: one for each, all of a layer in batches.
-
-What is optimised is the response at one position, the centre's, by gradient ascent on the image's spectrum; see
-`parameterisation` for the prior and `robustness` for the changes. The network runs to the layer and back only. An image
-shows *a* way to excite a unit, neither the only one nor the usual one: read it beside the unit's strongest stimuli on
-photographs.
-
-References
-----------
-Olah, Mordvintsev, Schubert, *Feature Visualization*, Distill, 2017: Fourier basis, decorrelated colours and robustness
-to transformations. Here contrast is limited, too, and frequencies start at the patch's size.
-"""
+"""Images for single units: one for each, all of a layer in batches."""
 
 from __future__ import annotations
 
