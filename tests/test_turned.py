@@ -11,13 +11,14 @@ import pytest
 from circuit_run import open_run
 from equiscope.measurement.bank import Bank
 from equiscope.measurement.examples import Examples
+from equiscope.measurement.orbits import read_circle
 from equiscope.measurement.responses import Responses
 from equiscope.models.geometry import LayerGeometry
 from equiscope.reports import FamilyEntry
 from equiscope.reports.document.schema import TurnedEntry
-from equiscope.reports.document.turned import read_cyclic, turned_responses
+from equiscope.reports.document.turned import turned_responses
 from equiscope.reports.views.family.view import render_families
-from equiscope.transformations.groups import CyclicGroup, DihedralGroup, Involution, Scales, TorusGroup
+from equiscope.transformations.groups import CyclicGroup, DihedralGroup, Involution, Segment, TorusGroup
 from html_page import Page
 from report_document import assemble_family, complete_document, make_member
 
@@ -29,18 +30,18 @@ def test_a_wave_is_read_exactly_between_its_samples() -> None:
     wave = lambda a: 1.0 + np.cos(np.radians(a - 30)) + 0.5 * np.sin(np.radians(3 * a))  # noqa: E731
     values = np.stack([wave(angles), 2 * wave(angles)], axis=1)
     wanted = [0.0, 11.3, 200.0, -45.0]
-    read = read_cyclic(values, 0, 5.0, wanted)
+    read = read_circle(values, 0, 5.0, wanted)
     assert read.shape == (4, 2)
     assert np.allclose(read[:, 0], wave(np.array(wanted)))
     assert np.allclose(read[:, 1], 2 * read[:, 0])
     # At the samples it is exact, whatever lies between, also at the highest frequency.
     rough = np.where(np.arange(16) % 2, 1.0, 0.0)[:, None]
-    assert np.allclose(read_cyclic(rough, 0, 5.0, angles.tolist()), rough)
+    assert np.allclose(read_circle(rough, 0, 5.0, angles.tolist()), rough)
 
 
 def test_the_axis_may_stand_anywhere() -> None:
     values = np.random.default_rng(0).normal(size=(2, 8, 3))
-    read = read_cyclic(values, 1, 0.0, [45.0 * k for k in range(8)])
+    read = read_circle(values, 1, 0.0, [45.0 * k for k in range(8)])
     assert np.allclose(read, values)
 
 
@@ -83,7 +84,7 @@ def answers(
 def test_rotation_is_read_at_the_pose_that_each_tile_shows() -> None:
     group = CyclicGroup(16)
     poses = {0: 0.0, 1: 50.0, 2: 130.0}
-    start = make_bank().start_deg(group)[4]
+    start = make_bank().starts_deg(group)[0][4]
     # Unit c answers to the feature at its own pose; stimulus 4 as it is shows it at 50°.
     shown = 50.0 + start + group.angles_deg
     values = np.full((5, 16, 3), -1.0)
@@ -94,7 +95,7 @@ def test_rotation_is_read_at_the_pose_that_each_tile_shows() -> None:
         group,
         values,
         "rotation",
-        [make_member("own", c, 0.9, pose_deg=p) for c, p in poses.items()],
+        [make_member("own", c, 0.9, angle_deg=p) for c, p in poses.items()],
         {"angle_deg": axis},
     )
     for channel, pose in poses.items():
@@ -105,15 +106,15 @@ def test_rotation_is_read_at_the_pose_that_each_tile_shows() -> None:
 def test_hue_rotation_and_dihedral_find_the_members_pose_too() -> None:
     torus = TorusGroup(8, 16)
     bank = make_bank()
-    hue = 80.0 + bank.start_hue_deg(torus)[4] + torus.hues.angles_deg
-    angle = 50.0 + bank.start_deg(torus.rotations)[4] + torus.rotations.angles_deg
+    hue = 80.0 + bank.starts_deg(torus)[0][4] + torus.hues.angles_deg
+    angle = 50.0 + bank.starts_deg(torus)[1][4] + torus.rotations.angles_deg
     values = np.full((5, 128, 3), 0.0)
     values[4, :, 2] = (
         (1 + np.cos(np.radians(hue - 200)))[:, None] * (1 + np.cos(np.radians(angle - 130)))
     ).ravel()
     members = [
-        make_member("own", 1, 0.9, pose_deg=50.0, hue_deg=80.0),
-        make_member("own", 2, 0.9, pose_deg=130.0, hue_deg=200.0),
+        make_member("own", 1, 0.9, angle_deg=50.0, hue_deg=80.0),
+        make_member("own", 2, 0.9, angle_deg=130.0, hue_deg=200.0),
     ]
     axes = {"hue_deg": [0.0, 200.0], "angle_deg": [0.0, 130.0]}
     found = answers(torus, values, "hue-rotation", members, axes)
@@ -123,14 +124,14 @@ def test_hue_rotation_and_dihedral_find_the_members_pose_too() -> None:
     assert found[0] == [0.0] * 4
 
     dihedral = DihedralGroup(16)
-    start = bank.start_deg(dihedral.rotations)[4]
+    start = bank.starts_deg(dihedral)[0][4]
     values = np.zeros((5, 32, 3))
     # A mirror reverses turns: the mirrored unit answers where the stimulus, at 50°, was turned by -(50 + 130) first.
     turn = start + dihedral.rotations.angles_deg
     values[4, 16:, 2] = 1 + np.cos(np.radians(turn + 180.0))
     members = [
-        make_member("own", 1, 0.9, pose_deg=50.0),
-        make_member("own", 2, 0.9, pose_deg=130.0, is_mirrored=True),
+        make_member("own", 1, 0.9, angle_deg=50.0),
+        make_member("own", 2, 0.9, angle_deg=130.0, is_mirrored=True),
     ]
     axes = {"is_mirrored": [0.0, 1.0], "angle_deg": [0.0, 130.0]}
     found = answers(dihedral, values, "dihedral", members, axes)
@@ -141,13 +142,13 @@ def test_hue_rotation_and_dihedral_find_the_members_pose_too() -> None:
 def test_pairs_and_sizes_are_read_as_they_were_shown() -> None:
     values = np.zeros((5, 2, 3))
     values[4, :, 0], values[4, :, 1] = (0.2, 1.6), (1.8, 0.4)
-    members = [make_member("own", 0, 0.9), make_member("own", 1, 0.9, is_mirrored=True)]
-    found = answers(Involution("reflection"), values, "reflection", members, {"element": [0.0, 1.0]})
+    members = [make_member("own", 0, 0.9, is_mirrored=False), make_member("own", 1, 0.9, is_mirrored=True)]
+    found = answers(Involution("reflection"), values, "reflection", members, {"is_mirrored": [0.0, 1.0]})
     # The stimulus is that of the mirrored member: what it shows as it is stands second.
     assert found == [[0.8, 0.1], [0.2, 0.9]]
 
-    scales = Scales.between(-1.0, 1.0, 0.25)
-    octaves = np.array(scales.octaves)
+    scales = Segment.between(-1.0, 1.0, 0.25)
+    octaves = np.array(scales.values)
     values = np.zeros((5, scales.order, 3))
     values[4, :, 0] = 1.0 + octaves
     members = [make_member("own", 0, 0.9, octaves=0.0), make_member("own", 1, 0.9, octaves=0.5)]
@@ -156,7 +157,7 @@ def test_pairs_and_sizes_are_read_as_they_were_shown() -> None:
 
 
 def test_what_was_not_shown_has_no_answer() -> None:
-    family = make_family("rotation", [make_member("own", 1, 0.9, pose_deg=0.0)], {"angle_deg": [0.0]})
+    family = make_family("rotation", [make_member("own", 1, 0.9, angle_deg=0.0)], {"angle_deg": [0.0]})
     turned: TurnedEntry = {"layer": "own", "channel": 1, "axes": {"angle_deg": [0.0]}, "sheet": 0, "first": 0}
     bank = make_bank()
     bank.image[4] = 9

@@ -11,7 +11,7 @@ from equiscope.measurement.responses import Responses
 from equiscope.models.geometry import LayerGeometry
 from equiscope.reports.document.unit_tuning import UnitTunings, tune_units
 from equiscope.reports.views.unit.charts import draw_unit_tuning
-from equiscope.transformations.groups import CyclicGroup, DihedralGroup, Involution, Scales, TorusGroup
+from equiscope.transformations.groups import CyclicGroup, DihedralGroup, Involution, Segment, TorusGroup
 
 GEOMETRY = LayerGeometry("block", 3, (2, 3), (5, 7), (2.0, 3.0))
 
@@ -50,7 +50,7 @@ def rows_of(bank: Bank, examples: Examples, channel: int) -> list[int]:
 def test_rotation_is_read_at_whole_steps_from_the_stimulus_as_it_is() -> None:
     examples, group = make_examples(), CyclicGroup(16)
     bank = bank_of(examples)
-    starts = bank.start_deg(group)
+    (starts,) = bank.starts_deg(group)
     assert len(set(starts.tolist())) == 4
     array = np.zeros((len(bank), 16, 3), np.float32)
     for row in range(len(bank)):
@@ -79,7 +79,7 @@ def test_units_that_were_not_asked_about_have_none() -> None:
 def test_a_mirrored_sheet_is_told_by_the_pose_that_mirrors_first() -> None:
     examples, group = make_examples(), DihedralGroup(16)
     bank = bank_of(examples)
-    starts = bank.start_deg(group.rotations)
+    (starts,) = bank.starts_deg(group)
     array = np.zeros((len(bank), 32, 3), np.float32)
     for row in range(len(bank)):
         for k in range(16):
@@ -97,7 +97,7 @@ def test_a_mirrored_sheet_is_told_by_the_pose_that_mirrors_first() -> None:
 def test_hue_and_rotation_start_each_at_their_own_angle() -> None:
     examples, group = make_examples(), TorusGroup(8, 16)
     bank = bank_of(examples)
-    hues, starts = bank.start_hue_deg(group), bank.start_deg(group.rotations)
+    hues, starts = bank.starts_deg(group)
     array = np.zeros((len(bank), 128, 3), np.float32)
 
     def value(hue_deg: float, turn_deg: float) -> float:
@@ -117,7 +117,7 @@ def test_layers_side_by_side_are_told_apart_by_where_their_stimuli_are_centred()
     other = LayerGeometry("later", 3, (4, 4), (9, 9), (4.0, 4.0))
     first, second = make_examples(), make_examples(seed=1, layer="later")
     bank = join_banks([bank_of(first), bank_of(second)], [GEOMETRY, other])
-    group = Scales.between(-1.0, 1.0, 0.5)
+    group = Segment.between(-1.0, 1.0, 0.5)
     array = np.repeat(np.arange(len(bank), dtype=np.float32)[:, None, None] + 1, 5, axis=1).repeat(6, axis=2)
     entry = tune_units(Responses(bank, group, array), second, other, first_column=3).units[0]
     assert entry["n_stimuli"] == len(rows_of(bank_of(second), second, 0))
@@ -134,25 +134,25 @@ def test_a_silent_unit_was_measured_and_has_no_curve() -> None:
 
 
 @pytest.mark.parametrize(
-    ("axes", "shape", "n_lines"),
+    ("name", "axes", "shape", "n_lines"),
     [
-        ({"angle_deg": [90.0 * k for k in range(4)]}, (4,), 1),
-        ({"is_mirrored": [0.0, 1.0], "angle_deg": [90.0 * k for k in range(4)]}, (2, 4), 2),
-        ({"octaves": [-1.0, 0.0, 1.0]}, (3,), 1),
+        ("rotation", {"angle_deg": [90.0 * k for k in range(4)]}, (4,), 1),
+        ("dihedral", {"is_mirrored": [0.0, 1.0], "angle_deg": [90.0 * k for k in range(4)]}, (2, 4), 2),
+        ("scale", {"octaves": [-1.0, 0.0, 1.0]}, (3,), 1),
     ],
 )
 def test_charts_have_a_line_and_a_band_each(
-    axes: dict[str, list[float]], shape: tuple[int, ...], n_lines: int
+    name: str, axes: dict[str, list[float]], shape: tuple[int, ...], n_lines: int
 ) -> None:
     values = np.linspace(0.2, 1, int(np.prod(shape))).reshape(shape).tolist()
     error = np.full(shape, 0.1).tolist()
-    chart = draw_unit_tuning("x", axes, {"n_stimuli": 3, "values": values, "error": error})
+    chart = draw_unit_tuning(name, axes, {"n_stimuli": 3, "values": values, "error": error})
     assert chart is not None
     assert len(chart.lines) == len(chart.bands) == n_lines
     n_points = len(axes[next(reversed(axes))]) + (0 if "octaves" in axes else 1)
     assert chart.lines[0].count(",") == n_points
-    assert chart.label == "Response under x, mean of 3 stimuli"
-    alone = draw_unit_tuning("x", axes, {"n_stimuli": 1, "values": values, "error": None})
+    assert chart.label == f"Response under {name}, mean of 3 stimuli"
+    alone = draw_unit_tuning(name, axes, {"n_stimuli": 1, "values": values, "error": None})
     assert alone is not None
     assert not alone.bands
 

@@ -14,7 +14,7 @@ from typing import Any
 from equiscope.transformations import Axis, Switch, find
 from equiscope.transformations.spaces import Circle, Cylinder, HandedCircle, Pair, Torus
 
-__all__ = ["families_of_2", "manifest_of_2", "result_of_2"]
+__all__ = ["families_of_2", "family_of_2", "manifest_of_2", "result_of_2", "split_layers"]
 
 # How coordinates of poses, and differences between them, were called where that was not the name of their axis.
 _POSE_KEYS = {"angle_deg": "pose_deg"}
@@ -35,10 +35,24 @@ def families_of_2(document: dict[str, Any]) -> dict[str, Any]:
         If it is none.
     """
     found = _entries(document, "families", "a list of families")
-    return document | {"families": [_family(entry) for entry in found]}
+    families = []
+    for entry in found:
+        rows = entry.get("alternatives", [])
+        names = ("transformation", "score", "deficit", "deficit_low", "deficit_high")
+        families.append(
+            family_of_2(entry) | {"alternatives": [dict(zip(names, row, strict=True)) for row in rows]}
+        )
+    return document | {"families": families}
 
 
-def _family(entry: dict[str, Any]) -> dict[str, Any]:
+def family_of_2(entry: dict[str, Any]) -> dict[str, Any]:
+    """Say what a family of version 1 or 2 is by axes: poses, stabiliser, disagreement; the rest stays as it is.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
     name = _text(entry, "transformation")
     axes = find(name).axes
     members = [
@@ -57,10 +71,6 @@ def _family(entry: dict[str, Any]) -> dict[str, Any]:
         "members": members,
         "stabiliser": _stabiliser(name, entry),
         "disagreement": {axis.name: entry.get(_DISTANCE_KEYS.get(axis.name, "")) for axis in moved},
-        "alternatives": [
-            dict(zip(("transformation", "score", "deficit", "deficit_low", "deficit_high"), row, strict=True))
-            for row in entry.get("alternatives", [])
-        ],
     }
 
 
