@@ -173,7 +173,9 @@ def test_without_stand_ins_nothing_is_a_counterpart() -> None:
 
 
 def make_family(name: str, poses_deg: tuple[float, ...] = (90.0, 0.0)) -> Family:
-    return a_family("rotation", [a_member("l", i, angle_deg=pose) for i, pose in enumerate(poses_deg)], name=name)
+    return a_family(
+        "rotation", [a_member("l", i, angle_deg=pose) for i, pose in enumerate(poses_deg)], name=name
+    )
 
 
 def make_match(a: str, b: str, *, is_counterpart: bool, is_alike: bool) -> Match:

@@ -15,7 +15,7 @@ from equiscope.foundations.errors import EquiscopeError
 from equiscope.transformations import Axis, Switch, Transformation, find
 from equiscope.transformations.spaces import Circle, Cylinder, HandedCircle, Pair, Torus
 
-__all__ = ["families_of_2", "manifest_of_2", "result_of_2"]
+__all__ = ["families_of_2", "family_of_2", "manifest_of_2", "result_of_2", "split_layers"]
 
 # How coordinates of poses, and differences between them, were called where that was not the name of their axis.
 _POSE_KEYS = {"angle_deg": "pose_deg"}
@@ -39,10 +39,18 @@ def families_of_2(document: dict[str, Any]) -> dict[str, Any]:
         If it is none.
     """
     found = _entries(document, "families", "a list of families")
-    return document | {"families": [_family(entry) for entry in found]}
+    families = [family_of_2(entry) | {"alternatives": _alternatives(entry)} for entry in found]
+    return document | {"families": families}
 
 
-def _family(entry: dict[str, Any]) -> dict[str, Any]:
+def family_of_2(entry: dict[str, Any]) -> dict[str, Any]:
+    """Say what a family of version 1 or 2 is by axes: poses, stabiliser, disagreement; the rest stays as it is.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
     transformation = _transformation(entry)
     axes = transformation.axes
     members = [
@@ -61,7 +69,6 @@ def _family(entry: dict[str, Any]) -> dict[str, Any]:
         "members": members,
         "stabiliser": _stabiliser(transformation, entry),
         "disagreement": {axis.name: entry.get(_DISTANCE_KEYS.get(axis.name, "")) for axis in moved},
-        "alternatives": _alternatives(entry),
     }
 
 
