@@ -487,7 +487,7 @@ def test_a_run_that_is_not_finished_shows_what_it_has(folder: Path) -> None:
     line = {"transformation": "hue", "kind": "neither", "family": None, "score": None, "invariance": 0.25}
     null = {"n_draws": 20, "families_expected": 0.5, "score_95": 0.4, "loss": None}
     result = {
-        "schema_version": SCHEMA_VERSION, "layer": "a", "transformation": "hue", "null": null, "n_refused": 2,
+        "schema_version": SCHEMA_VERSION, "layers": ["a"], "transformation": "hue", "null": null, "n_refused": 2,
         "notes": [], "families": [], "symmetries": [line | {"stabiliser_order": 1}] * 3, "tuning": {},
     }  # fmt: skip
     write_json(folder / "results" / "hue" / "a.json", result)
