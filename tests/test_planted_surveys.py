@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,16 +14,24 @@ import pytest
 import equiscope
 from equiscope.families.family import Family
 from equiscope.foundations.statistics import circular_difference_deg
-from equiscope.testing import PlantedOrbit, PlantedTransformations, planted_transformation
-from equiscope.transformations import Pose, find
+from equiscope.testing import (
+    PlantedOrbit,
+    PlantedPose,
+    PlantedTransformations,
+    check_transformation,
+    contract,
+    planted_transformation,
+)
+from equiscope.transformations import ALL, Pose, find, surveyed_names
+from equiscope.transformations.reflection import Reflection
+from equiscope.transformations.rotation import Rotation
 
+# What the contract calls the look at each stage.
+CHECKS = {"verify": "drawings", "featurevis": "templates", "compare": "comparison"}
 DATA = Path(__file__).parent / "data"
-NAMES = ("hue", "hue-rotation", "reflection", "dihedral", "contrast", "scale")
-# Nearly invariant to scale: an edge that ends is itself at any size but for where its end lies.
-TOO_INVARIANT = {"half edges"}
 
 
-@pytest.fixture(scope="module", params=NAMES)
+@pytest.fixture(scope="module", params=surveyed_names())
 def surveyed(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[str, PlantedTransformations, equiscope.Run]:
@@ -32,6 +42,15 @@ def surveyed(
         name,
         planted,
         equiscope.survey(planted.model, transformations=[name], precision="float32", out=out),
+    )
+
+
+@pytest.fixture(scope="module")
+def reflected(tmp_path_factory: pytest.TempPathFactory) -> tuple[PlantedTransformations, equiscope.Run]:
+    planted = planted_transformation("reflection")
+    out = tmp_path_factory.mktemp("reflected") / "run"
+    return planted, equiscope.survey(
+        planted.model, transformations=["reflection"], precision="float32", out=out
     )
 
 
@@ -47,45 +66,81 @@ def matched(
     return [(orbit, found[units_of(orbit)]) for orbit in planted.orbits if units_of(orbit) in found]
 
 
-def test_members_are_exactly_those_planted(
+def test_every_transformation_passes_the_contract(
     surveyed: tuple[str, PlantedTransformations, equiscope.Run],
 ) -> None:
     name, planted, run = surveyed
-    found = {units_of(f) for f in run.families if f.transformation == name}
-    assert found == {units_of(o) for o in planted.orbits if o.name not in TOO_INVARIANT}
+    check_transformation(find(name), planted, run=run)
 
 
-def test_poses_are_those_planted(surveyed: tuple[str, PlantedTransformations, equiscope.Run]) -> None:
-    name, _, _ = surveyed
-    for orbit, family in matched(surveyed):
-        true = {(m.layer, m.channel): m for m in orbit.members}
-        members = [(m, true[m.layer, m.channel]) for m in family.members]
-        first, first_true = members[0]
-        for member, own in members:
-            if name in ("reflection", "contrast"):
-                assert (member.is_mirrored ^ first.is_mirrored) == (own.is_mirrored ^ first_true.is_mirrored)
-                assert (member.is_inverted ^ first.is_inverted) == (own.is_inverted ^ first_true.is_inverted)
-            elif name == "scale":
-                away = (member.octaves - first.octaves) - (own.octaves - first_true.octaves)
-                assert abs(away) < 0.1
-            elif name == "hue":
-                away = (member.hue_deg - first.hue_deg) - (own.hue_deg - first_true.hue_deg)
-                assert abs(circular_difference_deg(away, 0.0)) < 5
-            elif name == "hue-rotation":
-                hue = (member.hue_deg - first.hue_deg) - (own.hue_deg - first_true.hue_deg)
-                turn = (member.pose_deg - first.pose_deg) - (own.pose_deg - first_true.pose_deg)
-                copies = [element["angle_deg"] for element in family.stabiliser]
-                assert any(
-                    abs(circular_difference_deg(hue + copy, 0.0)) < 5
-                    and abs(circular_difference_deg(turn + copy, 0.0)) < 2
-                    for copy in copies
-                )
-            else:
-                # g = g_member g_first⁻¹, where mirroring turns the sign of the first one's angle.
-                same = own.is_mirrored == first_true.is_mirrored
-                expected = own.pose_deg - first_true.pose_deg if same else own.pose_deg + first_true.pose_deg
-                assert abs(circular_difference_deg(member.pose_deg - expected, 0.0)) < 2
-                assert member.is_mirrored == (not same)
+class _Speaking(Reflection):
+    """Says of mirrored units that they are turned."""
+
+    words = Rotation.words
+
+
+def test_a_transformation_that_speaks_as_of_another_does_not_pass(
+    reflected: tuple[PlantedTransformations, equiscope.Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planted, run = reflected
+    changed = _Speaking()
+    others = [changed if own.name == changed.name else own for own in ALL]
+    monkeypatch.setattr(contract, "ALL", others)
+    with pytest.raises(AssertionError, match="report: the page of planted-reflection-1 does not say"):
+        check_transformation(changed, planted, run=run)
+
+
+@pytest.mark.parametrize(
+    ("stage", "answer", "said"),
+    [
+        ("verify", (), "verify: planted-reflection-1 was shown no drawings along pair"),
+        ("featurevis", SimpleNamespace(families={}), "featurevis: planted-reflection-1 has no template"),
+        ("compare", SimpleNamespace(matches=()), "compare: no family found itself"),
+    ],
+)
+def test_a_stage_that_leaves_families_out_is_noticed(
+    reflected: tuple[PlantedTransformations, equiscope.Run],
+    monkeypatch: pytest.MonkeyPatch,
+    stage: str,
+    answer: object,
+    said: str,
+) -> None:
+    planted, run = reflected
+    for name in ("verify", "featurevis", "compare"):
+        if name != stage:
+            monkeypatch.setattr(contract, f"_check_{CHECKS[name]}", lambda *_: None)
+    monkeypatch.setattr(contract, stage, lambda *_, **__: answer)
+    with pytest.raises(AssertionError, match=said):
+        check_transformation(find("reflection"), planted, run=run)
+
+
+def test_other_poses_in_the_table_are_noticed(
+    reflected: tuple[PlantedTransformations, equiscope.Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planted, run = reflected
+    for name in ("verify", "featurevis"):
+        monkeypatch.setattr(contract, f"_check_{CHECKS[name]}", lambda *_: None)
+    table = equiscope.export(run, "families")
+    rows = [row | {"is_mirrored": not row["is_mirrored"]} for row in table.rows]
+    monkeypatch.setattr(contract, "export", lambda *_: replace(table, rows=rows))
+    with pytest.raises(AssertionError, match="export: planted-reflection-1 has other poses"):
+        check_transformation(find("reflection"), planted, run=run)
+
+
+def test_what_is_planted_and_not_found_does_not_pass(
+    reflected: tuple[PlantedTransformations, equiscope.Run],
+) -> None:
+    planted, run = reflected
+    pair = PlantedOrbit(
+        "no pair",
+        "reflection",
+        tuple(PlantedPose("planted", channel) for channel in planted.other["planted"][:2]),
+        "",
+    )
+    with pytest.raises(AssertionError, match="survey: no pair was planted and not found"):
+        check_transformation(find("reflection"), replace(planted, orbits=(*planted.orbits, pair)), run=run)
+    with pytest.raises(AssertionError, match="were found and not planted"):
+        check_transformation(find("reflection"), replace(planted, orbits=planted.orbits[1:]), run=run)
 
 
 def test_stabilisers_are_found(surveyed: tuple[str, PlantedTransformations, equiscope.Run]) -> None:
@@ -109,6 +164,8 @@ def test_stabilisers_are_found(surveyed: tuple[str, PlantedTransformations, equi
         assert abs(circular_difference_deg(mirror["angle_deg"], 2 * own_deg)) < 2
     else:
         (axis,) = find(name).axes
+        bars = stabilisers.pop("bars", (Pose({axis.name: 0.0}), Pose({axis.name: 180.0})))
+        assert bars == (Pose({axis.name: 0.0}), Pose({axis.name: 180.0}))
         assert set(stabilisers.values()) == {(Pose({axis.name: 0.0}),)}
 
 
