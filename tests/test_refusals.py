@@ -274,8 +274,8 @@ QUARTERS = np.array([0.0, 90.0, 180.0, 270.0])
         (bumps(list(QUARTERS)), bumps(list(QUARTERS + 55), width=6.0), True),
         # Not at even steps together: curves of another width fit best ten degrees earlier.
         (bumps(list(QUARTERS)), bumps(list(QUARTERS + 40), width=6.0), False),
-        # Look-alikes, not copies.
-        (bumps(list(QUARTERS)), bumps(list(QUARTERS + 57), width=30.0), False),
+        # Look-alikes at even steps, not copies.
+        (bumps(list(QUARTERS)), bumps(list(QUARTERS + 61), width=30.0), False),
         # Copies, none of them exact.
         (noisy(bumps(list(QUARTERS)), 0.25), noisy(bumps(list(QUARTERS + 45)), 0.25, seed=1), False),
         # Exact copies, at even steps only together.
