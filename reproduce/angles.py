@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 
 import equiscope
+from equiscope.families.circle_poses import synchronise
 from equiscope.families.correlations import correlate_orbits
-from equiscope.families.synchronisation import synchronise
 from equiscope.foundations.statistics import circular_difference_deg, circular_mean_deg
 from equiscope.measurement.bank import build_bank
 from equiscope.measurement.examples import NO_IMAGE

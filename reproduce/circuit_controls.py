@@ -33,6 +33,7 @@ from equiscope.families.family import Family
 from equiscope.models.geometry import find_geometry
 from equiscope.runs.store import read_geometries
 from equiscope.testing import planted_circuits
+from equiscope.transformations import Pose
 
 NOISE = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0)
 
@@ -41,12 +42,11 @@ def with_random_poses(family: Family, rng: np.random.Generator) -> Family:
     """Give every member a pose of its own, uniform on the family's period."""
     members = []
     for member in family.members:
-        pose, hue = rng.uniform(0, 360 / family.stabiliser_order), rng.uniform(0, 360)
+        drawn = {"angle_deg": rng.uniform(0, 360 / family.stabiliser_order), "hue_deg": rng.uniform(0, 360)}
         members.append(
             dataclasses.replace(
                 member,
-                pose_deg=pose if np.isfinite(member.pose_deg) else member.pose_deg,
-                hue_deg=hue if np.isfinite(member.hue_deg) else member.hue_deg,
+                pose=Pose(member.pose, **{axis: own for axis, own in drawn.items() if axis in member.pose}),
             )
         )
     return dataclasses.replace(family, members=tuple(members))

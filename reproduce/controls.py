@@ -26,16 +26,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 import equiscope
 from equiscope.families.family import Family, LayerFamilies
-from equiscope.families.scales import find_scale_families
-from equiscope.measurement.bank import join_banks
-from equiscope.measurement.responses import Responses, open_responses, scramble_responses
+from equiscope.families.find import find_families
+from equiscope.measurement.examples import Examples
+from equiscope.measurement.responses import Responses, scramble_responses
 from equiscope.runs.examples import load_examples
-from equiscope.runs.store import layer_path, read_geometries, read_json
-from equiscope.surveys.stages import Stage, find_layer_families
+from equiscope.runs.store import read_geometries
+from equiscope.surveys.results import read_result, result_path
+from equiscope.surveys.stages import Stage
 from equiscope.testing import random_weights, shuffled_kernels
+from equiscope.transformations import find
 
 Find = Callable[[Responses[Any], int], tuple[Family, ...]]
 
@@ -60,56 +63,43 @@ def stage_of(run: equiscope.Run, model: equiscope.Model, images: equiscope.Image
 def measured(stage: Stage, run: equiscope.Run) -> list[tuple[str, str, Responses[Any], Find, list[Family]]]:
     """Every transformation and layer: its responses, how its families are found, and those of the run."""
     entries: list[tuple[str, str, Responses[Any], Find, list[Family]]] = []
+    names = run.manifest["settings"]["transformations"]
     for layer, examples in stage.examples.items():
-        for name in run.manifest["settings"]["transformations"]:
-            own = [f for f in run.families if f.layer == layer and f.transformation == name]
-            if name == "scale":
-                continue
-            channels = None
-            if name == "dihedral":
-                rotation = (f for f in run.families if (f.layer, f.transformation) == (layer, "rotation"))
-                channels = np.array(sorted({m.channel for family in rotation for m in family.members}))
-            elif name == "hue-rotation":
-                channels = stage.varying_units(layer)
-            if channels is not None and len(channels) < 3:
-                continue
-            responses = stage.responses(name, layer, stage.bank(name, layer, channels))
-
-            def find(
-                values: Responses[Any], seed: int, examples: Any = examples, channels: Any = channels
-            ) -> tuple[Family, ...]:
-                found: LayerFamilies = find_layer_families(values, examples, channels=channels, seed=seed)
-                return found.families
-
-            entries.append((name, layer, responses, find, own))
-    if "scale" in run.manifest["settings"]["transformations"]:
-        layers = read_json(run.folder / "results" / "scale.json")["scale_layers"]
-        examples_of = [stage.examples[layer] for layer in layers]
-        geometries = [stage.geometries[layer] for layer in layers]
-        bank = join_banks([stage.bank("scale", layer) for layer in layers], geometries)
-        path = layer_path(run.folder, "responses/scale", "joint", ".zarr")
-        joint = open_responses(path, bank, stage.group("scale"), sum(e.n_units for e in examples_of))
-        own = [f for f in run.families if f.transformation == "scale"]
-
-        def find_scale(values: Responses[Any], seed: int) -> tuple[Family, ...]:
-            return find_scale_families(values, examples_of, seed=seed).result.families
-
-        entries.append(("scale", "+".join(layers), joint, find_scale, own))
+        results: dict[str, LayerFamilies] = {}
+        for name in (name for name in names if not find(name).is_joint):
+            result = results[name] = read_result(result_path(run.folder, name, layer)).result
+            # Where too few units can be searched, nothing was measured.
+            if result.null.n_draws:
+                responses, channels = stage.measured(name, layer, results)
+                own = [f for f in run.families if f.layer == layer and f.transformation == name]
+                entries.append((name, layer, responses, _finder([examples], channels), own))
+    for name in (name for name in names if find(name).is_joint):
+        layers, joint = stage.measured_jointly(name)
+        if joint is not None:
+            own = [f for f in run.families if f.transformation == name]
+            entries.append((name, "+".join(layers), joint, _finder([stage.examples[n] for n in layers]), own))
     return entries
+
+
+def _finder(examples: list[Examples], channels: NDArray[np.int64] | None = None) -> Find:
+    def search(values: Responses[Any], seed: int) -> tuple[Family, ...]:
+        return find_families(values, examples, channels=channels, seed=seed).families
+
+    return search
 
 
 def measure_rates(run: equiscope.Run, stage: Stage, n_draws: int) -> list[dict[str, object]]:
     """Scramble the responses of every transformation and layer again and again, and count what is accepted."""
     rows = []
-    for name, layer, responses, find, own in measured(stage, run):
+    for name, layer, responses, search, own in measured(stage, run):
         found_when_all, false_share, n_found, n_false = [], [], 0, 0
         # The scale search over all layers takes a minute: fewer draws, each of which has a hundred families.
         for draw in range(n_draws if name != "scale" else min(n_draws, 2)):
             rng = np.random.default_rng([4711, draw])
             everything = scramble_responses(responses, np.arange(responses.n_units), rng)
-            found_when_all.append(len(find(everything, draw)))
+            found_when_all.append(len(search(everything, draw)))
             scrambled = rng.permutation(responses.n_units)[: responses.n_units // 2]
-            families = find(scramble_responses(responses, np.sort(scrambled), rng), draw)
+            families = search(scramble_responses(responses, np.sort(scrambled), rng), draw)
             # Units of several layers stand side by side.
             names = layer.split("+")
             sizes = [stage.examples[own_name].n_units for own_name in names]

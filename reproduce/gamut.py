@@ -21,15 +21,15 @@ import torch
 from torch import Tensor
 
 import equiscope
+from equiscope.families.circle_poses import Candidate, consensus, synchronise
 from equiscope.families.correlations import correlate_orbits
-from equiscope.families.synchronisation import Candidate, consensus, synchronise
 from equiscope.foundations.statistics import circular_difference_deg
-from equiscope.measurement import bank as bank_module
 from equiscope.measurement.bank import build_bank
 from equiscope.measurement.examples import NO_IMAGE
 from equiscope.measurement.responses import measure_responses, open_responses
 from equiscope.models.geometry import find_geometry
 from equiscope.runs.examples import load_examples
+from equiscope.transformations import pixels
 from equiscope.transformations.groups import CyclicGroup
 from equiscope.transformations.pixels import rotate_hue
 
@@ -81,7 +81,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name, turn in (("as they are", rotate_hue), ("clamped", clamped)):
             responses = open_responses(Path(folder) / name, bank, CyclicGroup(16, "hue"), examples.n_units)
-            with mock.patch.object(bank_module, "rotate_hue", turn):
+            # Where stimuli take the turn of hue from, each time that they are shown.
+            with mock.patch.object(pixels, "rotate_hue", turn):
                 measure_responses(model, images, geometry, responses)
             correlations[name] = [correlate_orbits(responses, half) for half in (0, 1)]
     for family in families:

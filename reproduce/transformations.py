@@ -20,6 +20,7 @@ import numpy as np
 import equiscope
 from equiscope.evidence.verify.verification import load_verification
 from equiscope.foundations.statistics import share_interval
+from equiscope.transformations import find
 
 
 def print_totals(run: equiscope.Run) -> None:
@@ -51,8 +52,9 @@ def main() -> None:
     print("\nhue x rotation")
     for f in (f for f in run.families if f.transformation == "hue-rotation"):
         turns = " ".join(f"{value:.2f}" for value in f.half_turns)
+        symmetry = find(f.transformation).symmetry_text(f.stabiliser)
         print(
-            f"  {f.id} {f.size} score {f.score:.2f} ({f.score_low:.2f}-{f.score_high:.2f}) {f.stabiliser} {turns}"
+            f"  {f.id} {f.size} score {f.score:.2f} ({f.score_low:.2f}-{f.score_high:.2f}) {symmetry} {turns}"
         )
     print("\nhue families invariant to rotation")
     for f in (f for f in run.families if f.transformation == "hue" and "rotation" in f.invariant_to):
@@ -67,13 +69,15 @@ def main() -> None:
             f"best {max((f.score for f in own), default=np.nan):.2f}",
         )
     print("\ndihedral")
-    for f in (f for f in run.families if f.transformation == "dihedral" and "mirror" not in f.stabiliser):
+    for f in (
+        f for f in run.families if f.transformation == "dihedral" and len(f.stabiliser) == f.stabiliser_order
+    ):
         hands = Counter(m.is_mirrored for m in f.members)
         print(
             f"  {f.id} {hands[False]} + {hands[True]} handed, score {f.score:.2f}, best explained by {f.explained_by}"
         )
     print("\nscale families over three layers or more")
-    for f in (f for f in run.families if f.transformation == "scale" and f.layer.count("+") >= 2):
+    for f in (f for f in run.families if f.transformation == "scale" and len(f.layers) >= 3):
         span = max(m.octaves for m in f.members) - min(m.octaves for m in f.members)
         members = ", ".join(f"{m.layer}:{m.channel} {m.octaves:+.2f}" for m in f.members)
         print(f"  {f.id} {span:.2f} octaves, score {f.score:.2f}, margin {f.margin:.2f}: {members}")
