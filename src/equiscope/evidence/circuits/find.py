@@ -66,6 +66,17 @@ def find_circuits(
     tuple of Circuit
         All blocks between families, also those that are not symmetric, and the symmetric ones between families and
         units.
+
+    Examples
+    --------
+    >>> from equiscope.evidence.circuits.paths import ExpandedWeights
+    >>> from equiscope.testing import planted_circuits
+    >>> planted, place = planted_circuits(), np.arange(-4.0, 5.0)
+    >>> kernels = planted.model.module.late.weight.detach().numpy()
+    >>> weights = ExpandedWeights("early", "late", kernels, place, place, 1.0, ())
+    >>> circuits = find_circuits(LayerPair(weights, planted.families, planted.units), n_draws=20)
+    >>> len(circuits), circuits[0].id, circuits[0].rotation_class
+    (16, 'early-rotation-0>late-rotation-0', 'equivariant→equivariant')
     """
     rng = np.random.default_rng(seed)
     between = [

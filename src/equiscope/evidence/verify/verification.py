@@ -157,7 +157,16 @@ class _File:
 
 
 def save_verification(folder: Path, verifications: Sequence[FamilyVerification]) -> None:
-    """Write verifications into a run's folder."""
+    """Write verifications into a run's folder.
+
+    Examples
+    --------
+    >>> figures = 0.9, 0.8, 1.0, "line", 0.2, 0.1, 0.3, "edge, softness 2 px", 4.0, 2.0, 6.0, 0, 8, nan, nan
+    >>> found = FamilyVerification("conv1-rotation-1", "rotation", "rotation", "edge", *figures, members=())
+    >>> save_verification(Path("my-run"), [found])
+    >>> load_verification("my-run")[0].median_error
+    4.0
+    """
     write_json(
         folder / _FILE,
         {"schema_version": SCHEMA_VERSION, "verifications": [asdict(entry) for entry in verifications]},
@@ -171,6 +180,11 @@ def load_verification(folder: str | Path) -> tuple[FamilyVerification, ...]:
     ------
     EquiscopeError
         If the file is damaged, or of a newer version.
+
+    Examples
+    --------
+    >>> load_verification("a-run-that-was-not-verified")
+    ()
     """
     path = Path(folder) / _FILE
     if not path.exists():
