@@ -87,7 +87,22 @@ def save_weights(
     circuits: Sequence[Circuit],
     ends: dict[str, tuple[End, End]],
 ) -> None:
-    """Write the weights of the circuits between two layers that are drawn."""
+    """Write the weights of the circuits between two layers that are drawn.
+
+    Examples
+    --------
+    >>> from equiscope.evidence.circuits.find import find_circuits
+    >>> from equiscope.evidence.circuits.paths import ExpandedWeights
+    >>> from equiscope.testing import planted_circuits
+    >>> planted, place = planted_circuits(), np.arange(-4.0, 5.0)
+    >>> kernels = planted.model.module.late.weight.detach().numpy()
+    >>> weights = ExpandedWeights("early", "late", kernels, place, place, 1.0, ())
+    >>> pair = LayerPair(weights, planted.families, planted.units)
+    >>> (first, *_) = find_circuits(pair, n_draws=20)
+    >>> save_weights(Path("my-run"), pair, {}, [first], find_ends(pair, [first]))
+    >>> np.load("my-run/circuits/early+late.npz")["ids"].tolist()
+    ['early-rotation-0>late-rotation-0']
+    """
     ties = {}
     for circuit in circuits:
         kept = None if circuit.is_between_families else still.get(circuit.transformation)
@@ -99,7 +114,7 @@ def save_weights(
 
 
 def save_tied(path: Path, ties: Mapping[str, Tied]) -> None:
-    """Write what is drawn of circuits, by their ids.
+    """Write the kernels and templates of circuits that are drawn, by the circuits' ids.
 
     Examples
     --------

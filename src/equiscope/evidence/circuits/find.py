@@ -48,7 +48,7 @@ _MOST_STRANGERS, _FEWEST_STRANGERS = 2000, 20
 def find_circuits(
     pair: LayerPair, *, n_draws: int = 200, false_discovery_rate: float = 0.05, seed: int = 0
 ) -> tuple[Circuit, ...]:
-    """Test every two families, and every family with every unit that its transformation leaves as it is.
+    """Test weights between every two families, and between every family and the units invariant to its transformation.
 
     Parameters
     ----------

@@ -48,7 +48,7 @@ def stand_in_scores(
     n_rounds: int,
     seed: int,
 ) -> tuple[list[list[float]], float]:
-    """Scores of the mutually best pairs with stand-ins in each round, and how many comparisons a round is worth.
+    """Score the mutually best pairs with stand-ins in each round; give also how many comparisons a round is worth.
 
     Examples
     --------
@@ -143,7 +143,7 @@ def scrambled_scores(
     n_draws: int,
     seed: int,
 ) -> list[list[float]]:
-    """Scores of the mutually best pairs in each draw, in which each (stimulus, family of b) has its own element.
+    """Score the mutually best pairs in draws that transform each (stimulus, family of b) by its own random element.
 
     Examples
     --------

@@ -31,7 +31,7 @@ def verify_pairs(
     shown: Sequence[Shown],
     precision: torch.dtype,
 ) -> list[FamilyVerification]:
-    """Compare pairs: one member's responses with the other's to the transformed synthetic stimuli.
+    """Correlate one member's responses to transformed synthetic stimuli with the other's to the stimuli as they are.
 
     Examples
     --------

@@ -119,6 +119,16 @@ def summarise_errors(
         Of each member, shape (member,), in the unit of the axis; NaN where nothing was measured.
     outlier
         An error beyond this is an outlier.
+
+    Examples
+    --------
+    >>> from equiscope.testing import planted_circuits
+    >>> family, errors = planted_circuits().families[0], np.array([1.0, -2.0, 3.0, 30.0, *[nan] * 5])
+    >>> names = "drive", "drive_low", "drive_high", "lead", "lead_low", "lead_high"
+    >>> kind = dict.fromkeys(names, 0.9) | {"kind": "edge", "runner_up": "line"}
+    >>> found = summarise_errors(family, "rotation", kind, "edge, softness 2 px", errors, errors, errors, 20.0)
+    >>> found.median_error, found.n_measured, found.n_outliers
+    (2.5, 4, 1)
     """
     # One member alone sets the zero of the poses, and agrees with itself whatever it does.
     if np.isfinite(errors).sum() < 2:
