@@ -31,12 +31,21 @@ _TORAL_ELEMENTS = re.compile(rf"\{{{_TORAL_ELEMENT.pattern}(?:, {_TORAL_ELEMENT.
 
 
 def families_of_2(document: dict[str, Any]) -> dict[str, Any]:
-    """Say a ``families.json`` of version 1 or 2 as one of version 3.
+    """Convert a ``families.json`` of schema version 1 or 2 to version 3.
 
     Raises
     ------
     ValueError
         If it is none.
+
+    Examples
+    --------
+    A pose was called ``pose_deg``, and is a coordinate along the axis ``angle_deg``.
+
+    >>> members = [{"layer": "conv1", "channel": 3, "pose_deg": 45.0}]
+    >>> family = {"transformation": "rotation", "members": members}
+    >>> families_of_2({"families": [family]})["families"][0]["members"]
+    [{'layer': 'conv1', 'channel': 3, 'pose': {'angle_deg': 45.0}}]
     """
     found = _entries(document, "families", "a list of families")
     families = [family_of_2(entry) | {"alternatives": _alternatives(entry)} for entry in found]
@@ -121,12 +130,18 @@ def _stabiliser(
 
 
 def result_of_2(document: dict[str, Any]) -> dict[str, Any]:
-    """Say what a stage of a survey of version 2 left as version 3 does.
+    """Convert a file of ``results/`` of schema version 2 to version 3.
 
     Raises
     ------
     ValueError
         If it is none.
+
+    Examples
+    --------
+    >>> result = result_of_2({"transformation": "rotation", "layer": "conv1"})
+    >>> result["layers"], result["pairs"]
+    (['conv1'], [])
     """
     joint = document.get("scale_layers", [])
     # Stages over several layers name all of them in one text, which only the manifest can take apart.
@@ -157,12 +172,18 @@ def result_of_2(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def manifest_of_2(manifest: dict[str, Any]) -> dict[str, Any]:
-    """Say a ``run.json`` of version 1 or 2 as one of version 3.
+    """Convert a ``run.json`` of schema version 1 or 2 to version 3.
 
     Raises
     ------
     ValueError
         If its results are none.
+
+    Examples
+    --------
+    >>> geometry = [{"layer": "conv1"}, {"layer": "conv2"}]
+    >>> manifest_of_2({"geometry": geometry, "results": [{"layer": "conv1+conv2"}]})["results"][0]["layers"]
+    ['conv1', 'conv2']
     """
     known = [
         entry["layer"] for entry in _entries(manifest, "geometry", "a list of layers") if "layer" in entry
