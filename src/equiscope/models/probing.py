@@ -230,7 +230,7 @@ def probe_by_differences(
 def find_period(
     model: Model, known: Mapping[str, Axis], axis: int, shape: tuple[int, int]
 ) -> dict[str, int | None]:
-    """By how much sides may differ for a layer's grid to stay where it is.
+    """Find by how many px the side of an image may change so that a layer's positions stay where they are.
 
     The start of a strip of noise, shortened at its end, is answered as before by all positions that do not see the
     end: unless the network pads by an amount that depends on the side, resizes, or tells where it is.

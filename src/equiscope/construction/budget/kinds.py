@@ -71,7 +71,7 @@ class Kinds:
 
 
 def fixed_kinds(n_transformations: int) -> Kinds:
-    """Give the kinds of what every transformation leaves in place, one unit: a channel of the image, a constant.
+    """Give the kinds of a layer of one unit that no transformation changes: a channel of the image, or a constant.
 
     Examples
     --------

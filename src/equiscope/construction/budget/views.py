@@ -77,7 +77,7 @@ class View:
 def view_within(
     transformations: Sequence[str], name: str, units: Layers, n_resamples: int, rng: np.random.Generator
 ) -> View:
-    """See a run under one transformation, or several together, whose families lie within layers.
+    """Prepare the count of a run's weights under one transformation, or several, whose families lie within layers.
 
     Examples
     --------
@@ -100,7 +100,7 @@ def view_within(
 def view_across(
     run: Run, units: Layers, pools: Sequence[Sequence[Block]], n_resamples: int, rng: np.random.Generator
 ) -> View:
-    """See a run under scale, whose families span layers and are drawn as a whole.
+    """Prepare the count of a run's weights under scale: families span layers, and a bootstrap draws each as a whole.
 
     Parameters
     ----------

@@ -80,7 +80,7 @@ def make_plans(
     wires: Sequence[Wire] = (),
     layers: Sequence[str] = (),
 ) -> list[Plan]:
-    """Choose the weights of every point; the other methods keep as many parameters as the tied network has.
+    """Choose the weights of every network to evaluate: at each point all methods leave as many parameters as tying.
 
     Parameters
     ----------

@@ -61,7 +61,7 @@ def tie_all(
     rng: np.random.Generator | None,
     on_step: Callable[[int], None],
 ) -> Ties:
-    """Tie every convolution; with a source of randomness at wrong poses."""
+    """Tie every convolution at the poses of its families, or at random, wrong ones where ``rng`` is given."""
     ends: dict[str, list[End]] = {}
     modules = dict(model.module.named_modules())
     weights, tied, importance, blocks = {}, {}, {}, []

@@ -146,7 +146,7 @@ def _pool(fields: Fields | None, description: Description) -> nn.Module:
 
 
 def space_before(layer: Convolution | Inception, before: Fields | None) -> Fields | Colours:
-    """Give the space as which a layer reads what is before it.
+    """Give the kinds of channels (fields, invariant and plain units, or colours) as which a layer reads its input.
 
     Parameters
     ----------
