@@ -75,7 +75,13 @@ class Shown:
 
 
 def family_period_deg(family: FamilyEntry) -> float:
-    """Give the turn, of the plane or for hue of hue, after which poses of a family repeat."""
+    """Give the turn, of the plane or for hue of hue, after which poses of a family repeat.
+
+    Examples
+    --------
+    >>> family_period_deg({"transformation": "rotation", "stabiliser_order": 2})
+    180.0
+    """
     if family["transformation"] == "hue-rotation":
         return plane_of_stabiliser(parse_stabiliser(family["stabiliser"])).angle_deg
     return 360.0 / max(1, family["stabiliser_order"])
@@ -90,6 +96,14 @@ def members_in_order(family: FamilyEntry, layers: Sequence[str]) -> list[Shown]:
         The family.
     layers
         Names of all layers in order: members of families that span layers have the colours of theirs.
+
+    Examples
+    --------
+    >>> pose = {"layer": "conv1", "hue_deg": None, "octaves": None, "is_mirrored": False, "is_inverted": False}
+    >>> members = [pose | {"channel": 4, "pose_deg": 90.0}, pose | {"channel": 7, "pose_deg": 0.0}]
+    >>> family = {"transformation": "rotation", "stabiliser_order": 1, "members": members}
+    >>> [shown.entry["channel"] for shown in members_in_order(family, ["conv1"])]
+    [7, 4]
     """
     period_deg = family_period_deg(family)
     transformation = family["transformation"]
@@ -128,13 +142,29 @@ def _index_of(name: str, names: Sequence[str]) -> int:
 
 
 def has_joint_tuning(family: FamilyEntry) -> bool:
-    """Whether some member's responses along the family's own axis were measured."""
+    """Whether some member's responses along the family's own axis were measured.
+
+    Examples
+    --------
+    >>> has_joint_tuning({"tuning": None})
+    False
+    >>> has_joint_tuning({"tuning": {"axes": {"angle_deg": [0, 180]}, "values": [None, [1.0, 0.2]]}})
+    True
+    """
     tuning = family["tuning"]
     return tuning is not None and any(values is not None for values in tuning["values"])
 
 
 def tuning_along(family: FamilyEntry, member: Shown) -> tuple[str, list[float], list[float | None]] | None:
-    """One member's tuning along the axis of its check: name and values of the axis, and the responses."""
+    """One member's tuning along the axis of its check: name and values of the axis, and the responses.
+
+    Examples
+    --------
+    >>> member = Shown(0, {"is_mirrored": False}, 0.0, 0.0, 0.0, "0°", ("#000000", "#ffffff"))
+    >>> tuning = {"axes": {"angle_deg": [0, 180]}, "values": [[1.0, 0.2]]}
+    >>> tuning_along({"transformation": "rotation", "tuning": tuning}, member)
+    ('angle_deg', [0, 180], [1.0, 0.2])
+    """
     tuning = family["tuning"]
     if tuning is None or tuning["values"][member.index] is None:
         return None
