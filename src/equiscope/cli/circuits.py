@@ -46,6 +46,7 @@ def circuits(
     Writes circuits.json into the run, and what is drawn of it.
     """
     import equiscope
+    from equiscope.evidence.circuits.tying_axes import stretches
     from equiscope.evidence.circuits import write_graph
     from equiscope.foundations.files import check_output
 
@@ -65,7 +66,7 @@ def circuits(
         print_note(f"{entry.source} to {entry.target}: {entry.reason}")
     out_console = wide_console()
     out_console.print(_circuits_table(found))
-    scaled = [c for c in found.circuits if c.transformation == "scale"]
+    scaled = [c for c in found.circuits if stretches(c.transformation)]
     if scaled:
         between = [c for c in scaled if c.is_between_families]
         out_console.print(

@@ -49,7 +49,16 @@ _SECONDS_BETWEEN_LINES = 30
 
 @contextmanager
 def show_progress(stage: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show how far a stage is, on standard error: a bar on a terminal, elsewhere a line now and then."""
+    """Show how far a stage is, on standard error: a bar on a terminal, elsewhere a line now and then.
+
+    Examples
+    --------
+    >>> import contextlib, io
+    >>> with contextlib.redirect_stderr(io.StringIO()) as shown, show_progress("cutting patches", 2) as advance:
+    ...     advance(2)
+    >>> print(shown.getvalue().strip())
+    cutting patches
+    """
     console, stage = Console(stderr=True), printable(stage)
     if not console.is_terminal:
         yield _Lines(stage, total).advance
@@ -94,18 +103,39 @@ class _Lines:
 
 
 def print_note(text: str) -> None:
-    """Print a sentence on standard error, as it is: names in it may come from a run, and mean nothing to a terminal."""
+    """Print a sentence on standard error, as it is: names in it may come from a run, and mean nothing to a terminal.
+
+    Examples
+    --------
+    >>> import contextlib, sys
+    >>> with contextlib.redirect_stderr(sys.stdout):
+    ...     print_note("the first layer has [3] channels")
+    the first layer has [3] channels
+    """
     # Not through rich, which would break it over lines and read markup in it.
     typer.echo(printable(text), err=True)
 
 
 def echo_report(run: Path) -> None:
-    """Print where a run's report is, if it has one."""
+    """Print where a run's report is, if it has one.
+
+    Examples
+    --------
+    >>> Path("index.html").touch()
+    >>> echo_report(Path("."))
+    report: index.html
+    """
     if (run / "index.html").exists():
         # Not through rich, which would break a long path over lines.
         typer.echo(f"report: {run / 'index.html'}")
 
 
 def wide_console() -> Console:
-    """Give standard output in which no column of a table is cut off, also where no terminal tells a width."""
+    """Give standard output in which no column of a table is cut off, also where no terminal tells a width.
+
+    Examples
+    --------
+    >>> wide_console().width >= 170
+    True
+    """
     return Console(width=max(Console().width, 170))

@@ -38,5 +38,11 @@ FalseDiscoveryRateOption = Annotated[float, typer.Option(help="Largest accepted 
 
 
 def split_names(text: str | None) -> list[str] | None:
-    """Split names that are separated by commas; None without any."""
+    """Split names that are separated by commas; None without any.
+
+    Examples
+    --------
+    >>> split_names("conv1, conv2"), split_names(None)
+    (['conv1', 'conv2'], None)
+    """
     return [name.strip() for name in text.split(",") if name.strip()] if text else None

@@ -59,6 +59,13 @@ def word_system_error(error: OSError, *, has_out: bool) -> str:
         The error.
     has_out
         Whether the command has ``--out``, so that another one can be chosen.
+
+    Examples
+    --------
+    >>> import errno
+    >>> error = PermissionError(errno.EACCES, "Permission denied", "run.json")
+    >>> word_system_error(error, has_out=True).split(",")[0]
+    'Permission denied (run.json): change its permissions'
     """
     said = error.strerror or " ".join(str(error).split()) or type(error).__name__
     named = [
@@ -74,13 +81,28 @@ def system_cause(error: BaseException) -> OSError | None:
     """Give the error of the operating system that a message rests on, where it has another remedy than the message.
 
     "Fetch the file again" is no help to somebody who has too many files open.
+
+    Examples
+    --------
+    >>> import errno
+    >>> try:
+    ...     raise ValueError("fetch the file again") from OSError(errno.EMFILE, "Too many open files")
+    ... except ValueError as error:
+    ...     system_cause(error).strerror
+    'Too many open files'
     """
     cause = error.__cause__
     return cause if isinstance(cause, OSError) and cause.errno in _NOT_OF_THE_FILE else None
 
 
 def has_out(arguments: list[str]) -> bool:
-    """Whether the command that these arguments name has ``--out``; also where nothing more can be imported."""
+    """Whether the command that these arguments name has ``--out``; also where nothing more can be imported.
+
+    Examples
+    --------
+    >>> has_out(["survey", "mini"]), has_out(["open", "runs/mini"])
+    (True, False)
+    """
     try:
         import typer
 

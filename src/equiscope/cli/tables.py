@@ -25,7 +25,14 @@ def _plain(text: str) -> Text:
 
 
 def new_table(headings: Iterable[str], *, text: Container[str]) -> Table:
-    """Begin a table without lines: columns of ``text`` to the left, numbers to the right, none broken over lines."""
+    """Begin a table without lines: columns of ``text`` to the left, numbers to the right, none broken over lines.
+
+    Examples
+    --------
+    >>> table = new_table(["layer", "units"], text=["layer"])
+    >>> [(str(column.header), column.justify) for column in table.columns]
+    [('layer', 'left'), ('units', 'right')]
+    """
     table = _PlainTable(box=None, pad_edge=False, header_style="")
     for heading in headings:
         table.add_column(_plain(heading), justify="left" if heading in text else "right", no_wrap=True)

@@ -40,16 +40,17 @@ def verify(
 
 def _verification_table(found: Sequence[FamilyVerification]) -> Table:
     """Tabulate what drives each family and how its poses compare."""
+    from equiscope.transformations import Switch, axis_of
+
     headings = ("family", "axis", "driven by", "drive", "runner-up", "lead", "error", "95 %", "outliers")
     table = new_table(headings, text=("family", "axis", "driven by", "runner-up"))
     for entry in found:
-        unit = {"scale": " oct", "pair": ""}.get(entry.axis, "°")
-        digits = 2 if entry.axis == "scale" else 1
-        if entry.axis == "pair":
+        axis = axis_of(entry.transformation, entry.axis)
+        if isinstance(axis, Switch):
             error, interval, outliers = f"r {entry.score:.2f}", f"margin {entry.margin:.2f}", "–"
-        elif entry.n_measured:
-            error = f"{entry.median_error:.{digits}f}{unit}"
-            interval = f"{entry.error_low:.{digits}f}-{entry.error_high:.{digits}f}"
+        elif axis is not None and entry.n_measured:
+            error, *ends = map(axis.distance_text, (entry.median_error, entry.error_low, entry.error_high))
+            interval = " to ".join(ends)
             outliers = f"{entry.n_outliers} of {entry.n_measured}"
         else:
             error, interval, outliers = "–", "–", "–"

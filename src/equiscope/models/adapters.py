@@ -67,6 +67,11 @@ def from_factory(spec: str) -> Model:
     ------
     EquiscopeError
         If the file, the package or the factory does not exist, raises, ends the program, or returns something else.
+
+    Examples
+    --------
+    >>> from_factory("torch.nn:Identity").name
+    'Identity'
     """
     place, _, factory_name = spec.rpartition(":")
     path = Path(place)

@@ -81,7 +81,18 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 
 def borrows_model(function: Callable[Given, Result]) -> Callable[Given, Result]:
-    """Open one block of `evaluating` around a function that runs its argument ``model`` many times."""
+    """Open one block of `evaluating` around a function that runs its argument ``model`` many times.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> from equiscope.models.model import Model
+    >>> @borrows_model
+    ... def is_learning(model):
+    ...     return model.module.training
+    >>> is_learning(Model(nn.Dropout().train()))
+    False
+    """
     signature = inspect.signature(function)
 
     @functools.wraps(function)

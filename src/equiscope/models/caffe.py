@@ -162,6 +162,15 @@ def read_caffemodel(path: Path) -> Tensors:
     ------
     EquiscopeError
         If the file is cut short, is not a Caffe network, or holds no weights.
+
+    Examples
+    --------
+    >>> def field(number, data):
+    ...     return bytes([8 * number + 2 & 127 | 128, number >> 4, len(data)]) + data
+    >>> blob = field(5, np.float32([0.5, 2]).tobytes())
+    >>> _ = Path("net.caffemodel").write_bytes(field(100, field(1, b"conv1") + field(7, blob)))
+    >>> {name: array.tolist() for name, array in read_caffemodel(Path("net.caffemodel")).items()}
+    {'conv1/weights': [0.5, 2.0]}
     """
     tensors: Tensors = {}
     try:

@@ -157,6 +157,12 @@ def find_connections(model: Model, layers: Sequence[str]) -> Connections:
     computed. Of a module or weight that is used more than once, the first use counts. A module of one's own that
     normalises over channels, with no more parameters than factors and shifts a channel, counts as treating them apart;
     where a larger module does so in its own code, what follows reads several channels.
+
+    Examples
+    --------
+    >>> model = Model(nn.Sequential(nn.Conv2d(3, 2, 3), nn.ReLU(), nn.Conv2d(2, 4, 1)))
+    >>> find_connections(model, ["0", "2"]).inputs("2.weight")
+    [{'0': 0}, {'0': 1}]
     """
     first = _run_first(model, model.resolve_layers(layers))
     places, reached = first.places, {layer: {IMAGE: seen} for layer, seen in first.reached.items()}

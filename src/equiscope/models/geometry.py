@@ -65,6 +65,13 @@ def joint_patch_px(geometries: Sequence[LayerGeometry], *, max_offset: float = 0
         The smallest such patch that is centred on a position of every layer; if none is, the one whose positions
         are, in strides, nearest to its middle. None if those are further away than ``max_offset``, a layer is
         global, or the network takes no side that large.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> model = Model(nn.Sequential(nn.Conv2d(3, 4, 5), nn.Conv2d(4, 4, 3)))
+    >>> joint_patch_px(list(find_geometry(model, ["0", "1"]).values()))
+    7
     """
     if any(geometry.is_global for geometry in geometries):
         return None
@@ -115,6 +122,13 @@ def find_geometry(
     ------
     EquiscopeError
         If the network takes neither strips nor squares of any usual side.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> own = find_geometry(Model(nn.Sequential(nn.Conv2d(3, 4, 5, stride=2))), ["0"])["0"]
+    >>> own.stride_px, own.receptive_field_px, own.centre_px
+    ((2, 2), (5, 5), (2.0, 2.0))
     """
     side_px = side_px or model.input_size_px or _USUAL_PX
     found = _try(model, layers, Sides(), side_px)
@@ -148,6 +162,15 @@ def find_local_geometry(
     -------
     dict
         A geometry for each layer that has one; others are left out.
+
+    Examples
+    --------
+    >>> class Gate(torch.nn.Module):
+    ...     def forward(self, x):
+    ...         return x * x.mean((2, 3), keepdim=True)
+    >>> model = Model(torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), Gate()))
+    >>> find_local_geometry(model, ["1"], Sides(), 64)["1"].receptive_field_px
+    (3, 3)
     """
     n_channels: dict[str, int] = {}
 

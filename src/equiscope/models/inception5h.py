@@ -145,6 +145,16 @@ def read_graph(path: Path) -> tuple[dict[str, NDArray[np.float32]], dict[str, di
     ------
     EquiscopeError
         If the file does not exist, is cut short, or is not a graph with constants.
+
+    Examples
+    --------
+    >>> def field(number, data):
+    ...     return bytes([8 * number + 2, len(data)]) + data
+    >>> tensor = bytes([8, 1]) + field(2, field(2, bytes([8, 1]))) + field(4, np.float32([0.5]).tobytes())
+    >>> node = field(1, b"w") + field(2, b"Const") + field(5, field(1, b"value") + field(2, field(8, tensor)))
+    >>> _ = Path("graph.pb").write_bytes(field(1, node))
+    >>> read_graph(Path("graph.pb"))
+    ({'w': array([0.5], dtype=float32)}, {})
     """
     require_file(path)
     constants: dict[str, NDArray[np.float32]] = {}

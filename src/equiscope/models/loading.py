@@ -78,6 +78,11 @@ def load_model(spec: str, weights: str | Path | None = None) -> Model:
         If there is no such network, its weights cannot be had or do not fit, or ``weights`` is given to a
         network that brings its own; if a control would be none; `MissingExtraError` if an optional dependency is
         missing.
+
+    Examples
+    --------
+    >>> load_model("mini").name, load_model("mini-shuffled").name
+    ('mini', 'mini-shuffled')
     """
     for end, control in _CONTROLS.items():
         if spec.endswith(end):

@@ -125,6 +125,12 @@ def probe_by_nan(
     -------
     dict
         For each layer the axis, or None where it could not be read, and whether anything arrived.
+
+    Examples
+    --------
+    >>> model = Model(torch.nn.Sequential(torch.nn.Conv2d(3, 2, 3, stride=2)))
+    >>> probe_by_nan(model, ["0"], 0, (64, 8), 24, {})["0"]
+    (Axis(stride_px=2, extent_px=3, centre_px=1.0), True)
     """
     first_row = shape[0] // 2 - n_probes // 2
     parts: dict[str, list[Bools]] = {layer: [] for layer in layers}
@@ -163,6 +169,12 @@ def reaches_further(model: Model, known: Mapping[str, Axis], axis: int, shape: t
         Axis of each layer.
     axis, shape
         As for `probe_by_nan`.
+
+    Examples
+    --------
+    >>> model = Model(torch.nn.Sequential(torch.nn.Conv2d(3, 2, 5)))
+    >>> reaches_further(model, {"0": Axis(stride_px=1, extent_px=3, centre_px=2.0)}, 0, (64, 8))
+    ['0']
     """
     if not known:
         return []
@@ -193,6 +205,12 @@ def probe_by_differences(
     -------
     dict
         For each layer the axis, or None where positions at the rim change, or none at all.
+
+    Examples
+    --------
+    >>> model = Model(torch.nn.Sequential(torch.nn.Conv2d(3, 2, 3, stride=2)))
+    >>> probe_by_differences(model, ["0"], axis=0, shape=(64, 8), n_probes=24)["0"]
+    Axis(stride_px=2, extent_px=3, centre_px=1.0)
     """
     rows = shape[0] // 2 - n_probes // 2 + np.arange(n_probes)
     try:
@@ -212,7 +230,7 @@ def probe_by_differences(
 def find_period(
     model: Model, known: Mapping[str, Axis], axis: int, shape: tuple[int, int]
 ) -> dict[str, int | None]:
-    """By how much sides may differ for a layer's grid to stay where it is.
+    """Find by how many px the side of an image may change so that a layer's positions stay where they are.
 
     The start of a strip of noise, shortened at its end, is answered as before by all positions that do not see the
     end: unless the network pads by an amount that depends on the side, resizes, or tells where it is.
@@ -233,6 +251,12 @@ def find_period(
     dict
         1 for a layer whose grid does not depend on the side, else the smallest difference of sides, px, up to 64, that
         leaves it where it is; None where there is none.
+
+    Examples
+    --------
+    >>> model = Model(torch.nn.Sequential(torch.nn.Conv2d(3, 2, 3, stride=2)))
+    >>> find_period(model, {"0": Axis(stride_px=2, extent_px=3, centre_px=1.0)}, 0, (280, 16))
+    {'0': 1}
     """
     noise = torch.rand(1, 3, *shape, generator=torch.Generator().manual_seed(0))
 
@@ -271,6 +295,12 @@ def moves_along(model: Model, known: Mapping[str, Axis], axis: int, shape: tuple
         As for `find_period`.
     shape
         Of the strips, (along the axis, across it), px.
+
+    Examples
+    --------
+    >>> model = Model(torch.nn.Sequential(torch.nn.Conv2d(3, 2, 3, stride=2)))
+    >>> moves_along(model, {"0": Axis(stride_px=2, extent_px=3, centre_px=1.0)}, 0, (280, 16))
+    {'0'}
     """
     step_px = math.lcm(*(own.stride_px for own in known.values()))
     noise = torch.rand(1, 3, *shape, generator=torch.Generator().manual_seed(0))

@@ -76,6 +76,12 @@ def no_size_taken(model: Model, problem: Exception, tried: str, error: Exception
         What it threw first, when it was shown strips.
     tried, error
         Other sizes that it was shown, in words, and what it threw at the first of them.
+
+    Examples
+    --------
+    >>> error = RuntimeError("expected input to have 1 channels, but got 3 channels instead")
+    >>> print(str(no_size_taken(Model(nn.Conv2d(1, 4, 3), "grey"), error, "squares", error)).split(" (")[0])
+    grey does not take images of 3 channels
     """
     kinds = {value.dtype for value in model.module.parameters() if value.is_floating_point()} - {
         torch.float32

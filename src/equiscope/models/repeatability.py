@@ -52,6 +52,16 @@ def require_repeatable(model: Model, layers: Sequence[str]) -> None:
     Notes
     -----
     Costs seventeen images of the network's own size.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> by_batch = Model(nn.Sequential(nn.BatchNorm2d(3, track_running_stats=False)), "by-batch")
+    >>> try:
+    ...     require_repeatable(by_batch, ["0"])
+    ... except EquiscopeError as error:
+    ...     print(str(error).split(":")[0])
+    by-batch answers an image differently beside others than alone
     """
     with model.evaluating(), keeping_random_state():
         for side_px in dict.fromkeys((model.input_size_px or _SIDES_PX[0], *_SIDES_PX)):

@@ -40,6 +40,12 @@ def fitted(model: Model, sides: Sides) -> Model:
         The network.
     sides
         The sides that it is shown. Where it takes any, the network itself is given back.
+
+    Examples
+    --------
+    >>> model = Model(torch.nn.PixelUnshuffle(8))
+    >>> fitted(model, Sides(8, 8)).run(torch.zeros(1, 3, 10, 10)).shape
+    torch.Size([1, 192, 2, 2])
     """
     if sides == Sides():
         return model
@@ -92,6 +98,12 @@ def find_sides(model: Model, layers: Sequence[str], side_px: int, problem: Excep
     -----
     Cost: a forward pass for each side tried, 64 for the step of a network that takes one side alone, and some ten for
     the least side.
+
+    Examples
+    --------
+    >>> model = Model(torch.nn.Sequential(torch.nn.PixelUnshuffle(8)))
+    >>> find_sides(model, ["0"], 64, ValueError("refused")).words
+    'sides of 8, 16, 24, ... px'
     """
     thrown: list[Exception] = []
 

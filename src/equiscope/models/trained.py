@@ -196,7 +196,16 @@ def standardise(mean: Sequence[float], sd: Sequence[float]) -> Callable[[Tensor]
 
 
 def serialise(network: PlainNetwork, blueprint: Blueprint) -> bytes:
-    """Write a network as the bytes of a ``.safetensors`` file that holds its blueprint as well."""
+    """Write a network as the bytes of a ``.safetensors`` file that holds its blueprint as well.
+
+    Examples
+    --------
+    >>> layers = ({"name": "conv1", "n_channels": 4, "kernel_px": 3, "stride": 1},)
+    >>> blueprint = Blueprint("small", layers, ("cat", "dog"), (0.5,) * 3, (0.2,) * 3, 32)
+    >>> _ = Path("model.safetensors").write_bytes(serialise(PlainNetwork(blueprint), blueprint))
+    >>> build(Path("model.safetensors")).default_layers
+    ('conv1',)
+    """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     header = {"version": _VERSION, **asdict(blueprint)}
     return bytes(to_safetensors(tensors, metadata={_KEY: json.dumps(header)}))
@@ -257,6 +266,14 @@ def build(path: Path) -> Model:
     ------
     EquiscopeError
         If the file does not exist, is no such network, or is of a newer version.
+
+    Examples
+    --------
+    >>> layers = ({"name": "conv1", "n_channels": 4, "kernel_px": 3, "stride": 1},)
+    >>> blueprint = Blueprint("small", layers, ("cat", "dog"), (0.5,) * 3, (0.2,) * 3, 32)
+    >>> _ = Path("model.safetensors").write_bytes(serialise(PlainNetwork(blueprint), blueprint))
+    >>> build(Path("model.safetensors")).name
+    'small'
     """
     if not path.is_file():
         raise EquiscopeError(f"there is no file {path}: give the model.safetensors of a finished training")

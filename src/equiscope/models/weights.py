@@ -110,6 +110,12 @@ def read_tensors(path: Path) -> Tensors:
     ------
     EquiscopeError
         If the file does not exist, has another ending, or cannot be read as a whole.
+
+    Examples
+    --------
+    >>> np.savez("weights.npz", **{"conv1/weights": np.zeros((4, 3, 5, 5), np.float16)})
+    >>> read_tensors(Path("weights.npz"))["conv1/weights"].dtype
+    dtype('float32')
     """
     readers: dict[str, Callable[[Path], Tensors]] = {".npz": _read_npz, ".caffemodel": read_caffemodel}
     require_file(path)
@@ -147,10 +153,8 @@ def assign(
 
     Parameters
     ----------
-    module
-        The network whose parameters are overwritten.
-    names
-        For each parameter of ``module`` the name of the tensor that belongs there.
+    module, names
+        The network whose parameters are overwritten, and for each of them the name of the tensor that belongs there.
     tensors
         Name to array, float32. Axes of size one in front of the expected shape are dropped: old Caffe
         files give each blob four axes.
@@ -161,6 +165,12 @@ def assign(
     ------
     EquiscopeError
         If a tensor is missing, left over, of the wrong shape or not finite; nothing has been copied then.
+
+    Examples
+    --------
+    >>> assign(layer := nn.Linear(2, 1, bias=False), {"weight": "w"}, {"w": np.float32([[1, 2]])}, "here")
+    >>> layer.weight.tolist()
+    [[1.0, 2.0]]
     """
     parameters = dict(module.named_parameters())
     checked: dict[str, Tensor] = {}
@@ -222,6 +232,14 @@ def obtain(public: PublicFile) -> Path:
     EquiscopeError
         If the file is neither cached nor to be had, or its checksum is wrong. A failed download leaves
         nothing behind.
+
+    Examples
+    --------
+    >>> from unittest import mock
+    >>> Path("small.npz").touch()
+    >>> with mock.patch.dict("os.environ", EQUISCOPE_CACHE="."):
+    ...     obtain(PublicFile("small.npz", "https://example.org/small.npz", sha1=None)).name
+    'small.npz'
     """
     path = cache_folder() / public.name
     if path.is_file():

@@ -59,6 +59,14 @@ def family_of_2(entry: dict[str, Any]) -> dict[str, Any]:
     ------
     ValueError
         If it is none.
+
+    Examples
+    --------
+    >>> member = {"layer": "conv1", "channel": 4, "pose_deg": 90.0}
+    >>> entry = {"transformation": "rotation", "layer": "conv1", "stabiliser_order": 2, "members": [member]}
+    >>> family = family_of_2(entry)
+    >>> family["members"][0]["pose"], family["stabiliser"]
+    ({'angle_deg': 90.0}, [{'angle_deg': 0.0}, {'angle_deg': 180.0}])
     """
     transformation = _transformation(entry)
     axes = transformation.axes
@@ -196,7 +204,15 @@ def manifest_of_2(manifest: dict[str, Any]) -> dict[str, Any]:
 
 
 def split_layers(said: str, known: Sequence[str]) -> list[str]:
-    """Take apart names that were joined by ``+``, some of which may hold one: the layers that they are of, in order."""
+    """Take apart names that were joined by ``+``, some of which may hold one: the layers that they are of, in order.
+
+    Examples
+    --------
+    >>> split_layers("conv1+conv2", ["conv1", "conv2"])
+    ['conv1', 'conv2']
+    >>> split_layers("a+b", ["a+b", "c"])  # the name of one layer
+    ['a+b']
+    """
     if said in known or "+" not in said:
         return [said]
     if said == "+".join(known):

@@ -47,6 +47,15 @@ def find_copies(source: Source) -> list[int]:
     -----
     Files are read whole where size, beginning and end agree. Pictures are compared in sets of up to 10,000 images,
     which takes one decoding of each (a JPEG's at a fraction of its size); in larger sets only bytes are.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from equiscope.stimuli.sources.folders import find_files
+    >>> for name, grey in {"a.png": 0, "b.png": 99, "c.png": 0}.items():
+    ...     Image.new("L", (32, 32), grey).save(name)
+    >>> find_copies(find_files(Path(".")).source)
+    [0, 1, 0]
     """
     pairs = list(_equal_bytes(source))
     if len(source.names) <= _MAX_COMPARED:

@@ -202,6 +202,13 @@ def find_size(data: bytes) -> tuple[int, int]:
     ------
     UndecodableError
         If the bytes are no image, or too large an image.
+
+    Examples
+    --------
+    >>> stream = io.BytesIO()
+    >>> Image.new("RGB", (40, 30)).save(stream, "PNG")
+    >>> find_size(stream.getvalue())
+    (40, 30)
     """
     return _open_encoded(data).size
 

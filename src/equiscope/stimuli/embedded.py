@@ -78,7 +78,16 @@ class EmbeddedPhotos:
 
 
 def find_embedded(max_side_px: int) -> EmbeddedPhotos:
-    """Find the photographs beside the installed packages, without importing these or downloading anything."""
+    """Find the photographs beside the installed packages, without importing these or downloading anything.
+
+    Each is listed three times, with its longest side reduced to 512, 256 and 128 px, so that units with small receptive
+    fields see whole scenes too; sizes above ``max_side_px`` are left out.
+
+    Examples
+    --------
+    >>> sorted(set(find_embedded(512).sides_px)), set(find_embedded(64).sides_px)
+    ([128, 256, 512], {64})
+    """
     sides_px = [side_px for side_px in _SIDES_PX if side_px <= max_side_px] or [max_side_px]
     photos = EmbeddedPhotos()
     for group, (file, ((package, folder), licence)) in enumerate(_PHOTOS.items()):

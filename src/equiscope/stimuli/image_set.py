@@ -267,7 +267,14 @@ class ImageSet:
 
 
 def as_images(images: ImageSet | str | Path | None) -> ImageSet:
-    """Give the images that somebody means: a set that is open, or what `open_images` opens."""
+    """Give the images that somebody means: a set that is open, or what `open_images` opens.
+
+    Examples
+    --------
+    >>> images = open_images()
+    >>> as_images(images) is images, as_images(None).name
+    (True, 'embedded')
+    """
     return images if isinstance(images, ImageSet) else open_images(images)
 
 
@@ -277,19 +284,21 @@ def open_images(path: str | Path | None = None, *, max_side_px: int = 512) -> Im
     Parameters
     ----------
     path
-        A folder, searched through all its subfolders; a ``.tar`` or ``.tar.gz``; an ``.npz`` with one uint8
-        array ``images`` of shape (n, y, x, 3) or (n, y, x), or with encoded images end to end as
-        ``<split>_jpeg`` and their boundaries as ``<split>_offset`` (``"file.npz:val"`` takes one split); or
-        None for the freely licensed photographs that scikit-image and scikit-learn ship, each with a longest
-        side of 512, 256 and 128 px, so that units with small receptive fields see whole scenes too.
+        A folder with its subfolders; a ``.tar`` or ``.tar.gz``; an ``.npz`` with one uint8 array ``images``, shape
+        (n, y, x) or (n, y, x, 3), or encoded images end to end as ``<split>_jpeg`` with boundaries ``<split>_offset``
+        (``"file.npz:val"`` takes one split); None for the free photographs of `equiscope.stimuli.embedded`.
     max_side_px
-        Images with a longer side are reduced to it with antialiasing; smaller ones stay as they are. The
-        default keeps ImageNet's usual 500 px and bounds the memory of a batch.
+        Longer sides are reduced to it with antialiasing; 512 keeps ImageNet's 500 px and bounds a batch's memory.
 
     Raises
     ------
     EquiscopeError
         If `path` does not exist, is of another kind, or holds no image.
+
+    Examples
+    --------
+    >>> open_images().name
+    'embedded'
     """
     max_side_px = SIDE_PX.check("max_side_px", max_side_px)
     if path is None:

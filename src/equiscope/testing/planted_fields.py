@@ -19,7 +19,13 @@ _KERNEL_SIZE_PX = 7
 
 
 def sample_crops() -> NDArray[np.uint8]:
-    """Cut forty crops out of scikit-learn's two photographs at half their size, shape (image, 72, 88, 3)."""
+    """Cut forty crops out of scikit-learn's two photographs at half their size, shape (image, 72, 88, 3).
+
+    Examples
+    --------
+    >>> sample_crops().shape
+    (40, 72, 88, 3)
+    """
     rng = np.random.default_rng(0)
     photos = load_sample_images().images
     crops = []
@@ -47,6 +53,11 @@ def planted_fields(images: Tensor, seed: int = 0, *, group: str = "C8") -> Plant
     Planted
         The exported network, plain convolutions with shuffled channels, and what each channel is. Fields of random
         kernels may come out nearly round, so that they are invariant as well.
+
+    Examples
+    --------
+    >>> planted_fields(torch.rand(4, 3, 24, 24), group="C4").model.layer_names
+    ['0', '1', '2', '3', '4', '5', '6', '7', '8']
     """
     generator = torch.Generator().manual_seed(seed)
     fields = Fields(group, equivariant=3, invariant=2, plain=2)

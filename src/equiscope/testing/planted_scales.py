@@ -73,6 +73,11 @@ def planted_scales(seed: int = 0, *, noise: float = 0.0, is_tied: bool = True) -
     The kernel from a unit of octave a to one of octave b is ``psi(x / 2^b)`` (from a family to a unit that stays the
     same ``psi(x / 2^a)``), where psi, a random sum of circular
     harmonics under a Gaussian, depends on the two families and on ``a - b`` to the nearest of -1.6, -1 and -0.4.
+
+    Examples
+    --------
+    >>> planted_scales().model.default_layers
+    ('first', 'second', 'third', 'fourth')
     """
     if not 0 <= noise <= 1:
         raise EquiscopeError(

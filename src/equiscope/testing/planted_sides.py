@@ -46,8 +46,7 @@ def planted_oddity(oddity: Oddity, seed: int = 0) -> Planted:
     pads                    fills up what it gets on all sides, to a multiple of 32 px
     coordinates             adds maps of y and x from -1 to 1 and reads them
     subtracts-mean          subtracts the image's mean
-    gated                   a gate between the layers that depends on the whole image, from 0.5 to 1.5
-    weakly-gated            the same within a thousandth
+    gated, weakly-gated     a gate between the layers that depends on the whole image: 0.5 to 1.5, or 1 within 0.001
     stops-nan               a rectifier made of ``torch.where`` before the planted layer
     stops-nan-in-a-branch   what is around a pixel reaches the planted layer through such a rectifier only
     quantised               rounds to steps of 1/128, as networks prepared for quantisation do
@@ -59,10 +58,8 @@ def planted_oddity(oddity: Oddity, seed: int = 0) -> Planted:
 
     Parameters
     ----------
-    oddity
-        What it has.
-    seed
-        As for `planted_network`.
+    oddity, seed
+        What it has; ``seed`` as for `planted_network`.
 
     Returns
     -------
@@ -73,6 +70,11 @@ def planted_oddity(oddity: Oddity, seed: int = 0) -> Planted:
     ------
     EquiscopeError
         If the oddity is unknown.
+
+    Examples
+    --------
+    >>> planted_oddity("pads").model.name
+    'planted-pads'
     """
     if oddity not in _PARTS:
         raise unknown_name("oddity of a planted network", oddity, list(_PARTS))

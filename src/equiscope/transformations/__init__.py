@@ -43,6 +43,7 @@ __all__ = [
     "act_on",
     "alone",
     "axis_named",
+    "axis_of",
     "find",
     "in_order",
     "registered",
@@ -102,6 +103,25 @@ def axis_named(name: str) -> Axis:
     if name not in known:
         raise unknown_name("axis of poses", name, list(known))
     return known[name]
+
+
+def axis_of(transformation: str, key: str) -> Axis | None:
+    """Give the axis that results are about, of a transformation or else of another; None where none is called so.
+
+    Parameters
+    ----------
+    transformation
+        Name of the families' transformation.
+    key
+        What results about the axis are called.
+
+    Examples
+    --------
+    >>> axis_of("dihedral", "rotation").noun
+    'angle'
+    """
+    others = (axis for other in ALL for axis in other.axes)
+    return next((axis for axis in (*find(transformation).axes, *others) if axis.key == key), None)
 
 
 def act_on(axis: Axis, pictures: Tensor, value: float) -> Tensor:

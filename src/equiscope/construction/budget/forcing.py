@@ -78,6 +78,16 @@ def force(kinds: Kinds, weights: Floats, share: float | None, fallback: Floats) 
     -----
     K of the forced units is the layer's own: the mean size of its families. Families come first, because they cost
     nothing; the rest is drawn from all other units alike.
+
+    Examples
+    --------
+    >>> from equiscope.construction.budget.kinds import kinds_under
+    >>> from equiscope.families.family import Symmetry, Unit
+    >>> turned = (Symmetry("rotation", "equivariant", "conv1-rotation-1", score=0.9),)
+    >>> units = [Unit("conv1", channel, 0.0, 1.0, turned if channel < 4 else ()) for channel in range(8)]
+    >>> forced = force(kinds_under(units, "rotation"), np.ones((1, 8)), 0.75, np.ones(1))
+    >>> forced.copies.tolist(), forced.kept.tolist(), forced.forced.tolist()
+    ([4.0], [1.0], [0.5])
     """
     is_equivariant = kinds.is_equivariant.astype(float)
     total = weights.sum(1)

@@ -100,6 +100,12 @@ def count_ratio(
     A kernel is a number of weights, and turned kernels are band-limited: one of 5 px has 15 coefficients for C8 and
     C16, all 25 for C4. Kernels between invariant units do not change under rotation and have fewer still. So
     ``weights`` is below ``kernels``, which is what the formula counts.
+
+    Examples
+    --------
+    >>> ratio = count_ratio("C4", 16, 3, equivariant=0.5, invariant=0.25)
+    >>> ratio.kernels == ratio.predicted, ratio.weights < ratio.kernels
+    (True, True)
     """
     fields = Fields.from_width(group, width, equivariant=equivariant, invariant=invariant)
     layer = Conv2d(fields, fields, kernel_size, bias=False, plain_to="all")

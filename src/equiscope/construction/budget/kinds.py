@@ -71,7 +71,14 @@ class Kinds:
 
 
 def fixed_kinds(n_transformations: int) -> Kinds:
-    """Give the kinds of what every transformation leaves in place, one unit: a channel of the image, a constant."""
+    """Give the kinds of a layer of one unit that no transformation changes: a channel of the image, or a constant.
+
+    Examples
+    --------
+    >>> kinds = fixed_kinds(2)
+    >>> kinds.n_units, kinds.is_invariant.tolist()
+    (1, [[True, True]])
+    """
     everywhere = np.ones((1, n_transformations), dtype=bool)
     return Kinds(np.ones(1), np.array([-1]), everywhere, everywhere, np.zeros(1, dtype=np.int64))
 
@@ -100,6 +107,16 @@ def kinds_together(units: Sequence[Unit], transformations: Sequence[str]) -> Kin
     The largest family of all comes first, then the one with the most units that are in none yet, as long as it has
     two; of equal ones the earlier transformation. A unit that turns and changes hue counts in the larger of its two
     families, or with all units of a hue × rotation family, and never in two.
+
+    Examples
+    --------
+    >>> from equiscope.families.family import Symmetry
+    >>> turned = Symmetry("rotation", "equivariant", "conv1-rotation-1", score=0.9)
+    >>> coloured = Symmetry("hue", "equivariant", "conv1-hue-1", score=0.9)
+    >>> own = [(turned,), (turned, coloured), (turned,), (coloured,)]
+    >>> units = [Unit("conv1", channel, 0.0, 1.0, symmetries) for channel, symmetries in enumerate(own)]
+    >>> kinds_together(units, ["rotation", "hue"]).copies.tolist()
+    [3.0, 3.0, 3.0, 1.0]
     """
     members: dict[tuple[int, str], set[int]] = {}
     for place, unit in enumerate(units):

@@ -45,6 +45,13 @@ def find_convolutions(model: Model, layers: Sequence[str]) -> tuple[Convolution,
     -----
     Of a weight that is used more than once, the first use counts. A depthwise kernel counts as one of its output
     channel's own. Parameters that are used neither as a convolution or linear map nor by a normalisation are not found.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> model = Model(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 6, 3)), "small")
+    >>> [(convolution.module, convolution.n_parameters) for convolution in find_convolutions(model, ["0", "2"])]
+    [('0', 112), ('2', 222)]
     """
     found = _Reader(find_connections(model, layers)).convolutions()
     if not found:

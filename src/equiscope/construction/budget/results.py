@@ -210,7 +210,14 @@ class Budget:
 
 
 def save_budget(folder: Path, budget: Budget) -> None:
-    """Write ``budget.json`` into a run's folder."""
+    """Write ``budget.json`` into a run's folder.
+
+    Examples
+    --------
+    >>> save_budget(Path("."), Budget(layers=(), pairs=()))
+    >>> load_budget(Path("."))
+    Budget(layers=(), pairs=(), forced=(), convolutions=(), totals=())
+    """
     write_json(folder / _FILE, {"schema_version": SCHEMA_VERSION} | asdict(budget))
 
 
@@ -221,6 +228,11 @@ def load_budget(folder: Path) -> Budget | None:
     ------
     EquiscopeError
         If the file is damaged, or of a newer version.
+
+    Examples
+    --------
+    >>> load_budget(Path("run")) is None
+    True
     """
     path = folder / _FILE
     # Earlier versions counted neither the network's own parameters nor forced units.

@@ -77,7 +77,17 @@ class View:
 def view_within(
     transformations: Sequence[str], name: str, units: Layers, n_resamples: int, rng: np.random.Generator
 ) -> View:
-    """See a run under one transformation, or several together, whose families lie within layers."""
+    """Prepare the count of a run's weights under one transformation, or several, whose families lie within layers.
+
+    Examples
+    --------
+    >>> from equiscope.families.family import Symmetry
+    >>> turned = (Symmetry("rotation", "equivariant", "conv1-rotation-1", score=0.9),)
+    >>> units = {"conv1": [Unit("conv1", channel, 0.0, 1.0, turned) for channel in range(3)]}
+    >>> view = view_within(["rotation"], "rotation", units, 100, np.random.default_rng(0))
+    >>> view.kinds["conv1"].copies.tolist(), view.weights["conv1"].shape
+    ([3.0, 3.0, 3.0], (101, 3))
+    """
     kinds = {
         layer: kinds_under(own, name) if len(transformations) == 1 else kinds_together(own, transformations)
         for layer, own in units.items()
@@ -90,7 +100,7 @@ def view_within(
 def view_across(
     run: Run, units: Layers, pools: Sequence[Sequence[Block]], n_resamples: int, rng: np.random.Generator
 ) -> View:
-    """See a run under scale, whose families span layers and are drawn as a whole.
+    """Prepare the count of a run's weights under scale: families span layers, and a bootstrap draws each as a whole.
 
     Parameters
     ----------

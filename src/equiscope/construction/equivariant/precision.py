@@ -14,7 +14,14 @@ __all__ = ["full_precision"]
 
 
 def full_precision(device: torch.device) -> AbstractContextManager[object]:
-    """Turn automatic mixed precision off on a kind of device, where it has that."""
+    """Turn automatic mixed precision off on a kind of device, where it has that.
+
+    Examples
+    --------
+    >>> with torch.autocast("cpu", torch.bfloat16), full_precision(torch.device("cpu")):
+    ...     (torch.ones(2, 2) @ torch.ones(2, 2)).dtype
+    torch.float32
+    """
     if not torch.amp.is_autocast_available(device.type):
         return nullcontext()
     return torch.autocast(device.type, enabled=False)

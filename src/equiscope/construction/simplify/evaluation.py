@@ -102,7 +102,19 @@ def predict(
     crop_px: int,
     precision: torch.dtype,
 ) -> Ints:
-    """Classify images by their largest logit, shape (image,); -1 for images that cannot be decoded."""
+    """Classify images by their largest logit, shape (image,); -1 for images that cannot be decoded.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from equiscope.stimuli.sources.arrays import read_npz
+    >>> red_green_blue = np.eye(3, dtype=np.uint8)[:, None, None] * np.full((1, 8, 8, 1), 255, np.uint8)
+    >>> np.savez("images.npz", images=red_green_blue)
+    >>> split = Split(read_npz(Path("images.npz"), None), range(3), np.arange(3), 8)
+    >>> brightest = Model(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()))
+    >>> predict(brightest, split, np.arange(3), 8, torch.float32).tolist()
+    [0, 1, 2]
+    """
     per_pass = max(1, _PIXELS_PER_PASS // crop_px**2)
     found = np.full(len(indices), -1)
     for start in range(0, len(indices), per_pass):
@@ -122,7 +134,17 @@ def predict(
 
 
 def load_batch(split: Split, n_images: int, crop_px: int) -> Tensor:
-    """Images from all over a split as one tensor, shape (image, 3, y, x), RGB in [0, 1]."""
+    """Images from all over a split as one tensor, shape (image, 3, y, x), RGB in [0, 1].
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from equiscope.stimuli.sources.arrays import read_npz
+    >>> np.savez("images.npz", images=np.full((6, 8, 8, 3), 255, np.uint8))
+    >>> split = Split(read_npz(Path("images.npz"), None), range(6), np.zeros(6, np.int64), 8)
+    >>> load_batch(split, 2, crop_px=4).shape
+    torch.Size([2, 3, 4, 4])
+    """
     chosen = np.unique(np.linspace(0, len(split) - 1, min(n_images, len(split))).astype(np.int64))
     batch = centre_batch(split, chosen, crop_px)
     if not len(batch.pixels):
@@ -222,6 +244,16 @@ def recalibrate(model: Model, images: Tensor, wanted: Mapping[str, Moments]) -> 
     -----
     One pass: each convolution's output is corrected before the next one sees it, and the convolutions themselves after
     the pass, which leaves a network as it was.
+
+    Examples
+    --------
+    >>> images, layer = torch.rand(4, 3, 8, 8), nn.Conv2d(3, 2, 3)
+    >>> wanted = measure_moments(Model(nn.Sequential(layer)), images)
+    >>> with torch.no_grad():
+    ...     _ = layer.weight.mul_(3)
+    >>> recalibrate(Model(nn.Sequential(layer)), images, wanted)
+    >>> np.allclose(measure_moments(Model(nn.Sequential(layer)), images)["0"].sd, wanted["0"].sd, rtol=1e-3)
+    True
     """
     # Of a convolution that runs twice, the last run counts, as it does for its moments.
     corrections: dict[nn.Conv2d, tuple[Tensor, Tensor]] = {}

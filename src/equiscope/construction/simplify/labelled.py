@@ -73,10 +73,8 @@ def open_evaluation(
     images
         What `equiscope.construction.training.open_labelled` takes: its validation part is evaluated, its training part
         recalibrates. With ``labels`` a folder, ``.tar`` or ``.npz`` of any images: those without a label recalibrate.
-    n_logits
-        Classes of the network.
-    side_px
-        Images are resized so that their shorter side is this long.
+    n_logits, side_px
+        Classes of the network, and the side to which the shorter one of each image is resized, px.
     labels
         A CSV file with a header and a line an image.
     label_column
@@ -91,6 +89,16 @@ def open_evaluation(
     EquiscopeError
         If there are no such images, no labels, labels that the network does not have, or no image is left to
         recalibrate with.
+
+    Examples
+    --------
+    >>> from PIL import Image
+    >>> for split in ("train", "val"):
+    ...     for name in ("cat", "dog"):
+    ...         Path(split, name).mkdir(parents=True)
+    ...         Image.new("RGB", (16, 16)).save(Path(split, name, "1.png"))
+    >>> open_evaluation(".", n_logits=2, side_px=16).evaluated.labels.tolist()
+    [0, 1]
     """
     side_px = SIDE_PX.check("side_px", side_px)
     if labels is None:

@@ -80,7 +80,7 @@ def make_plans(
     wires: Sequence[Wire] = (),
     layers: Sequence[str] = (),
 ) -> list[Plan]:
-    """Choose the weights of every point; the other methods keep as many parameters as the tied network has.
+    """Choose the weights of every network to evaluate: at each point all methods leave as many parameters as tying.
 
     Parameters
     ----------
@@ -92,6 +92,14 @@ def make_plans(
         Points in the order of error. Without it there is one for each layer, in which the wires end.
     wires, layers
         The convolutions, and the surveyed layers in order.
+
+    Examples
+    --------
+    >>> block = Block("a", "b", np.arange(2), np.arange(1), 2, 1, False, error=0.5, energy=10.0)
+    >>> weights, tied = np.array([1.0, 3.0]).reshape(2, 1, 1, 1), np.full((2, 1, 1, 1), 2.0)
+    >>> ties = Ties({"conv": weights}, {"conv": tied}, {"conv": np.ones((2, 1))}, [("conv", block)])
+    >>> [(plan.method, plan.n_free) for plan in make_plans(ties, ties, ["magnitude"], n_points=1)]
+    [('tied', 1), ('magnitude', 1)]
     """
     goals = (
         _goals_by_layer(tied, wrong, wires, layers)

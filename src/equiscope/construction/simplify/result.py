@@ -140,7 +140,18 @@ class Simplification:
 
 
 def save_simplification(folder: Path, result: Simplification) -> None:
-    """Write ``simplify.json`` into a run's folder."""
+    """Write ``simplify.json`` into a run's folder.
+
+    Examples
+    --------
+    >>> original = Accuracy(0.75, 0.7, 0.8, 0.0, 0.0, 0.0, 1.0)
+    >>> sizes = {"n_images": 50, "n_calibration": 20, "crop_px": 48, "resized_px": 56, "n_parameters": 9000}
+    >>> more = {"precision": "float32", "original": original, "convolutions": (), "points": ()}
+    >>> found = Simplification("mini", "photos", "rotation", "all", **sizes, **more)
+    >>> save_simplification(Path("."), found)
+    >>> load_simplification(".") == found
+    True
+    """
     write_json(folder / _FILE, {"schema_version": SCHEMA_VERSION} | asdict(result))
 
 
@@ -151,6 +162,11 @@ def load_simplification(folder: str | Path) -> Simplification | None:
     ------
     EquiscopeError
         If the file is damaged, or of a newer version.
+
+    Examples
+    --------
+    >>> load_simplification("run") is None
+    True
     """
     path = Path(folder) / _FILE
     return load_record(path, Simplification) if path.exists() else None

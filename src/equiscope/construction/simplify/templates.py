@@ -127,6 +127,11 @@ def ends_of(families: Iterable[Family], units: Sequence[Unit], layer: str, trans
     """Families of a layer under a transformation, and the units that it leaves as they are as one end without poses.
 
     The image's colour channels are such units under rotation.
+
+    Examples
+    --------
+    >>> [(end.layer, end.channels.tolist(), end.rotation) for end in ends_of([], [], IMAGE, "rotation")]
+    [('image', [0, 1, 2], 'invariant')]
     """
     kinds = ["invariant" if transformation == alone(axis) else "" for axis in (ANGLE, HUE)]
     if layer == IMAGE:
@@ -148,6 +153,15 @@ def join_ends(
     """Set up the subspaces of all blocks of a convolution.
 
     Blocks with as many free parameters as weights are left out, and those between units that no pose turns.
+
+    Examples
+    --------
+    >>> poses = np.arange(4) * np.pi / 2
+    >>> quarters = End("conv1-rotation-1", "conv1", np.arange(4), poses, None, rotation="equivariant")
+    >>> grey = End(None, "conv0", np.arange(1), None, None, rotation="invariant")
+    >>> wire = Wire("conv1", "conv0", "conv1", np.arange(1), np.arange(4))
+    >>> [joint.basis.shape for joint in join_ends(wire, [grey], [quarters], kernel_functions(3, 3))]
+    [(9, 4, 1, 9)]
     """
     inputs = [end for e in sources if (end := _within(e, wire.source_units)) is not None]
     outputs = [end for e in targets if (end := _within(e, wire.target_units)) is not None]
@@ -234,6 +248,18 @@ def tie_weights(weights: Floats, joints: Sequence[Joint], input_rms: Floats, out
     input_rms, output_sd
         Root mean square of each input channel and standard deviation of each output channel, on images, shapes
         (input,) and (output,); they say how much a change of a weight matters.
+
+    Examples
+    --------
+    >>> poses = np.arange(4) * np.pi / 2
+    >>> quarters = End("conv1-rotation-1", "conv1", np.arange(4), poses, None, rotation="equivariant")
+    >>> grey = End(None, "conv0", np.arange(1), None, None, rotation="invariant")
+    >>> wire = Wire("conv1", "conv0", "conv1", np.arange(1), np.arange(4))
+    >>> joints = join_ends(wire, [grey], [quarters], kernel_functions(3, 3))
+    >>> upright = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [7.0, 8.0, 9.0]])
+    >>> turned = np.stack([np.rot90(upright, turn) for turn in range(4)])[:, None]
+    >>> np.allclose(tie_weights(turned, joints, np.ones(1), np.ones(4)).weights, turned)
+    True
     """
     kernels = weights.reshape(*weights.shape[:2], -1)
     tied = kernels.copy()

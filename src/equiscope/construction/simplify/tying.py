@@ -61,7 +61,7 @@ def tie_all(
     rng: np.random.Generator | None,
     on_step: Callable[[int], None],
 ) -> Ties:
-    """Tie every convolution; with a source of randomness at wrong poses."""
+    """Tie every convolution at the poses of its families, or at random, wrong ones where ``rng`` is given."""
     ends: dict[str, list[End]] = {}
     modules = dict(model.module.named_modules())
     weights, tied, importance, blocks = {}, {}, {}, []
@@ -104,7 +104,17 @@ def kernels_of(module: torch.nn.Module) -> torch.Tensor:
 
 
 def summarise(wire: Wire, tied: Ties, wrong: Ties) -> Convolution:
-    """Say of one convolution how much of its weights its tied templates explain, and those at wrong poses."""
+    """Say of one convolution how much of its weights its tied templates explain, and those at wrong poses.
+
+    Examples
+    --------
+    >>> from equiscope.construction.simplify.templates import Block
+    >>> wire = Wire("conv1", "image", "conv1", np.arange(3), np.arange(4))
+    >>> block = Block("image", "conv1-rotation-1", np.arange(4), np.arange(3), 108, 27, False, error=1.0, energy=4.0)
+    >>> ties = Ties({"conv1": np.ones((4, 3, 3, 3))}, {}, {}, [("conv1", block)])
+    >>> summarise(wire, ties, ties).explained
+    0.75
+    """
     own = [block for name, block in tied.blocks if name == wire.name]
 
     def explained(blocks: Sequence[Block]) -> float:

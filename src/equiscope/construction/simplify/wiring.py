@@ -62,6 +62,12 @@ def find_wires(model: Model, layers: Sequence[str]) -> tuple[Wire, ...]:
     Where the inputs are units of several layers, or sums of them, the last in the forward pass counts: an identity
     connection carries both. A sum with something that was not surveyed is no unit. Of the layers that the outputs go to
     the first counts. Grouped convolutions are left out, and kernels that are computed from other parameters.
+
+    Examples
+    --------
+    >>> model = Model(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 6, 3)))
+    >>> [(wire.name, wire.source, wire.target) for wire in find_wires(model, ["0", "2"])]
+    [('0', 'image', '0'), ('2', '0', '2')]
     """
     found = find_connections(model, layers)
     order = (IMAGE, *found.layers)

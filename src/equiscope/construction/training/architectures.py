@@ -108,6 +108,12 @@ def designed(
     Kernels too small for the group grow to the smallest that it can use, those beside them in a block with them: for
     16 rotations 3 px become 5, and the branches 3x3 and 5x5 become 5x5 and 7x7. Where a share is no whole number of
     fields, the nearest number of fields is taken and the other units fill the width.
+
+    Examples
+    --------
+    >>> plain = describe_network("plain")
+    >>> str(plain.stem.fields), str(designed(plain, "C4", name="half-tied").stem.fields)
+    ('48 channels (48 plain)', '48 channels (6 fields of C4, 24 invariant)')
     """
     layers: list[Layer] = []
     for layer in description.layers:
@@ -155,7 +161,14 @@ def grown_by(group: str, sides_px: Sequence[int]) -> int:
 
 
 def plain_twin(description: Description) -> Description:
-    """Give the network of the same widths, kernels, grids and poolings in which every unit is plain."""
+    """Give the network of the same widths, kernels, grids and poolings in which every unit is plain.
+
+    Examples
+    --------
+    >>> twin = plain_twin(designed(describe_network("plain"), "C4", name="half-tied"))
+    >>> twin.name, str(twin.stem.fields)
+    ('half-tied-twin', '48 channels (48 plain)')
+    """
 
     def free(fields: Fields) -> Fields:
         return _plain(fields.n_channels)

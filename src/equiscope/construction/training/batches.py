@@ -97,6 +97,16 @@ def draw_batch(split: Split, images: NDArray[np.int64], crop_px: int, seed: int,
         Side of the crops, px.
     seed, epoch
         What they are drawn from, with the image's own number.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from equiscope.stimuli.sources.arrays import read_npz
+    >>> np.savez("images.npz", images=np.zeros((4, 10, 12, 3), np.uint8))
+    >>> split = Split(read_npz(Path("images.npz"), None), range(4), np.array([0, 0, 1, 1]), side_px=10)
+    >>> batch = draw_batch(split, np.array([0, 3]), crop_px=8, seed=0, epoch=1)
+    >>> batch.pixels.shape, batch.contrast.shape
+    ((2, 3, 8, 8), (2,))
     """
     draws = uniform(seed, epoch, images, 5)
     crops, kept = [], []
@@ -121,7 +131,18 @@ def draw_batch(split: Split, images: NDArray[np.int64], crop_px: int, seed: int,
 
 
 def centre_batch(split: Split, images: NDArray[np.int64], crop_px: int) -> Batch:
-    """Crop images about their centres, as they are."""
+    """Crop images about their centres, as they are.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from equiscope.stimuli.sources.arrays import read_npz
+    >>> np.savez("images.npz", images=np.zeros((4, 10, 12, 3), np.uint8))
+    >>> split = Split(read_npz(Path("images.npz"), None), range(4), np.array([0, 0, 1, 1]), side_px=10)
+    >>> batch = centre_batch(split, np.array([0, 3]), crop_px=8)
+    >>> batch.pixels.shape, batch.labels.tolist()
+    ((2, 3, 8, 8), [0, 1])
+    """
     crops, kept = [], []
     for row, index in enumerate(images.tolist()):
         image = split.load(index)
@@ -183,6 +204,16 @@ def iterate_batches(
         This process, which gets every ``n_ranks``-th image, and how many there are.
     n_workers
         Threads.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from equiscope.stimuli.sources.arrays import read_npz
+    >>> np.savez("images.npz", images=np.zeros((4, 10, 12, 3), np.uint8))
+    >>> split = Split(read_npz(Path("images.npz"), None), range(4), np.array([0, 0, 1, 1]), side_px=10)
+    >>> schedule = Schedule(n_steps_per_epoch=2, batch=2, crops_px=[6, 8], seed=0)
+    >>> [batch.pixels.shape for batch in iterate_batches(split, schedule, range(1, 3))]
+    [(2, 3, 6, 6), (2, 3, 8, 8)]
     """
     orders: dict[int, NDArray[np.int64]] = {}
 

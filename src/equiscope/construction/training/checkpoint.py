@@ -57,6 +57,14 @@ def save_checkpoint(
     ------
     EquiscopeError
         If a weight is not finite; the checkpoint before stays.
+
+    Examples
+    --------
+    >>> network = nn.Linear(2, 1)
+    >>> optimiser = torch.optim.SGD(network.parameters(), lr=0.1)
+    >>> save_checkpoint(Path("checkpoint.pt"), State(step=7), network, optimiser, "settings")
+    >>> load_checkpoint(Path("checkpoint.pt"), network, optimiser, "settings").step
+    7
     """
     broken = [name for name, p in network.state_dict().items() if not bool(torch.isfinite(p).all())]
     if broken:
@@ -90,6 +98,13 @@ def load_checkpoint(
     ------
     EquiscopeError
         If it cannot be read, or is of another training.
+
+    Examples
+    --------
+    >>> network = nn.Linear(2, 1)
+    >>> optimiser = torch.optim.SGD(network.parameters(), lr=0.1)
+    >>> load_checkpoint(Path("checkpoint.pt"), network, optimiser, "settings") is None
+    True
     """
     if not path.is_file():
         return None

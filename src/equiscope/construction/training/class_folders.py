@@ -106,6 +106,14 @@ def read_class_folders(folder: Path) -> ClassFolders:
     ------
     EquiscopeError
         If images are in no class folder, a class has none, or it cannot be told what is a class and what a split.
+
+    Examples
+    --------
+    >>> for place in ("train/cat", "train/dog", "val/cat", "val/dog"):
+    ...     Path(place).mkdir(parents=True)
+    ...     _ = Path(place, "1.png").write_bytes(b"...")
+    >>> read_class_folders(Path(".")).classes
+    ('cat', 'dog')
     """
     listing = find_files(folder)
     while (inner := _only_folder(listing)) is not None and find_split(inner) is None:

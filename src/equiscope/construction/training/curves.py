@@ -45,7 +45,14 @@ text.end{text-anchor:end}text.middle{text-anchor:middle}.in-val{fill:var(--val)}
 
 
 def save_curves(folder: Path, rows: Sequence[Row], name: str) -> None:
-    """Write ``curves.csv`` and ``curves.svg`` into a training's folder."""
+    """Write ``curves.csv`` and ``curves.svg`` into a training's folder.
+
+    Examples
+    --------
+    >>> save_curves(Path("."), [{"step": 1.0, "epoch": 0.5, "train_loss": 2.0, "val_top1": None}], "small")
+    >>> Path("curves.csv").read_text().splitlines()[0].split(",")[:3]
+    ['step', 'epoch', 'learning_rate']
+    """
     stream = io.StringIO()
     writer = csv.DictWriter(stream, fieldnames=COLUMNS, lineterminator="\n")
     writer.writeheader()

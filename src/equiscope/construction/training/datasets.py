@@ -205,6 +205,15 @@ def open_labelled(path: str | Path, side_px: int) -> LabelledImages:
     ------
     EquiscopeError
         If there are no such images, fewer than two classes, labels that no class has, or a class without images.
+
+    Examples
+    --------
+    >>> for place in ("train/cat", "train/dog", "val/cat", "val/dog"):
+    ...     Path(place).mkdir(parents=True)
+    ...     _ = Path(place, "1.png").write_bytes(b"...")
+    >>> opened = open_labelled(".", side_px=16)
+    >>> opened.classes, opened.train.labels.tolist()
+    (('cat', 'dog'), [0, 1])
     """
     path = Path(path)
     check_regular(path, _EXPECTED.removeprefix("Expected "))

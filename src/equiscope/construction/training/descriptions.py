@@ -280,6 +280,12 @@ def parse_description(document: Mapping[str, Any]) -> Description:
     ------
     EquiscopeError
         If a key is missing, unknown or of the wrong kind, or the network could not be built.
+
+    Examples
+    --------
+    >>> layer = {"name": "conv1", "kernel_px": 5, "equivariant": 2, "plain": 8}
+    >>> str(parse_description({"name": "small", "layers": [layer]}).stem.fields)
+    '24 channels (2 fields of C8, 8 plain)'
     """
     table = _Table(document, "the network")
     table.check(("name", "group", "antialiased", "blurred", "plain_to", "layers"))

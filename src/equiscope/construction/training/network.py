@@ -146,7 +146,7 @@ def _pool(fields: Fields | None, description: Description) -> nn.Module:
 
 
 def space_before(layer: Convolution | Inception, before: Fields | None) -> Fields | Colours:
-    """Give the space as which a layer reads what is before it.
+    """Give the kinds of channels (fields, invariant and plain units, or colours) as which a layer reads its input.
 
     Parameters
     ----------
@@ -154,6 +154,12 @@ def space_before(layer: Convolution | Inception, before: Fields | None) -> Field
         The layer.
     before
         Space of the layer before; None before the first, which reads images.
+
+    Examples
+    --------
+    >>> conv1, conv2 = (Convolution(name, Fields("C4", 2, plain=4), 3) for name in ("conv1", "conv2"))
+    >>> str(space_before(conv1, None)), str(space_before(conv2, conv1.fields))
+    ('3 channels (3 invariant)', '12 channels (2 fields of C4, 4 plain)')
     """
     group = layer.fields.group
     is_tied = any(part.n_tied_channels for part in fields_of(layer))
@@ -222,10 +228,8 @@ def to_plain(
 
     Parameters
     ----------
-    network
-        The trained network; left as it is.
-    side_px
-        Side of the images for which antialiased pooling lies symmetrically, px.
+    network, side_px
+        The trained network, left as it is; the side of images for which antialiased pooling lies symmetrically, px.
     classes, mean, sd
         What the blueprint tells: names of the classes, moments of the training images.
 
@@ -234,6 +238,13 @@ def to_plain(
     PlainNetwork, Blueprint
         The same function on images of this side, to rounding. Channels of a convolution are in the order of its
         space, those of a block in that of its branches.
+
+    Examples
+    --------
+    >>> network = DesignedNetwork(Description("small", (Convolution("conv1", Fields("C4", 1), 3),), True), 2)
+    >>> plain, blueprint = to_plain(network, 9, classes=("cat", "dog"), mean=(0.5,) * 3, sd=(0.2,) * 3)
+    >>> blueprint.layer_names
+    ('conv1',)
     """
     layers = _blueprint_layers(network.description, side_px)
     name = network.description.name

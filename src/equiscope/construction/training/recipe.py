@@ -148,7 +148,15 @@ MINI_RECIPE = Recipe(mean=(0.48, 0.45, 0.40), sd=(0.27, 0.26, 0.28))
 
 
 def make_optimiser(network: DesignedNetwork, recipe: Recipe) -> torch.optim.SGD:
-    """Make the optimiser, with weight decay on kernels and none on norms and biases."""
+    """Make the optimiser, with weight decay on kernels and none on norms and biases.
+
+    Examples
+    --------
+    >>> from equiscope.construction.training.architectures import describe_network
+    >>> optimiser = make_optimiser(DesignedNetwork(describe_network("plain"), 10), Recipe())
+    >>> [group["weight_decay"] for group in optimiser.param_groups]
+    [0.0005, 0.0]
+    """
     groups: dict[str, list[nn.Parameter]] = {"kernels": [], "stem": [], "norms": []}
     for name, parameter in network.named_parameters():
         if parameter.ndim <= 1:
@@ -200,6 +208,18 @@ def whiten_stem(network: DesignedNetwork, split: Split, recipe: Recipe, seed: in
     -----
     Of every free tensor of the stem, which maps three colours to kernels of ``n`` numbers, the ``components`` strongest
     directions are kept; where it has fewer, all. A stem that turns hue is left as it is.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from equiscope.construction.training.architectures import describe_network
+    >>> from equiscope.stimuli.sources.arrays import read_npz
+    >>> np.savez("images.npz", images=np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3)).astype(np.uint8))
+    >>> split = Split(read_npz(Path("images.npz"), None), range(8), np.zeros(8, np.int64), 32)
+    >>> network = DesignedNetwork(describe_network("plain"), 10)
+    >>> whiten_stem(network, split, Recipe(components=4, mean=(0.5,) * 3, sd=(0.3,) * 3), seed=0)
+    >>> [tuple(value.shape) for name, value in network.named_parameters() if ".parametrizations." in name]
+    [(48, 4)]
     """
     if not recipe.components:
         return
@@ -238,7 +258,17 @@ def _parametrize(stem: nn.Module, name: str, start: Tensor, whitening: Tensor) -
 
 
 def whiten_like(network: DesignedNetwork, weights: Mapping[str, Tensor]) -> None:
-    """Give a network the whitened coordinates that the weights of a checkpoint have, in place."""
+    """Give a network the whitened coordinates that the weights of a checkpoint have, in place.
+
+    Examples
+    --------
+    >>> from equiscope.construction.training.architectures import describe_network
+    >>> network = DesignedNetwork(describe_network("plain"), 10)
+    >>> place = f"layers.{network.description.stem.name}.convolution.parametrizations.to_plain"
+    >>> whiten_like(network, {f"{place}.0.whitening": torch.ones(4, 147), f"{place}.original": torch.zeros(48, 4)})
+    >>> network.get_parameter(f"{place}.original").shape
+    torch.Size([48, 4])
+    """
     stem_name = network.description.stem.name
     stem = network.layers[stem_name].get_submodule("convolution")
     prefix = f"layers.{stem_name}.convolution.parametrizations."

@@ -90,6 +90,15 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     ------
     EquiscopeError
         If it is not there, is not JSON, or is of a newer schema.
+
+    Examples
+    --------
+    >>> network = {"name": "small", "layers": [{"name": "conv1", "kernel_px": 3, "plain": 8}]}
+    >>> begun = {"schema_version": 1, "is_complete": False, "command": None, "counts": {}, "step": 5, "n_steps": 9}
+    >>> begun |= {"seconds": 2.0, "settings": {"network": network, "seed": 0}, "data": {"classes": [], "failures": []}}
+    >>> _ = Path("training.json").write_text(json.dumps(begun))
+    >>> read_manifest(Path("."))["step"]
+    5
     """
     path = folder / "training.json"
     if not path.exists():
@@ -152,6 +161,16 @@ def load_training(folder: str | Path) -> TrainingRun:
     ------
     EquiscopeError
         If the folder is not that of a finished training, or of a newer schema.
+
+    Examples
+    --------
+    >>> network = {"name": "small", "layers": [{"name": "conv1", "kernel_px": 3, "plain": 8}]}
+    >>> begun = {"schema_version": 1, "is_complete": False, "command": None, "counts": {}, "step": 5, "n_steps": 9}
+    >>> begun |= {"seconds": 2.0, "settings": {"network": network, "seed": 0}, "data": {"classes": [], "failures": []}}
+    >>> result = {"top1": 0.6, "low": 0.5, "high": 0.7, "n_images": 100}
+    >>> _ = Path("training.json").write_text(json.dumps(begun | {"is_complete": True, "result": result}))
+    >>> load_training(".").top1
+    0.6
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
@@ -222,6 +241,16 @@ def summarise(runs: Iterable[TrainingRun | str | Path]) -> Summary:
     ------
     EquiscopeError
         If there are none, one is not finished, two have one seed, or they differ in more than the seed.
+
+    Examples
+    --------
+    >>> network = {"name": "small", "layers": [{"name": "conv1", "kernel_px": 3, "plain": 8}]}
+    >>> def trained(seed, top1):
+    ...     result = {"top1": top1, "low": 0.5, "high": 0.7, "n_images": 100}
+    ...     return TrainingRun(Path(f"{seed}"), {"settings": {"network": network, "seed": seed}, "result": result})
+    >>> summary = summarise([trained(0, 0.58), trained(1, 0.62)])
+    >>> round(summary.mean, 3)
+    0.6
     """
     opened = [run if isinstance(run, TrainingRun) else load_training(run) for run in runs]
     if not opened:

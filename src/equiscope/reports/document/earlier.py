@@ -46,6 +46,14 @@ def typed_document(document: dict[str, Any]) -> dict[str, Any]:
         If what must be said anew is not what these versions wrote.
     EquiscopeError
         If a family is of a transformation that this version does not know.
+
+    Examples
+    --------
+    >>> member = {"layer": "conv1", "channel": 4, "pose_deg": 90.0}
+    >>> family = {"transformation": "rotation", "layer": "conv1", "stabiliser_order": 1, "members": [member]}
+    >>> said = typed_document({"schema_version": 2, "layers": [{"name": "conv1"}], "families": [family]})
+    >>> said["families"][0]["members"]
+    [{'layer': 'conv1', 'channel': 4, 'pose': {'angle_deg': 90.0}}]
     """
     layers = _entries(document, "layers")
     known = [str(layer.get("name")) for layer in layers]

@@ -59,7 +59,13 @@ def degrees(angle_deg: float, period_deg: float = 360.0) -> str:
 
 
 def plural(noun: str) -> str:
-    """Give the word for several: "families", "stimuli", "brightnesses", "hues"."""
+    """Give the word for several: "families", "stimuli", "brightnesses", "hues".
+
+    Examples
+    --------
+    >>> plural("family"), plural("hue"), plural("radius")
+    ('families', 'hues', 'radii')
+    """
     if noun.endswith("us"):
         return noun[:-2] + "i"
     if noun.endswith("y"):

@@ -38,7 +38,13 @@ MARKERS = (
 
 
 def heat_level(value: float | None) -> str:
-    """Give the class of a heat map's cell: ``h0`` to ``h9``, or ``hn`` where nothing was measured."""
+    """Give the class of a heat map's cell: ``h0`` to ``h9``, or ``hn`` where nothing was measured.
+
+    Examples
+    --------
+    >>> heat_level(0.25), heat_level(1.0), heat_level(None)
+    ('h2', 'h9', 'hn')
+    """
     if value is None or not math.isfinite(value):
         return "hn"
     return f"h{min(9, max(0, math.floor(10 * value)))}"
@@ -48,6 +54,11 @@ def heat_paths(rows: Sequence[Sequence[float | None]]) -> list[tuple[str, str]]:
     """Give one SVG path a level for a heat map of cells of size 1, to be drawn by strokes of width 1.
 
     Runs of cells of one level are one line, and the lowest level is the ground, so a map takes few bytes.
+
+    Examples
+    --------
+    >>> heat_paths([[0.0, 0.5, 0.52], [0.9, None, 0.0]])
+    [('h5', 'M1,.5h2'), ('h9', 'M0,1.5h1'), ('hn', 'M1,1.5h1')]
     """
     paths: dict[str, list[str]] = {}
     for y, row in enumerate(rows):
@@ -62,7 +73,13 @@ def heat_paths(rows: Sequence[Sequence[float | None]]) -> list[tuple[str, str]]:
 
 
 def curve_path(points: Sequence[tuple[float, float] | None]) -> str:
-    """Give the SVG path of an open curve through points, a Catmull-Rom spline; None breaks it."""
+    """Give the SVG path of an open curve through points, a Catmull-Rom spline; None breaks it.
+
+    Examples
+    --------
+    >>> curve_path([(0, 0), (6, 3), None, (12, 6)])
+    'M0.0,0.0C1.0 0.5 5.0 2.5 6.0 3.0M12.0,6.0h0'
+    """
     pieces: list[str] = []
     for i, point in enumerate(points):
         before = points[i - 1] if i else None
@@ -86,7 +103,13 @@ def curve_path(points: Sequence[tuple[float, float] | None]) -> str:
 
 
 def spread_labels(places: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Move places along a line as little as possible until they are ``gap`` apart, within [low, high] if they fit."""
+    """Move places along a line as little as possible until they are ``gap`` apart, within [low, high] if they fit.
+
+    Examples
+    --------
+    >>> spread_labels([10.0, 11.0, 50.0], gap=5, low=0, high=100)
+    [8.0, 13.0, 50.0]
+    """
     if not places:
         return []
     order = np.argsort(np.asarray(places), kind="stable")
@@ -120,6 +143,12 @@ def spread_on_plane(
     -------
     list
         Centres. Where the area is too small for all, some overlap.
+
+    Examples
+    --------
+    >>> first, second = spread_on_plane([(50, 50), (50, 50)], 10, (0, 0), (100, 100))
+    >>> first, math.dist(first, second) >= 9.9
+    ((50.0, 50.0), True)
     """
     # Each in turn takes the free place that is nearest to its own, on rings about it.
     reach = math.dist(low, high)

@@ -36,31 +36,61 @@ VIEW_RADIUS = 172.0
 
 
 def point_at(angle_deg: float, radius: float) -> tuple[str, str]:
-    """Give the coordinates of a place on the dial, as SVG text."""
+    """Give the coordinates of a place on the dial, as SVG text.
+
+    Examples
+    --------
+    >>> point_at(30, 100), point_at(-30, 100)
+    (('86.6', '-50.0'), ('86.6', '50.0'))
+    """
     angle = math.radians(angle_deg)
     return f"{radius * math.cos(angle):.1f}", f"{-radius * math.sin(angle):.1f}"
 
 
 def mark_path(angle_deg: float) -> str:
-    """Give the SVG path of a pose's mark at the rim."""
+    """Give the SVG path of a pose's mark at the rim.
+
+    Examples
+    --------
+    >>> mark_path(30)
+    'M89.2,-51.5L95.3,-55.0'
+    """
     start, end = (",".join(point_at(angle_deg, radius)) for radius in MARK_RADIUS)
     return f"M{start}L{end}"
 
 
 def leader_path(pose_deg: float, slot_deg: float, diameter: float) -> str:
-    """Give the SVG path of the line from a pose's mark to its picture."""
+    """Give the SVG path of the line from a pose's mark to its picture.
+
+    Examples
+    --------
+    >>> leader_path(30, 45, diameter=40)
+    'M95.3,-55.0L91.9,-91.9'
+    """
     start = ",".join(point_at(pose_deg, MARK_RADIUS[1]))
     return f"M{start}L{','.join(point_at(slot_deg, PICTURE_RADIUS - diameter / 2))}"
 
 
 def rim_path(start_deg: float, end_deg: float) -> str:
-    """Give the SVG path of an arc of the rim, counter-clockwise, less than half a turn."""
+    """Give the SVG path of an arc of the rim, counter-clockwise, less than half a turn.
+
+    Examples
+    --------
+    >>> rim_path(30, 90)
+    'M86.6,-50.0A100,100 0 0 0 0.0,-100.0'
+    """
     start, end = (",".join(point_at(angle, CURVE_RADIUS)) for angle in (start_deg, end_deg))
     return f"M{start}A{CURVE_RADIUS:g},{CURVE_RADIUS:g} 0 0 0 {end}"
 
 
 def sector_path(start_deg: float, end_deg: float) -> str:
-    """Give the SVG path of a sector of the disk, counter-clockwise."""
+    """Give the SVG path of a sector of the disk, counter-clockwise.
+
+    Examples
+    --------
+    >>> sector_path(30, 90)
+    'M0,0L86.6,-50.0A100,100 0 0 0 0.0,-100.0Z'
+    """
     radius = CURVE_RADIUS
     end_deg = min(end_deg, start_deg + 359.9)  # an arc that ends where it starts is not drawn at all
     large = int(end_deg - start_deg > 180.0)
@@ -72,6 +102,11 @@ def tuning_path(angles_deg: Sequence[float], tuning: Sequence[float | None] | No
     """Give the SVG path of a closed tuning curve: a Catmull-Rom spline through the measured points.
 
     A value that was not measured opens the curve there; nothing is drawn across it.
+
+    Examples
+    --------
+    >>> tuning_path([0, 90, 180, 270], [1.0, 0.5, None, 0.5]).count("C")
+    2
     """
     if not tuning:
         return ""
@@ -114,6 +149,12 @@ def spread_pictures(poses_deg: Sequence[float]) -> tuple[list[float], float]:
     -------
     tuple
         The angle of each picture in degrees, and the diameter that all of them have.
+
+    Examples
+    --------
+    >>> angles_deg, _ = spread_pictures([10.0, 10.0, 190.0])
+    >>> [round(angle) % 360 for angle in angles_deg]
+    [2, 18, 190]
     """
     n = len(poses_deg)
     if n < 2:

@@ -70,7 +70,13 @@ def _palette() -> list[tuple[int, int, int, int]]:
 
 
 def kernel_scale(kernels: NDArray[Any]) -> float:
-    """Give the weight that has the full colour: what all but a few in a thousand stay below."""
+    """Give the weight that has the full colour: what all but a few in a thousand stay below.
+
+    Examples
+    --------
+    >>> kernel_scale(np.array([-2.0, 2.0, np.nan]))
+    2.0
+    """
     finite = np.abs(np.asarray(kernels, dtype=np.float64))
     finite = finite[np.isfinite(finite)]
     return max(float(np.quantile(finite, _SATURATED)), 1e-12) if finite.size else 1.0
@@ -92,5 +98,11 @@ def draw_kernels(
     least_px
         Enlarge kernels to at least this many pixels, by a whole number: print programs smooth what they enlarge
         themselves.
+
+    Examples
+    --------
+    >>> grid = draw_kernels(np.ones((2, 4, 3, 3)))
+    >>> grid.n_rows, grid.n_columns, grid.address[:22]
+    (2, 4, 'data:image/png;base64,')
     """
     return KernelGrid(kernels, kernel_scale(kernels) if scale is None else scale, int(has_lines), least_px)

@@ -25,7 +25,13 @@ _RIM_CHROMA = 0.45
 
 
 def category_colours(index: int) -> tuple[str, str]:
-    """Give the colour of the n-th of several things without an order, for a light and a dark page; eight differ."""
+    """Give the colour of the n-th of several things without an order, for a light and a dark page; eight differ.
+
+    Examples
+    --------
+    >>> category_colours(0), category_colours(8) == category_colours(0)
+    (('#0072b2', '#56b4e9'), True)
+    """
     return _CATEGORIES[index % len(_CATEGORIES)]
 
 
@@ -47,6 +53,11 @@ def pose_colours(turn: float) -> tuple[str, str]:
     A cyclic palette of constant lightness cannot be told apart by a dichromat, for whom it folds onto a line.
     This one is a tilted circle in Oklab: lightness goes once round together with red-green, so that lightness
     and blue-yellow, which red-green dichromats see, form a closed curve that does not cross itself.
+
+    Examples
+    --------
+    >>> pose_colours(0.0) == pose_colours(1.0), len(set(map(pose_colours, (0.0, 0.25, 0.5, 0.75))))
+    (True, 4)
     """
     phase = 2 * math.pi * turn
     light, dark = (
@@ -57,7 +68,13 @@ def pose_colours(turn: float) -> tuple[str, str]:
 
 
 def rim_colour(hue_deg: float) -> str:
-    """Give mid grey coloured in a hue, as a turn of hue colours it."""
+    """Give the colour of a hue on the rim of a dial: mid grey with chroma of that hue, as ``#rrggbb``.
+
+    Examples
+    --------
+    >>> rim_colour(0.0), rim_colour(120.0)
+    ('#ee6262', '#1ba81b')
+    """
     return _rgb_to_hex([0.5 + value for value in chroma_of_hue(hue_deg, _RIM_CHROMA).tolist()])
 
 
@@ -65,6 +82,11 @@ def hue_colours(hue_deg: float) -> tuple[str, str]:
     """Give the colour that stands for a hue in lines and marks, for a light and for a dark page.
 
     Its contrast with the page is the same for all hues and at least 3 : 1.
+
+    Examples
+    --------
+    >>> hue_colours(0.0)
+    ('#b4514f', '#f78d88')
     """
     grey = [0.5 + value for value in chroma_of_hue(hue_deg, _RIM_CHROMA).tolist()]
     _, green_red, blue_yellow = _rgb_to_oklab(grey)

@@ -76,12 +76,25 @@ class Shown:
 
 
 def is_hue(axis: Axis) -> bool:
-    """Whether an axis is drawn in the colours that it makes."""
+    """Whether an axis is drawn in the colours that it makes.
+
+    Examples
+    --------
+    >>> from equiscope.transformations import find
+    >>> [is_hue(axis) for axis in find("hue-rotation").axes]
+    [False, True]
+    """
     return isinstance(axis, Turn) and axis.drawn == HUE.drawn
 
 
 def family_period_deg(family: FamilyEntry) -> float:
-    """Give the angle after which poses of a family repeat, along the first circle that it has."""
+    """Give the angle after which poses of a family repeat, along the first circle that it has.
+
+    Examples
+    --------
+    >>> family_period_deg({"transformation": "rotation", "stabiliser": [{"angle_deg": 0.0}, {"angle_deg": 180.0}]})
+    180.0
+    """
     space = find(family["transformation"]).space
     if isinstance(space, Torus):
         return plane_of_stabiliser(stabiliser_of(family), space).width_deg
@@ -102,6 +115,15 @@ def members_in_order(family: FamilyEntry, layers: Sequence[str]) -> list[Shown]:
         The family.
     layers
         Names of all layers in order: members of families that span layers have the colours of theirs.
+
+    Examples
+    --------
+    >>> quarter = {"layer": "conv1", "channel": 4, "pose": {"angle_deg": 90.0}}
+    >>> upright = {"layer": "conv1", "channel": 7, "pose": {"angle_deg": 0.0}}
+    >>> turns = [{"angle_deg": 0.0}]
+    >>> family = {"transformation": "rotation", "stabiliser": turns, "members": [quarter, upright]}
+    >>> [shown.entry["channel"] for shown in members_in_order(family, ["conv1"])]
+    [7, 4]
     """
     axes = find(family["transformation"]).axes
     period_deg = family_period_deg(family)
@@ -162,13 +184,29 @@ def _index_of(name: str, names: Sequence[str]) -> int:
 
 
 def has_joint_tuning(family: FamilyEntry) -> bool:
-    """Whether some member's responses along the family's own axis were measured."""
+    """Whether some member's responses along the family's own axis were measured.
+
+    Examples
+    --------
+    >>> has_joint_tuning({"tuning": None})
+    False
+    >>> has_joint_tuning({"tuning": {"axes": {"angle_deg": [0, 180]}, "values": [None, [1.0, 0.2]]}})
+    True
+    """
     tuning = family["tuning"]
     return tuning is not None and any(values is not None for values in tuning["values"])
 
 
 def tuning_along(family: FamilyEntry, member: Shown) -> tuple[str, list[float], list[float | None]] | None:
-    """One member's tuning along the axis of its check: name and values of the axis, and the responses."""
+    """One member's tuning along the axis of its check: name and values of the axis, and the responses.
+
+    Examples
+    --------
+    >>> member = Shown(0, {"pose": {"angle_deg": 0.0}}, {"angle_deg": 0.0}, "0°", ("#000000", "#ffffff"))
+    >>> tuning = {"axes": {"angle_deg": [0, 180]}, "values": [[1.0, 0.2]]}
+    >>> tuning_along({"transformation": "rotation", "tuning": tuning}, member)
+    ('angle_deg', [0, 180], [1.0, 0.2])
+    """
     tuning = family["tuning"]
     if tuning is None or tuning["values"][member.index] is None:
         return None

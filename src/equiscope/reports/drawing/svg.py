@@ -152,7 +152,13 @@ def node(
     unit: str | None = None,
     **attributes: Any,
 ) -> Node:
-    """Make a node; an underscore in the name of an attribute stands for a hyphen, numbers are rounded."""
+    """Make a node; an underscore in the name of an attribute stands for a hyphen, numbers are rounded.
+
+    Examples
+    --------
+    >>> node("line", "axis", x1=0, y1=0.12345, stroke_width=2).attributes
+    {'x1': '0', 'y1': '0.12', 'stroke-width': '2'}
+    """
     written = {
         key.rstrip("_").replace("_", "-"): _number(value)
         for key, value in attributes.items()
@@ -162,7 +168,13 @@ def node(
 
 
 def text_node(x: float, y: float, text: str, styles: str = "text", **attributes: Any) -> Node:
-    """Make a line of text, centred on ``y``."""
+    """Make a line of text, centred on ``y``.
+
+    Examples
+    --------
+    >>> text_node(0, 5, "8 px").children
+    ['8 px']
+    """
     return node("text", styles, text, x=x, y=y, dy=_CENTRED, **attributes)
 
 
@@ -189,6 +201,13 @@ def draw_tile(tile: Any, x: float, y: float, side: float, *, is_round: bool, lab
         Show what is inside the circle.
     label
         Alternative text; without one the picture is left to what stands beside it.
+
+    Examples
+    --------
+    >>> from equiscope.reports.document.pictures.sprites import Tile
+    >>> drawn = draw_tile(Tile("site/sheet.webp", 2, 0, 8, 4), 0, 0, 64, is_round=False, label="unit 5")
+    >>> drawn.attributes["width"], drawn.children[0].attributes["x"]
+    ('64', '-2')
     """
     image = node(
         "image", "", href=tile.sheet, x=-tile.column, y=-tile.row, width=tile.n_columns, height=tile.n_rows,
@@ -214,7 +233,15 @@ def _round_clip() -> Node:
 
 
 def beside(drawings: Sequence[Drawing], gap: float, label: str) -> Drawing:
-    """Put drawings side by side, their tops in one line."""
+    """Put drawings side by side, their tops in one line.
+
+    Examples
+    --------
+    >>> square = Drawing(10, 10, [node("rect", "disk", width=10, height=10)], "a square")
+    >>> two = beside([square, square], gap=4, label="two squares")
+    >>> two.width, two.height
+    (24.0, 10)
+    """
     nodes, x = [], 0.0
     for own in drawings:
         place = f"translate({_number(x - own.left)},{_number(-own.top)})"
@@ -224,7 +251,15 @@ def beside(drawings: Sequence[Drawing], gap: float, label: str) -> Drawing:
 
 
 def below(drawings: Sequence[Drawing], gap: float, label: str) -> Drawing:
-    """Put drawings below each other, their left edges in one line."""
+    """Put drawings below each other, their left edges in one line.
+
+    Examples
+    --------
+    >>> square = Drawing(10, 10, [node("rect", "disk", width=10, height=10)], "a square")
+    >>> two = below([square, square], gap=4, label="two squares")
+    >>> two.width, two.height
+    (10, 24.0)
+    """
     nodes, y = [], 0.0
     for own in drawings:
         place = f"translate({_number(-own.left)},{_number(y - own.top)})"
@@ -234,7 +269,13 @@ def below(drawings: Sequence[Drawing], gap: float, label: str) -> Drawing:
 
 
 def styles_of(drawing: Drawing) -> set[str]:
-    """Names of all styles in a drawing."""
+    """Names of all styles in a drawing.
+
+    Examples
+    --------
+    >>> sorted(styles_of(Drawing(20, 10, [node("g", "", text_node(0, 5, "8 px", "text small"))], "a size")))
+    ['small', 'text']
+    """
     return {name for own in _walk(drawing.nodes) for name in own.styles.split()}
 
 
@@ -254,6 +295,11 @@ def write_for_site(drawing: Drawing, extra: str = "") -> Markup:
         What to write.
     extra
         Further classes of the ``<svg>`` itself.
+
+    Examples
+    --------
+    >>> print(write_for_site(Drawing(10, 10, [node("circle", "disk", r=5)], "a disk")))
+    <svg class="chart" viewBox="0 0 10 10" role="group" aria-label="a disk"><circle r="5" class="disk"/></svg>
     """
     inside = "".join(_write(own, _class_attributes) for own in _with_clip(drawing))
     head = f'<svg class="{escape(f"chart {extra}".strip())}" viewBox="{_view_box(drawing)}" role="group"'
@@ -271,6 +317,13 @@ def write_for_print(drawing: Drawing, picture: Callable[[Node], str | None]) -> 
     picture
         Gives the ``data:`` address of what an ``<image>`` of a sheet shows, or None where there is nothing: the image
         is then left out.
+
+    Examples
+    --------
+    >>> drawing = Drawing(10, 10, [node("rect", "disk", width=10, height=10)], "a square")
+    >>> written = write_for_print(drawing, lambda image: None)
+    >>> written.startswith("<svg xmlns"), "<title>a square</title>" in written
+    (True, True)
     """
     drawing = _with_margin(drawing)
     root = node("g", "", *drawing.nodes)

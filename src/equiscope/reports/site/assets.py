@@ -27,6 +27,12 @@ def write_assets(folder: Path, views: Sequence[View]) -> tuple[list[str], list[s
         That of the site's scripts and style sheets; others that an earlier site left there are removed.
     views
         Whose scripts and style sheets are written.
+
+    Examples
+    --------
+    >>> scripts, styles = write_assets(Path("."), views=())
+    >>> scripts[0], styles[0]
+    ('site/app/core.js', 'site/app/base.css')
     """
     own = (_FIRST_SCRIPT, *_SCRIPTS, _LAST_SCRIPT, _FIRST_STYLE, *_STYLES)
     content = {name: read_asset(__name__, name) for name in own}

@@ -116,6 +116,12 @@ def _check_families(context: SiteContext) -> None:
 
 
 def read_index(page: str) -> dict[str, Any]:
-    """Read the index back out of a page."""
+    """Read the index back out of a page.
+
+    Examples
+    --------
+    >>> read_index('<script type="application/json" id="index">{"family": {"conv1-rotation-1": "f.js"}}</script>')
+    {'family': {'conv1-rotation-1': 'f.js'}}
+    """
     found = re.search(r'<script type="application/json" id="index">(.*?)</script>', page, re.DOTALL)
     return dict(json.loads(found[1])) if found else {}

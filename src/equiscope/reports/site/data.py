@@ -22,7 +22,15 @@ _SHARED = ("unit",)
 def write_pages(
     folder: Path, kind: str, pages: Iterable[tuple[str, Fragment]], stale: list[Path]
 ) -> dict[str, str]:
-    """Write all pages of a kind; give the file of each by its name, and add files that are no longer needed."""
+    """Write all pages of a kind; give the file of each by its name, and add files that are no longer needed.
+
+    Examples
+    --------
+    >>> stale = []
+    >>> page = Fragment("<p>A family of 4</p>")
+    >>> write_pages(Path("."), "family", [("conv1-rotation-1", page)], stale)
+    {'conv1-rotation-1': 'conv1-rotation-1.js'}
+    """
     place = folder / SITE / "data" / kind
     place.mkdir(parents=True, exist_ok=True)
     stems = FileStems()
@@ -38,7 +46,13 @@ def write_pages(
 
 
 def join_ranges(files: Mapping[str, str]) -> dict[str, list[list[Any]]]:
-    """Word the files of units by layer as first channel, last channel, file: thousands of names take too much room."""
+    """Shorten the file of each unit to ranges by layer, (first channel, last channel, file): names take much room.
+
+    Examples
+    --------
+    >>> join_ranges({"conv1-0": "a.js", "conv1-1": "a.js", "conv1-2": "b.js"})
+    {'conv1': [[0, 1, 'a.js'], [2, 2, 'b.js']]}
+    """
     found: dict[str, list[list[Any]]] = {}
     for name, file in files.items():
         layer, _, channel = name.rpartition("-")

@@ -46,6 +46,11 @@ def load_document(folder: Path) -> ReportDocument | None:
 
     A run has none if it was made before reports kept theirs, or is not finished. A document of an earlier version gets
     what this one shows and the run's folder has; its pictures are put onto sheets.
+
+    Examples
+    --------
+    >>> load_document(Path("run")) is None
+    True
     """
     document = read_document(folder)
     # A command writes its own file first: killed after that, it has not come to the document.
@@ -78,6 +83,11 @@ def show_evidence(folder: str | Path, command: str) -> bool:
     ------
     EquiscopeError
         If the report shows nothing of such a command.
+
+    Examples
+    --------
+    >>> show_evidence("run", "verify")
+    False
     """
     folder, evidence = Path(folder), evidence_of(command)
     if not evidence.is_there(folder):

@@ -112,6 +112,13 @@ def read_arrays(path: Path) -> Iterator[Mapping[str, NDArray[Any]]]:
     ------
     EquiscopeError
         If it is no such file, is damaged, holds Python objects, or unpacks to far more than images do.
+
+    Examples
+    --------
+    >>> np.savez("images.npz", images=np.zeros((5, 8, 8, 3), np.uint8))
+    >>> with read_arrays(Path("images.npz")) as stored:
+    ...     {name: stored[name].shape for name in stored}
+    {'images': (5, 8, 8, 3)}
     """
     check_regular(path, "an .npz")
     try:

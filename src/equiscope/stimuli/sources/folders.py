@@ -79,6 +79,11 @@ def check_regular(path: Path, expected: str) -> None:
     ------
     EquiscopeError
         If `path` is one; `expected` tells what it should have been.
+
+    Examples
+    --------
+    >>> Path("images.npz").touch()
+    >>> check_regular(Path("images.npz"), "an .npz")  # a pipe of this name is refused
     """
     try:
         kind = name_special(path.stat().st_mode)

@@ -82,6 +82,14 @@ def read_encoded(source: Source, index: int) -> bytes:
     ------
     UndecodableError
         If it is larger than any picture.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from equiscope.stimuli.sources.folders import find_files
+    >>> _ = Path("a.png").write_bytes(b"as stored")
+    >>> read_encoded(find_files(Path(".")).source, 0)
+    b'as stored'
     """
     n_bytes = source.n_bytes(index)
     if n_bytes > _MAX_IMAGE_BYTES:

@@ -63,6 +63,14 @@ def open_tar(path: Path) -> Listing:
     """List the images in a ``.tar`` or ``.tar.gz``; a compressed one is unpacked once, into a temporary file.
 
     Nothing is unpacked under a name that the archive gives, and no link in it is followed.
+
+    Examples
+    --------
+    >>> _ = Path("a.png").write_bytes(b"...")
+    >>> with tarfile.open("images.tar", "w") as archive:
+    ...     archive.add("a.png")
+    >>> open_tar(Path("images.tar")).source.names
+    ['a.png']
     """
     spans: dict[str, tuple[int, int]] = {}
     found = Found()

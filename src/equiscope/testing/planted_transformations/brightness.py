@@ -41,7 +41,13 @@ class _Tents(nn.Module):
 
 
 def recipe() -> Recipe:
-    """Give the units of the network for brightness."""
+    """Give the units of the network for brightness.
+
+    Examples
+    --------
+    >>> [unit.kind for unit in recipe().layers["planted"][:3]]
+    ['random pattern 0 at 0 stops', 'random pattern 0 at 0.75 stops', 'random pattern 0 at 1.5 stops']
+    """
     units = [_tuned(number, stops, f"random pattern {number}") for number in CHIRAL for stops in _STOPS]
     units += [_tuned(number, _STOPS[1], "") for number in SINGLE]
     return Recipe({"planted": units}, {f"random pattern {number}": "{0 stops}" for number in CHIRAL}, _build)

@@ -15,7 +15,13 @@ __all__ = ["recipe"]
 
 
 def recipe() -> Recipe:
-    """Give the units of the network for rotation."""
+    """Give the units of the network for rotation.
+
+    Examples
+    --------
+    >>> recipe().stabilisers["bars"]
+    '{0°, 180°}'
+    """
     units: list[UnitRecipe] = []
     for name, pattern, poses_deg in (
         ("curves", arc(7.0, 2.0), (0.0, 31.0, 54.0, 100.0, 205.0)),

@@ -27,7 +27,13 @@ __all__ = ["recipe"]
 
 
 def recipe() -> Recipe:
-    """Give the units of the network for the up-down mirror."""
+    """Give the units of the network for the up-down mirror.
+
+    Examples
+    --------
+    >>> [unit.kind for unit in recipe().layers["planted"] if unit.is_invariant]
+    ['bar, its own image', 'upright bar, its own image', 'spot, its own image', 'cross, its own image']
+    """
     units: list[UnitRecipe] = []
     names = []
     for number in CHIRAL:

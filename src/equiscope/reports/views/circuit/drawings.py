@@ -195,7 +195,14 @@ def _is_into_unit(circuit: Circuit) -> bool:
 
 
 def tied_along(circuit: Circuit) -> Axis | None:
-    """Give the axis along which a circuit's weights stretch, or stay as they are; None where they turn, or pair up."""
+    """Give the axis along which a circuit's weights stretch, or stay as they are; None where they turn, or pair up.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> tied_along(SimpleNamespace(transformation="scale")).noun, tied_along(SimpleNamespace(transformation="rotation"))
+    ('size', None)
+    """
     name = circuit.transformation
     return find(name).axes[-1] if stretches(name) or name in still_names() else None
 

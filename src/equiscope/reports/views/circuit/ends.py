@@ -38,7 +38,13 @@ def colours_of(transformation: str) -> tuple[str, str]:
 
 
 def place_of(transformation: str) -> int:
-    """Give the place of a transformation among all that there are; the end for one that cannot be read."""
+    """Give the place of a transformation among all that there are; the end for one that cannot be read.
+
+    Examples
+    --------
+    >>> place_of("rotation"), place_of("hue")
+    (0, 1)
+    """
     names = [own.name for own in ALL]
     return names.index(transformation) if transformation in names else len(names)
 

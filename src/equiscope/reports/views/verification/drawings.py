@@ -10,8 +10,7 @@ from equiscope.reports.document.schema import FamilyEntry
 from equiscope.reports.document.wording import counted, measured, number
 from equiscope.reports.drawing.poses import Shown, family_period_deg
 from equiscope.reports.drawing.svg import Drawing, Node, node, text_node
-from equiscope.reports.views.verification.words import axis_of
-from equiscope.transformations import Axis, Step, Switch, find
+from equiscope.transformations import Axis, Step, Switch, axis_of, find
 
 __all__ = ["draw_synthetic", "synthetic_drawings"]
 
@@ -26,7 +25,7 @@ def synthetic_drawings(family: FamilyEntry, shown: Sequence[Shown]) -> list[Draw
     """Draw the members' poses on drawn stimuli, one drawing an axis that was measured."""
     drawings = []
     for entry in family["verification"]:
-        members, axis = entry.get("members") or [], axis_of(family, entry["axis"])
+        members, axis = entry.get("members") or [], axis_of(family["transformation"], entry["axis"])
         if axis is not None and not isinstance(axis, Switch) and members:
             drawing = draw_synthetic(family, shown, axis, members)
             if drawing is not None:

@@ -7,16 +7,16 @@ from typing import Any
 from equiscope.reports.document.schema import FamilyEntry
 from equiscope.reports.document.wording import interval_text, number
 from equiscope.reports.views.circuit.words import percent_text
-from equiscope.transformations import ALL, Axis, Switch, find
+from equiscope.transformations import Switch, axis_of
 
-__all__ = ["axis_of", "synthetic_rows"]
+__all__ = ["synthetic_rows"]
 
 
 def synthetic_rows(family: FamilyEntry) -> list[dict[str, Any]]:
     """Give what drawn stimuli say: what drives the family most, and how its poses on them compare."""
     rows = []
     for entry in family["verification"]:
-        axis = axis_of(family, entry["axis"])
+        axis = axis_of(family["transformation"], entry["axis"])
         if axis is None:
             continue
         is_pair = isinstance(axis, Switch)
@@ -45,9 +45,3 @@ def synthetic_rows(family: FamilyEntry) -> list[dict[str, Any]]:
             }
         )
     return rows
-
-
-def axis_of(family: FamilyEntry, key: str) -> Axis | None:
-    """Give the axis that was verified, of the family or else of another; None where there is none of the kind."""
-    others = (axis for transformation in ALL for axis in transformation.axes)
-    return next((axis for axis in (*find(family["transformation"]).axes, *others) if axis.key == key), None)
