@@ -21,7 +21,7 @@ PACKAGE = Path(equiscope.__file__).parent
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__main__.py")
 LIST = Path(__file__).parent / "functions_without_example.txt"
 # The longest that the list may be: it goes down with the list, and never up.
-AT_MOST = 386
+AT_MOST = 183
 
 
 def module_name(file: Path) -> str:

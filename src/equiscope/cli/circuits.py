@@ -46,8 +46,8 @@ def circuits(
     Writes circuits.json into the run, and what is drawn of it.
     """
     import equiscope
-    from equiscope.evidence.circuits.tying_axes import stretches
     from equiscope.evidence.circuits import write_graph
+    from equiscope.evidence.circuits.tying_axes import stretches
     from equiscope.foundations.files import check_output
 
     if graphml is not None:
