@@ -76,7 +76,9 @@ def make_weights(circuit: Circuit, *, is_transposed: bool = False, by_slot: bool
 def make_circuits(document: ReportDocument) -> tuple[Circuits, dict[str, dict[str, Any]]]:
     """Some circuits between families of the document, and of units, with the weights of those that are drawn."""
     rotation = {
-        layer: [f for f in document["families"] if (f["layer"], f["transformation"]) == (layer, "rotation")]
+        layer: [
+            f for f in document["families"] if (f["layers"], f["transformation"]) == ([layer], "rotation")
+        ]
         for layer in (SOURCE, TARGET)
     }
     source, target = rotation[SOURCE][0], rotation[TARGET][0]

@@ -128,19 +128,15 @@ def von_mises(
 
 
 def make_member(layer: str, channel: int, score: float, **pose: Any) -> MemberEntry:
-    plain: MemberEntry = {
+    """A member at a pose, by the names of the axes: ``angle_deg=45.0``."""
+    return {
         "layer": layer,
         "channel": channel,
-        "pose_deg": None,
-        "hue_deg": None,
-        "octaves": None,
-        "is_mirrored": False,
-        "is_inverted": False,
+        "pose": pose,
         "score": score,
         "score_low": score - 0.04,
         "score_high": min(1.0, score + 0.03),
     }
-    return cast("MemberEntry", plain | pose)
 
 
 def make_picture(layer: str, channel: int, stimuli: str) -> PictureEntry:
@@ -149,7 +145,7 @@ def make_picture(layer: str, channel: int, stimuli: str) -> PictureEntry:
 
 def assemble_family(
     key: str,
-    layer: str,
+    layers: str | list[str],
     transformation: str,
     score: float,
     members: list[MemberEntry],
@@ -160,22 +156,19 @@ def assemble_family(
     """A family with what all transformations have, and the figures given of its own."""
     plain: FamilyEntry = {
         "id": key,
-        "layer": layer,
+        "layers": [layers] if isinstance(layers, str) else layers,
         "transformation": transformation,
         "size": len(members),
         "score": score,
         "score_low": score - 0.05,
         "score_high": score + 0.03,
-        "disagreement_deg": None,
-        "disagreement_hue_deg": None,
-        "disagreement_octaves": None,
+        "disagreement": {},
         "phase_coherence": None,
         "margin": None,
         "margin_low": None,
         "margin_high": None,
         "q_value": 0.018,
-        "stabiliser_order": 1,
-        "stabiliser": "{0°}",
+        "stabiliser": [],
         "half_turns": [],
         "gap_deviation_deg": None,
         "holes_deg": [],
@@ -206,7 +199,7 @@ def make_family(
     canvases = draw_canvases(draw, generator)
     score = round(float(generator.uniform(0.72, 0.96)), 3)
     members = [
-        make_member(layer, channel, score + float(generator.normal(0, 0.015)), pose_deg=pose)
+        make_member(layer, channel, score + float(generator.normal(0, 0.015)), angle_deg=pose)
         for channel, pose in zip(channels, poses_deg, strict=True)
     ]
     pairs = itertools.pairwise(zip(channels, poses_deg, strict=True))
@@ -218,12 +211,11 @@ def make_family(
         members,
         {"angle_deg": ANGLES_DEG},
         [von_mises(pose, order, 2.2 if order == 1 else 1.4, generator) for pose in poses_deg],
-        disagreement_deg=float(generator.gamma(3, 1.2)),
+        disagreement={"angle_deg": float(generator.gamma(3, 1.2))},
         gap_deviation_deg=float(generator.uniform(1, 40)),
         phase_coherence=float(generator.uniform(0.75, 1)),
         q_value=float(generator.choice([0.0002, 0.003, 0.018, 0.041])),
-        stabiliser_order=order,
-        stabiliser="{" + ", ".join(f"{period_deg * k:g}°" for k in range(order)) + "}",
+        stabiliser=[{"angle_deg": period_deg * k} for k in range(order)],
         holes_deg=find_holes(poses_deg, period_deg),
         duplicates=[[a, b] for (a, low), (b, high) in pairs if high - low < 4],
         explained_by="rotation",
@@ -305,9 +297,9 @@ def make_layer(name: str, n_units: int, field_px: int, stride_px: int, has_famil
     }
 
 
-def make_result(layer: str, transformation: str) -> ResultEntry:
+def make_result(layers: str | list[str], transformation: str) -> ResultEntry:
     return {
-        "layer": layer,
+        "layers": [layers] if isinstance(layers, str) else layers,
         "transformation": transformation,
         "null": {"families_expected": 0.2, "score_95": 0.612},
         "n_refused": 3,
@@ -320,7 +312,7 @@ def families_under_everything(
 ) -> list[FamilyEntry]:
     """Families of every other transformation, of units that are in rotation families too."""
     layer = "mixed3b"
-    channels = sorted({m["channel"] for f in rotation if f["layer"] == layer for m in f["members"]})
+    channels = sorted({m["channel"] for f in rotation if f["layers"] == [layer] for m in f["members"]})
 
     def wave(*turns_deg: float) -> float:
         return math.exp(sum(1.6 * (math.cos(math.radians(turn)) - 1) for turn in turns_deg))
@@ -331,7 +323,7 @@ def families_under_everything(
             f"{layer}-hue-1", layer, "hue", 0.81,
             [make_member(layer, c, 0.8, hue_deg=h) for c, h in zip(channels, hues, strict=False)],
             {"hue_deg": ANGLES_DEG}, [von_mises(h, 1, 2.0, generator) for h in hues],
-            disagreement_hue_deg=6.2, phase_coherence=0.93, gap_deviation_deg=31.0, holes_deg=[[150.0, 310.0]],
+            disagreement={"hue_deg": 6.2}, phase_coherence=0.93, gap_deviation_deg=31.0, holes_deg=[[150.0, 310.0]],
         )
     ]  # fmt: skip
     for name, key in (("reflection", "is_mirrored"), ("contrast", "is_inverted")):
@@ -339,8 +331,8 @@ def families_under_everything(
             assemble_family(
                 f"{layer}-{name}-1", layer, name, 0.88,
                 [make_member(layer, channels[i], 0.88, **{key: bool(i)}) for i in (0, 1)],
-                {"element": [0.0, 1.0]}, [[1.0, 0.12], [0.31, 1.0]],
-                margin=0.42, margin_low=0.35, margin_high=0.51, stabiliser="{identity}",
+                {key: [0.0, 1.0]}, [[1.0, 0.12], [0.31, 1.0]],
+                margin=0.42, margin_low=0.35, margin_high=0.51, stabiliser=[{key: False}],
                 explained_by="rotation",
                 alternatives=[make_alternative("rotation", 0.9, 0.0), make_alternative(name, 0.88, 0.02)],
                 verification=[make_verification("pair", score=0.91, margin=0.37, median_error=None)],
@@ -351,7 +343,7 @@ def families_under_everything(
         assemble_family(
             f"{layer}-dihedral-1", layer, "dihedral", 0.84,
             [
-                make_member(layer, c, 0.84, pose_deg=pose, is_mirrored=is_mirrored)
+                make_member(layer, c, 0.84, angle_deg=pose, is_mirrored=is_mirrored)
                 for c, (pose, is_mirrored) in zip(channels, hands, strict=False)
             ],
             {"is_mirrored": [0.0, 1.0], "angle_deg": ANGLES_DEG},
@@ -360,18 +352,18 @@ def families_under_everything(
                  for sheet in (False, True)]
                 for pose, is_mirrored in hands
             ],
-            disagreement_deg=4.1, phase_coherence=0.9,
+            disagreement={"angle_deg": 4.1}, phase_coherence=0.9,
         )
     )  # fmt: skip
     eight = [45.0 * k for k in range(8)]
-    for number, stabiliser in ((1, "{(0°, 0°), (180°, 180°)}"), (2, "{(0°, 0°)}")):
+    for number in (1, 2):
         copies = [(0.0, 0.0), (180.0, 180.0)] if number == 1 else [(0.0, 0.0)]
         places = [(0.0, 0.0), (25.0, 70.0), (100.0, 130.0), (150.0, 210.0), (20.0, 300.0), (160.0, 20.0)]
         families.append(
             assemble_family(
                 f"{layer}-hue-rotation-{number}", layer, "hue-rotation", 0.79,
                 [
-                    make_member(layer, c, 0.79, pose_deg=pose, hue_deg=hue)
+                    make_member(layer, c, 0.79, angle_deg=pose, hue_deg=hue)
                     for c, (hue, pose) in zip(channels[2:], places, strict=False)
                 ],
                 {"hue_deg": eight, "angle_deg": ANGLES_DEG},
@@ -379,14 +371,15 @@ def families_under_everything(
                     [[sum(wave(h - hue - i, a - pose - j) for i, j in copies) for a in ANGLES_DEG] for h in eight]
                     for hue, pose in places
                 ],
-                disagreement_deg=5.0, disagreement_hue_deg=11.5, phase_coherence=0.87, stabiliser=stabiliser,
+                disagreement={"angle_deg": 5.0, "hue_deg": 11.5}, phase_coherence=0.87,
+                stabiliser=[{"angle_deg": angle, "hue_deg": hue} for hue, angle in copies],
                 half_turns=[0.91, -0.2, None] if number == 1 else [0.1, -0.2, -0.1],
                 explained_by="hue-rotation",
                 alternatives=[make_alternative("hue", 0.3, 0.5), make_alternative("hue-rotation", 0.8, 0.0)],
             )
         )  # fmt: skip
     sizes = [-0.25 + 0.25 * k for k in range(8)]
-    other = next(f for f in rotation if f["layer"] == "mixed3a")["members"]
+    other = next(f for f in rotation if f["layers"] == ["mixed3a"])["members"]
     for number, members in (
         (1, [make_member(layer, channels[0], 0.7, octaves=0.0), make_member(layer, channels[1], 0.7, octaves=1.2)]),
         (2, [
@@ -397,14 +390,15 @@ def families_under_everything(
         ]),
     ):  # fmt: skip
         own = [
-            [None if size < 0 else wave(90 * (size - (m["octaves"] or 0.0))) for size in sizes]
+            [None if size < 0 else wave(90 * (size - (m["pose"]["octaves"] or 0.0))) for size in sizes]
             for m in members
         ]
         families.append(
             assemble_family(
-                f"scale-{number}", "+".join(dict.fromkeys(m["layer"] for m in members)), "scale", 0.7, members,
+                f"scale-{number}", list(dict.fromkeys(m["layer"] for m in members)), "scale", 0.7, members,
                 {"octaves": sizes}, own,
-                disagreement_octaves=0.08, margin=0.2, margin_low=0.11, margin_high=0.3, stabiliser="{0 octaves}",
+                disagreement={"octaves": 0.08}, margin=0.2, margin_low=0.11, margin_high=0.3,
+                stabiliser=[{"octaves": 0.0}],
             )
         )  # fmt: skip
     return families
@@ -413,13 +407,14 @@ def families_under_everything(
 def join_rotation_families(first: FamilyEntry, second: FamilyEntry) -> tuple[FamilyEntry, LinkEntry]:
     """Two rotation families as one over rotation and scale."""
     members = [
-        make_member(m["layer"], m["channel"], 0.7, pose_deg=m["pose_deg"], octaves=octaves)
+        make_member(m["layer"], m["channel"], 0.7, angle_deg=m["pose"]["angle_deg"], octaves=octaves)
         for family, octaves in ((first, 0.0), (second, 1.0))
         for m in family["members"]
     ]
     family = assemble_family(
-        "rotation-scale-1", f"{first['layer']}+{second['layer']}", "rotation-scale", 0.71, members, None, [],
-        score_low=None, score_high=None, disagreement_deg=7.0, stabiliser_order=first["stabiliser_order"],
+        "rotation-scale-1", [*first["layers"], *second["layers"]], "rotation-scale", 0.71, members, None, [],
+        score_low=None, score_high=None, disagreement={"angle_deg": 7.0},
+        stabiliser=[{**element, "octaves": 0.0} for element in first["stabiliser"]],
     )  # fmt: skip
     link: LinkEntry = {
         "first": first["id"],
@@ -438,8 +433,8 @@ def complete_document(n_families: int = 10, n_members: int = 44, seed: int = 0) 
     document = synthetic_document(n_families, n_members, seed)
     rotation = list(document["families"])
     document["families"] += families_under_everything(rotation, np.random.default_rng([seed, 1]))
-    first, second = (next(f for f in rotation if f["layer"] == name) for name in ("mixed3a", "mixed3b"))
-    second["stabiliser_order"], second["stabiliser"] = first["stabiliser_order"], first["stabiliser"]
+    first, second = (next(f for f in rotation if f["layers"] == [name]) for name in ("mixed3a", "mixed3b"))
+    second["stabiliser"] = first["stabiliser"]
     joined, link = join_rotation_families(first, second)
     document["families"].append(joined)
     document["links"] = [link]
@@ -462,7 +457,7 @@ def complete_document(n_families: int = 10, n_members: int = 44, seed: int = 0) 
                 "not measurable": n_unmeasurable,
             }
             layer["kinds"].append({"transformation": name, "counts": cast("UnitCounts", counts)})
-    document["results"].append(make_result("+".join(names), "scale"))
+    document["results"].append(make_result(names, "scale"))
     return document
 
 

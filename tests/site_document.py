@@ -91,7 +91,10 @@ def site_document(
                 "whole_images": False,
                 "notes": [],
                 "kinds": [count_kinds(own, transformation) for transformation in TRANSFORMATIONS],
-                "unit_axes": {"rotation": {"angle_deg": ANGLES_DEG}, "reflection": {"element": [0.0, 1.0]}},
+                "unit_axes": {
+                    "rotation": {"angle_deg": ANGLES_DEG},
+                    "reflection": {"is_mirrored": [0.0, 1.0]},
+                },
             }
         )
     writer.remove_others()
@@ -137,12 +140,12 @@ def make_families(
             "rotation",
             round(float(generator.uniform(0.4, 0.95)), 3),
             [
-                make_member(layer, channel, 0.8, pose_deg=pose)
+                make_member(layer, channel, 0.8, angle_deg=pose)
                 for channel, pose in zip(channels, poses_deg, strict=True)
             ],
             {"angle_deg": ANGLES_DEG},
             [tuning_curve(pose, 2.0) for pose in poses_deg],
-            disagreement_deg=3.0,
+            disagreement={"angle_deg": 3.0},
             phase_coherence=0.9,
             q_value=0.003,
             explained_by="rotation",

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from equiscope.reports.document.stabilisers import Plane, parse_stabiliser, plane_of_stabiliser
+from equiscope.reports.document.stabilisers import Plane, plane_of_stabiliser
 from equiscope.reports.drawing.charts import curve_path, heat_paths, spread_labels, spread_on_plane
 from equiscope.reports.drawing.dial import (
     CURVE_RADIUS,
@@ -19,24 +19,29 @@ from equiscope.reports.drawing.dial import (
     tuning_path,
 )
 from equiscope.reports.drawing.palette import category_colours, hue_colours, pose_colours
+from equiscope.transformations import find
+from equiscope.transformations.spaces import Torus
 from report_document import ANGLES_DEG
 
 
 @pytest.mark.parametrize(
-    ("text", "plane"),
+    ("elements", "plane"),
     [
-        ("{(0°, 0°)}", Plane(360, 360, 0)),
-        ("{(0°, 0°), (180°, 180°)}", Plane(360, 180, 180)),
-        ("{(0°, 0°), (0°, 180°)}", Plane(180, 360, 0)),
-        ("{(0°, 0°), (180°, 0°)}", Plane(360, 180, 0)),
-        ("{(0°, 0°), (180°, 90°), (0°, 180°), (180°, 270°)}", Plane(180, 180, 90)),
-        ("{(0°, 0°), (0°, 90°), (0°, 180°), (0°, 270°)}", Plane(90, 360, 0)),
-        ("{(0°, 0°), (180°, 0°), (0°, 180°), (180°, 180°)}", Plane(180, 180, 0)),
-        ("", Plane(360, 360, 0)),
+        ([(0, 0)], Plane(360, 360, 0)),
+        ([(0, 0), (180, 180)], Plane(360, 180, 180)),
+        ([(0, 0), (0, 180)], Plane(180, 360, 0)),
+        ([(0, 0), (180, 0)], Plane(360, 180, 0)),
+        ([(0, 0), (180, 90), (0, 180), (180, 270)], Plane(180, 180, 90)),
+        ([(0, 0), (0, 90), (0, 180), (0, 270)], Plane(90, 360, 0)),
+        ([(0, 0), (180, 0), (0, 180), (180, 180)], Plane(180, 180, 0)),
+        ([], Plane(360, 360, 0)),
     ],
 )
-def test_a_stabiliser_gives_its_plane(text: str, plane: Plane) -> None:
-    assert plane_of_stabiliser(parse_stabiliser(text)) == plane
+def test_a_stabiliser_gives_its_plane(elements: list[tuple[float, float]], plane: Plane) -> None:
+    space = find("hue-rotation").space
+    assert isinstance(space, Torus)
+    stabiliser = [{"hue_deg": hue, "angle_deg": angle} for hue, angle in elements]
+    assert plane_of_stabiliser(stabiliser, space) == plane
 
 
 def test_heat_paths_join_cells_of_a_level_and_hatch_what_is_missing() -> None:

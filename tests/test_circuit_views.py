@@ -129,7 +129,7 @@ def test_raw_cells_know_where_they_go_and_how_far_they_turn(tmp_path: Path, docu
     families = {f["id"]: f for f in document["families"]}
     for family, poses in ((circuit.source, 22.5), (circuit.target, 45.0)):
         for i, member in enumerate(families[family]["members"]):
-            member["pose_deg"] = poses * i
+            member["pose"] = {"angle_deg": poses * i}
     data = dict(render_circuits(open_run(tmp_path, document, circuits, weights)))[circuit.id].data
     n_target, n_source = circuit.n_target, circuit.n_source
     # `rows` puts the last member first; a slot is 22.5° of the source's pose less the target's.
@@ -293,7 +293,7 @@ def test_what_was_not_measured_is_a_dash_and_never_a_number(
     )
     for family in document["families"]:
         for member in family["members"]:
-            member["pose_deg"] = member["hue_deg"] = None
+            member["pose"] = dict.fromkeys(member["pose"])
     weights[drawn[0].id]["raw"][0, 0] = np.nan
     circuits = dataclasses.replace(
         circuits,
@@ -325,7 +325,7 @@ def test_what_was_not_measured_is_a_dash_and_never_a_number(
 
 def test_everything_is_escaped(tmp_path: Path, document: ReportDocument) -> None:
     family = next(
-        f for f in document["families"] if f["layer"] == TARGET and f["transformation"] == "rotation"
+        f for f in document["families"] if f["layers"] == [TARGET] and f["transformation"] == "rotation"
     )
     circuits, weights = make_circuits(document)
     hostile = HOSTILE + CLOSING

@@ -23,8 +23,9 @@ from equiscope.evidence.compare.spectra import (
     score_held_out,
     turn_spectra,
 )
-from equiscope.families.family import Family, Member, NullSummary
+from equiscope.families.family import Family, NullSummary
 from equiscope.transformations.groups import CyclicGroup, Involution
+from hand_made import a_family, a_member
 
 RNG = np.random.default_rng(0)
 
@@ -172,8 +173,9 @@ def test_without_stand_ins_nothing_is_a_counterpart() -> None:
 
 
 def make_family(name: str, poses_deg: tuple[float, ...] = (90.0, 0.0)) -> Family:
-    members = tuple(Member("l", i, pose, 0.9, 0.8, 1.0) for i, pose in enumerate(poses_deg))
-    return Family(name, "l", "rotation", 0.9, 0.8, 1.0, 1.0, 0.9, 0.01, 1, 0.0, (), (), members)
+    return a_family(
+        "rotation", [a_member("l", i, angle_deg=pose) for i, pose in enumerate(poses_deg)], name=name
+    )
 
 
 def make_match(a: str, b: str, *, is_counterpart: bool, is_alike: bool) -> Match:

@@ -38,9 +38,9 @@ NAN = float("nan")
 def compared(document: ReportDocument, run: str, counterparts: dict[str, str | None]) -> list[ComparedFamily]:
     return [
         ComparedFamily(
-            run, family["id"], family["layer"], "rotation", 1, counterparts.get(family["id"]),
+            run, family["id"], family["layers"][0], "rotation", 1, counterparts.get(family["id"]),
             "nearest-1", 0.41, "" if counterparts.get(family["id"]) else "no closer than others",
-            tuple(ComparedMember(m["layer"], m["channel"], m["pose_deg"] or 0.0) for m in family["members"]),
+            tuple(ComparedMember(m["layer"], m["channel"], m["pose"]["angle_deg"] or 0.0) for m in family["members"]),
         )
         for family in document["families"]
     ]  # fmt: skip

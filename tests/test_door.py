@@ -255,7 +255,7 @@ def test_images_are_given_open_or_by_path(tmp_path: Path) -> None:
 def test_exported_rows_have_every_column(run: equiscope.Run) -> None:
     units, families = equiscope.export(run, "units"), equiscope.export(run, "families")
     assert [row["octaves"] for row in families.rows] == [0.0, 1.0]
-    assert [row["pose_deg"] for row in families.rows] == [None, None]  # not measured
+    assert [row["angle_deg"] for row in families.rows] == [None, None]  # not measured
     assert all(tuple(row) == table.columns for table in (units, families) for row in table.rows)
     assert families.document["families"][0]["id"] == "s"
     with pytest.raises(EquiscopeError, match="unknown part of a run 'unit': did you mean 'units'"):

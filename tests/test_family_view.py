@@ -95,14 +95,14 @@ def test_symmetry_holes_and_duplicates_are_in_words(tmp_path: Path, document: Re
     family = document["families"][0]
     family.update(
         {
-            "stabiliser_order": 2,
+            "stabiliser": [{"angle_deg": 0.0}, {"angle_deg": 180.0}],
             "holes_deg": [[150.0, 10.0]],
             "duplicates": [[4, 17]],
             "score": 0.9,
             "q_value": 0.0,
         }
     )
-    family["members"][0]["pose_deg"] = 359.8
+    family["members"][0]["pose"] = {"angle_deg": 359.8}
     page = view_of(tmp_path, document, family["id"])
     assert "q < 0.001" in figures(page)
     assert "Symmetry repeats every 180°" in figures(page)
@@ -118,7 +118,7 @@ def test_symmetry_holes_and_duplicates_are_in_words(tmp_path: Path, document: Re
 def test_a_hue_dial_is_worded_and_coloured_as_hue(tmp_path: Path, document: ReportDocument) -> None:
     page = view_of(tmp_path, document, "mixed3b-hue-1")
     assert poses(page) == ["hue 0°", "hue 70°", "hue 150°", "hue 310°"]
-    rim = [a["stroke"] for a, _ in page.all("path", class_="hue")]
+    rim = [a["stroke"] for a, _ in page.all("path", class_="hue-rim")]
     assert len(rim) == 36
     assert rim[0] == rim_colour(5)
     assert "none short of a full turn of hue" in figures(page)
@@ -144,7 +144,7 @@ def test_hue_rotation_shows_how_the_torus_wraps(tmp_path: Path, document: Report
     assert not plain.all("path", class_="wrap")
     assert not plain.all("g", class_="faded")
     family = family_of(document, "mixed3b-hue-rotation-1")
-    near = [m for m in family["members"] if (m["hue_deg"] or 0) <= 60]
+    near = [m for m in family["members"] if (m["pose"]["hue_deg"] or 0) <= 60]
     assert len(wrapped.all("g", class_="faded")) == len(near)
     # The ghost of what stands at (0°, 0°) is half a turn to the right, on the dashed line.
     ghosts = [(float(a["cx"] or 0), float(a["cy"] or 0)) for a, _ in wrapped.all("circle", class_="ghost")]
@@ -196,9 +196,9 @@ def test_rotation_scale_names_the_families_it_joins(tmp_path: Path, document: Re
 
 def test_the_tuning_marks_each_members_own_pose(tmp_path: Path, document: ReportDocument) -> None:
     family = document["families"][0]
-    family["stabiliser_order"] = 2
+    family["stabiliser"] = [{"angle_deg": 0.0}, {"angle_deg": 180.0}]
     for i, member in enumerate(family["members"]):
-        member["pose_deg"] = 10.0 * i
+        member["pose"] = {"angle_deg": 10.0 * i}
     page = view_of(tmp_path, document, family["id"])
     ticks = [numbers_in(a["d"] or "") for a, _ in page.all("path", class_="tick")]
     assert len(ticks) == family["size"]
@@ -241,7 +241,7 @@ def test_pairs_and_scale_are_held_against_gains(document: ReportDocument) -> Non
 def test_what_drawn_stimuli_said_stands_beside_the_family(tmp_path: Path, document: ReportDocument) -> None:
     family = family_of(document, "mixed3b-hue-1")
     assert "equiscope verify" in view_of(tmp_path, document, "mixed3b-hue-1").text
-    members = [{"pose": m["hue_deg"], "synthetic": 5.0, "error": 3.0} for m in family["members"]]
+    members = [{"pose": m["pose"]["hue_deg"], "synthetic": 5.0, "error": 3.0} for m in family["members"]]
     members[1] = {"pose": 70.0, "synthetic": None, "error": None}
     members[3]["error"] = 80.0
     family["verification"] = [
@@ -278,7 +278,9 @@ def test_a_worse_explanation_is_called_worse(tmp_path: Path, document: ReportDoc
 
 def test_a_family_names_those_before_and_after_it(tmp_path: Path, document: ReportDocument) -> None:
     own = [
-        f["id"] for f in document["families"] if (f["layer"], f["transformation"]) == ("conv2d2", "rotation")
+        f["id"]
+        for f in document["families"]
+        if (f["layers"], f["transformation"]) == (["conv2d2"], "rotation")
     ]
     assert len(own) >= 2
     views = dict(render_families(open_run(tmp_path, document)))
@@ -348,8 +350,11 @@ def test_what_was_not_measured_is_a_dash_and_never_a_number(
                 family[key] = missing  # type: ignore[literal-required]
         family["half_turns"] = [missing for _ in family["half_turns"]]
         for member in family["members"]:
-            for key in ("pose_deg", "hue_deg", "octaves", "score", "score_low", "score_high"):
+            member["pose"] = dict.fromkeys(member["pose"], missing)
+            for key in ("score", "score_low", "score_high"):
                 member[key] = missing  # type: ignore[literal-required]
+        family["disagreement"] = dict.fromkeys(family["disagreement"], missing)
+        family["stabiliser"] = [dict.fromkeys(element, missing) for element in family["stabiliser"]]
         if family["tuning"] is not None:
             family["tuning"]["values"] = [None] * family["size"]
         for entry in family["alternatives"]:
@@ -381,13 +386,12 @@ def test_what_was_not_measured_is_a_dash_and_never_a_number(
 def test_everything_is_escaped(tmp_path: Path, document: ReportDocument) -> None:
     for family in document["families"]:
         family["id"] = f"{HOSTILE}{family['id']}"
-        family["stabiliser"] = HOSTILE
         family["explained_by"] = CLOSING
         family["alternatives"] = [make_alternative(HOSTILE, 0.5, 0.0)]
         family["verification"] = [
             make_verification("rotation", kind=HOSTILE, runner_up=CLOSING, stimulus=HOSTILE)
         ]
-        family["layer"] = family["layer"].replace("mixed3b", HOSTILE + CLOSING)
+        family["layers"] = [name.replace("mixed3b", HOSTILE + CLOSING) for name in family["layers"]]
         for member in family["members"]:
             member["layer"] = member["layer"].replace("mixed3b", HOSTILE + CLOSING)
     for layer in document["layers"]:
@@ -414,7 +418,7 @@ def test_members_poses_on_drawings_reach_the_document(tmp_path: Path, document: 
     build_site(tmp_path)
     family = family_of(document, "mixed3b-hue-1")
     members = tuple(
-        MemberVerification(m["layer"], m["channel"], m["hue_deg"] or 0.0, 7.0, math.nan)
+        MemberVerification(m["layer"], m["channel"], m["pose"]["hue_deg"] or 0.0, 7.0, math.nan)
         for m in family["members"]
     )
     plain = make_verification("hue")
@@ -433,7 +437,7 @@ def test_members_poses_on_drawings_reach_the_document(tmp_path: Path, document: 
 def test_members_are_sorted_as_their_charts_need(document: ReportDocument) -> None:
     family = family_of(document, "mixed3b-dihedral-1")
     shown = members_in_order(family, ())
-    assert [own.entry["is_mirrored"] for own in shown] == [False] * 3 + [True] * 3
+    assert [own.is_changed for own in shown] == [False] * 3 + [True] * 3
     assert [own.unit for own in shown] == [
         f"{family['members'][own.index]['layer']}:{family['members'][own.index]['channel']}" for own in shown
     ]

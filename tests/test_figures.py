@@ -28,10 +28,10 @@ SVG = "{http://www.w3.org/2000/svg}"
 def document() -> ReportDocument:
     document = complete_document()
     family = document["families"][0]
-    members = [{"pose": m["pose_deg"], "synthetic": 0.0, "error": 2.0} for m in family["members"]]
+    members = [{"pose": m["pose"]["angle_deg"], "synthetic": 0.0, "error": 2.0} for m in family["members"]]
     family["verification"] = [make_verification("rotation", members=members)]
     family["turned"] = {
-        "layer": family["layer"], "channel": family["members"][0]["channel"],
+        "layer": family["layers"][0], "channel": family["members"][0]["channel"],
         "axes": {"angle_deg": [0.0, 90.0]}, "sheet": 0, "first": 0,
         "responses": [[0.5, 1.0] for _ in family["members"]],
     }  # fmt: skip

@@ -37,7 +37,6 @@ MOST_LINES_OF_A_FILE, MOST_LINES_OF_A_FUNCTION = 500, 60
 MOST_PARAMETERS = 8
 LONG_SIGNATURES = {
     "evidence/circuits/causal.py:check_circuits",
-    "reports/document/building.py:build_document",
 }
 
 

@@ -186,7 +186,7 @@ def test_a_unit_shows_both_halves_its_tuning_and_its_families(folder: Path, docu
     family = next(
         f
         for f in document["families"]
-        if any(m["channel"] == 3 for m in f["members"]) and f["layer"] == "mixed3a"
+        if any(m["channel"] == 3 for m in f["members"]) and f["layers"] == ["mixed3a"]
     )
     links = [a["href"] for a, _ in page.all("a") if "href" in a]
     assert f"#/family/{family['id']}" in links

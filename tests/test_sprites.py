@@ -142,23 +142,23 @@ def test_an_image_that_is_gone_is_named(
         cut(tmp_path, images, examples, [])
 
 
-def rotation_family(pose_deg: float) -> FamilyEntry:
-    members = [make_member("block", 0, 0.8, pose_deg=pose_deg)]
+def rotation_family(angle_deg: float) -> FamilyEntry:
+    members = [make_member("block", 0, 0.8, angle_deg=angle_deg)]
     return assemble_family("f", "block", "rotation", 0.8, members, {"angle_deg": EIGHT}, [[1.0] * 8])
 
 
 FAMILIES = {
-    "rotation": (make_member("block", 0, 0.8, pose_deg=135.0), {"angle_deg": EIGHT}, {"angle_deg": 135.0}),
+    "rotation": (make_member("block", 0, 0.8, angle_deg=135.0), {"angle_deg": EIGHT}, {"angle_deg": 135.0}),
     "hue": (make_member("block", 0, 0.8, hue_deg=90.0), {"hue_deg": EIGHT}, {"hue_deg": 90.0}),
-    "reflection": (make_member("block", 0, 0.8, is_mirrored=True), {"element": [0.0, 1.0]}, {"element": 1.0}),
-    "contrast": (make_member("block", 0, 0.8, is_inverted=True), {"element": [0.0, 1.0]}, {"element": 1.0}),
+    "reflection": (make_member("block", 0, 0.8, is_mirrored=True), {"is_mirrored": [0.0, 1.0]}, {"is_mirrored": 1.0}),
+    "contrast": (make_member("block", 0, 0.8, is_inverted=True), {"is_inverted": [0.0, 1.0]}, {"is_inverted": 1.0}),
     "dihedral": (
-        make_member("block", 0, 0.8, pose_deg=90.0, is_mirrored=True),
+        make_member("block", 0, 0.8, angle_deg=90.0, is_mirrored=True),
         {"is_mirrored": [0.0, 1.0], "angle_deg": EIGHT},
         {"is_mirrored": 1.0, "angle_deg": 90.0},
     ),
     "hue-rotation": (
-        make_member("block", 0, 0.8, pose_deg=180.0, hue_deg=270.0),
+        make_member("block", 0, 0.8, angle_deg=180.0, hue_deg=270.0),
         {"hue_deg": EIGHT, "angle_deg": EIGHT},
         {"hue_deg": 270.0, "angle_deg": 180.0},
     ),
@@ -192,7 +192,7 @@ def test_the_member_with_the_strongest_held_out_stimulus_shows_it(
 ) -> None:
     # Unit 1 answers best to a stimulus that found it, unit 0 to one that did not.
     examples = replace(examples, maximum=np.array([6.0, 7.0, -1.0]))
-    members = [make_member("block", channel, 0.8, pose_deg=0.0) for channel in (0, 1)]
+    members = [make_member("block", channel, 0.8, angle_deg=0.0) for channel in (0, 1)]
     family = assemble_family("f", "block", "rotation", 0.8, members, {"angle_deg": EIGHT}, [[1.0] * 8] * 2)
     found, _ = cut(tmp_path, images, examples, [family])
     assert found.turned["f"]["channel"] == 0
@@ -212,7 +212,7 @@ def test_a_turned_stimulus_turns_counter_clockwise(
 def test_a_mirrored_pose_mirrors_before_it_turns(
     tmp_path: Path, images: ImageSet, examples: Examples
 ) -> None:
-    member = make_member("block", 0, 0.8, pose_deg=0.0)
+    member = make_member("block", 0, 0.8, angle_deg=0.0)
     axes = {"is_mirrored": [0.0, 1.0], "angle_deg": EIGHT}
     family = assemble_family("f", "block", "dihedral", 0.8, [member], axes, [[1.0]])
     _, pictures = cut(tmp_path, images, examples, [family])
@@ -222,7 +222,7 @@ def test_a_mirrored_pose_mirrors_before_it_turns(
 
 
 def test_what_has_too_many_elements_is_thinned(tmp_path: Path, images: ImageSet, examples: Examples) -> None:
-    member = make_member("block", 0, 0.8, pose_deg=0.0, hue_deg=0.0)
+    member = make_member("block", 0, 0.8, angle_deg=0.0, hue_deg=0.0)
     axes = {"hue_deg": EIGHT, "angle_deg": [22.5 * k for k in range(16)]}
     family = assemble_family("f", "block", "hue-rotation", 0.8, [member], axes, [[1.0]])
     found, pictures = cut(tmp_path, images, examples, [family])

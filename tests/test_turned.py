@@ -95,7 +95,7 @@ def test_rotation_is_read_at_the_pose_that_each_tile_shows() -> None:
         group,
         values,
         "rotation",
-        [make_member("own", c, 0.9, pose_deg=p) for c, p in poses.items()],
+        [make_member("own", c, 0.9, angle_deg=p) for c, p in poses.items()],
         {"angle_deg": axis},
     )
     for channel, pose in poses.items():
@@ -114,8 +114,8 @@ def test_hue_rotation_and_dihedral_find_the_members_pose_too() -> None:
         (1 + np.cos(np.radians(hue - 200)))[:, None] * (1 + np.cos(np.radians(angle - 130)))
     ).ravel()
     members = [
-        make_member("own", 1, 0.9, pose_deg=50.0, hue_deg=80.0),
-        make_member("own", 2, 0.9, pose_deg=130.0, hue_deg=200.0),
+        make_member("own", 1, 0.9, angle_deg=50.0, hue_deg=80.0),
+        make_member("own", 2, 0.9, angle_deg=130.0, hue_deg=200.0),
     ]
     axes = {"hue_deg": [0.0, 200.0], "angle_deg": [0.0, 130.0]}
     found = answers(torus, values, "hue-rotation", members, axes)
@@ -131,8 +131,8 @@ def test_hue_rotation_and_dihedral_find_the_members_pose_too() -> None:
     turn = start + dihedral.rotations.angles_deg
     values[4, 16:, 2] = 1 + np.cos(np.radians(turn + 180.0))
     members = [
-        make_member("own", 1, 0.9, pose_deg=50.0),
-        make_member("own", 2, 0.9, pose_deg=130.0, is_mirrored=True),
+        make_member("own", 1, 0.9, angle_deg=50.0),
+        make_member("own", 2, 0.9, angle_deg=130.0, is_mirrored=True),
     ]
     axes = {"is_mirrored": [0.0, 1.0], "angle_deg": [0.0, 130.0]}
     found = answers(dihedral, values, "dihedral", members, axes)
@@ -143,8 +143,8 @@ def test_hue_rotation_and_dihedral_find_the_members_pose_too() -> None:
 def test_pairs_and_sizes_are_read_as_they_were_shown() -> None:
     values = np.zeros((5, 2, 3))
     values[4, :, 0], values[4, :, 1] = (0.2, 1.6), (1.8, 0.4)
-    members = [make_member("own", 0, 0.9), make_member("own", 1, 0.9, is_mirrored=True)]
-    found = answers(Involution("reflection"), values, "reflection", members, {"element": [0.0, 1.0]})
+    members = [make_member("own", 0, 0.9, is_mirrored=False), make_member("own", 1, 0.9, is_mirrored=True)]
+    found = answers(Involution("reflection"), values, "reflection", members, {"is_mirrored": [0.0, 1.0]})
     # The stimulus is that of the mirrored member: what it shows as it is stands second.
     assert found == [[0.8, 0.1], [0.2, 0.9]]
 
@@ -158,7 +158,7 @@ def test_pairs_and_sizes_are_read_as_they_were_shown() -> None:
 
 
 def test_what_was_not_shown_has_no_answer() -> None:
-    family = make_family("rotation", [make_member("own", 1, 0.9, pose_deg=0.0)], {"angle_deg": [0.0]})
+    family = make_family("rotation", [make_member("own", 1, 0.9, angle_deg=0.0)], {"angle_deg": [0.0]})
     turned: TurnedEntry = {"layer": "own", "channel": 1, "axes": {"angle_deg": [0.0]}, "sheet": 0, "first": 0}
     bank = make_bank()
     bank.image[4] = 9

@@ -134,25 +134,25 @@ def test_a_silent_unit_was_measured_and_has_no_curve() -> None:
 
 
 @pytest.mark.parametrize(
-    ("axes", "shape", "n_lines"),
+    ("name", "axes", "shape", "n_lines"),
     [
-        ({"angle_deg": [90.0 * k for k in range(4)]}, (4,), 1),
-        ({"is_mirrored": [0.0, 1.0], "angle_deg": [90.0 * k for k in range(4)]}, (2, 4), 2),
-        ({"octaves": [-1.0, 0.0, 1.0]}, (3,), 1),
+        ("rotation", {"angle_deg": [90.0 * k for k in range(4)]}, (4,), 1),
+        ("dihedral", {"is_mirrored": [0.0, 1.0], "angle_deg": [90.0 * k for k in range(4)]}, (2, 4), 2),
+        ("scale", {"octaves": [-1.0, 0.0, 1.0]}, (3,), 1),
     ],
 )
 def test_charts_have_a_line_and_a_band_each(
-    axes: dict[str, list[float]], shape: tuple[int, ...], n_lines: int
+    name: str, axes: dict[str, list[float]], shape: tuple[int, ...], n_lines: int
 ) -> None:
     values = np.linspace(0.2, 1, int(np.prod(shape))).reshape(shape).tolist()
     error = np.full(shape, 0.1).tolist()
-    chart = draw_unit_tuning("x", axes, {"n_stimuli": 3, "values": values, "error": error})
+    chart = draw_unit_tuning(name, axes, {"n_stimuli": 3, "values": values, "error": error})
     assert chart is not None
     assert len(chart.lines) == len(chart.bands) == n_lines
     n_points = len(axes[next(reversed(axes))]) + (0 if "octaves" in axes else 1)
     assert chart.lines[0].count(",") == n_points
-    assert chart.label == "Response under x, mean of 3 stimuli"
-    alone = draw_unit_tuning("x", axes, {"n_stimuli": 1, "values": values, "error": None})
+    assert chart.label == f"Response under {name}, mean of 3 stimuli"
+    alone = draw_unit_tuning(name, axes, {"n_stimuli": 1, "values": values, "error": None})
     assert alone is not None
     assert not alone.bands
 

@@ -33,15 +33,17 @@ def planted_document() -> tuple[ReportDocument, Any, dict[str, dict[str, Any]]]:
     family = families[first.target]
     for end in (first.source, first.target):
         for i, member in enumerate(families[end]["members"]):
-            member["pose_deg"] = 90.0 * (i % 4) + i // 4
+            member["pose"] = {"angle_deg": 90.0 * (i % 4) + i // 4}
     family["verification"] = [
         make_verification(
             "rotation",
-            members=[{"pose": m["pose_deg"], "synthetic": 0.0, "error": 4.0} for m in family["members"]],
+            members=[
+                {"pose": m["pose"]["angle_deg"], "synthetic": 0.0, "error": 4.0} for m in family["members"]
+            ],
         )
     ]
     family["turned"] = {
-        "layer": family["layer"], "channel": family["members"][0]["channel"],
+        "layer": family["layers"][0], "channel": family["members"][0]["channel"],
         "axes": {"angle_deg": [0.0, 90.0, 180.0, 270.0]}, "sheet": 0, "first": 0,
         "responses": [[0.5, 1.0, 0.2, 0.1] for _ in family["members"]],
     }  # fmt: skip
@@ -56,7 +58,8 @@ def planted_document() -> tuple[ReportDocument, Any, dict[str, dict[str, Any]]]:
     own["template"] = np.zeros((16, 5, 5), np.float16)
     for t in range(first.n_target):
         for s in range(first.n_source):
-            relative = families[first.source]["members"][s]["pose_deg"] - family["members"][t]["pose_deg"]
+            members = families[first.source]["members"][s], family["members"][t]
+            relative = members[0]["pose"]["angle_deg"] - members[1]["pose"]["angle_deg"]
             own["reordered"][t, round(relative / 22.5) % 16] = upright
     own["reordered"] = own["reordered"].astype(np.float16)
     return document, circuits, weights

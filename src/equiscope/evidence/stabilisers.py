@@ -27,6 +27,15 @@ def stabiliser_elements(family: Family) -> tuple[tuple[float, float], ...]:
     -------
     tuple of (float, float)
         Turn of hue and turn of the plane of each element, degrees, the identity first.
+
+    Examples
+    --------
+    A line is itself after half a turn.
+
+    >>> from equiscope.transformations import Pose
+    >>> turns = Pose(angle_deg=0.0), Pose(angle_deg=180.0)
+    >>> stabiliser_elements(Family("lines", ("conv1",), "rotation", 0.9, 0.8, 1.0, 0.01, (), turns))
+    ((0.0, 0.0), (0.0, 180.0))
     """
     switches = [axis.name for axis in find(family.transformation).axes if isinstance(axis, Switch)]
     turns = [element for element in family.stabiliser if not any(element.get(name) for name in switches)]

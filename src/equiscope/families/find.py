@@ -49,6 +49,18 @@ def open_search(
     ------
     EquiscopeError
         If poses of that kind cannot be searched.
+
+    Examples
+    --------
+    >>> from equiscope.measurement.bank import Bank
+    >>> from equiscope.measurement.examples import empty_examples
+    >>> from equiscope.transformations.groups import CyclicGroup
+    >>> place = np.arange(8)
+    >>> bank = Bank("conv1", place // 4, place, np.zeros((8, 2), int), place)
+    >>> values = np.random.default_rng(0).random((8, 4, 3)).astype(np.float32)
+    >>> search = open_search(Responses(bank, CyclicGroup(4), values), empty_examples("conv1", 3, 2))
+    >>> type(search).__name__, search.layers
+    ('CircleSearch', ('conv1',))
     """
     transformation = find(responses.group.name)
     search = _SEARCHES.get(type(transformation.space))
@@ -97,6 +109,23 @@ def find_families(
     ------
     EquiscopeError
         If the responses are of no transformation that is known, or of one that is not searched.
+
+    Examples
+    --------
+    Three units answer alike, to stimuli that are turned by 0, 100 and 200 degrees.
+
+    >>> from dataclasses import replace
+    >>> from equiscope.measurement.bank import Bank
+    >>> from equiscope.measurement.examples import empty_examples
+    >>> from equiscope.transformations.groups import CyclicGroup
+    >>> place, group = np.arange(80), CyclicGroup(8)
+    >>> bank = Bank("conv1", place // 40, place, np.zeros((80, 2), int), place)
+    >>> angles_deg = np.random.default_rng(0).uniform(0, 360, 80) + bank.starts_deg(group)[0]
+    >>> turned_deg = angles_deg[:, None, None] + group.angles_deg[:, None] - [0.0, 100.0, 200.0]
+    >>> values = np.exp(2 * np.cos(np.radians(turned_deg))).astype(np.float32)
+    >>> examples = replace(empty_examples("conv1", 3, 2), maximum=values.max((0, 1)))
+    >>> find_families(Responses(bank, group, values), examples, n_null=20).families[0].poses_deg.round().tolist()
+    [0.0, 100.0, 200.0]
     """
     space = open_search(
         responses, examples, SearchOptions(**options), channels=channels, is_measurable=is_measurable

@@ -15,7 +15,7 @@ from equiscope.foundations.errors import EquiscopeError
 from equiscope.transformations import Axis, Switch, Transformation, find
 from equiscope.transformations.spaces import Circle, Cylinder, HandedCircle, Pair, Torus
 
-__all__ = ["families_of_2", "manifest_of_2", "result_of_2"]
+__all__ = ["families_of_2", "family_of_2", "manifest_of_2", "result_of_2", "split_layers"]
 
 # How coordinates of poses, and differences between them, were called where that was not the name of their axis.
 _POSE_KEYS = {"angle_deg": "pose_deg"}
@@ -31,18 +31,35 @@ _TORAL_ELEMENTS = re.compile(rf"\{{{_TORAL_ELEMENT.pattern}(?:, {_TORAL_ELEMENT.
 
 
 def families_of_2(document: dict[str, Any]) -> dict[str, Any]:
-    """Say a ``families.json`` of version 1 or 2 as one of version 3.
+    """Convert a ``families.json`` of schema version 1 or 2 to version 3.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+
+    Examples
+    --------
+    A pose was called ``pose_deg``, and is a coordinate along the axis ``angle_deg``.
+
+    >>> members = [{"layer": "conv1", "channel": 3, "pose_deg": 45.0}]
+    >>> family = {"transformation": "rotation", "members": members}
+    >>> families_of_2({"families": [family]})["families"][0]["members"]
+    [{'layer': 'conv1', 'channel': 3, 'pose': {'angle_deg': 45.0}}]
+    """
+    found = _entries(document, "families", "a list of families")
+    families = [family_of_2(entry) | {"alternatives": _alternatives(entry)} for entry in found]
+    return document | {"families": families}
+
+
+def family_of_2(entry: dict[str, Any]) -> dict[str, Any]:
+    """Say what a family of version 1 or 2 is by axes: poses, stabiliser, disagreement; the rest stays as it is.
 
     Raises
     ------
     ValueError
         If it is none.
     """
-    found = _entries(document, "families", "a list of families")
-    return document | {"families": [_family(entry) for entry in found]}
-
-
-def _family(entry: dict[str, Any]) -> dict[str, Any]:
     transformation = _transformation(entry)
     axes = transformation.axes
     members = [
@@ -61,7 +78,6 @@ def _family(entry: dict[str, Any]) -> dict[str, Any]:
         "members": members,
         "stabiliser": _stabiliser(transformation, entry),
         "disagreement": {axis.name: entry.get(_DISTANCE_KEYS.get(axis.name, "")) for axis in moved},
-        "alternatives": _alternatives(entry),
     }
 
 
@@ -114,12 +130,18 @@ def _stabiliser(
 
 
 def result_of_2(document: dict[str, Any]) -> dict[str, Any]:
-    """Say what a stage of a survey of version 2 left as version 3 does.
+    """Convert a file of ``results/`` of schema version 2 to version 3.
 
     Raises
     ------
     ValueError
         If it is none.
+
+    Examples
+    --------
+    >>> result = result_of_2({"transformation": "rotation", "layer": "conv1"})
+    >>> result["layers"], result["pairs"]
+    (['conv1'], [])
     """
     joint = document.get("scale_layers", [])
     # Stages over several layers name all of them in one text, which only the manifest can take apart.
@@ -150,12 +172,18 @@ def result_of_2(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def manifest_of_2(manifest: dict[str, Any]) -> dict[str, Any]:
-    """Say a ``run.json`` of version 1 or 2 as one of version 3.
+    """Convert a ``run.json`` of schema version 1 or 2 to version 3.
 
     Raises
     ------
     ValueError
         If its results are none.
+
+    Examples
+    --------
+    >>> geometry = [{"layer": "conv1"}, {"layer": "conv2"}]
+    >>> manifest_of_2({"geometry": geometry, "results": [{"layer": "conv1+conv2"}]})["results"][0]["layers"]
+    ['conv1', 'conv2']
     """
     known = [
         entry["layer"] for entry in _entries(manifest, "geometry", "a list of layers") if "layer" in entry

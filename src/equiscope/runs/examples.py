@@ -20,7 +20,17 @@ __all__ = ["load_examples", "save_examples"]
 def save_examples(
     path: Path, examples: dict[str, Examples], n_done: int, failures: list[ImageFailure]
 ) -> None:
-    """Store the examples of all layers after the first ``n_done`` images, and the images that failed so far."""
+    """Store the examples of all layers after the first ``n_done`` images, and the images that failed so far.
+
+    Examples
+    --------
+    After 40 images, of which one could not be read.
+
+    >>> failures = [ImageFailure("cat.jpg", "is no image")]
+    >>> save_examples(Path("examples.npz"), {"conv1": empty_examples("conv1", 2, 3)}, 40, failures)
+    >>> Path("examples.npz").exists()
+    True
+    """
     arrays: dict[str, NDArray[Any]] = {
         "n_done": np.array(n_done),
         "failures": np.array([[failure.name, failure.reason] for failure in failures], dtype=np.str_),
@@ -39,6 +49,13 @@ def load_examples(path: Path) -> tuple[dict[str, Examples], int, list[ImageFailu
     ------
     DamagedFileError
         If the file is not there, or is damaged.
+
+    Examples
+    --------
+    >>> save_examples(Path("stored.npz"), {"conv1": empty_examples("conv1", 2, 3)}, 40, [])
+    >>> examples, n_done, failures = load_examples(Path("stored.npz"))
+    >>> examples["conv1"].n_units, n_done, failures
+    (2, 40, [])
     """
     with Archive(path) as stored, reading(path):
         examples = {}

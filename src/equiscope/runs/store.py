@@ -97,12 +97,12 @@ class Run:
 
 
 def as_run(run: Run | str | Path) -> Run:
-    """Give the run that somebody means: one that is open, or the folder of a finished one, as `load_run` opens it."""
+    """Give an open run: the argument itself if it is one, otherwise its folder opened by `load_run`."""
     return run if isinstance(run, Run) else load_run(run)
 
 
 def folder_of(run: Run | str | Path) -> Path:
-    """Give the folder of a run that is open, or named by its folder, finished or not."""
+    """Give the folder of a run, which is given open or by that folder, finished or not."""
     return run.folder if isinstance(run, Run) else Path(run)
 
 
@@ -122,25 +122,30 @@ def check_network(run: Run, model: Model) -> None:
 
 
 def write_json(path: Path, document: dict[str, Any], *, is_compact: bool = False) -> None:
-    """Write a document as JSON, atomically; of a file of a run its digest is kept."""
+    """Write a document as JSON, atomically; inside a run's folder its SHA-256 digest goes into ``digests.json``."""
     content = to_json(document, is_compact=is_compact).encode()
     with _keeping_digest(path, content):
         write_atomically(path, lambda stream: stream.write(content))
 
 
 def write_archive(path: Path, arrays: Mapping[str, Any]) -> None:
-    """Write arrays as a compressed ``.npz``, atomically; of a file of a run it is kept that it was written."""
+    """Write arrays as a compressed ``.npz``, atomically; inside a run's folder ``digests.json`` lists its name."""
     with _keeping_digest(path, None):
         write_atomically(path, lambda stream: np.savez_compressed(stream, **arrays))
 
 
 def create_json(path: Path, document: dict[str, Any]) -> bool:
-    """Write a document as JSON unless there is one of that name: of several processes one succeeds.
+    """Write a document as JSON unless a file of that name exists: of several processes exactly one succeeds.
 
     Returns
     -------
     bool
         False where another was there already, which stays as it is.
+
+    Examples
+    --------
+    >>> create_json(Path("first.json"), {"from": "one"}), create_json(Path("first.json"), {"from": "another"})
+    (True, False)
     """
     content = to_json(document).encode()
     return write_new(path, lambda stream: stream.write(content))
@@ -176,7 +181,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def load_record(path: Path, kind: Any) -> Any:
-    """Read a JSON document of a run as what it was written from, as `read_record` does.
+    """Read a JSON document of a run into the dataclass ``kind`` that it was written from, by `read_record`.
 
     A kind whose ``from_earlier`` says documents of earlier versions as this version does is read through that.
 
@@ -257,14 +262,14 @@ def _known_digests(folder: Path) -> dict[str, list[str]]:
 
 
 def is_as_written(path: Path) -> bool:
-    """Whether a JSON file of a run has the digest that was kept of it, if one was."""
+    """Whether a JSON file of a run has the digest listed in ``digests.json``; True where none is listed."""
     folder = run_folder(path)
     known = _known_digests(folder).get(path.relative_to(folder).as_posix())
     return not known or _digest(path.read_bytes()) in known
 
 
 def say_changes(folder: Path) -> None:
-    """Say of every file of a run that was written and is not there, or is a JSON file and not as it was written.
+    """Log a warning for every file of a run that is missing, or is a JSON file and differs from what was written.
 
     Notes
     -----
@@ -287,7 +292,13 @@ def say_changes(folder: Path) -> None:
 
 
 def layer_path(folder: Path, stage: str, layer: str, ending: str) -> Path:
-    """File of one layer in a stage's folder; any layer name makes a safe file name."""
+    """File of one layer in a stage's folder; any layer name makes a safe file name.
+
+    Examples
+    --------
+    >>> layer_path(Path("my-run"), "results/rotation", "block/1", ".json").as_posix()
+    'my-run/results/rotation/block%2F1.json'
+    """
     return folder / stage / file_name(layer, ending=ending)
 
 
@@ -298,7 +309,7 @@ def read_geometries(manifest: dict[str, Any]) -> dict[str, LayerGeometry]:
 
 
 def families_document(families: Iterable[Family]) -> dict[str, Any]:
-    """Return the families as the run's contract words them (``families.json``)."""
+    """Turn families into the contents of ``families.json``."""
     first = ("id", "layers", "transformation")
     documents = []
     for family in families:
@@ -337,7 +348,7 @@ class FamiliesFile:
 
 
 def units_document(units: Iterable[Unit]) -> dict[str, Any]:
-    """Return the units as the run's contract words them (``units.json``)."""
+    """Turn units into the contents of ``units.json``."""
     return {"schema_version": SCHEMA_VERSION, "units": [asdict(unit) for unit in units]}
 
 
@@ -386,7 +397,7 @@ class _UnitsFile1:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """Read the ``run.json`` of a run, finished or not, whoever made it, and see to it that its folder holds no links.
+    """Read and check the ``run.json`` of a run, finished or not, and refuse a folder that holds links.
 
     Raises
     ------
@@ -415,6 +426,15 @@ def load_run(folder: str | Path) -> Run:
     ------
     EquiscopeError
         If the folder is not that of a finished run, is of a newer schema, or holds links (`refuse_links`).
+
+    Examples
+    --------
+    >>> folder = Path("finished-run")
+    >>> write_json(folder / "run.json", {"schema_version": SCHEMA_VERSION, "is_complete": True})
+    >>> write_json(folder / "units.json", units_document([Unit("conv1", 4, mean=0.5, sd=1.0)]))
+    >>> write_json(folder / "families.json", families_document([]))
+    >>> [(unit.layer, unit.channel) for unit in load_run(folder).units]
+    [('conv1', 4)]
     """
     folder = Path(folder)
     if not folder.is_dir():

@@ -33,6 +33,12 @@ def surveyed_model(
     ------
     EquiscopeError
         If the run's own name could be that of code, or the network cannot be loaded.
+
+    Examples
+    --------
+    >>> run = Run(Path("my-run"), {"model": {"name": "tiny"}})
+    >>> surveyed_model(run, nn.Conv2d(3, 2, 3), None, "--model").name
+    'Conv2d'
     """
     if model is None or model == "":
         model = built_in_name(run.manifest["model"]["name"], BUILT_IN, command)

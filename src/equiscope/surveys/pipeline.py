@@ -26,7 +26,7 @@ from equiscope.measurement.responses import Responses
 from equiscope.models import Model
 from equiscope.models.geometry import LayerGeometry
 from equiscope.models.layers import left_out
-from equiscope.reports.document.building import build_document
+from equiscope.reports.document.building import Findings, ShownImages, build_document
 from equiscope.reports.document.schema import FamilyEntry
 from equiscope.reports.document.turned import turned_responses
 from equiscope.reports.document.unit_tuning import UnitTunings, tune_units
@@ -111,16 +111,10 @@ class Pipeline:
             tunings = {name: tuning for entry in found for name, tuning in entry.tunings.items()}
             document = build_document(
                 self.manifest,
-                self.images,
-                geometries,
-                examples,
-                families,
-                units,
-                tunings,
-                self.whole_px,
-                folder=self.folder,
-                unit_tunings=unit_tunings,
-                on_image=on_image,
+                ShownImages(self.images, geometries, examples, self.whole_px),
+                Findings(families, units, tunings, unit_tunings),
+                self.folder,
+                on_image,
             )
             self._answer_turned(stage, found, document["families"])
             # A finished run that is given again keeps what later commands found since.

@@ -20,14 +20,28 @@ __all__ = ["read_explained", "read_result", "result_document", "result_path", "r
 
 
 def result_path(folder: Path, name: str, layer: str) -> Path:
-    """File of what was found under a transformation in a layer; of all layers where they are measured together."""
+    """Give the path of the results of one transformation in one layer, or in all layers if they are measured together.
+
+    Examples
+    --------
+    >>> result_path(Path("my-run"), "rotation", "conv1").as_posix()
+    'my-run/results/rotation/conv1.json'
+    >>> result_path(Path("my-run"), "scale", "conv1").as_posix()
+    'my-run/results/scale.json'
+    """
     if find(name).is_joint:
         return folder / "results" / f"{name}.json"
     return layer_path(folder, f"results/{name}", layer, ".json")
 
 
 def result_paths(folder: Path, layers: Sequence[str], transformations: Sequence[str]) -> list[Path]:
-    """Files of all stages that look for families, in the order in which they are done."""
+    """Give the paths of all results of a survey, in the order in which they are computed.
+
+    Examples
+    --------
+    >>> [path.as_posix() for path in result_paths(Path("my-run"), ["conv1", "conv2"], ["rotation", "scale"])]
+    ['my-run/results/rotation/conv1.json', 'my-run/results/rotation/conv2.json', 'my-run/results/scale.json']
+    """
     alone = [name for name in transformations if not find(name).is_joint]
     joint = [name for name in transformations if find(name).is_joint]
     paths = [result_path(folder, name, layer) for layer in layers for name in alone]
@@ -35,7 +49,15 @@ def result_paths(folder: Path, layers: Sequence[str], transformations: Sequence[
 
 
 def result_document(entry: StageResult) -> dict[str, Any]:
-    """Word the result of one transformation of one layer as the run's contract does."""
+    """Turn the result of one transformation in one layer into the contents of its file.
+
+    Examples
+    --------
+    >>> null = NullSummary(n_draws=20, families_per_draw=0.5, families_expected=0.0, score_95=0.4)
+    >>> document = result_document(StageResult(LayerFamilies(("conv1",), "rotation", (), (), null, n_refused=1)))
+    >>> document["layers"], document["transformation"], document["null"]["n_draws"], document["n_refused"]
+    (['conv1'], 'rotation', 20, 1)
+    """
     result = entry.result
     return families_document(result.families) | {
         "layers": list(result.layers),
@@ -78,12 +100,21 @@ class _ResultFile:
 
 
 def read_result(path: Path) -> StageResult:
-    """Read back what `result_document` worded.
+    """Read a file that was written from `result_document`.
 
     Raises
     ------
     DamagedFileError
         If the file is damaged, or says something else.
+
+    Examples
+    --------
+    >>> from equiscope.runs.store import write_json
+    >>> null = NullSummary(n_draws=20, families_per_draw=0.5, families_expected=0.0, score_95=0.4)
+    >>> entry = StageResult(LayerFamilies(("conv1",), "rotation", (), (), null, n_refused=1))
+    >>> write_json(Path("rotation.json"), result_document(entry))
+    >>> read_result(Path("rotation.json")) == entry
+    True
     """
     stored: _ResultFile = load_record(path, _ResultFile)
     with reading(path):
@@ -111,6 +142,18 @@ def read_explained(path: Path, of: Sequence[StageResult]) -> dict[str, Family]:
     ------
     DamagedFileError
         If the file is damaged, or lacks one of the families.
+
+    Examples
+    --------
+    >>> from dataclasses import replace
+    >>> from equiscope.runs.store import write_json
+    >>> family = Family("conv1-rotation-1", ("conv1",), "rotation", 0.9, 0.8, 1.0, 0.01, members=())
+    >>> explained = replace(family, explained_by="rotation")
+    >>> write_json(Path("explained.json"), families_document([explained]))
+    >>> null = NullSummary(n_draws=20, families_per_draw=0.5, families_expected=0.0, score_95=0.4)
+    >>> entry = StageResult(LayerFamilies(("conv1",), "rotation", (family,), (), null, n_refused=0))
+    >>> read_explained(Path("explained.json"), [entry])["conv1-rotation-1"].explained_by
+    'rotation'
     """
     by_id = {family.id: family for family in load_record(path, FamiliesFile).families}
     with reading(path):

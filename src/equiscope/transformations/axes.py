@@ -121,6 +121,21 @@ class Axis(ABC):
         """What results about this axis alone are called: `verify` compares families along ``rotation`` or ``hue``."""
         return self.noun
 
+    @property
+    def feature_noun(self) -> str:
+        """What of a feature the coordinate is: "orientation", "hue", "size"."""
+        return self.noun
+
+    @property
+    def label(self) -> str:
+        """What stands along a chart whose stimuli move along it."""
+        return self.noun
+
+    @property
+    def pose_label(self) -> str:
+        """What stands along a chart of poses."""
+        return self.label
+
     @abstractmethod
     def text(self, value: float | None, period: float = math.nan) -> str:
         """Word a coordinate; the empty text where there is nothing to say of it."""
@@ -144,17 +159,47 @@ class Turn(Axis):
         The ``key``, where it is not the noun.
     resolution
         How far from the truth a pose of an exact copy may be measured, degrees.
+    feature, turned
+        What a feature has along it, "orientation", and what turns, "the plane"; both the noun where nothing is said.
     """
 
     prefix: str = ""
     drawn: str = ""
     check: str = ""
     resolution: float = 5.0
+    feature: str = ""
+    turned: str = ""
 
     @property
     def key(self) -> str:
         """Name of results about this axis."""
         return self.check or self.noun
+
+    @property
+    def feature_noun(self) -> str:
+        """What of a feature the coordinate is."""
+        return self.feature or self.noun
+
+    @property
+    def what_turns(self) -> str:
+        """What turns: "the plane", "hue"."""
+        return self.turned or self.noun
+
+    @property
+    def label(self) -> str:
+        """What stands along a chart whose stimuli turn.
+
+        Examples
+        --------
+        >>> Turn("hue_deg", "hue").label
+        'turn of the stimuli’s hue'
+        """
+        return "turn of the stimuli" + ("" if self.turned else f"’s {self.noun}")
+
+    @property
+    def pose_label(self) -> str:
+        """What stands along a chart of poses."""
+        return f"pose of {self.what_turns}"
 
     def text(self, value: float | None, period: float = 360.0) -> str:
         """Give a whole angle within its period.
@@ -187,6 +232,10 @@ class Step(Axis):
         How far from the truth a pose of an exact copy may be measured, in its unit.
     check
         The ``key``, where it is not the noun.
+    one_more
+        What a feature is at +1 beside one at 0, in words: "twice as large".
+    reach
+        Further than this from its own pose a stimulus has nothing left to see, and is not shown.
     """
 
     unit: str = "octaves"
@@ -194,11 +243,24 @@ class Step(Axis):
     drawn: str = ""
     check: str = ""
     resolution: float = 0.1
+    one_more: str = ""
+    reach: float = math.inf
 
     @property
     def key(self) -> str:
         """Name of results about this axis."""
         return self.check or self.noun
+
+    @property
+    def label(self) -> str:
+        """What stands along a chart of it.
+
+        Examples
+        --------
+        >>> Step("octaves", "size").label
+        'size in octaves'
+        """
+        return f"{self.noun} in {self.unit}"
 
     def number(self, value: float | None) -> str:
         """Give a value with its sign."""

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiscope.foundations.errors import EquiscopeError
-from equiscope.transformations.axes import MISSING, Axis, Pose, Step, Switch
+from equiscope.transformations.axes import MISSING, Axis, Pose, Step, Switch, Turn
 from equiscope.transformations.groups import Group
 from equiscope.transformations.spaces import Circle, Cylinder, HandedCircle, Line, Pair, PoseSpace, Torus
 
@@ -50,6 +50,10 @@ class Words:
         What is said where no joint tuning was measured.
     subject
         What moves as responses are recorded: "stimuli turn".
+    copies
+        What the members of its families are of each other.
+    follow
+        What weights do that belong to a family: "turn with its poses".
     """
 
     steps: str
@@ -57,6 +61,8 @@ class Words:
     poses: str
     untuned: str = "No tuning was measured."
     subject: str = "stimuli change"
+    copies: str = "transformed copies"
+    follow: str = "follow its poses"
 
 
 class SurveyedLayer(Protocol):
@@ -313,7 +319,12 @@ class Transformation(ABC):
             return MISSING
         if len(measured) == 1:
             return measured[0].distance_text(distances.get(measured[0].name))
-        return ", ".join(axis.distance_text(distances.get(axis.name)) + _of(axis) for axis in measured)
+        said = [(axis, axis.distance_text(distances.get(axis.name))) for axis in measured]
+        # The unit of a step says what it is of.
+        return ", ".join(
+            text if isinstance(axis, Step) and text != MISSING else f"{text} of {axis.noun}"
+            for axis, text in said
+        )
 
     def title(self, size: int) -> str:
         """Word a family: "rotation family of 8", "reflection pair"."""
@@ -342,13 +353,29 @@ class Transformation(ABC):
             case Cylinder():
                 return _turns_text(len(stabiliser))
             case Torus(axis, other):
-                return _pairs_of_turns_text([(e[other.name], e[axis.name]) for e in stabiliser])
+                return _pairs_of_turns_text(stabiliser, other, axis)
             case _:
                 return "none"
 
+    def stabiliser_text(self, stabiliser: Sequence[Mapping[str, float]]) -> str:
+        """Write the elements that leave a family's members as they are as a set: "{0°, 180°}", "{identity}"."""
+        match self.space:
+            case Circle(axis) | Cylinder(axis, _):
+                said = [_degrees(element, axis) for element in stabiliser]
+            case HandedCircle(axis, hand):
+                said = [_degrees(element, axis) for element in stabiliser if not element.get(hand.name)]
+                said += ["mirror"] * any(element.get(hand.name) for element in stabiliser)
+            case Torus(axis, other):
+                said = [f"({_degrees(own, other)}, {_degrees(own, axis)})" for own in stabiliser]
+            case Line(step):
+                said = [f"0 {step.unit}"] * bool(stabiliser)
+            case _:
+                said = ["identity"] * bool(stabiliser)
+        return "{" + ", ".join(said) + "}" if said else ""
 
-def _of(axis: Axis) -> str:
-    return "" if isinstance(axis, Step) else f" of {axis.noun}"
+
+def _degrees(element: Mapping[str, float], axis: Axis) -> str:
+    return f"{element.get(axis.name) or 0.0:g}°"
 
 
 def _turns_text(order: int) -> str:
@@ -356,14 +383,21 @@ def _turns_text(order: int) -> str:
     return "none short of a full turn" if order == 1 else f"repeats every {360.0 / order:g}°"
 
 
-def _pairs_of_turns_text(elements: Sequence[tuple[float, float]]) -> str:
+def _pairs_of_turns_text(elements: Sequence[Mapping[str, float]], slow: Turn, fast: Turn) -> str:
     words = []
-    for hue, angle in elements:
-        if hue % 360 and angle % 360:
-            both = f"{hue:g}° of hue with {angle:g}° of the plane"
-            words.append("half a turn of hue and of the plane together" if hue == angle == 180 else both)
-        elif hue % 360:
-            words.append("half a turn of hue alone" if hue == 180 else f"{hue:g}° of hue")
-        elif angle % 360:
-            words.append("half a turn of the plane alone" if angle == 180 else f"{angle:g}° of the plane")
+    for element in elements:
+        one, other = (element.get(axis.name) or 0.0 for axis in (slow, fast))
+        if one % 360 and other % 360:
+            both = f"{one:g}° of {slow.what_turns} with {other:g}° of {fast.what_turns}"
+            is_half = one == other == 180
+            words.append(
+                f"half a turn of {slow.what_turns} and of {fast.what_turns} together" if is_half else both
+            )
+        elif one % 360 or other % 360:
+            turn, axis = (one, slow) if one % 360 else (other, fast)
+            words.append(
+                f"half a turn of {axis.what_turns} alone"
+                if turn == 180
+                else f"{turn:g}° of {axis.what_turns}"
+            )
     return "repeats after " + "; ".join(words) if words else "none short of a full turn of both"

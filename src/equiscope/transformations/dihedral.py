@@ -42,6 +42,7 @@ class Dihedral(Transformation):
         poses="Each member stands at the angle by which its feature is turned; dashed curves are of mirrored "
         "members, each shown in its own hand.",
         subject="stimuli turn",
+        follow="turn with its poses",
     )
     simplicity = 40
     designs = ("D4", "D8")

@@ -48,6 +48,7 @@ class Hue(Transformation):
         back="recoloured back by its pose",
         poses="The angle is a turn of hue, from red over green to blue; the rim shows what it makes of red.",
         subject="hue of the stimuli turns",
+        follow="turn with its poses",
     )
     simplicity = 20
     designs = ("H3", "H6", "H12")

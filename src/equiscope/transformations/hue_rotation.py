@@ -46,6 +46,7 @@ class HueRotation(Transformation):
         poses="Each member stands at the orientation and the hue of its feature, a dot where its picture had to "
         "move aside.",
         subject="stimuli turn",
+        follow="turn with its poses",
     )
     simplicity = 50
     needs = ("rotation", "hue")

@@ -22,7 +22,15 @@ if TYPE_CHECKING:
 
 __all__ = ["ANGLE", "Rotation", "turn_patches"]
 
-ANGLE = Turn("angle_deg", "angle", drawn="angle", check="rotation", resolution=2.0)
+ANGLE = Turn(
+    "angle_deg",
+    "angle",
+    drawn="angle",
+    check="rotation",
+    resolution=2.0,
+    feature="orientation",
+    turned="the plane",
+)
 
 
 class Rotation(Transformation):
@@ -42,6 +50,8 @@ class Rotation(Transformation):
         poses="Each member stands at the angle by which its feature is turned. Curves are responses as the family’s "
         "stimuli turn, the rim holds the marks of the poses.",
         subject="stimuli turn",
+        copies="rotated copies",
+        follow="turn with its poses",
     )
     simplicity = 30
     designs = ("C4", "C8", "C16")

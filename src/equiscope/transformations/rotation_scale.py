@@ -32,6 +32,7 @@ class RotationScale(Transformation):
         poses="Each member stands at the orientation and the size of its feature.",
         untuned="How members respond as stimuli turn and grow together was not measured; the rotation families "
         "that are joined have their own checks.",
+        follow="turn with its poses",
     )
     simplicity = 70
     needs = ("rotation", "scale")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OCTAVES", "Scale"]
 
-OCTAVES = Step("octaves", "size", drawn="length", check="scale")
+OCTAVES = Step("octaves", "size", drawn="length", check="scale", one_more="twice as large", reach=1.5)
 _FROM, _TO, _STEP = -1.0, 1.5, 0.25
 
 
@@ -43,6 +43,7 @@ class Scale(Transformation):
         back="brought back to one size",
         poses="Each member stands at the size of its feature, above the responses by size.",
         subject="stimuli grow",
+        follow="grow with its sizes",
     )
     simplicity = 60
 

@@ -255,7 +255,7 @@ class Candidate:
 
 
 def standardised(r2: Floats, null: Floats) -> Floats:
-    """R² less the mean, in standard deviations: of the data first, then of each draw, shape (1 + draw, block).
+    """Standardise R²: (R² - mean) / standard deviation, first of the data, then of draws, shape (1 + draw, block).
 
     Mean and deviation are over the data and all distinct draws alike. Were the data left out, those of a family of
     three, with its five other orders, would look far from draws that happen to lie close together, whatever they are.
@@ -264,6 +264,13 @@ def standardised(r2: Floats, null: Floats) -> Floats:
     ----------
     r2, null
         Shapes (block,) and (draw, block).
+
+    Examples
+    --------
+    The data stand out by as many standard deviations as all five numbers together have.
+
+    >>> standardised(np.array([0.9]), np.array([[0.1], [0.2], [0.3], [0.4]]))[:, 0].round(2).tolist()
+    [1.87, -1.01, -0.65, -0.29, 0.07]
     """
     distinct, counts = _distinct(null, 10)
     n = 1 + counts.sum(0)
@@ -273,7 +280,15 @@ def standardised(r2: Floats, null: Floats) -> Floats:
 
 
 def p_values(deviations: Floats) -> Floats:
-    """Share of the distinct draws that stand out as much as the data, one added, shape (block,)."""
+    """Permutation p-values, (1 + distinct draws at least as far out) / (1 + distinct draws), shape (block,).
+
+    Examples
+    --------
+    None of three draws stands out as much as the data: (0 + 1) / (3 + 1).
+
+    >>> p_values(np.array([[3.0], [0.5], [-0.2], [0.1]])).tolist()
+    [0.25]
+    """
     distinct, counts = _distinct(deviations[1:], 8)
     return np.asarray((1 + (counts & (distinct >= deviations[0] - 1e-8)).sum(0)) / (1 + counts.sum(0)))
 
@@ -287,7 +302,19 @@ def _distinct(draws: Floats, decimals: int) -> tuple[Floats, NDArray[np.bool_]]:
 
 
 def judge(candidates: Sequence[Candidate], rate: float) -> list[Circuit]:
-    """Add what the null says, q-values from all blocks of a kind together; what does not stand out is not symmetric."""
+    """Add p-values, q-values and null percentiles to blocks of one kind; q-values above ``rate`` take away the class.
+
+    Examples
+    --------
+    >>> ends, kinds = (CircuitEnd(("a",), "one"), CircuitEnd(("b",), "other")), {"rotation": ("equivariant",) * 2}
+    >>> unknown = [float("nan")] * 4
+    >>> block = Circuit("one>other", ends, "rotation", kinds, 9, 8, False, 0.9, 0.8, 1.0, *unknown, 0.5, 1.0)
+    >>> null = np.linspace(0.0, 0.3, 40)
+    >>> deviations = standardised(np.array([0.9]), null[:, None])[:, 0]
+    >>> (judged,) = judge([Candidate(block, null, deviations)], rate=0.05)
+    >>> judged.is_symmetric, round(judged.p_value, 3)
+    (True, 0.024)
+    """
     if not candidates:
         return []
     null = np.stack([c.null for c in candidates], axis=1)

@@ -15,7 +15,17 @@ __all__ = ["confirm_families"]
 
 
 def confirm_families(run: Run, circuits: Sequence[Circuit]) -> tuple[Confirmation, ...]:
-    """Say of each family that turns or scales how many of its circuits do so with its poses."""
+    """Count, for each family that turns or scales, the circuits whose weights follow its poses.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from equiscope.families.family import Family
+    >>> family = Family("conv1-rotation-1", ("conv1",), "rotation", 0.9, 0.8, 1.0, 0.01, members=())
+    >>> (found,) = confirm_families(Run(Path("my-run"), {}, families=(family,)), [])
+    >>> found.family, found.n_tested, found.n_symmetric
+    ('conv1-rotation-1', 0, 0)
+    """
     confirmations = []
     for family in run.families:
         if family_end(family) is None and not stretches(family.transformation):

@@ -21,6 +21,14 @@ def current_circuit(entry: Any, index: int) -> Any:
     ------
     ValueError
         If a field of such an entry is missing or no text, or a class is not understood.
+
+    Examples
+    --------
+    >>> old = {"source": "early:3", "source_layer": "early", "target": "late-hue-1", "target_layer": "late"}
+    >>> old |= {"transformation": "hue", "hue_class": "invariant→equivariant", "rotation_class": "", "pair_class": ""}
+    >>> new = current_circuit(old, 0)
+    >>> new["ends"][0], new["kinds"]
+    ({'layers': ['early'], 'family': None, 'channel': 3}, {'hue': ['invariant', 'equivariant']})
     """
     if not isinstance(entry, dict) or "ends" in entry or "source" not in entry:
         return entry

@@ -78,7 +78,17 @@ class End:
 
 
 def family_end(family: Family) -> End | None:
-    """Make an end of a family of one layer that turns in the plane or in hue; None for other families."""
+    """Make an end of a family of one layer that turns in the plane or in hue; None for other families.
+
+    Examples
+    --------
+    >>> from equiscope.families.family import Member
+    >>> from equiscope.transformations import Pose
+    >>> members = tuple(Member("conv1", i, Pose(angle_deg=90.0 * i), 0.9, 0.8, 1.0) for i in range(3))
+    >>> family = Family("conv1-rotation-1", ("conv1",), "rotation", 0.9, 0.8, 1.0, 0.01, members)
+    >>> family_end(family).angles.round(2).tolist()
+    [0.0, 1.57, 3.14]
+    """
     axes = find(family.transformation).axes
     has_angle, has_hue = ANGLE in axes, HUE in axes
     if len(family.layers) > 1 or not set(axes) <= {ANGLE, HUE}:
@@ -103,12 +113,27 @@ def family_end(family: Family) -> End | None:
 
 
 def unit_end(layer: str, channel: int) -> End:
-    """Make an end of one unit that rotation leaves as it is."""
+    """Make an end of one unit that rotation leaves as it is.
+
+    Examples
+    --------
+    >>> unit_end("conv1", 4).named.name
+    'conv1:4'
+    """
     return End(None, layer, np.array([channel]), None, None, rotation="invariant")
 
 
 def invariant_units(units: Iterable[Unit], layer: str, transformation: str) -> Ints:
-    """Channels of a layer that are invariant to a transformation."""
+    """Channels of a layer that are invariant to a transformation.
+
+    Examples
+    --------
+    >>> from equiscope.families.family import Symmetry
+    >>> kinds = ["invariant", "neither", "invariant"]
+    >>> units = [Unit("conv1", i, 0.0, 1.0, (Symmetry("rotation", kind),)) for i, kind in enumerate(kinds)]
+    >>> invariant_units(units, "conv1", "rotation").tolist()
+    [0, 2]
+    """
     return np.array(
         [u.channel for u in units if u.layer == layer and u.under(transformation).kind == "invariant"],
         dtype=np.int64,
@@ -116,7 +141,7 @@ def invariant_units(units: Iterable[Unit], layer: str, transformation: str) -> I
 
 
 def characters(source: End, target: End, orders: Ints) -> tuple[Floats, NDArray[np.bool_]]:
-    """Harmonics over the difference of poses that two ends allow.
+    """Choose the harmonics of the difference of poses in which the template between two ends is written.
 
     Parameters
     ----------
@@ -129,6 +154,15 @@ def characters(source: End, target: End, orders: Ints) -> tuple[Floats, NDArray[
     -------
     tuple
         Harmonics (angle, hue), shape (character, 2), and which function may go with which, shape (function, character).
+
+    Examples
+    --------
+    A unit that does not turn feeds a family: one harmonic of difference 0, with every function of the kernel.
+
+    >>> family = End("late-rotation-1", "late", np.arange(4), np.radians([0.0, 90.0, 180.0, 270.0]), None)
+    >>> chosen, is_allowed = characters(unit_end("early", 3), family, orders=np.array([0, 1, 2]))
+    >>> chosen.tolist(), is_allowed.all(axis=1).tolist()
+    ([[0.0, 0.0]], [True, True, True])
     """
     has_angles = source.angles is not None and target.angles is not None
     highest = max(_ANGULAR, source.n_turns, min(source.size * source.n_turns // 2, _MOST_ANGULAR))
@@ -151,7 +185,17 @@ def characters(source: End, target: End, orders: Ints) -> tuple[Floats, NDArray[
 
 
 def character_values(ends: Sequence[End], chosen: Floats, sign: float) -> list[Complex]:
-    """Values of characters at the poses of ends, each of shape (member, character)."""
+    """Evaluate harmonics (c, p) at poses (angle g, hue h): exp(i sign (c g + p h)), each of shape (member, character).
+
+    Examples
+    --------
+    At 0 and 180 degrees the first harmonic is 1 and -1.
+
+    >>> end = End("conv1-rotation-1", "conv1", np.arange(2), np.array([0.0, np.pi]), None)
+    >>> (values,) = character_values([end], np.array([[0.0, 0.0], [1.0, 0.0]]), 1.0)
+    >>> values.real.round(6).tolist()
+    [[1.0, 1.0], [1.0, -1.0]]
+    """
     found = []
     for end in ends:
         angles = np.zeros(end.size) if end.angles is None else end.angles

@@ -48,7 +48,7 @@ _MOST_STRANGERS, _FEWEST_STRANGERS = 2000, 20
 def find_circuits(
     pair: LayerPair, *, n_draws: int = 200, false_discovery_rate: float = 0.05, seed: int = 0
 ) -> tuple[Circuit, ...]:
-    """Test every two families, and every family with every unit that its transformation leaves as it is.
+    """Test weights between every two families, and between every family and the units invariant to its transformation.
 
     Parameters
     ----------
@@ -66,6 +66,17 @@ def find_circuits(
     tuple of Circuit
         All blocks between families, also those that are not symmetric, and the symmetric ones between families and
         units.
+
+    Examples
+    --------
+    >>> from equiscope.evidence.circuits.paths import ExpandedWeights
+    >>> from equiscope.testing import planted_circuits
+    >>> planted, place = planted_circuits(), np.arange(-4.0, 5.0)
+    >>> kernels = planted.model.module.late.weight.detach().numpy()
+    >>> weights = ExpandedWeights("early", "late", kernels, place, place, 1.0, ())
+    >>> circuits = find_circuits(LayerPair(weights, planted.families, planted.units), n_draws=20)
+    >>> len(circuits), circuits[0].id, circuits[0].rotation_class
+    (16, 'early-rotation-0>late-rotation-0', 'equivariant→equivariant')
     """
     rng = np.random.default_rng(seed)
     between = [

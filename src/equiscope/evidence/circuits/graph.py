@@ -21,6 +21,15 @@ def write_graph(run: Run, circuits: Circuits, path: Path) -> None:
 
     Node attributes: ``layer``, ``kind`` (the family's transformation, ``unit`` or ``factor``) and ``size``; edge
     attributes: ``transformation``, ``circuit_class``, ``r2``, ``r2_null_95``, ``q_value``, ``energy_share``.
+
+    Examples
+    --------
+    >>> from equiscope.families.family import Family
+    >>> family = Family("conv1-rotation-1", ("conv1",), "rotation", 0.9, 0.8, 1.0, 0.01, members=())
+    >>> nothing = Circuits((), (), (), (), (), (), ())
+    >>> write_graph(Run(Path("my-run"), {}, families=(family,)), nothing, Path("circuits.graphml"))
+    >>> networkx.read_graphml("circuits.graphml").nodes["conv1-rotation-1"]["kind"]
+    'rotation'
     """
     graph = networkx.DiGraph()
     for family in run.families:

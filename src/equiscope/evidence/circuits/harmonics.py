@@ -80,6 +80,17 @@ def rotating_basis(cells: Floats, order: int | None = None, width: float | None 
     ----------
     Jacovitti and Neri, "Multiresolution circular harmonic decomposition", IEEE Trans. Signal Process. 48 (2000) 3242;
     Weiler, Hamprecht and Storath, "Learning steerable filters for rotation equivariant CNNs" (2018), section 2.
+
+    Examples
+    --------
+    A quarter turn of a kernel multiplies its coefficients by phases.
+
+    >>> x, y = np.meshgrid(np.arange(-2.0, 3.0), np.arange(2.0, -3.0, -1.0))
+    >>> basis = rotating_basis(np.stack([x.ravel(), y.ravel()], axis=1))
+    >>> kernel = np.random.default_rng(0).normal(size=(5, 5))
+    >>> turned = basis.coefficients(kernel.ravel()) * np.exp(-0.5j * pi * basis.orders)
+    >>> np.allclose(turned, basis.coefficients(np.rot90(kernel).ravel()))
+    True
     """
     side = max(1.0, float(np.ptp(cells, axis=0).max()) + 1) if len(cells) else 1.0
     if order is None:
@@ -132,7 +143,7 @@ def _functions(points: Floats, width: float, mixings: Sequence[Floats]) -> Compl
 
 
 def fitted_basis(cells: Floats, kernels: Floats, missed: float = 0.003, most: int = 11) -> KernelBasis:
-    """Make the smallest such basis that misses no more than a share of the energy of some kernels.
+    """Make the smallest `rotating_basis` that misses no more than a share of the energy of some kernels.
 
     Kernels behind a pool are smooth, so that far fewer functions than cells hold them.
 
@@ -146,6 +157,16 @@ def fitted_basis(cells: Floats, kernels: Floats, missed: float = 0.003, most: in
         That share, where it can be had.
     most
         Highest order: finer detail of wide kernels differs between copies and only costs time.
+
+    Examples
+    --------
+    A smooth spot needs fewer functions than its 81 cells.
+
+    >>> x, y = np.meshgrid(np.arange(-4.0, 5.0), np.arange(4.0, -5.0, -1.0))
+    >>> cells = np.stack([x.ravel(), y.ravel()], axis=1)
+    >>> spot = np.exp(-(cells**2).sum(1) / 8)
+    >>> bool(fitted_basis(cells, spot[None]).orders.max() < rotating_basis(cells).orders.max())
+    True
     """
     full = min(most, int(rotating_basis(cells).orders.max()))
     energy = float((kernels**2).sum())

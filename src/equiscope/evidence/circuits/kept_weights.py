@@ -75,7 +75,18 @@ class KeptWeights:
 
 
 def keep_weights(pair: LayerPair, transformation: str) -> KeptWeights | None:
-    """Keep kernels between members of families under a transformation, and units that it leaves as they are."""
+    """Select the kernels between members of families under a transformation and units that are invariant to it.
+
+    Examples
+    --------
+    >>> from equiscope.evidence.circuits.paths import ExpandedWeights
+    >>> from equiscope.testing import planted_circuits
+    >>> planted, place = planted_circuits(), np.arange(-4.0, 5.0)
+    >>> kernels = planted.model.module.late.weight.detach().numpy()
+    >>> weights = ExpandedWeights("early", "late", kernels, place, place, 1.0, ())
+    >>> keep_weights(LayerPair(weights, planted.families, planted.units), "rotation").kernels.shape
+    (17, 19, 81)
+    """
     weights = pair.weights
     ends = []
     for layer in (weights.source, weights.target):

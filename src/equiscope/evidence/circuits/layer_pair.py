@@ -81,7 +81,18 @@ class Problem:
 
 
 def problem_of(pair: LayerPair, source: End, target: End) -> Problem:
-    """Set up the regression of one block; the source's members are its rows where the target does not turn."""
+    """Set up the regression of one block; the source's members are its rows where the target does not turn.
+
+    Examples
+    --------
+    >>> from equiscope.testing import planted_circuits
+    >>> planted, place = planted_circuits(), np.arange(-4.0, 5.0)
+    >>> kernels = planted.model.module.late.weight.detach().numpy()
+    >>> weights = ExpandedWeights("early", "late", kernels, place, place, 1.0, ())
+    >>> pair = LayerPair(weights, planted.families, planted.units)
+    >>> problem_of(pair, pair.sources[0], pair.targets[0]).weights.shape[:2]  # eight rows, nine inputs
+    (8, 9)
+    """
     orders = pair.basis.orders
     weights = pair.coefficients(target.channels, source.channels)
     chosen, is_allowed = characters(source, target, orders)

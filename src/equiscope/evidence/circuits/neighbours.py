@@ -68,6 +68,15 @@ def find_neighbours(weights: ExpandedWeights, path: str) -> Neighbours:
     -------
     Neighbours
         Strength is the energy of a kernel: the sum of its squared weights.
+
+    Examples
+    --------
+    Two units, the second of which hears the third input most.
+
+    >>> kernels = np.array([[3.0, 1.0, 0.0], [0.0, 1.0, -2.0]]).reshape(2, 3, 1, 1)
+    >>> found = find_neighbours(ExpandedWeights("a", "b", kernels, np.zeros(1), np.zeros(1), 1.0, ()), "expanded")
+    >>> found.inputs[:, 0].tolist(), np.allclose(found.input_shares[:, 0], [0.9, 0.8])
+    ([0, 2], True)
     """
     kernels = np.asarray(weights.weights)
     energy = np.einsum("tsyx,tsyx->ts", kernels, kernels, dtype=np.float64)
@@ -107,7 +116,16 @@ def _strongest(energy: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[
 
 
 def save_neighbours(folder: Path, neighbours: Neighbours) -> None:
-    """Write them into a run's folder; kernels in half precision."""
+    """Write the neighbours between two layers into a run's folder; kernels in half precision.
+
+    Examples
+    --------
+    >>> kernels = np.ones((2, 3, 1, 1))
+    >>> weights = ExpandedWeights("a", "b", kernels, np.zeros(1), np.zeros(1), 1.0, ())
+    >>> save_neighbours(Path("my-run"), find_neighbours(weights, "expanded"))
+    >>> load_neighbours(Path("my-run"), "a", "b").inputs.shape
+    (2, 3)
+    """
     arrays = {part.name: np.asarray(getattr(neighbours, part.name)) for part in fields(Neighbours)}
     for name in ("input_kernels", "output_kernels"):
         # Each unit's kernels are stored against their largest weight: half precision alone would lose small ones.
@@ -125,6 +143,11 @@ def load_neighbours(folder: Path, source: str, target: str) -> Neighbours | None
     ------
     EquiscopeError
         If the file is damaged.
+
+    Examples
+    --------
+    >>> print(load_neighbours(Path("another-run"), "a", "b"))
+    None
     """
     path = _path(folder, source, target)
     if not path.exists():

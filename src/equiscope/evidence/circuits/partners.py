@@ -32,7 +32,7 @@ def _changed(pair: LayerPair, transformation: Transformation) -> Reals | None:
 def find_pair_circuits(
     pair: LayerPair, transformation: Transformation, false_discovery_rate: float
 ) -> list[Circuit]:
-    """Pairs of units, with each other and with units that the transformation leaves as they are.
+    """Find circuits of pairs of units with each other, and with units that are invariant to the transformation.
 
     Each member's weights are told from its partner's alone: R² is the share of their energy along the partner's
     transformed weights, negative where they point away. The null are partners from other pairs.

@@ -311,6 +311,14 @@ def expanded_weights(
     ------
     EquiscopeError
         If there is no path, or an operation on it is not linear (attention, custom autograd); the message names it.
+
+    Examples
+    --------
+    >>> from equiscope.models.geometry import find_geometry
+    >>> model = Model(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 5)))
+    >>> geometry = find_geometry(model, ["0", "2"])
+    >>> expanded_weights(model, geometry["0"], geometry["2"]).weights.shape
+    (2, 4, 5, 5)
     """
     if source.is_global or target.is_global:
         name = source.layer if source.is_global else target.layer

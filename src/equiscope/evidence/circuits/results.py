@@ -102,7 +102,14 @@ class Circuits:
 
 
 def save_circuits(folder: Path, result: Circuits) -> None:
-    """Write circuits into a run's folder."""
+    """Write circuits into a run's folder.
+
+    Examples
+    --------
+    >>> save_circuits(Path("my-run"), Circuits((), (Skipped("a", "b", "no path"),), (), (), (), (), ()))
+    >>> load_circuits("my-run").skipped[0].reason
+    'no path'
+    """
     write_json(
         folder / _FILE,
         {
@@ -125,6 +132,11 @@ def load_circuits(folder: str | Path) -> Circuits | None:
     ------
     EquiscopeError
         If the file is damaged, or of a newer version.
+
+    Examples
+    --------
+    >>> print(load_circuits("a-run-without-circuits"))
+    None
     """
     path = Path(folder) / _FILE
     if not path.exists():

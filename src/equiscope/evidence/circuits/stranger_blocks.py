@@ -69,7 +69,17 @@ def _index(channels: Ints, channel: int) -> int | None:
 
 
 def blocks_between_families(kept: Sequence[KeptWeights], families: Sequence[Family]) -> Iterator[Block]:
-    """All pairs of scale families, one of which feeds the other."""
+    """List blocks of every ordered pair of scale families, the first of which feeds the second.
+
+    Examples
+    --------
+    >>> from equiscope.families.family import Member
+    >>> from equiscope.transformations import Pose
+    >>> member = Member("conv1", 0, Pose(octaves=0.0), 0.9, 0.8, 1.0)
+    >>> families = [Family(name, ("conv1",), "scale", 0.9, 0.8, 1.0, 0.01, (member,)) for name in ("one", "other")]
+    >>> [(block.ends[0].name, block.ends[1].name) for block in blocks_between_families([], families)]
+    [('one', 'other'), ('other', 'one')]
+    """
     for source, target in itertools.product(families, repeat=2):
         if source.id == target.id:
             continue
@@ -91,7 +101,22 @@ def blocks_between_families(kept: Sequence[KeptWeights], families: Sequence[Fami
 def blocks_with_units(
     kept: Sequence[KeptWeights], families: Sequence[Family], units: Sequence[Unit], transformation: str
 ) -> Iterator[Block]:
-    """Every family with every unit that its transformation leaves as it is, in both directions, where it is strong."""
+    """List blocks of families with units invariant to the transformation, either way, where the weights are strong.
+
+    Examples
+    --------
+    >>> from equiscope.evidence.circuits.kept_weights import keep_weights
+    >>> from equiscope.evidence.circuits.layer_pair import LayerPair
+    >>> from equiscope.evidence.circuits.paths import ExpandedWeights
+    >>> from equiscope.testing import planted_circuits
+    >>> planted, place = planted_circuits(), np.arange(-4.0, 5.0)
+    >>> kernels = planted.model.module.late.weight.detach().numpy()
+    >>> weights = ExpandedWeights("early", "late", kernels, place, place, 1.0, ())
+    >>> kept = keep_weights(LayerPair(weights, planted.families, planted.units), "rotation")
+    >>> blocks = list(blocks_with_units([kept], planted.families, planted.units, "rotation"))
+    >>> len(blocks), sorted({block.kinds for block in blocks})
+    (12, [('equivariant', 'invariant'), ('invariant', 'equivariant')])
+    """
     layers = {weights.source for weights in kept} | {weights.target for weights in kept}
     still = {layer: invariant_units(units, layer, transformation) for layer in layers}
     for family in families:

@@ -59,7 +59,7 @@ def find_stranger_circuits(
     false_discovery_rate: float = 0.05,
     seed: int = 0,
 ) -> tuple[Circuit, ...]:
-    """Test scale families with each other, and scale or hue families with units that these leave as they are.
+    """Test scale families with each other, and scale or hue families with units invariant to the transformation.
 
     Parameters
     ----------

@@ -65,7 +65,7 @@ class Stretches:
 def tie_stretched(
     circuit: Circuit, kept: Sequence[KeptWeights], families: Sequence[Family], units: Sequence[Unit]
 ) -> Tied:
-    """Give what is drawn of such a circuit, all kernels on one grid of pixels.
+    """Lay out the kernels of a circuit from `find_stranger_circuits` to be drawn, all on one grid of pixels.
 
     Parameters
     ----------

@@ -59,6 +59,18 @@ def tie_circuit(pair: LayerPair, source: End, target: End, *, wrong_pose: bool =
     wrong_pose
         Give as ``tied`` what the template says for output poses half a period away: of the plane, or of hue where the
         plane does not turn.
+
+    Examples
+    --------
+    >>> from equiscope.evidence.circuits.paths import ExpandedWeights
+    >>> from equiscope.testing import planted_circuits
+    >>> planted, place = planted_circuits(), np.arange(-4.0, 5.0)
+    >>> kernels = planted.model.module.late.weight.detach().numpy()
+    >>> weights = ExpandedWeights("early", "late", kernels, place, place, 1.0, ())
+    >>> pair = LayerPair(weights, planted.families, planted.units)
+    >>> tied = tie_circuit(pair, pair.sources[0], pair.targets[0])
+    >>> bool(np.corrcoef(tied.raw.ravel(), tied.tied.ravel())[0, 1] > 0.99)
+    True
     """
     problem = problem_of(pair, source, target)
     template, tied = predict(

@@ -64,14 +64,20 @@ def find_transposed(
 ) -> tuple[Transposed, ...]:
     """Compare every forward template with every backward one.
 
-    A weight from u at the place x to v is, seen from v, a weight from the place -x: transposing a kernel mirrors it
-    through its centre. Templates are brought to one size by their mean radius; poses have no common zero, so that the
-    best of 72 turns counts, for the null as well.
+    Transposing mirrors a kernel through its centre: a weight from u at x to v is, seen from v, one from -x. Templates
+    are brought to one mean radius; poses have no common zero, so the best of 72 turns counts, for the null as well.
 
     Returns
     -------
     tuple of Transposed
         Pairs with a cosine of 0.8 or more and a q-value up to ``false_discovery_rate``, the best first.
+
+    Examples
+    --------
+    >>> cells = np.indices((5, 5)).reshape(2, -1).T - 2.0
+    >>> one = Template("a>b", True, cells[:, 0] * np.exp(-(cells**2).sum(1)), cells)
+    >>> [found.backward for found in find_transposed([one, Template("b>c", False, one.kernel[::-1], cells)])]
+    ['b>c']
     """
     forward = [t for t in templates if t.is_forward]
     backward = [t for t in templates if not t.is_forward]

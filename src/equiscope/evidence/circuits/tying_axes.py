@@ -35,7 +35,13 @@ def stretches(name: str) -> bool:
 
 
 def is_pair(name: str) -> bool:
-    """Whether families under a transformation are pairs."""
+    """Whether families under a transformation are pairs.
+
+    Examples
+    --------
+    >>> is_pair("reflection"), is_pair("rotation")
+    (True, False)
+    """
     return all(isinstance(axis, Switch) for axis in find(name).axes)
 
 

@@ -48,7 +48,22 @@ def stand_in_scores(
     n_rounds: int,
     seed: int,
 ) -> tuple[list[list[float]], float]:
-    """Scores of the mutually best pairs with stand-ins in each round, and how many comparisons a round is worth."""
+    """Score the mutually best pairs with stand-ins in each round; give also how many comparisons a round is worth.
+
+    Examples
+    --------
+    One round: each of two families is matched with the other one of its own layer.
+
+    >>> from equiscope.evidence.compare.spectra import normalise_spectra, orbit_spectra
+    >>> orbits, one = np.random.default_rng(0).random((6, 8, 2)).astype(np.float32), np.zeros(1)
+    >>> members, layers = (np.array([0]), np.array([1])), np.zeros(2, int)
+    >>> side = FamilyResponses(orbits, members, (one, one), (1, 1), layers, layers == 0)
+    >>> spectra = normalise_spectra(orbit_spectra(orbits))
+    >>> half = Half((spectra, spectra), (spectra, spectra))
+    >>> rounds, n_comparisons = stand_in_scores([half, half], (side, side), CyclicGroup(8), 1, seed=0)
+    >>> len(rounds), n_comparisons
+    (1, 0.5)
+    """
     rng = np.random.default_rng([seed, 11])
     kin = [side.is_kin() for side in sides]
     singles = [side.singles for side in sides]
@@ -128,7 +143,19 @@ def scrambled_scores(
     n_draws: int,
     seed: int,
 ) -> list[list[float]]:
-    """Scores of the mutually best pairs in each draw, in which each (stimulus, family of b) has its own element."""
+    """Score the mutually best pairs in draws that transform each (stimulus, family of b) by its own random element.
+
+    Examples
+    --------
+    >>> from equiscope.evidence.compare.spectra import normalise_spectra, orbit_spectra
+    >>> orbits = np.random.default_rng(0).random((6, 8, 1)).astype(np.float32)
+    >>> side = FamilyResponses(orbits, (np.arange(1),), (np.zeros(1),), (1,), np.zeros(1, int), np.ones(1, bool))
+    >>> spectra = normalise_spectra(orbit_spectra(orbits))
+    >>> half = Half((spectra, spectra), (spectra, spectra))
+    >>> draws = scrambled_scores([half, half], (side, side), CyclicGroup(8), n_draws=3, seed=0)
+    >>> len(draws), max(score for draw in draws for score in draw) < 0.9  # 1 without scrambling
+    (3, True)
+    """
     rng = np.random.default_rng([seed, 13])
     a, b = sides
     frequency = np.arange(halves[0].templates[0].shape[1])

@@ -30,7 +30,15 @@ def describe_families(
     name: str,
     note: str,
 ) -> list[ComparedFamily]:
-    """Say of each family of both runs what became of it."""
+    """Give for each family of both runs its counterpart, or the reason why it has none.
+
+    Examples
+    --------
+    >>> family = Family("conv1-rotation-1", ("conv1",), "rotation", 0.9, 0.8, 1.0, 0.01, members=())
+    >>> (found,) = describe_families([[family], []], None, {}, "rotation", "the other run has no families")
+    >>> found.run, found.counterpart, found.reason
+    ('a', None, 'the other run has no families')
+    """
     described = []
     for number, (run, own) in enumerate(zip("ab", families, strict=True)):
         others = families[1 - number]

@@ -186,7 +186,20 @@ def correlation_series(x: Spectra, y: Spectra) -> Spectra:
 
 
 def pair_series(half: Half, sides: tuple[FamilyResponses, FamilyResponses], order: int) -> Spectra:
-    """Score of any two families as a Fourier series of the offset, shape (frequency, a, b)."""
+    """Score every two families as a Fourier series of the offset between their poses, shape (frequency, a, b).
+
+    Examples
+    --------
+    Both networks hold the same family: at no offset, the sum of the series, the score is 1.
+
+    >>> orbits = np.random.default_rng(0).random((5, 8, 1)).astype(np.float32)
+    >>> layers = np.zeros(1, int)
+    >>> side = FamilyResponses(orbits, (np.arange(1),), (np.zeros(1),), (1,), layers, layers == 0)
+    >>> spectra = normalise_spectra(orbit_spectra(orbits))
+    >>> series = pair_series(Half((spectra, spectra), (spectra, spectra)), (side, side), 8)
+    >>> series.shape, round(float(series.sum().real), 3)
+    ((5, 1, 1), 1.0)
+    """
     a, b = sides
     to_units = correlation_series(half.templates[0], half.units[1])
     from_units = correlation_series(half.units[0], half.templates[1])

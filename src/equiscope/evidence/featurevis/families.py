@@ -175,6 +175,13 @@ def visualise_family(
     ------
     EquiscopeError
         If a layer or channel of the family is not in the network, no step is asked for, or the network gives NaN.
+
+    Examples
+    --------
+    >>> from equiscope.testing import planted_circuits
+    >>> planted = planted_circuits()
+    >>> visualise_family(planted.model, planted.families[0], steps=2).template.shape
+    torch.Size([3, 23, 23])
     """
     limits.STEPS.check("steps", steps)
     limits.TEMPLATES.check("n_null", n_null)

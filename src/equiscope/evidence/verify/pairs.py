@@ -31,7 +31,25 @@ def verify_pairs(
     shown: Sequence[Shown],
     precision: torch.dtype,
 ) -> list[FamilyVerification]:
-    """Compare pairs: one member's responses with the other's to the transformed synthetic stimuli."""
+    """Correlate one member's responses to transformed synthetic stimuli with the other's to the stimuli as they are.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> from equiscope.evidence.verify.drawn.catalogue import show_catalogue
+    >>> from equiscope.families.family import Member
+    >>> from equiscope.models.geometry import find_geometry
+    >>> from equiscope.transformations import Pose
+    >>> layer = nn.Conv2d(3, 2, 5, bias=False)
+    >>> layer.weight.data[1] = layer.weight.data[0].flip(2)
+    >>> model = Model(nn.Sequential(layer))
+    >>> geometry = find_geometry(model, ["0"])["0"]
+    >>> members = tuple(Member("0", i, Pose(is_mirrored=bool(i)), 0.9, 0.8, 1.0) for i in (0, 1))
+    >>> pair = Family("0-reflection-1", ("0",), "reflection", 0.9, 0.8, 1.0, 0.01, members)
+    >>> shown = show_catalogue(model, geometry, torch.float32)
+    >>> round(verify_pairs(model, geometry, [pair], shown, torch.float32)[0].score, 3)
+    1.0
+    """
     found = []
     for transformation in in_order(f.transformation for f in families):
         own = [f for f in families if f.transformation == transformation.name]

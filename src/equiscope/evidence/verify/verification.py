@@ -119,6 +119,16 @@ def summarise_errors(
         Of each member, shape (member,), in the unit of the axis; NaN where nothing was measured.
     outlier
         An error beyond this is an outlier.
+
+    Examples
+    --------
+    >>> from equiscope.testing import planted_circuits
+    >>> family, errors = planted_circuits().families[0], np.array([1.0, -2.0, 3.0, 30.0, *[nan] * 5])
+    >>> names = "drive", "drive_low", "drive_high", "lead", "lead_low", "lead_high"
+    >>> kind = dict.fromkeys(names, 0.9) | {"kind": "edge", "runner_up": "line"}
+    >>> found = summarise_errors(family, "rotation", kind, "edge, softness 2 px", errors, errors, errors, 20.0)
+    >>> found.median_error, found.n_measured, found.n_outliers
+    (2.5, 4, 1)
     """
     # One member alone sets the zero of the poses, and agrees with itself whatever it does.
     if np.isfinite(errors).sum() < 2:
@@ -157,7 +167,16 @@ class _File:
 
 
 def save_verification(folder: Path, verifications: Sequence[FamilyVerification]) -> None:
-    """Write verifications into a run's folder."""
+    """Write verifications into a run's folder.
+
+    Examples
+    --------
+    >>> figures = 0.9, 0.8, 1.0, "line", 0.2, 0.1, 0.3, "edge, softness 2 px", 4.0, 2.0, 6.0, 0, 8, nan, nan
+    >>> found = FamilyVerification("conv1-rotation-1", "rotation", "rotation", "edge", *figures, members=())
+    >>> save_verification(Path("my-run"), [found])
+    >>> load_verification("my-run")[0].median_error
+    4.0
+    """
     write_json(
         folder / _FILE,
         {"schema_version": SCHEMA_VERSION, "verifications": [asdict(entry) for entry in verifications]},
@@ -171,6 +190,11 @@ def load_verification(folder: str | Path) -> tuple[FamilyVerification, ...]:
     ------
     EquiscopeError
         If the file is damaged, or of a newer version.
+
+    Examples
+    --------
+    >>> load_verification("a-run-that-was-not-verified")
+    ()
     """
     path = Path(folder) / _FILE
     if not path.exists():

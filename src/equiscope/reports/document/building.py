@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import equiscope
@@ -17,21 +17,54 @@ from equiscope.reports.document.schema import LayerEntry, ReportDocument, Result
 from equiscope.reports.document.unit_tuning import UnitTunings
 from equiscope.stimuli import ImageSet
 
-__all__ = ["build_document"]
+__all__ = ["Findings", "ShownImages", "build_document"]
+
+
+@dataclass(frozen=True)
+class ShownImages:
+    """What a network was shown, and what of that its units answered most to.
+
+    Attributes
+    ----------
+    images
+        The images.
+    geometries, examples
+        Geometry and strongest stimuli of each layer.
+    whole_px
+        Side of whole-image stimuli, px.
+    """
+
+    images: ImageSet
+    geometries: Mapping[str, LayerGeometry]
+    examples: Mapping[str, Examples]
+    whole_px: int
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a survey found, in all layers and under all transformations.
+
+    Attributes
+    ----------
+    families, units
+        The families, and every unit.
+    tunings
+        Joint tuning of each family, by its id; families without one are shown without it.
+    unit_tunings
+        Tuning of the units of each layer, by layer and transformation.
+    """
+
+    families: Sequence[Family]
+    units: Sequence[Unit]
+    tunings: Mapping[str, Tuning]
+    unit_tunings: Mapping[str, Mapping[str, UnitTunings]]
 
 
 def build_document(
     manifest: dict[str, Any],
-    images: ImageSet,
-    geometries: Mapping[str, LayerGeometry],
-    examples: Mapping[str, Examples],
-    families: Sequence[Family],
-    units: Sequence[Unit],
-    tunings: Mapping[str, Tuning],
-    whole_px: int,
-    *,
+    shown: ShownImages,
+    found: Findings,
     folder: Path,
-    unit_tunings: Mapping[str, Mapping[str, UnitTunings]] = MappingProxyType({}),
     on_image: Callable[[int], None] = lambda _steps: None,
 ) -> ReportDocument:
     """Collect what the report shows, and write the pictures that it names.
@@ -40,40 +73,32 @@ def build_document(
     ----------
     manifest
         Contents of ``run.json``.
-    images
-        What the network was shown.
-    geometries, examples
-        Geometry and strongest stimuli of each layer.
-    families, units
-        What was found, all layers and all transformations.
-    tunings
-        Joint tuning of each family, by its id; families without one are shown without it.
-    whole_px
-        Side of whole-image stimuli, px.
+    shown, found
+        What the network was shown, and what was found.
     folder
         Of the run: sheets of pictures go into ``site/sprites``.
-    unit_tunings
-        Tuning of the units of each layer, by layer and transformation.
     on_image
         Called with 1 after each image that was cut up.
     """
-    of_layer: dict[str, list[Unit]] = {layer: [] for layer in geometries}
-    for unit in units:
+    of_layer: dict[str, list[Unit]] = {layer: [] for layer in shown.geometries}
+    for unit in found.units:
         of_layer[unit.layer].append(unit)
-    entries = [family_entry(family, tunings.get(family.id)) for family in families]
-    pictures = cut_pictures(folder, images, geometries, examples, entries, whole_px, on_image)
+    entries = [family_entry(family, found.tunings.get(family.id)) for family in found.families]
+    pictures = cut_pictures(
+        folder, shown.images, shown.geometries, shown.examples, entries, shown.whole_px, on_image
+    )
     for entry in entries:
         entry["turned"] = pictures.turned.get(entry["id"])
     return {
-        **_heading(manifest, images),  # type: ignore[typeddict-item]
+        **_heading(manifest, shown.images),  # type: ignore[typeddict-item]
         "layers": [
-            _layer_entry(geometry, of_layer[layer], manifest, unit_tunings.get(layer, {}))
-            for layer, geometry in geometries.items()
+            _layer_entry(geometry, of_layer[layer], manifest, found.unit_tunings.get(layer, {}))
+            for layer, geometry in shown.geometries.items()
         ],
         "results": [_result_entry(result) for result in manifest["results"]],
         "families": entries,
         "links": [dict(link) for link in manifest["family_links"]],
-        "units": _unit_entries(of_layer, pictures, unit_tunings),
+        "units": _unit_entries(of_layer, pictures, found.unit_tunings),
         "sheets": pictures.sheets,
     }
 
@@ -123,7 +148,7 @@ def _layer_entry(
         "whole_images": geometry.is_global,
         "notes": notes.get(layer, []),
         "kinds": [count_kinds(units, name) for name in dict.fromkeys(surveyed)],
-        "unit_axes": {name: shown_axes(own.axes, name) for name, own in tunings.items()},
+        "unit_axes": {name: shown_axes(own.axes) for name, own in tunings.items()},
     }
 
 
@@ -131,7 +156,7 @@ def _result_entry(result: Mapping[str, Any]) -> ResultEntry:
     """Word how the search of one transformation in one layer went."""
     null = result["null"]
     return {
-        "layer": "+".join(result["layers"]),
+        "layers": list(result["layers"]),
         "transformation": result["transformation"],
         "null": {"families_expected": null["families_expected"], "score_95": null["score_95"]}
         if null["n_draws"]

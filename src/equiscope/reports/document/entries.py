@@ -9,9 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from equiscope.families.family import Family, Tuning, Unit
-from equiscope.reports.document.schema import FamilyEntry, KindsEntry, TuningEntry, UnitEntry
-from equiscope.transformations import find
-from equiscope.transformations.spaces import Circle, Cylinder, HandedCircle, Pair, Torus
+from equiscope.reports.document.schema import FamilyEntry, KindsEntry, PoseEntry, TuningEntry, UnitEntry
 
 __all__ = ["count_kinds", "family_entry", "shown_axes", "unit_entry"]
 
@@ -58,22 +56,19 @@ def family_entry(family: Family, tuning: Tuning | None) -> FamilyEntry:
     """Word one family as the document does."""
     return {
         "id": family.id,
-        "layer": family.layer,
+        "layers": list(family.layers),
         "transformation": family.transformation,
         "size": family.size,
         "score": family.score,
         "score_low": family.score_low,
         "score_high": family.score_high,
-        "disagreement_deg": family.disagreement.get("angle_deg", math.nan),
-        "disagreement_hue_deg": family.disagreement.get("hue_deg", math.nan),
-        "disagreement_octaves": family.disagreement.get("octaves", math.nan),
+        "disagreement": dict(family.disagreement),
         "phase_coherence": family.phase_coherence,
         "margin": family.margin,
         "margin_low": family.margin_low,
         "margin_high": family.margin_high,
         "q_value": family.q_value,
-        "stabiliser_order": family.stabiliser_order,
-        "stabiliser": _stabiliser_text(family),
+        "stabiliser": [_pose_entry(element) for element in family.stabiliser],
         "half_turns": list(family.half_turns),
         "gap_deviation_deg": family.gap_deviation_deg,
         "holes_deg": [list(hole) for hole in family.holes_deg],
@@ -89,17 +84,13 @@ def family_entry(family: Family, tuning: Tuning | None) -> FamilyEntry:
             }
             for own in family.alternatives
         ],
-        "tuning": None if tuning is None else _tuning_entry(tuning, family.transformation),
+        "tuning": None if tuning is None else _tuning_entry(tuning),
         "verification": [],
         "members": [
             {
                 "layer": member.layer,
                 "channel": member.channel,
-                "pose_deg": _measured(member.pose_deg),
-                "hue_deg": _measured(member.hue_deg),
-                "octaves": _measured(member.octaves),
-                "is_mirrored": member.is_mirrored,
-                "is_inverted": member.is_inverted,
+                "pose": _pose_entry(member.pose),
                 "score": member.score,
                 "score_low": member.score_low,
                 "score_high": member.score_high,
@@ -109,37 +100,22 @@ def family_entry(family: Family, tuning: Tuning | None) -> FamilyEntry:
     }
 
 
+def _pose_entry(pose: Mapping[str, float]) -> PoseEntry:
+    return {name: value if isinstance(value, bool) else _measured(value) for name, value in pose.items()}
+
+
 def _measured(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _tuning_entry(tuning: Tuning, transformation: str) -> TuningEntry:
+def _tuning_entry(tuning: Tuning) -> TuningEntry:
     values = np.asarray(tuning.values, dtype=np.float64)
     return {
-        "axes": shown_axes(tuning.axes, transformation),
+        "axes": shown_axes(tuning.axes),
         "values": np.where(np.isfinite(values), values, None).tolist(),  # type: ignore[call-overload]
     }
 
 
-def shown_axes(axes: Mapping[str, Sequence[float]], transformation: str) -> dict[str, list[float]]:
-    """Give the axes of a tuning as the document calls them: that of a pair is its ``element``."""
-    is_pair = isinstance(find(transformation).space, Pair)
-    return {
-        "element" if is_pair else name: [float(value) for value in values] for name, values in axes.items()
-    }
-
-
-def _stabiliser_text(family: Family) -> str:
-    """Word the elements of a stabiliser as the document does."""
-    space = find(family.transformation).space
-    match space:
-        case Circle(axis) | Cylinder(axis, _):
-            said = [f"{element[axis.name]:g}°" for element in family.stabiliser]
-        case HandedCircle(axis, hand):
-            said = [f"{element[axis.name]:g}°" for element in family.stabiliser if not element[hand.name]]
-            said += ["mirror"] * any(element[hand.name] for element in family.stabiliser)
-        case Torus(axis, other):
-            said = [f"({element[other.name]:g}°, {element[axis.name]:g}°)" for element in family.stabiliser]
-        case _:
-            said = ["identity" if isinstance(space, Pair) else "0 octaves"]
-    return "{" + ", ".join(said) + "}"
+def shown_axes(axes: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
+    """Give the axes of a tuning as JSON types."""
+    return {name: [float(value) for value in values] for name, values in axes.items()}

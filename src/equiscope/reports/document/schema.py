@@ -18,6 +18,7 @@ __all__ = [
     "ModelEntry",
     "NullEntry",
     "PictureEntry",
+    "PoseEntry",
     "ReportDocument",
     "ResultEntry",
     "SettingsEntry",
@@ -30,6 +31,11 @@ __all__ = [
     "UnitPicturesEntry",
     "UnitTuningEntry",
 ]
+
+
+# Coordinates along the axes of a transformation, by the names of the axes: ``{"angle_deg": 45.0}``. Along a switch they
+# are true or false; None, or NaN, where nothing was measured.
+PoseEntry = dict[str, float | bool | None]
 
 
 class ModelEntry(TypedDict):
@@ -92,8 +98,8 @@ class NullEntry(TypedDict):
     """What the same search finds after each unit's pose has been scrambled.
 
     ``families_expected`` is the mean number of families a scrambled layer gives that pass the same test;
-    ``score_95`` is what 95 % of the scrambled layers' families stay below in their score, or in their gain for
-    reflection, contrast and scale.
+    ``score_95`` is what 95 % of the scrambled layers' families stay below in what families are ranked by: their score,
+    or for pairs and along a line their gain.
     """
 
     families_expected: float | None
@@ -101,12 +107,12 @@ class NullEntry(TypedDict):
 
 
 class ResultEntry(TypedDict):
-    """One transformation of one layer, or of several that are joined by ``+``.
+    """One transformation of one layer, or of several together.
 
     ``null`` is None where nothing could be searched; ``n_refused`` candidates were found and not accepted.
     """
 
-    layer: str
+    layers: list[str]
     transformation: str
     null: NullEntry | None
     n_refused: int
@@ -114,15 +120,11 @@ class ResultEntry(TypedDict):
 
 
 class MemberEntry(TypedDict):
-    """One unit of a family and its pose: None, or NaN, where the family's transformation does not change that."""
+    """One unit of a family and its pose along the axes of the family's transformation."""
 
     layer: str
     channel: int
-    pose_deg: float | None
-    hue_deg: float | None
-    octaves: float | None
-    is_mirrored: bool
-    is_inverted: bool
+    pose: PoseEntry
     score: float | None
     score_low: float | None
     score_high: float | None
@@ -131,9 +133,8 @@ class MemberEntry(TypedDict):
 class TuningEntry(TypedDict):
     """How the members respond to the family's feature, as it is transformed.
 
-    ``axes``: the values of each axis by its name, in order: ``angle_deg``; ``hue_deg``; ``element``;
-    ``is_mirrored`` and ``angle_deg``; ``hue_deg`` and ``angle_deg``; or ``octaves``. ``values``: one entry a member,
-    nested by the axes, in [0, 1]; None, or NaN, where nothing was shown.
+    ``axes``: the values of each axis of poses by its name, the one that runs fastest last; along a switch 0 and 1.
+    ``values``: one entry a member, nested by the axes, in [0, 1]; None, or NaN, where nothing was shown.
     """
 
     axes: dict[str, list[float]]
@@ -208,9 +209,10 @@ class TurnedEntry(TypedDict):
 class FamilyEntry(TypedDict):
     """Units that are copies of one feature under ``transformation``.
 
-    ``layer`` joins the layers of a family that spans several by ``+``. ``holes_deg`` are arcs (from, to),
-    counter-clockwise, in which the family has no member. Poses and holes of a family whose ``stabiliser_order`` is s
-    repeat every 360°/s and are given once. ``half_turns``, for hue × rotation: correlation of the members with
+    ``layers`` are those of its members. ``disagreement`` has a number for each axis that is no switch. ``stabiliser``
+    are the elements that leave every member as it is, the identity first. ``holes_deg`` are arcs (from, to),
+    counter-clockwise, in which the family has no member. Poses and holes of a family with s such turns repeat every
+    360°/s and are given once. ``half_turns``, for hue × rotation: correlation of the members with
     themselves after half a turn of both, of hue, of the plane; otherwise empty. ``explained_by`` is empty where
     transformations were not compared. ``verification`` is empty where nothing was verified, and ``confirmation`` is
     None or absent where circuits were not recovered. ``turned`` is None or absent where no stimulus could be shown
@@ -218,22 +220,19 @@ class FamilyEntry(TypedDict):
     """
 
     id: str
-    layer: str
+    layers: list[str]
     transformation: str
     size: int
     score: float | None
     score_low: float | None
     score_high: float | None
-    disagreement_deg: float | None
-    disagreement_hue_deg: float | None
-    disagreement_octaves: float | None
+    disagreement: dict[str, float | None]
     phase_coherence: float | None
     margin: float | None
     margin_low: float | None
     margin_high: float | None
     q_value: float | None
-    stabiliser_order: int
-    stabiliser: str
+    stabiliser: list[PoseEntry]
     half_turns: list[float | None]
     gap_deviation_deg: float | None
     holes_deg: list[list[float]]

@@ -1,40 +1,44 @@
-"""The stabiliser of a family over hue and orientation, as the document words it."""
+"""The chart of two circles that a stabiliser leaves."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Plane", "parse_stabiliser", "plane_of_stabiliser"]
+from equiscope.transformations.spaces import Torus
+
+__all__ = ["Plane", "plane_of_stabiliser"]
 
 
 @dataclass(frozen=True)
 class Plane:
-    """The part of the torus hue × angle that a stabiliser leaves, as a chart.
+    """The part of a torus in which every pose appears once, as a chart.
 
     Attributes
     ----------
-    angle_deg, hue_deg
-        Its width and its height.
+    width_deg, height_deg
+        How much of the first turn of the space it shows, to the right, and of the other, downwards.
     shift_deg
         Leaving it downwards comes in again on top, turned by this angle.
     """
 
-    angle_deg: float
-    hue_deg: float
+    width_deg: float
+    height_deg: float
     shift_deg: float
 
 
-def parse_stabiliser(text: str) -> list[tuple[float, float]]:
-    """Elements (hue, angle) of a stabiliser of hue × rotation in degrees; the identity where there are none."""
-    found = re.findall(r"\((-?\d+(?:\.\d+)?)°, (-?\d+(?:\.\d+)?)°\)", text)
-    return [(float(hue), float(angle)) for hue, angle in found] or [(0.0, 0.0)]
+def plane_of_stabiliser(stabiliser: Sequence[Mapping[str, float]], space: Torus) -> Plane:
+    """Give the chart that the elements of a stabiliser leave.
 
-
-def plane_of_stabiliser(elements: Sequence[tuple[float, float]]) -> Plane:
-    """Give the chart in which every pose appears once."""
-    angle = min((angle % 360.0 for hue, angle in elements if hue % 360 == 0 and angle % 360), default=360.0)
-    hue = min((hue % 360.0 for hue, _ in elements if hue % 360), default=360.0)
-    shift = min((turn % angle for own, turn in elements if own % 360 == hue % 360), default=0.0)
-    return Plane(angle, hue, shift)
+    Examples
+    --------
+    >>> from equiscope.transformations import find
+    >>> both = [{"angle_deg": 0.0, "hue_deg": 0.0}, {"angle_deg": 180.0, "hue_deg": 180.0}]
+    >>> plane_of_stabiliser(both, find("hue-rotation").space)
+    Plane(width_deg=360.0, height_deg=180.0, shift_deg=180.0)
+    """
+    elements = [(own[space.other.name], own[space.axis.name]) for own in stabiliser]
+    width = min((turn % 360.0 for other, turn in elements if other % 360 == 0 and turn % 360), default=360.0)
+    height = min((other % 360.0 for other, _ in elements if other % 360), default=360.0)
+    shift = min((turn % width for other, turn in elements if other % 360 == height % 360), default=0.0)
+    return Plane(width, height, shift)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
+from equiscope.foundations.errors import EquiscopeError
 from equiscope.foundations.records import read_record, reading
-from equiscope.reports.document.earlier import earlier_document
-from equiscope.reports.document.schema import ReportDocument
+from equiscope.reports.document.earlier import earlier_document, typed_document
+from equiscope.reports.document.schema import FamilyEntry, ReportDocument
 from equiscope.runs.store import SCHEMA_VERSION, read_json, write_json
+from equiscope.transformations import Axis, Step, Turn, find
 
 __all__ = ["DOCUMENT", "read_document", "write_document"]
 
 DOCUMENT = "report.json"
+# Axes of charts have a mark at each whole step, and one at each turn of a stabiliser: more would never be drawn.
+_MOST_STEPS, _LEAST_TURN_DEG = 100, 0.1
 
 
 def write_document(folder: Path, document: ReportDocument) -> None:
@@ -30,6 +35,58 @@ def read_document(folder: Path) -> ReportDocument | None:
         return None
     stored = read_json(folder / DOCUMENT)
     with reading(folder / DOCUMENT):
+        stored = typed_document(stored)
         read_record(ReportDocument, stored)
+        _check_axes(cast("ReportDocument", stored))
     del stored["schema_version"]
     return earlier_document(folder, cast("ReportDocument", stored))
+
+
+def _check_axes(document: ReportDocument) -> None:
+    """Check that transformations and their axes are known: nothing else can say how to show them."""
+    try:
+        for layer in document["layers"]:
+            for kinds in layer["kinds"]:
+                find(kinds["transformation"])
+            for name, axes in layer.get("unit_axes", {}).items():
+                _check_tuned(axes, find(name).axes, f"unit_axes of layer {layer['name']}")
+        for result in document["results"]:
+            find(result["transformation"])
+        for family in document["families"]:
+            _check_family(family)
+    except EquiscopeError as error:
+        raise ValueError(str(error)) from None
+
+
+def _check_family(family: FamilyEntry) -> None:
+    axes = find(family["transformation"]).axes
+    for shown in (family["tuning"], family.get("turned")):
+        if shown is not None:
+            _check_tuned(shown["axes"], axes, f"axes of family {family['id']}")
+    for axis in axes:
+        if isinstance(axis, Step):
+            _check_steps(axis, [member["pose"].get(axis.name) for member in family["members"]])
+        if isinstance(axis, Turn):
+            for turn in (element.get(axis.name) or 0.0 for element in family["stabiliser"]):
+                if 0 < turn % 360 < _LEAST_TURN_DEG:
+                    raise ValueError(
+                        f"stabiliser of family {family['id'][:60]} turns by {turn:g}°, expected {_LEAST_TURN_DEG:g}° "
+                        "or more"
+                    )
+
+
+def _check_tuned(tuned: Mapping[str, Sequence[float]], axes: Sequence[Axis], what: str) -> None:
+    expected = [axis.name for axis in axes]
+    if sorted(tuned) != sorted(expected):
+        raise ValueError(
+            f"{what[:80]} are {', '.join(tuned)[:60] or 'none'}, expected {' and '.join(expected)}"
+        )
+    for axis in axes:
+        if isinstance(axis, Step):
+            _check_steps(axis, tuned[axis.name])
+
+
+def _check_steps(axis: Step, values: Sequence[float | None]) -> None:
+    for value in values:
+        if value is not None and abs(value) > _MOST_STEPS:
+            raise ValueError(f"{axis.name} is {value:g}, expected {-_MOST_STEPS} to {_MOST_STEPS}")

@@ -23,8 +23,13 @@ from equiscope.reports.document.schema import (
 )
 from equiscope.runs.earlier import result_of_2
 from equiscope.runs.store import load_families, load_record, load_units, read_manifest
+from equiscope.transformations import alone
+from equiscope.transformations.rotation import ANGLE
 
 __all__ = ["partial_document"]
+
+# What the first version surveyed, without a word about it.
+_FIRST = [alone(ANGLE)]
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,7 @@ def partial_document(folder: Path) -> ReportDocument:
     with reading(folder / "run.json"):
         settings = manifest["settings"]
         names = [str(name) for name in settings["layers"]]
-    order = {name: i for i, name in enumerate(settings.get("transformations", ["rotation"]))}
+    order = {name: i for i, name in enumerate(settings.get("transformations", _FIRST))}
     results = list(_stored_results(folder, names))
     is_complete = bool(manifest.get("is_complete"))
     if is_complete:
@@ -81,12 +86,12 @@ def partial_document(folder: Path) -> ReportDocument:
         units = _found_units(results, names)
     families.sort(
         key=lambda f: (
-            names.index(f.layer) if f.layer in names else len(names),
+            names.index(f.layers[0]) if len(f.layers) == 1 and f.layers[0] in names else len(names),
             order.get(f.transformation, 9),
         )
     )
     tunings: dict[str, TuningEntry] = {
-        name: {"axes": shown_axes(tuning["axes"], result.transformation), "values": tuning["values"]}
+        name: {"axes": shown_axes(tuning["axes"]), "values": tuning["values"]}
         for result in results
         for name, tuning in result.tuning.items()
     }
@@ -136,12 +141,12 @@ def _heading(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "model": {"name": model["name"], "weights_sha256": model.get("weights_sha256")},
         "images": {
             "name": images["name"],
-            "n_images": images["n_images"],
+            "n_images": images.get("n_images"),
             "n_failed": len(images.get("failures", [])),
             "licences": {},
         },
         "settings": {
-            "transformations": list(settings.get("transformations", ["rotation"])),
+            "transformations": list(settings.get("transformations", _FIRST)),
             "angles": settings["angles"],
             "examples_per_unit": settings["examples_per_unit"],
             "false_discovery_rate": settings["false_discovery_rate"],
@@ -178,7 +183,7 @@ def _result_entry(stored: _StoredResult) -> ResultEntry:
     """Word how the search of one transformation in one layer went."""
     null = stored.null
     return {
-        "layer": stored.layer,
+        "layers": list(stored.layers),
         "transformation": stored.transformation,
         "null": {"families_expected": null.families_expected, "score_95": null.score_95}
         if null.n_draws
@@ -201,9 +206,8 @@ def _what_is_missing(manifest: dict[str, Any], is_complete: bool, n_results: int
             "This run has no report.json, because an earlier version of equiscope made it or the file was damaged: "
             "there are no pictures and no tuning of units. The command of the survey, given again, makes all of it."
         )
-    n_all = len(manifest["settings"]["layers"]) * len(
-        manifest["settings"].get("transformations", ["rotation"])
-    )
+    settings = manifest["settings"]
+    n_all = len(settings["layers"]) * len(settings.get("transformations", _FIRST))
     return (
         f"This run is not finished: {n_results} of about {n_all} searches are there, and no pictures yet. The same "
         f"command goes on where it stopped: {shown_command(manifest.get('command'))}"

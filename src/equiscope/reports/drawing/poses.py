@@ -6,17 +6,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from equiscope.reports.document.poses import along, measured_pose, stabiliser_of, turns_of_family
 from equiscope.reports.document.schema import FamilyEntry, MemberEntry
-from equiscope.reports.document.stabilisers import parse_stabiliser, plane_of_stabiliser
-from equiscope.reports.document.wording import measured, pose_text
+from equiscope.reports.document.stabilisers import plane_of_stabiliser
 from equiscope.reports.drawing.palette import category_colours, hue_colours, pose_colours
+from equiscope.transformations import Axis, Pose, Step, Switch, Turn, find
+from equiscope.transformations.hue import HUE
+from equiscope.transformations.spaces import Cylinder, HandedCircle, Line, Pair, Torus
 
 __all__ = [
     "Shown",
     "Tiles",
     "family_period_deg",
     "has_joint_tuning",
+    "is_hue",
     "members_in_order",
+    "pose_text",
     "tuning_along",
 ]
 
@@ -47,38 +52,45 @@ class Shown:
         Its place in the family's own order, and so in the tuning.
     entry
         The member.
-    angle_deg, hue_deg, octaves
-        Its pose; 0 where the family has none of the kind.
+    place
+        Its folded pose; 0 where it was not measured.
     pose
         In words.
     colours
         Its own, for a light and for a dark page.
+    is_changed
+        Whether it is the mirrored or the inverted one: what can be switched is on.
     """
 
     index: int
     entry: MemberEntry
-    angle_deg: float
-    hue_deg: float
-    octaves: float
+    place: Pose
     pose: str
     colours: tuple[str, str]
+    is_changed: bool = False
 
     @property
     def unit(self) -> str:
         """``LAYER:CHANNEL``."""
         return f"{self.entry['layer']}:{self.entry['channel']}"
 
-    @property
-    def is_changed(self) -> bool:
-        """Whether it is the mirrored or the inverted one."""
-        return self.entry["is_mirrored"] or self.entry["is_inverted"]
+
+def is_hue(axis: Axis) -> bool:
+    """Whether an axis is drawn in the colours that it makes."""
+    return isinstance(axis, Turn) and axis.drawn == HUE.drawn
 
 
 def family_period_deg(family: FamilyEntry) -> float:
-    """Give the turn, of the plane or for hue of hue, after which poses of a family repeat."""
-    if family["transformation"] == "hue-rotation":
-        return plane_of_stabiliser(parse_stabiliser(family["stabiliser"])).angle_deg
-    return 360.0 / max(1, family["stabiliser_order"])
+    """Give the angle after which poses of a family repeat, along the first circle that it has."""
+    space = find(family["transformation"]).space
+    if isinstance(space, Torus):
+        return plane_of_stabiliser(stabiliser_of(family), space).width_deg
+    return 360.0 / turns_of_family(family)
+
+
+def pose_text(family: FamilyEntry, member: MemberEntry, period_deg: float) -> str:
+    """Give a member's pose under its family's transformation."""
+    return find(family["transformation"]).pose_text(measured_pose(member["pose"]), period_deg)
 
 
 def members_in_order(family: FamilyEntry, layers: Sequence[str]) -> list[Shown]:
@@ -91,36 +103,58 @@ def members_in_order(family: FamilyEntry, layers: Sequence[str]) -> list[Shown]:
     layers
         Names of all layers in order: members of families that span layers have the colours of theirs.
     """
+    axes = find(family["transformation"]).axes
     period_deg = family_period_deg(family)
-    transformation = family["transformation"]
-    is_hue = transformation == "hue"
-    folded = []
-    for index, entry in enumerate(family["members"]):
-        hue_deg = (measured(entry["hue_deg"]) or 0.0) % (period_deg if is_hue else 360.0)
-        angle_deg = (measured(entry["pose_deg"]) or 0.0) % period_deg
-        folded.append((index, entry, angle_deg, hue_deg, measured(entry["octaves"]) or 0.0))
-    folded.sort(
-        key=lambda own: (
-            own[1]["is_mirrored"],
-            own[1]["is_inverted"],
-            own[4],
-            0.0 if is_hue else own[2],
-            own[3],
+    folded = [
+        (index, entry, _folded(entry, axes, period_deg)) for index, entry in enumerate(family["members"])
+    ]
+    # First what is switched, then what is stepped, then what turns.
+    ranked = [axis.name for kind in (Switch, Step, Turn) for axis in axes if isinstance(axis, kind)]
+    folded.sort(key=lambda own: [own[2][name] for name in ranked])
+    switches = [axis.name for axis in axes if isinstance(axis, Switch)]
+    return [
+        Shown(
+            index,
+            entry,
+            pose,
+            pose_text(family, entry, period_deg),
+            _colours(family, entry, pose, place, layers, period_deg),
+            any(pose[name] for name in switches),
         )
+        for place, (index, entry, pose) in enumerate(folded)
+    ]
+
+
+def _folded(member: MemberEntry, axes: Sequence[Axis], period_deg: float) -> Pose:
+    """Fold a pose: along its first turn into the period, along others into a full turn."""
+    turns = [axis for axis in axes if isinstance(axis, Turn)]
+    periods = dict.fromkeys(turns, 360.0) | dict.fromkeys(turns[:1], period_deg)
+    values = {axis: along(member, axis) for axis in axes}
+    return Pose(
+        {axis.name: value % periods[axis] if axis in turns else value for axis, value in values.items()}
     )
-    shown = []
-    for place, (index, entry, angle_deg, hue_deg, octaves) in enumerate(folded):
-        if transformation in ("scale", "rotation-scale"):
-            colours = category_colours(_index_of(entry["layer"], layers))
-        elif transformation in ("hue", "hue-rotation"):
-            colours = hue_colours(hue_deg)
-        elif transformation in ("reflection", "contrast"):
-            colours = category_colours(place)
-        else:
-            colours = pose_colours(angle_deg / period_deg)
-        pose = pose_text(family, entry, period_deg)
-        shown.append(Shown(index, entry, angle_deg, hue_deg, octaves, pose, colours))
-    return shown
+
+
+def _colours(
+    family: FamilyEntry,
+    member: MemberEntry,
+    pose: Pose,
+    place: int,
+    layers: Sequence[str],
+    period_deg: float,
+) -> tuple[str, str]:
+    """Give the colours of a member: of its layer where families span layers, else of its pose."""
+    transformation = find(family["transformation"])
+    for axis in transformation.axes:
+        if is_hue(axis):
+            return hue_colours(pose[axis.name])
+    match transformation.space:
+        case Line(is_joint=True) | Cylinder():
+            return category_colours(_index_of(member["layer"], layers))
+        case Line() | Pair():
+            return category_colours(place)
+        case space:
+            return pose_colours(pose[space.axis.name] / period_deg)
 
 
 def _index_of(name: str, names: Sequence[str]) -> int:
@@ -138,12 +172,12 @@ def tuning_along(family: FamilyEntry, member: Shown) -> tuple[str, list[float], 
     tuning = family["tuning"]
     if tuning is None or tuning["values"][member.index] is None:
         return None
-    axes = list(tuning["axes"].items())
+    name, axis = list(tuning["axes"].items())[-1]
     own = tuning["values"][member.index]
-    if family["transformation"] == "dihedral":
-        own = own[int(member.entry["is_mirrored"])]
-    elif family["transformation"] == "hue-rotation":
-        hues = tuning["axes"]["hue_deg"]
-        own = own[min(range(len(hues)), key=lambda i: abs((hues[i] - member.hue_deg + 180) % 360 - 180))]
-    name, axis = axes[-1]
+    match find(family["transformation"]).space:
+        case HandedCircle(_, hand):
+            own = own[int(member.place[hand.name])]
+        case Torus(_, other):
+            turns, own_deg = tuning["axes"][other.name], member.place[other.name]
+            own = own[min(range(len(turns)), key=lambda i: abs((turns[i] - own_deg + 180) % 360 - 180))]
     return name, axis, own

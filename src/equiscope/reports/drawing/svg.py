@@ -43,7 +43,7 @@ STYLES: dict[str, dict[str, str]] = {
     "ground": {"fill": "#ffffff"},
     "paper": {"fill": "#ffffff", "stroke": RULE, "stroke-width": "1"},
     "rim": {"fill": "none", "stroke": RIM, "stroke-width": "1"},
-    "hue": {"fill": "none", "stroke-width": "5"},
+    "hue-rim": {"fill": "none", "stroke-width": "5"},
     "hole": {"fill": HOLE, "stroke": WELL, "stroke-width": "1.5"},
     "grid": {"fill": "none", "stroke": RULE, "stroke-width": "1"},
     "axis": {"fill": "none", "stroke": RIM, "stroke-width": "1"},

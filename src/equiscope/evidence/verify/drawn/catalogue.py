@@ -21,7 +21,17 @@ _N_ANGLES_PRODUCT = 16
 
 
 def show_catalogue(model: Model, geometry: LayerGeometry, precision: torch.dtype) -> list[Shown]:
-    """Show one layer every stimulus of its catalogue at every angle and hue that makes a difference."""
+    """Show one layer every stimulus of its catalogue at every angle and hue that makes a difference.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> from equiscope.models.geometry import find_geometry
+    >>> model = Model(nn.Sequential(nn.Conv2d(3, 4, 5)))
+    >>> shown = show_catalogue(model, find_geometry(model, ["0"])["0"], torch.float32)
+    >>> shown[0].stimulus.kind, shown[0].responses.shape  # one hue, 16 angles, four units
+    ('grating', (1, 16, 4))
+    """
     field_px = min(float(max(geometry.receptive_field_px)), float(geometry.patch_px))
     shown = []
     # One hue is enough: the others are made by turning it.

@@ -50,7 +50,17 @@ class Shown:
 def record_centres(
     model: Model, geometries: Sequence[LayerGeometry], size_px: int, patches: Tensor, precision: torch.dtype
 ) -> Floats:
-    """Measure centre responses after the ReLU to patches, layers side by side, shape (patch, unit)."""
+    """Measure centre responses after the ReLU to patches, layers side by side, shape (patch, unit).
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> from equiscope.models.geometry import find_geometry
+    >>> model = Model(nn.Sequential(nn.Conv2d(3, 4, 5)))
+    >>> geometry = find_geometry(model, ["0"])["0"]
+    >>> record_centres(model, [geometry], 5, torch.rand(2, 3, 5, 5), torch.float32).shape
+    (2, 4)
+    """
     by_layer = {geometry.layer: geometry for geometry in geometries}
     network = fitted(model, geometries[0].sides)
 
@@ -70,7 +80,19 @@ def record_centres(
 
 
 def measure_drives(shown: Iterable[Shown], columns: Sequence[int]) -> Floats:
-    """Largest response of each member to each stimulus, as a share of its largest to any, (stimulus, member)."""
+    """Largest response of each member to each stimulus, as a share of its largest to any, (stimulus, member).
+
+    Examples
+    --------
+    Two members; the second answers to the first drawing half as much as to the second.
+
+    >>> from equiscope.stimuli.drawn import SyntheticStimulus
+    >>> edge = SyntheticStimulus("edge", (("softness_px", 2.0), ("contrast", 0.8)))
+    >>> responses = [np.array([[[4.0, 1.0]]]), np.array([[[0.0, 2.0]]])]
+    >>> shown = [Shown(edge, np.zeros(1), np.zeros(1), own) for own in responses]
+    >>> measure_drives(shown, [0, 1]).tolist()
+    [[1.0, 0.5], [0.0, 1.0]]
+    """
     peaks = np.stack([entry.responses[:, :, columns].max((0, 1)) for entry in shown])
     most = peaks.max(0)
     return np.asarray(np.where(most > 0, peaks / np.where(most > 0, most, 1), 0.0))

@@ -21,7 +21,14 @@ _FEWEST_SIZES = 5
 
 
 def make_size_series(size_px: int) -> list[list[SyntheticStimulus]]:
-    """Drawings of each kind and polarity, all lengths of which are magnified together, smallest first."""
+    """Drawings of each kind and polarity, all lengths of which are magnified together, smallest first.
+
+    Examples
+    --------
+    >>> series = make_size_series(31)[0]
+    >>> sorted({stimulus.kind for stimulus in series})
+    ['grating']
+    """
     chosen: dict[tuple[Any, ...], SyntheticStimulus] = {}
     # A field in which the shapes can be drawn that is small enough to be magnified by two octaves.
     middle = max(size_px / 6, 7.0)
@@ -53,6 +60,13 @@ def _magnified(stimulus: SyntheticStimulus, octaves: float) -> SyntheticStimulus
 
 
 def series_octaves(series: Sequence[SyntheticStimulus]) -> Floats:
-    """Size of each drawing of a series against the first, octaves."""
+    """Size of each drawing of a series against the first, octaves.
+
+    Examples
+    --------
+    >>> series = make_size_series(31)[0]
+    >>> series_octaves(series)[:3].round(3).tolist()
+    [0.0, 0.25, 0.5]
+    """
     lengths = [next(value for name, value in s.parameters if name.endswith("_px")) for s in series]
     return np.asarray(np.log2(np.array(lengths) / lengths[0]))

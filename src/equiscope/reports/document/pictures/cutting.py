@@ -20,7 +20,7 @@ from equiscope.measurement.examples import NO_IMAGE, Examples
 from equiscope.models.geometry import LayerGeometry
 from equiscope.reports.document.pictures.sheets import SheetWriter, shrink
 from equiscope.reports.document.pictures.tiles import TileFile, open_tiles
-from equiscope.reports.document.poses import pose_of
+from equiscope.reports.document.poses import along, pose_of
 from equiscope.reports.document.schema import (
     FamilyEntry,
     MemberEntry,
@@ -28,19 +28,14 @@ from equiscope.reports.document.schema import (
     TurnedEntry,
     UnitPicturesEntry,
 )
-from equiscope.reports.document.wording import measured
 from equiscope.stimuli import ImageSet
-from equiscope.transformations import Pose, find
-from equiscope.transformations.pixels import (
-    crop_around,
-)
+from equiscope.transformations import Pose, Step, find
+from equiscope.transformations.pixels import crop_around
 
 __all__ = ["CutPictures", "cut_pictures"]
 
 # Hue × rotation has a hundred elements and more: every second angle says as much.
 _MOST_ELEMENTS = 72
-# A stimulus is not shown smaller or larger than this, octaves: beyond it there is nothing left to see.
-_MOST_OCTAVES = 1.5
 
 
 @dataclass(frozen=True)
@@ -189,9 +184,10 @@ def _order_turned(
     member = strongest[1]
     layer, channel = member["layer"], member["channel"]
     axes = {name: [float(value) for value in axis] for name, axis in tuning["axes"].items()}
-    if "octaves" in axes:
-        own_octaves = measured(member["octaves"]) or 0.0
-        axes["octaves"] = [o for o in axes["octaves"] if abs(o - own_octaves) <= _MOST_OCTAVES]
+    for step in find(family["transformation"]).axes:
+        if isinstance(step, Step) and step.name in axes:
+            own_step = along(member, step)
+            axes[step.name] = [value for value in axes[step.name] if abs(value - own_step) <= step.reach]
     while math.prod(len(axis) for axis in axes.values()) > _MOST_ELEMENTS:
         longest = max(axes, key=lambda name: len(axes[name]))
         axes[longest] = axes[longest][::2]
@@ -217,11 +213,7 @@ def _cut(image: Tensor, order: _Order, size_px: int) -> Tensor:
         return crop_around(image, centre, size_px)[0][None]
     transformation = find(order.family["transformation"])
     own = pose_of(order.member, transformation.axes)
-    names = {"element": transformation.axes[0].name}
-    wanted = [
-        Pose(dict(zip((names.get(name, name) for name in order.axes), values, strict=True)))
-        for values in product(*order.axes.values())
-    ]
+    wanted = [Pose(dict(zip(order.axes, values, strict=True))) for values in product(*order.axes.values())]
     crop, inside, _ = crop_around(image, centre, transformation.crop_px_at(own, wanted, size_px))
     return transformation.show_at(crop, inside, own, wanted, size_px)
 
@@ -272,7 +264,7 @@ def _write(
     found: dict[str, TurnedEntry] = {}
     by_layer: dict[str, list[Any]] = defaultdict(list)
     for entry in turned:
-        by_layer[entry[0]["layer"]].append(entry)
+        by_layer["+".join(entry[0]["layers"])].append(entry)
     for layer, entries in by_layer.items():
         places = writer.write(
             f"{layer}-turned", [np.arange(first, first + n) for *_, first, n in entries], tiles.read

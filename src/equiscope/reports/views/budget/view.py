@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from equiscope.construction.budget import TOGETHER, Budget, ForcedBudget, LayerBudget, PairBudget, TotalBudget
+from equiscope.evidence.circuits.tying_axes import stretches
 from equiscope.foundations.errors import EquiscopeError
 from equiscope.foundations.received import offered_network, quoted
 from equiscope.reports.document.wording import MISSING, measured, number
@@ -17,8 +18,6 @@ from equiscope.reports.views.templates import render_template
 from equiscope.reports.views.view import Charts, Fragment, View
 
 __all__ = ["VIEW", "render_budget"]
-
-_SCALE = "scale"
 
 
 def render_budget(context: SiteContext) -> Iterator[tuple[str, Fragment]]:
@@ -44,7 +43,6 @@ def render_budget(context: SiteContext) -> Iterator[tuple[str, Fragment]]:
         parts=[_part(budget, name, name in drawn) for name in names],
         modules=_modules(budget, names),
         together=TOGETHER,
-        scale=_SCALE,
         **commands,
     )
     yield "", Fragment(html)
@@ -94,6 +92,7 @@ def _part(budget: Budget, name: str, is_drawn: bool) -> dict[str, Any]:
     forced = [entry for entry in budget.forced if entry.transformation == name]
     return {
         "name": name,
+        "across_layers": name != TOGETHER and stretches(name),
         "chart": write_for_site(draw_saving(budget, name)) if is_drawn else None,
         "layers": [_layer(entry) for entry in budget.layers if entry.transformation == name],
         "pairs": [_pair(entry) for entry in budget.pairs if entry.transformation == name],

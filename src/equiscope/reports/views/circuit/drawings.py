@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,11 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiscope.evidence.circuits import Circuit
-from equiscope.reports.document.wording import counted, octaves_text
+from equiscope.evidence.circuits.tying_axes import COLOURING, still_names, stretches
+from equiscope.reports.document.wording import counted
 from equiscope.reports.drawing.kernels import LEAST_PX, draw_kernels, kernel_scale
 from equiscope.reports.drawing.svg import Drawing, Node, draw_tile, node, text_node
 from equiscope.reports.views.circuit.ends import Ends, EndUnit, is_unit
 from equiscope.reports.views.circuit.weights import Weights
+from equiscope.transformations import Axis, Step, find
+from equiscope.transformations.rotation import ANGLE
 
 __all__ = [
     "Board",
@@ -26,6 +28,7 @@ __all__ = [
     "draw_board",
     "draw_template",
     "draw_thumbnail",
+    "tied_along",
 ]
 
 # Kernels are as large as both matrices side by side allow, within these limits.
@@ -101,15 +104,15 @@ def _label(unit: EndUnit) -> Label:
     )
 
 
-def _slot_labels(slots_deg: Sequence[float], what: str) -> list[Label]:
-    if what == "relative size":
-        names = [octaves_text(slot) for slot in slots_deg]
-        return [Label(f"{what} {name}", name, is_tick=True) for name in names]
+def _slot_labels(slots: Sequence[float], axis: Axis, what: str) -> list[Label]:
+    if isinstance(axis, Step):
+        names = [axis.number(slot) for slot in slots]
+        return [Label(f"relative {what} {name}", name, is_tick=True) for name in names]
     # A label at every other of sixteen slots leaves room to read them.
-    every = max(1, len(slots_deg) // 8)
+    every = max(1, len(slots) // 8)
     return [
-        Label(f"{what} {slot:g}°", "" if i % every else f"{slot:g}°", is_tick=True)
-        for i, slot in enumerate(slots_deg)
+        Label(f"relative {what} {slot:g}°", "" if i % every else f"{slot:g}°", is_tick=True)
+        for i, slot in enumerate(slots)
     ]
 
 
@@ -130,18 +133,18 @@ def arrange(circuit: Circuit, weights: Weights, ends: Ends) -> Matrices:
     raw = weights["raw"].astype(np.float64)
     reordered, template = (weights[name].astype(np.float64) for name in ("reordered", "template"))
     rows, columns = weights["rows"].tolist(), weights["columns"].tolist()
-    slots_deg = weights["slots"].tolist()
+    slots = weights["slots"].tolist()
     # Where only the source turns, it is the source's members that rows of `reordered` stand for.
     source_turns = ends.turns(circuit.source, circuit.source_layer)
     target_turns = ends.turns(circuit.target, circuit.target_layer)
-    what = circuit.transformation if circuit.transformation in ("hue", "scale") else "pose"
-    is_transposed = source_turns and not target_turns if what == "pose" else _is_into_unit(circuit)
+    own_axis = tied_along(circuit)
+    is_transposed = source_turns and not target_turns if own_axis is None else _is_into_unit(circuit)
     row_units, column_units = (sources, targets) if is_transposed else (targets, sources)
     in_rows = [_label(row_units[i]) for i in rows]
-    is_by_angle = source_turns and target_turns
-    if slots_deg:
-        relative = "pose" if is_by_angle else "size" if what == "scale" else "hue"
-        in_columns = _slot_labels(slots_deg, f"relative {relative}")
+    # What differs from column to column: of two ends that turn their poses in the plane, else what ties the weights.
+    axis = ANGLE if source_turns and target_turns else own_axis or find(COLOURING).axes[0]
+    if slots:
+        in_columns = _slot_labels(slots, axis, "pose" if axis == ANGLE else axis.noun)
     else:
         in_columns = [_label(column_units[i]) for i in columns]
     templates = template[None]
@@ -151,11 +154,11 @@ def arrange(circuit: Circuit, weights: Weights, ends: Ends) -> Matrices:
     # One scale for all: the same red is the same weight.
     scale = kernel_scale(raw)
     raw, reordered, templates = _without_margin([raw, reordered, templates], scale)
-    order = _order_text(what, is_relative=bool(slots_deg))
+    order = _order_text(circuit, is_relative=bool(slots))
     head = f"{circuit.source} to {circuit.target}"
     turns = None
-    if what == "pose" and (source_turns or target_turns):
-        turns = [unit.angle_deg or 0.0 for unit in row_units]
+    if own_axis is None and (source_turns or target_turns):
+        turns = [unit.place.get(ANGLE.name, 0.0) for unit in row_units]
     return Matrices(
         Board(
             "raw", raw, [_label(unit) for unit in targets], [_label(unit) for unit in sources],
@@ -170,7 +173,7 @@ def arrange(circuit: Circuit, weights: Weights, ends: Ends) -> Matrices:
         templates,
         is_transposed,
         scale,
-        _links(rows, columns, slots_deg, row_units, column_units, is_transposed, is_by_angle, raw),
+        _links(_Order(rows, columns, slots, axis), row_units, column_units, is_transposed, raw),
         turns,
     )  # fmt: skip
 
@@ -191,47 +194,58 @@ def _is_into_unit(circuit: Circuit) -> bool:
     return is_unit(circuit.target, circuit.target_layer) and not is_unit(circuit.source, circuit.source_layer)
 
 
-def _order_text(what: str, *, is_relative: bool) -> str:
+def tied_along(circuit: Circuit) -> Axis | None:
+    """Give the axis along which a circuit's weights stretch, or stay as they are; None where they turn, or pair up."""
+    name = circuit.transformation
+    return find(name).axes[-1] if stretches(name) or name in still_names() else None
+
+
+def _order_text(circuit: Circuit, *, is_relative: bool) -> str:
     """Say what was done to kernels before they were put in order, and in which."""
-    order = f"in order of {'relative ' if is_relative else ''}{'size' if what == 'scale' else what}"
-    before = {"hue": "", "scale": "Made equally large, ", "pose": "Turned back to pose 0, "}[what]
-    return f"{before}{order}" if before else f"I{order[1:]}"
+    axis = tied_along(circuit)
+    order = f"in order of {'relative ' if is_relative else ''}{'pose' if axis is None else axis.noun}"
+    if axis is None:
+        return f"Turned back to pose 0, {order}"
+    return f"Made equally large, {order}" if stretches(circuit.transformation) else f"I{order[1:]}"
+
+
+@dataclass(frozen=True)
+class _Order:
+    """How a matrix was put in order: members of its rows and columns, or relative poses along an axis as columns."""
+
+    rows: Sequence[int]
+    columns: Sequence[int]
+    slots: Sequence[float]
+    axis: Axis
+
+    def slot(self, own: EndUnit, other: EndUnit, column: int) -> int | None:
+        """Give the column of the kernel from ``own`` to ``other``; None where it went nowhere."""
+        if not self.slots:
+            return self.columns.index(column) if column in self.columns else None
+        ends = own.place.get(self.axis.name), other.place.get(self.axis.name)
+        if ends[0] is None or ends[1] is None:
+            return None
+        relative = ends[0] - ends[1]
+        if isinstance(self.axis, Step):
+            return min(range(len(self.slots)), key=lambda k: abs(self.slots[k] - relative))
+        return round(relative / (360.0 / len(self.slots))) % len(self.slots)
 
 
 def _links(
-    rows: Sequence[int],
-    columns: Sequence[int],
-    slots_deg: Sequence[float],
+    order: _Order,
     row_units: Sequence[EndUnit],
     column_units: Sequence[EndUnit],
     is_transposed: bool,
-    is_by_angle: bool,
     raw: NDArray[np.float64],
 ) -> list[tuple[int, int] | None]:
     """Say for each cell of the raw matrix, row by row, which cell of the reordered one it went to."""
-    place = {unit: i for i, unit in enumerate(rows)}
-    column_place = {unit: i for i, unit in enumerate(columns)}
-    step_deg = 360.0 / max(len(slots_deg), 1)
-
-    def pose(unit: EndUnit) -> float:
-        value = unit.angle_deg if is_by_angle else unit.hue_deg
-        return math.nan if value is None else value
-
+    place = {unit: i for i, unit in enumerate(order.rows)}
     found: dict[tuple[int, int], tuple[int, int]] = {}
-    for i in range(len(row_units)):
-        for j in range(len(column_units)):
-            slot: int | None
+    for i, row in enumerate(row_units):
+        for j, column in enumerate(column_units):
             if not np.isfinite(raw[(j, i) if is_transposed else (i, j)]).all():
                 continue  # no path leads from the one to the other
-            if slots_deg and row_units[i].octaves is not None:
-                own, other = column_units[j].octaves, row_units[i].octaves
-                relative = math.nan if own is None or other is None else own - other
-                slot = min(range(len(slots_deg)), key=lambda k: abs(slots_deg[k] - relative))
-            elif slots_deg:
-                relative = pose(column_units[j]) - pose(row_units[i])
-                slot = round(relative / step_deg) % len(slots_deg) if math.isfinite(relative) else None
-            else:
-                slot = column_place.get(j)
+            slot = order.slot(column, row, j)
             if slot is None or i not in place:
                 continue
             if is_transposed:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from equiscope.evidence.circuits import Circuit
+from equiscope.evidence.circuits.tying_axes import TURNING, TURNING_AND_COLOURING
+from equiscope.reports.document.poses import measured_pose
 from equiscope.reports.document.schema import FamilyEntry
 from equiscope.reports.document.wording import measured
 from equiscope.reports.drawing.palette import category_colours
 from equiscope.reports.drawing.poses import Shown, Tiles, members_in_order
+from equiscope.transformations import ALL, Pose
 
-__all__ = ["EndUnit", "Ends", "colours_of", "is_unit", "strength_of", "transformation_of"]
-
-# In this order they have the colours of the palette.
-_TRANSFORMATIONS = ("rotation", "hue", "hue-rotation", "reflection", "contrast", "scale")
+__all__ = ["EndUnit", "Ends", "colours_of", "is_unit", "place_of", "strength_of", "transformation_of"]
 
 
 def is_unit(name: str, layer: str) -> bool:
@@ -28,14 +28,19 @@ def transformation_of(name: str) -> str:
     """Give the transformation that a family's id tells, or nothing: for runs whose families cannot be read."""
     head = name.rpartition("-")[0]
     # "hue-rotation" ends like "rotation".
-    known = sorted(_TRANSFORMATIONS, key=len, reverse=True)
+    known = sorted((transformation.name for transformation in ALL), key=len, reverse=True)
     return next((own for own in known if head.endswith(f"-{own}")), "")
 
 
 def colours_of(transformation: str) -> tuple[str, str]:
-    """Give the colour of a transformation, for a light and for a dark page."""
-    place = _TRANSFORMATIONS.index(transformation) if transformation in _TRANSFORMATIONS else 7
-    return category_colours(place)
+    """Give the colour of a transformation by its place among all, for a light and for a dark page."""
+    return category_colours(place_of(transformation))
+
+
+def place_of(transformation: str) -> int:
+    """Give the place of a transformation among all that there are; the end for one that cannot be read."""
+    names = [own.name for own in ALL]
+    return names.index(transformation) if transformation in names else len(names)
 
 
 @dataclass(frozen=True)
@@ -54,8 +59,8 @@ class EndUnit:
         Its strongest stimulus; None where there is none.
     colours
         Of its pose, for a light and for a dark page.
-    angle_deg, hue_deg, octaves
-        Its pose, None where it has none.
+    place
+        Its coordinates that were measured.
     """
 
     name: str
@@ -63,9 +68,7 @@ class EndUnit:
     unit: str | None = None
     tile: Any | None = None
     colours: tuple[str, str] | None = None
-    angle_deg: float | None = None
-    hue_deg: float | None = None
-    octaves: float | None = None
+    place: Pose = field(default_factory=Pose)
 
     @property
     def text(self) -> str:
@@ -95,7 +98,8 @@ class Ends:
 
     def turns(self, name: str, layer: str) -> bool:
         """Whether the members have poses in the plane."""
-        return not is_unit(name, layer) and self.transformation(name) in ("rotation", "hue-rotation")
+        turning = (TURNING, TURNING_AND_COLOURING)
+        return not is_unit(name, layer) and self.transformation(name) in turning
 
     def unit(self, layer: str, channel: int) -> EndUnit:
         """Give a unit by itself."""
@@ -120,9 +124,7 @@ class Ends:
             own.unit,
             self._tile(layer, channel),
             own.colours,
-            measured(own.entry["pose_deg"]),
-            measured(own.entry["hue_deg"]),
-            measured(own.entry["octaves"]),
+            measured_pose(own.entry["pose"]),
         )
 
     def _tile(self, layer: str, channel: int) -> Any | None:

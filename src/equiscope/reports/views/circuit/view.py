@@ -7,10 +7,18 @@ from typing import Any
 
 from equiscope.evidence.circuits import Circuit
 from equiscope.evidence.circuits.causal import CausalCheck
+from equiscope.evidence.circuits.tying_axes import stretches
 from equiscope.reports.document.wording import counted, number
 from equiscope.reports.drawing.svg import write_for_site
 from equiscope.reports.views.circuit.charts import circuit_charts
-from equiscope.reports.views.circuit.drawings import DrawnBoard, Label, Matrices, arrange, draw_board
+from equiscope.reports.views.circuit.drawings import (
+    DrawnBoard,
+    Label,
+    Matrices,
+    arrange,
+    draw_board,
+    tied_along,
+)
 from equiscope.reports.views.circuit.ends import Ends, is_unit, strength_of
 from equiscope.reports.views.circuit.evidence import CIRCUITS
 from equiscope.reports.views.circuit.weights import StoredWeights, Weights
@@ -80,7 +88,8 @@ def render_circuit(
     matrices = arrange(circuit, weights, ends)
     raw, reordered = draw_board(matrices, "raw"), draw_board(matrices, "reordered")
     n_columns = matrices.raw.kernels.shape[1] + matrices.reordered.kernels.shape[1] + matrices.is_transposed
-    what = {"hue": "hue", "scale": "size"}.get(circuit.transformation, "pose")
+    axis = tied_along(circuit)
+    what = "pose" if axis is None else axis.noun
     html = render_template(
         __name__,
         "circuit.html.jinja",
@@ -96,7 +105,7 @@ def render_circuit(
         turning=matrices.turns_deg is not None,
         what=f"relative {what}" if len(weights["slots"]) else what,
         blank="no path leads from one to the other, or none was looked for"
-        if circuit.transformation == "scale"
+        if stretches(circuit.transformation)
         else "no two members are this far apart",
         figures=figures_of_circuit(circuit),
         check=check_view(check),
@@ -181,7 +190,6 @@ def _data(matrices: Matrices) -> dict[str, Any]:
         "caption": matrices.reordered.caption,
         "turns": None if matrices.turns_deg is None else [round(turn, 2) for turn in matrices.turns_deg],
         "isTransposed": matrices.is_transposed,
-        "scale": weight_text(matrices.scale),
     }
 
 

@@ -7,8 +7,18 @@ from typing import Any
 from equiscope.evidence.circuits import Circuit
 from equiscope.evidence.circuits.causal import CausalCheck
 from equiscope.evidence.circuits.circuit import class_text as kinds_text
-from equiscope.reports.document.wording import MISSING, counted, interval_text, measured, number, q_text
+from equiscope.evidence.circuits.tying_axes import COLOURING, TURNING, still_names, stretches
+from equiscope.reports.document.wording import (
+    MISSING,
+    counted,
+    interval_text,
+    measured,
+    number,
+    plural,
+    q_text,
+)
 from equiscope.reports.views.circuit.ends import is_unit
+from equiscope.transformations import find
 
 __all__ = [
     "check_view",
@@ -24,7 +34,7 @@ __all__ = [
 def class_text(circuit: Circuit) -> str:
     """Give the class of a circuit: what its weights do as the families at its ends turn."""
     if circuit.rotation_class and circuit.hue_class and circuit.rotation_class != circuit.hue_class:
-        return f"rotation {_arrow(circuit.rotation_class)}, hue {_arrow(circuit.hue_class)}"
+        return f"{TURNING} {_arrow(circuit.rotation_class)}, {COLOURING} {_arrow(circuit.hue_class)}"
     return _arrow(circuit.circuit_class)
 
 
@@ -45,46 +55,57 @@ def weight_text(weight: float) -> str:
     return f"{weight:.2g}" if weight >= 1e-3 else f"{weight:.0e}".replace("e-0", "e-").replace("-", "−")
 
 
-_ROTATION_WORDS = {
+# What a class says of weights that turn with the poses of families at both ends.
+_TURNING_WORDS = {
     "equivariant→equivariant": "Weights depend only on the difference between two members’ poses, and turn with them.",
     "invariant→equivariant": "Every member of the target is fed by the same pattern, turned by its own pose; "
     "what the source’s poses are makes no difference.",
     "equivariant→invariant": "Every member of the source feeds the same pattern, turned by its own pose; "
     "what the target’s poses are makes no difference.",
 }
-_HUE_WORDS = {
-    "equivariant→equivariant": "In hue, weights depend only on the difference between two members’ hues.",
-    "invariant→equivariant": "In hue, the source makes no difference.",
-    "equivariant→invariant": "In hue, the target makes no difference.",
-}
-_SCALE_WORDS = {
+# Of weights that stretch.
+_GROWING_WORDS = {
     "equivariant→equivariant": "Weights depend only on how much larger one member is than the other, and are as much "
     "wider as the target is larger.",
     "invariant→equivariant": "One unit feeds every member with the same pattern, as wide as the member is large.",
     "equivariant→invariant": "One unit is fed by every member with the same pattern, as wide as the member is large.",
 }
-_HUE_UNIT_WORDS = {
-    "invariant→equivariant": "One unit feeds the members of all hues alike.",
-    "equivariant→invariant": "One unit is fed alike by the members of all hues.",
-}
+
+
+def _still_words(name: str, own_class: str, *, is_between: bool) -> str:
+    """Say what a class says of weights that no pose moves: those of families that differ in hue."""
+    nouns = plural(find(name).axes[-1].noun)
+    words = {
+        "equivariant→equivariant": f"weights depend only on the difference between two members’ {nouns}.",
+        "invariant→equivariant": "the source makes no difference.",
+        "equivariant→invariant": "the target makes no difference.",
+    }
+    with_unit = {
+        "invariant→equivariant": f"One unit feeds the members of all {nouns} alike.",
+        "equivariant→invariant": f"One unit is fed alike by the members of all {nouns}.",
+    }
+    return (words if is_between else with_unit).get(own_class, "")
 
 
 def sentence_of_circuit(circuit: Circuit) -> str:
     """Say what the class of a circuit means."""
-    if circuit.transformation == "scale":
-        return _SCALE_WORDS.get(circuit.scale_class, "")
-    if circuit.transformation == "hue" and not circuit.is_between_families:
-        return _HUE_UNIT_WORDS.get(circuit.hue_class, "")
-    words = _ROTATION_WORDS.get(circuit.rotation_class, "")
+    name = circuit.transformation
+    if stretches(name):
+        return _GROWING_WORDS.get(kinds_text(circuit.kinds.get(name)), "")
+    if name in still_names() and not circuit.is_between_families:
+        return _still_words(name, kinds_text(circuit.kinds.get(name)), is_between=False)
+    words = _TURNING_WORDS.get(circuit.rotation_class, "")
     if is_unit(circuit.source, circuit.source_layer):
         words = "One unit feeds every member with the same pattern, turned by the member’s pose."
     elif is_unit(circuit.target, circuit.target_layer):
         words = "One unit is fed by every member with the same pattern, turned by the member’s pose."
-    hue = _HUE_WORDS.get(circuit.hue_class, "")
-    if not words:
-        hue = hue.removeprefix("In hue, ")
-        return hue[:1].upper() + hue[1:]
-    return f"{words} {hue}".strip()
+    for still in still_names():
+        said = _still_words(still, kinds_text(circuit.kinds.get(still)), is_between=True)
+        if said and words:
+            words = f"{words} In {find(still).axes[-1].noun}, {said}"
+        elif said:
+            words = said[:1].upper() + said[1:]
+    return words
 
 
 def figures_of_circuit(circuit: Circuit) -> list[dict[str, Any]]:
@@ -130,7 +151,7 @@ def check_view(check: CausalCheck | None) -> dict[str, Any] | None:
         ("set to zero", check.zeroed, check.zeroed_low, check.zeroed_high),
     ]
     return {
-        "n": counted(check.n_stimuli, "stimulus").replace("stimuluss", "stimuli"),
+        "n": counted(check.n_stimuli, "stimulus"),
         "rows": [
             {
                 "name": name,
@@ -152,10 +173,8 @@ def evidence_of_circuit(circuit: Circuit) -> str:
         return "How much of the weights its template explains could not be measured."
     interval = interval_text(r2, circuit.r2_low, circuit.r2_high)
     sure = f" ({interval} with 95 % confidence, bootstrap over members)" if interval else ""
-    is_by_strangers = circuit.transformation == "scale" or (
-        circuit.transformation == "hue" and not circuit.is_between_families
-    )
-    if is_by_strangers:
+    is_still = circuit.transformation in still_names()
+    if stretches(circuit.transformation) or (is_still and not circuit.is_between_families):
         return _evidence_by_strangers(circuit, r2, null, sure)
     said = (
         f"A template fitted to the other members explains {number(r2)}{sure} of the weight energy of each member that "
@@ -172,7 +191,7 @@ def evidence_of_circuit(circuit: Circuit) -> str:
 def _evidence_by_strangers(circuit: Circuit, r2: float, null: float | None, sure: str) -> str:
     alike = (
         "made equally large, at the same relative size"
-        if circuit.transformation == "scale"
+        if stretches(circuit.transformation)
         else "as they are"
     )
     said = (

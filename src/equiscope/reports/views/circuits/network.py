@@ -8,12 +8,12 @@ from math import ceil, sqrt
 from typing import Any
 
 from equiscope.evidence.circuits import Circuit
+from equiscope.evidence.circuits.tying_axes import stretches
 from equiscope.reports.document.wording import measured, number
-from equiscope.reports.views.circuit.ends import Ends, colours_of, is_unit, strength_of
+from equiscope.reports.views.circuit.ends import Ends, colours_of, is_unit, place_of, strength_of
 
 __all__ = ["layers_in_order", "network_data"]
 
-_ORDER = ("rotation", "hue-rotation", "hue", "contrast", "reflection")
 # Lines drawn into each family.
 _N_INTO = 4
 _WIDTH, _MARGIN, _TOP, _BOTTOM, _ROW, _SUBCOLUMN = 1000.0, 40.0, 34.0, 14.0, 13.0, 15.0
@@ -53,8 +53,9 @@ def network_data(circuits: Sequence[Circuit], layers: Sequence[str], ends: Ends)
     between = [
         c
         for c in circuits
-        # Families over scale span layers, so they have no place in a column.
-        if not (is_unit(c.source, c.source_layer) or is_unit(c.target, c.target_layer)) and not c.scale_class
+        # Families that span layers have no place in a column.
+        if not (is_unit(c.source, c.source_layer) or is_unit(c.target, c.target_layer))
+        and not stretches(c.transformation)
     ]
     sizes: dict[str, int] = {}
     layer_of: dict[str, str] = {}
@@ -69,7 +70,7 @@ def network_data(circuits: Sequence[Circuit], layers: Sequence[str], ends: Ends)
     number_of = {name: i for i, name in enumerate(names)}
     n_in = Counter(c.target for c in between if c.is_symmetric)
     n_out = Counter(c.source for c in between if c.is_symmetric)
-    used = sorted({ends.transformation(name) for name in names}, key=_rank)
+    used = sorted({ends.transformation(name) for name in names}, key=place_of)
     return {
         "width": _WIDTH,
         "height": round(height),
@@ -103,11 +104,6 @@ def _strongest(circuits: Iterable[Circuit]) -> list[Circuit]:
     ]
 
 
-def _rank(transformation: str) -> int:
-    """Place of a transformation in a column, what turns first."""
-    return _ORDER.index(transformation) if transformation in _ORDER else len(_ORDER)
-
-
 def _radius(size: int) -> float:
     return min(6.0, 1.6 + 1.1 * sqrt(size))
 
@@ -137,7 +133,7 @@ def _place(
             above = [places[source][1] for source in fed_by[name] if source in places]
             tail = name.rpartition("-")[2]
             return (
-                _rank(ends.transformation(name)),
+                place_of(ends.transformation(name)),
                 sum(above) / len(above) if above else height,
                 int(tail) if tail.isdecimal() else 0,
             )

@@ -10,6 +10,7 @@ import numpy as np
 
 from equiscope.evidence.circuits import Circuit, Circuits
 from equiscope.evidence.circuits.factors import Factor, Factors
+from equiscope.evidence.circuits.tying_axes import GROWING, is_pair, stretches
 from equiscope.foundations.received import quoted
 from equiscope.reports.document.wording import counted, measured, number, q_text
 from equiscope.reports.drawing.kernels import draw_kernels
@@ -21,6 +22,7 @@ from equiscope.reports.views.circuits.network import layers_in_order, network_da
 from equiscope.reports.views.context import SiteContext
 from equiscope.reports.views.templates import render_template
 from equiscope.reports.views.view import Fragment, View
+from equiscope.transformations import ALL
 
 __all__ = ["VIEW", "render_all_circuits", "render_lists"]
 
@@ -28,8 +30,8 @@ __all__ = ["VIEW", "render_all_circuits", "render_lists"]
 _ROWS_A_FILE = 3000
 _FACTORS_A_FILE = 30
 _TRANSPOSED_A_FILE = 60
-# Families over scale span layers: their circuits have a list of their own.
-_ACROSS = ("across layers", "scale")
+# Families whose weights stretch span layers: their circuits have a list of their own.
+_ACROSS = ("across layers", GROWING)
 _PATHS = {"expanded": "expanded along every path", "gradient": "mean gradients over photographs"}
 
 
@@ -121,7 +123,7 @@ def _by_pair(circuits: Circuits) -> dict[tuple[str, str], list[Circuit]]:
     """Circuits of each two layers: symmetric ones first, those between families before those with single units."""
     own: dict[tuple[str, str], list[Circuit]] = defaultdict(list)
     for c in circuits.circuits:
-        own[_ACROSS if c.transformation == "scale" else (c.source_layer, c.target_layer)].append(c)
+        own[_ACROSS if stretches(c.transformation) else (c.source_layer, c.target_layer)].append(c)
     for some in own.values():
         some.sort(key=lambda c: (not c.is_symmetric, not _is_between(c), -strength_of(c)))
     return own
@@ -140,7 +142,7 @@ def _pair_lists(
 
 
 def _title(pair: tuple[str, str]) -> str:
-    return "scale, across layers" if pair == _ACROSS else f"{pair[0]} → {pair[1]}"
+    return f"{GROWING}, across layers" if pair == _ACROSS else f"{pair[0]} → {pair[1]}"
 
 
 def _table(circuits: Iterable[Circuit], stored: StoredWeights, ends: Ends) -> dict[str, Any]:
@@ -184,9 +186,15 @@ def _facts(circuits: Circuits) -> dict[str, Any]:
         "confirmed": f"{confirmed:,} of {counted(len(tested), 'family')} "
         f"{'has' if confirmed == 1 else 'have'} at least one such circuit",
         "with_units": f"{counted(with_units, 'circuit')} with single units that the transformation leaves as they are",
-        "with_pairs": f"{counted(with_pairs, 'circuit')} of reflection and contrast pairs",
+        "with_pairs": f"{counted(with_pairs, 'circuit')} of {_pair_names()} pairs",
         "is_any": bool(circuits.circuits),
     }
+
+
+def _pair_names() -> str:
+    """Name the transformations of pairs: "reflection and contrast"."""
+    names = [transformation.name for transformation in ALL if is_pair(transformation.name)]
+    return " and ".join([*([", ".join(names[:-1])] if names[:-1] else []), names[-1]])
 
 
 def _pairs(circuits: Circuits) -> list[dict[str, Any]]:

@@ -15,16 +15,17 @@ from equiscope.evidence.compare.comparison import (
 )
 from equiscope.foundations.received import quoted
 from equiscope.reports.document.pictures.sprites import Tile
-from equiscope.reports.document.wording import counted, degrees, interval_text, number, q_text
+from equiscope.reports.document.wording import counted, degrees, interval_text, number, plural, q_text
 from equiscope.reports.views.compare.evidence import COMPARISONS
 from equiscope.reports.views.compare.pictures import kept_tiles
 from equiscope.reports.views.context import SiteContext
 from equiscope.reports.views.templates import render_template
 from equiscope.reports.views.view import Fragment, View
+from equiscope.transformations import Switch, find
+from equiscope.transformations.spaces import Circle
 
 __all__ = ["VIEW", "render_comparisons"]
 
-_CIRCLES = ("rotation", "hue")
 # Fewer photographs than this leave intervals rough: a bootstrap draws them whole.
 _FEW_PHOTOGRAPHS = 20
 # Of the matrix of layers, px: a row, what stands above and beside it, a cell at least, and a letter of a name.
@@ -67,6 +68,8 @@ def _render(context: SiteContext, comparison: Comparison, folder: Path) -> Fragm
         "families": families,
         "parts": {
             name: {
+                # What the second pose of a pair is called; other poses are angles.
+                "changed": "" if _is_circle(name) else find(name).axes[0].noun,
                 "matches": [_match(m, comparison) for m in comparison.matches if m.transformation == name],
                 "alone": {
                     run: [
@@ -121,7 +124,7 @@ def _part(comparison: Comparison, entry: ComparedTransformation) -> dict[str, An
     return {
         "name": entry.transformation,
         "note": entry.note,
-        "shown": f"{entry.n_stimuli:,} {'stimulus' if entry.n_stimuli == 1 else 'stimuli'} from "
+        "shown": f"{counted(entry.n_stimuli, 'stimulus')} from "
         f"{counted(entry.n_photographs, 'photograph')}, each {_shown_as(entry)}",
         "few": entry.n_photographs < _FEW_PHOTOGRAPHS and not entry.note,
         "n_pairs": len(kinds),
@@ -138,15 +141,14 @@ def _part(comparison: Comparison, entry: ComparedTransformation) -> dict[str, An
 
 
 def _shown_as(entry: ComparedTransformation) -> str:
-    match entry.transformation:
-        case "rotation":
-            return f"at {entry.n_elements} angles"
-        case "hue":
-            return f"at {entry.n_elements} hues"
-        case "reflection":
-            return "as it is and mirrored"
-        case _:
-            return "as it is and inverted"
+    (axis, *_) = find(entry.transformation).axes
+    if isinstance(axis, Switch):
+        return f"as it is and {axis.noun}"
+    return f"at {entry.n_elements} {plural(axis.noun)}"
+
+
+def _is_circle(transformation: str) -> bool:
+    return isinstance(find(transformation).space, Circle)
 
 
 def _matrix(shares: Sequence[LayerShare]) -> dict[str, Any] | None:
@@ -229,16 +231,16 @@ def _family(
     return {
         "id": family.id,
         "layer": family.layer,
-        "period": 360 / max(1, family.stabiliser_order) if family.transformation in _CIRCLES else 2,
+        "period": 360 / max(1, family.stabiliser_order) if _is_circle(family.transformation) else 2,
         "hasView": family.run == "a" and family.id in context.families,
         "members": members,
     }
 
 
 def _match(match: Match, comparison: Comparison) -> dict[str, Any]:
-    is_circle = match.transformation in _CIRCLES
-    word = {"reflection": "mirrored", "contrast": "inverted"}.get(match.transformation, "")
-    exchanged = f"poses {word}" if round(match.offset) % 2 else "poses alike"
+    is_circle = _is_circle(match.transformation)
+    (axis, *_) = find(match.transformation).axes
+    exchanged = f"poses {axis.noun}" if round(match.offset) % 2 else "poses alike"
     others = {
         run: [
             getattr(m, other)

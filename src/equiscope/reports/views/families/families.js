@@ -2,7 +2,7 @@
 // All families in one list, made from the index alone.
 (() => {
   const { make, address, views, index } = equiscope;
-  const { families, transformations, layers, sheets } = index.overview;
+  const { families, transformations, pairs, layers, sheets } = index.overview;
   const PAGE = 200;
 
   function picture(tile) {
@@ -14,7 +14,7 @@
 
   const titleOf = ([, , transformation, size]) => {
     const name = transformations[transformation];
-    return size === 2 && ["reflection", "contrast"].includes(name) ? `${name} pair` : `${name} family of ${size}`;
+    return size === 2 && pairs[transformation] ? `${name} pair` : `${name} family of ${size}`;
   };
 
   function line(family) {

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from equiscope.families.circle_poses import MIN_COHERENCE
+from equiscope.reports.document.poses import measured_pose, stabiliser_of
 from equiscope.reports.document.schema import FamilyEntry, ReportDocument, ResultEntry
 from equiscope.reports.document.wording import (
     MISSING,
     degrees,
-    describe_symmetry,
-    disagreement_text,
     explanation_remark,
     interval_text,
     measured,
@@ -18,12 +17,10 @@ from equiscope.reports.document.wording import (
     q_text,
 )
 from equiscope.reports.drawing.poses import family_period_deg
-from equiscope.reports.views.family.words import TURNED_BACK
+from equiscope.transformations import find
+from equiscope.transformations.spaces import HandedCircle, Torus
 
 __all__ = ["assurances", "figures_of"]
-
-# Transformations whose families are ranked by their gains: the null is told in gains too.
-_BY_GAIN = ("reflection", "contrast", "scale")
 
 
 def figures_of(family: FamilyEntry) -> list[dict[str, Any]]:
@@ -33,24 +30,25 @@ def figures_of(family: FamilyEntry) -> list[dict[str, Any]]:
         return {"term": term, "value": value, "beside": beside, "code": code}
 
     period_deg = family_period_deg(family)
-    transformation = family["transformation"]
+    transformation = find(family["transformation"])
+    space = transformation.space
     lines = [
         line("Score", number(family["score"]), _interval_of(family, "score")),
-        line("Disagreement", disagreement_text(family)),
+        line("Disagreement", _disagreement_text(family)),
         line("Coherence", number(family["phase_coherence"])),
         line("Margin", number(family["margin"]), _interval_of(family, "margin")),
         line("q", q_text(family["q_value"])),
-        line("Symmetry", describe_symmetry(family), code=family["stabiliser"] or None),
+        line("Symmetry", *_symmetry_texts(family)),
     ]  # fmt: skip
-    if family["half_turns"]:
-        names = ("both", "hue alone", "the plane alone")
+    if family["half_turns"] and isinstance(space, Torus):
+        names = ("both", f"{space.other.what_turns} alone", f"{space.axis.what_turns} alone")
         halves = zip(names, family["half_turns"], strict=True)
         lines.append(
             line(
                 "Itself after half a turn", ", ".join(f"of {name} {number(value)}" for name, value in halves)
             )
         )
-    if transformation not in ("reflection", "contrast", "scale", "hue-rotation", "rotation-scale"):
+    if space.has_spacing:
         lines.append(line("Spacing", number(family["gap_deviation_deg"], 0, "°"), "from even"))
     # However a hole was wrapped, its end comes after its start and at most one period later.
     holes = [f"{degrees(a, period_deg)} to {degrees(b, period_deg)}" for a, b in family["holes_deg"]]
@@ -100,7 +98,7 @@ def assurances(document: ReportDocument, family: FamilyEntry) -> list[tuple[str,
                 f"Transforming makes members more alike by {number(margin)}{interval} than leaving them as they are.",
             )
         )
-    disagreement = disagreement_text(family)
+    disagreement = _disagreement_text(family)
     if MISSING not in disagreement:
         said.append(
             (
@@ -109,6 +107,24 @@ def assurances(document: ReportDocument, family: FamilyEntry) -> list[tuple[str,
             )
         )
     return said
+
+
+def _disagreement_text(family: FamilyEntry) -> str:
+    """Give how far poses measured on held-out images depart from the family's, along each axis that it has."""
+    return find(family["transformation"]).distance_text(measured_pose(family["disagreement"]))
+
+
+def _symmetry_texts(family: FamilyEntry) -> tuple[str, None, str | None]:
+    """Give in words what leaves the members as they are, nothing beside it, and the elements themselves."""
+    transformation, stabiliser = find(family["transformation"]), stabiliser_of(family)
+    space = transformation.space
+    hands = (
+        [bool(m["pose"].get(space.hand.name)) for m in family["members"]]
+        if isinstance(space, HandedCircle)
+        else []
+    )
+    code = transformation.stabiliser_text(stabiliser) if family["stabiliser"] else None
+    return transformation.symmetry_text(stabiliser, hands), None, code
 
 
 def _interval_of(family: FamilyEntry, key: str) -> str | None:
@@ -125,7 +141,7 @@ def _score_text(family: FamilyEntry) -> str:
     if score is None:
         return "No score could be measured on images that took no part in finding the family."
     interval = _between(interval_text(score, family["score_low"], family["score_high"]))
-    back = TURNED_BACK.get(family["transformation"], "transformed back")
+    back = find(family["transformation"]).words.back
     return (
         f"On images that took no part in finding them, members respond alike by {number(score)}{interval}, each "
         f"{back}; 1 is the very same response. The interval is a bootstrap over photographs."
@@ -139,7 +155,8 @@ def _null_text(document: ReportDocument, family: FamilyEntry) -> str:
     limit = measured(null["score_95"]) if null else None
     if expected is None and limit is None:
         return "No null was measured here, so it is not known how many families chance alone would give."
-    is_gain = family["transformation"] in _BY_GAIN
+    # Where families are ranked by their gains the null is told in gains too.
+    is_gain = find(family["transformation"]).space.is_ranked_by_gain
     parts = ["The same search on responses in which each unit’s pose was scrambled"]
     if expected is not None:
         mean = f"{expected:.2g}" if expected < 1 else f"{expected:.1f}"
@@ -155,11 +172,9 @@ def _null_text(document: ReportDocument, family: FamilyEntry) -> str:
 
 
 def _result_of(document: ReportDocument, family: FamilyEntry) -> ResultEntry | None:
-    layers = set(family["layer"].split("+"))
+    layers = set(family["layers"])
     for result in document["results"]:
-        if result["transformation"] == family["transformation"] and (
-            result["layer"] == family["layer"] or layers <= set(result["layer"].split("+"))
-        ):
+        if result["transformation"] == family["transformation"] and layers <= set(result["layers"]):
             return result
     return None
 

@@ -1,13 +1,19 @@
-"""Where the members of a family stand: on a dial, by hue and orientation, on an axis of size, or as a pair."""
+"""Where the members of a family stand: on a dial, on a chart of two circles, on a line, or as a pair.
+
+Which drawing it is follows from the space of the poses (`equiscope.transformations.spaces`), what stands beside it from
+the axes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from equiscope.reports.document.poses import stabiliser_of, turns_of_family
 from equiscope.reports.document.schema import FamilyEntry
-from equiscope.reports.document.stabilisers import Plane, parse_stabiliser, plane_of_stabiliser
-from equiscope.reports.document.wording import counted, measured, number, octaves_text
+from equiscope.reports.document.stabilisers import Plane, plane_of_stabiliser
+from equiscope.reports.document.wording import counted, measured, number
 from equiscope.reports.drawing.charts import curve_path, spread_labels, spread_on_plane
 from equiscope.reports.drawing.dial import (
     CURVE_RADIUS,
@@ -23,24 +29,30 @@ from equiscope.reports.drawing.dial import (
     tuning_path,
 )
 from equiscope.reports.drawing.palette import rim_colour
-from equiscope.reports.drawing.poses import Shown, Tiles, family_period_deg, tuning_along
+from equiscope.reports.drawing.poses import Shown, Tiles, family_period_deg, is_hue, tuning_along
 from equiscope.reports.drawing.svg import Drawing, Node, draw_tile, node, text_node
+from equiscope.transformations import find
+from equiscope.transformations.spaces import Circle, Cylinder, HandedCircle, Line, Pair, Torus
 
 __all__ = ["draw_poses", "poses_kind"]
 
 # Width of a chart across the view, and the room that its axes take.
 _WIDTH = 960.0
 _LEFT, _RIGHT = 88.0, 36.0
-# Of the part below the line at which hue wraps, degrees: enough to see what comes in again.
+# Of the part below the line at which a turn wraps, degrees: enough to see what comes in again.
 _WRAP_DEG = 60.0
-_PX_PER_HUE_DEG = 1.25
+_PX_PER_WRAPPED_DEG = 1.25
 
 
 def poses_kind(transformation: str) -> str:
     """Give the name of the drawing that shows the poses of such a family: ``dial``, ``chart`` or ``pair``."""
-    if transformation in ("hue-rotation", "scale", "rotation-scale"):
-        return "chart"
-    return "pair" if transformation in ("reflection", "contrast") else "dial"
+    match find(transformation).space:
+        case Torus() | Line() | Cylinder():
+            return "chart"
+        case Pair():
+            return "pair"
+        case _:
+            return "dial"
 
 
 def draw_poses(family: FamilyEntry, shown: Sequence[Shown], pictures: Tiles) -> Drawing:
@@ -55,17 +67,17 @@ def draw_poses(family: FamilyEntry, shown: Sequence[Shown], pictures: Tiles) -> 
     pictures
         Their strongest stimuli.
     """
-    match family["transformation"]:
-        case "hue-rotation":
-            return _toral(family, shown, pictures)
-        case "scale":
-            return _sizes(family, shown, pictures)
-        case "rotation-scale":
-            return _rotation_scale(family, shown, pictures)
-        case "reflection" | "contrast":
-            return _pair(family, shown, pictures)
-        case _:
-            return _dial(family, shown, pictures)
+    match find(family["transformation"]).space:
+        case Torus() as space:
+            return _toral(family, space, shown, pictures)
+        case Line() as space:
+            return _line(family, space, shown, pictures)
+        case Cylinder() as space:
+            return _cylinder(family, space, shown, pictures)
+        case Pair() as space:
+            return _pair(family, space, shown, pictures)
+        case space:
+            return _dial(family, space, shown, pictures)
 
 
 def _tile_of(pictures: Tiles, member: Shown) -> Any | None:
@@ -91,12 +103,12 @@ def _title(member: Shown) -> Node:
 # Dial ---------------------------------------------------------------------------------------------------------------
 
 
-def _dial(family: FamilyEntry, shown: Sequence[Shown], pictures: Tiles) -> Drawing:
+def _dial(
+    family: FamilyEntry, space: Circle | HandedCircle, shown: Sequence[Shown], pictures: Tiles
+) -> Drawing:
     """Draw closed tuning curves, poses at the rim and pictures round it."""
-    is_hue = family["transformation"] == "hue"
-    period_deg = family_period_deg(family)
-    order = max(1, family["stabiliser_order"])
-    turns_deg = [member.hue_deg if is_hue else member.angle_deg for member in shown]
+    period_deg, order = family_period_deg(family), turns_of_family(family)
+    turns_deg = [member.place[space.axis.name] for member in shown]
     by_pose = sorted(range(len(shown)), key=lambda i: turns_deg[i])
     slots_deg, diameter = spread_pictures([turns_deg[i] for i in by_pose])
     slot_of = dict(zip(by_pose, slots_deg, strict=True))
@@ -112,15 +124,16 @@ def _dial(family: FamilyEntry, shown: Sequence[Shown], pictures: Tiles) -> Drawi
         node("circle", "grid", r=radius / 2),
         node("path", "grid", d=f"M-{radius:g},0H{radius:g}M0,-{radius:g}V{radius:g}"),
     ]
-    if is_hue:
+    if is_hue(space.axis):
         nodes += [
-            node("path", "hue", d=rim_path(a, a + 10.4), stroke=rim_colour(a + 5)) for a in range(0, 360, 10)
+            node("path", "hue-rim", d=rim_path(a, a + 10.4), stroke=rim_colour(a + 5))
+            for a in range(0, 360, 10)
         ]
     else:
         nodes.append(node("circle", "rim", r=radius))
     for i, member in enumerate(shown):
         curve = tuning_along(family, member)
-        dashed = " dashed" if member.entry["is_mirrored"] else ""
+        dashed = " dashed" if member.is_changed else ""
         x, y = (float(value) for value in point_at(slot_of[i], PICTURE_RADIUS))
         marks = " ".join(mark_path(turns_deg[i] + turn * period_deg) for turn in range(order))
         own = node("g", "member", _title(member), colours=member.colours, unit=member.unit)
@@ -138,7 +151,7 @@ def _dial(family: FamilyEntry, shown: Sequence[Shown], pictures: Tiles) -> Drawi
         for angle in (0, 90, 180, 270)
         for x, y in [point_at(angle, LABEL_RADIUS)]
     ]
-    subject = "hue of the stimuli turns" if is_hue else "stimuli turn"
+    subject = find(family["transformation"]).words.subject
     label = f"The {counted(len(shown), 'member')} at their poses, and their responses as the {subject}"
     side = 2 * VIEW_RADIUS
     return Drawing(side, side, nodes, label, -VIEW_RADIUS, -VIEW_RADIUS)
@@ -147,10 +160,10 @@ def _dial(family: FamilyEntry, shown: Sequence[Shown], pictures: Tiles) -> Drawi
 # Pairs --------------------------------------------------------------------------------------------------------------
 
 
-def _pair(family: FamilyEntry, shown: Sequence[Shown], pictures: Tiles) -> Drawing:
+def _pair(family: FamilyEntry, space: Pair, shown: Sequence[Shown], pictures: Tiles) -> Drawing:
     """Draw each member's responses to the feature as it is and changed, as bars."""
     tuning = family["tuning"]
-    changed = {"reflection": "mirrored", "contrast": "inverted"}[family["transformation"]]
+    changed = space.axis.noun
     left, bar, row = 138.0, 90.0, 66.0
     width, top = 344.0, 34.0
     nodes: list[Node] = []
@@ -220,88 +233,129 @@ def _legend(shown: Sequence[Shown], x: float, y: float) -> list[Node]:
     return nodes
 
 
-def _toral(family: FamilyEntry, shown: Sequence[Shown], pictures: Tiles) -> Drawing:
-    """Orientation to the right, hue downwards; where hue wraps with a turn, the place at which it comes in again."""
-    plane = plane_of_stabiliser(parse_stabiliser(family["stabiliser"]))
-    wraps = plane.hue_deg < 360.0
-    top, bottom = 50.0, 48.0
-    shown_deg = plane.hue_deg + (_WRAP_DEG if wraps else 0.0)
-    scale = _PX_PER_HUE_DEG if wraps else 1.0
-    inner = _WIDTH - _LEFT - _RIGHT
-    height = top + bottom + shown_deg * scale
-    diameter = _diameter(len(shown))
+@dataclass(frozen=True)
+class _ToralChart:
+    """A chart of two circles: the first turn to the right, the other downwards.
 
-    def place(angle_deg: float, hue_deg: float) -> tuple[float, float]:
-        return _LEFT + inner * angle_deg / plane.angle_deg, top + scale * hue_deg
+    Where the other wraps with a turn, it shows below a line the beginning once more.
+    """
 
-    places = [place(m.angle_deg, m.hue_deg % plane.hue_deg) for m in shown]
-    low, high = (_LEFT, top), (_WIDTH - _RIGHT, top + scale * plane.hue_deg)
+    space: Torus
+    plane: Plane
+    top: float = 50.0
+
+    @property
+    def wraps(self) -> bool:
+        return self.plane.height_deg < 360.0
+
+    @property
+    def shown_deg(self) -> float:
+        return self.plane.height_deg + (_WRAP_DEG if self.wraps else 0.0)
+
+    @property
+    def scale(self) -> float:
+        return _PX_PER_WRAPPED_DEG if self.wraps else 1.0
+
+    @property
+    def inner(self) -> float:
+        return _WIDTH - _LEFT - _RIGHT
+
+    def place(self, right_deg: float, down_deg: float) -> tuple[float, float]:
+        return _LEFT + self.inner * right_deg / self.plane.width_deg, self.top + self.scale * down_deg
+
+    def place_of(self, member: Shown) -> tuple[float, float]:
+        axis, other = (member.place[axis.name] for axis in self.space.axes)
+        return self.place(axis, other % self.plane.height_deg)
+
+
+def _toral(family: FamilyEntry, space: Torus, shown: Sequence[Shown], pictures: Tiles) -> Drawing:
+    """Draw the first turn to the right and the other downwards, and where it comes in again."""
+    chart = _ToralChart(space, plane_of_stabiliser(stabiliser_of(family), space))
+    plane, diameter = chart.plane, _diameter(len(shown))
+    places = [chart.place_of(member) for member in shown]
+    low, high = (_LEFT, chart.top), (_WIDTH - _RIGHT, chart.top + chart.scale * plane.height_deg)
     centres = spread_on_plane(places, 1.05 * diameter, low, high)
-    step, x_end = plane.angle_deg / 4, _WIDTH - _RIGHT
-    end = place(0, shown_deg)[1]
-    nodes: list[Node] = []
-    if wraps:
-        y = place(0, plane.hue_deg)[1]
-        nodes.append(node("rect", "well", x=_LEFT, y=y, width=inner, height=_WRAP_DEG * scale))
-    nodes += [
-        node(
-            "rect",
-            "",
-            x=_LEFT - 40,
-            y=place(0, hue)[1],
-            width=9,
-            height=10 * scale + 0.4,
-            fill=rim_colour(hue + 5),
+    nodes = _toral_axes(chart)
+    if chart.wraps:
+        x_end = _WIDTH - _RIGHT
+        turned = (
+            f"turned by {plane.shift_deg:g}°" if plane.shift_deg else f"at the same {space.axis.feature_noun}"
         )
-        for hue in range(0, int(shown_deg), 10)
-    ]
-    nodes += [node("path", "grid", d=f"M{place(k * step, 0)[0]:.1f},{top:g}V{end:.1f}") for k in range(5)]
-    nodes += [
-        node("path", "grid", d=f"M{_LEFT:g},{place(0, hue)[1]:.1f}H{x_end:g}")
-        for hue in range(0, int(plane.hue_deg), 60)
-    ]
-    nodes += [text_node(place(k * step, 0)[0], end + 34, f"{k * step:g}°", "text middle") for k in range(5)]
-    nodes += [
-        text_node(_LEFT - 46, place(0, hue)[1], f"{hue:g}°", "text end")
-        for hue in range(0, int(shown_deg) + 1, 60)
-    ]
-    nodes.append(text_node(_LEFT - 46, 12.0, "turn of hue, downwards; orientation, to the right"))
-    if wraps:
-        turned = f"turned by {plane.shift_deg:g}°" if plane.shift_deg else "at the same orientation"
         said = (
-            f"below the dashed line at {plane.hue_deg:g}° of hue, what stands on top comes in again {turned}"
+            f"below the dashed line at {plane.height_deg:g}° of {space.other.what_turns}, "
+            f"what stands on top comes in again {turned}"
         )
-        nodes.append(node("path", "wrap", d=f"M{_LEFT:g},{place(0, plane.hue_deg)[1]:.1f}H{x_end:g}"))
+        line = chart.place(0, plane.height_deg)[1]
+        nodes.append(node("path", "wrap", d=f"M{_LEFT:g},{line:.1f}H{x_end:g}"))
         nodes.append(text_node(x_end, 12.0, said, "text end"))
-        nodes += _ghosts(shown, pictures, plane, place, diameter)
+        nodes += _ghosts(shown, pictures, chart, diameter)
     nodes += _placed(shown, pictures, places, centres, diameter)
-    return Drawing(_WIDTH, height, nodes, f"The {counted(len(shown), 'member')} by orientation and hue")
+    height = chart.top + 48.0 + chart.shown_deg * chart.scale
+    label = f"The {counted(len(shown), 'member')} by {space.axis.feature_noun} and {space.other.feature_noun}"
+    return Drawing(_WIDTH, height, nodes, label)
 
 
-def _ghosts(
-    shown: Sequence[Shown],
-    pictures: Tiles,
-    plane: Plane,
-    place: Callable[[float, float], tuple[float, float]],
-    diameter: float,
-) -> list[Node]:
+def _toral_axes(chart: _ToralChart) -> list[Node]:
+    """Draw the grid of a chart of two circles, what stands along it, and the hues that the other turn makes."""
+    space, plane = chart.space, chart.plane
+    step, x_end = plane.width_deg / 4, _WIDTH - _RIGHT
+    end = chart.place(0, chart.shown_deg)[1]
+    nodes: list[Node] = []
+    if chart.wraps:
+        y = chart.place(0, plane.height_deg)[1]
+        nodes.append(node("rect", "well", x=_LEFT, y=y, width=chart.inner, height=_WRAP_DEG * chart.scale))
+    if is_hue(space.other):
+        nodes += [
+            node(
+                "rect",
+                "",
+                x=_LEFT - 40,
+                y=chart.place(0, hue)[1],
+                width=9,
+                height=10 * chart.scale + 0.4,
+                fill=rim_colour(hue + 5),
+            )
+            for hue in range(0, int(chart.shown_deg), 10)
+        ]
+    nodes += [
+        node("path", "grid", d=f"M{chart.place(k * step, 0)[0]:.1f},{chart.top:g}V{end:.1f}")
+        for k in range(5)
+    ]
+    nodes += [
+        node("path", "grid", d=f"M{_LEFT:g},{chart.place(0, turn)[1]:.1f}H{x_end:g}")
+        for turn in range(0, int(plane.height_deg), 60)
+    ]
+    nodes += [
+        text_node(chart.place(k * step, 0)[0], end + 34, f"{k * step:g}°", "text middle") for k in range(5)
+    ]
+    nodes += [
+        text_node(_LEFT - 46, chart.place(0, turn)[1], f"{turn:g}°", "text end")
+        for turn in range(0, int(chart.shown_deg) + 1, 60)
+    ]
+    said = f"turn of {space.other.what_turns}, downwards; {space.axis.feature_noun}, to the right"
+    nodes.append(text_node(_LEFT - 46, 12.0, said))
+    return nodes
+
+
+def _ghosts(shown: Sequence[Shown], pictures: Tiles, chart: _ToralChart, diameter: float) -> list[Node]:
     """Draw the members on top once more where they come in again."""
-    nodes = []
+    nodes, plane = [], chart.plane
     for member in shown:
-        hue_deg = member.hue_deg % plane.hue_deg
-        if hue_deg <= _WRAP_DEG:
-            x, y = place((member.angle_deg + plane.shift_deg) % plane.angle_deg, hue_deg + plane.hue_deg)
+        right_deg, down_deg = (member.place[axis.name] for axis in chart.space.axes)
+        down_deg %= plane.height_deg
+        if down_deg <= _WRAP_DEG:
+            x, y = chart.place((right_deg + plane.shift_deg) % plane.width_deg, down_deg + plane.height_deg)
             own = node("g", "member faded", _title(member), colours=member.colours, unit=member.unit)
             nodes.append(own.add(*_round_picture(pictures, member, x, y, diameter, "ghost")))
     return nodes
 
 
-def _sizes(family: FamilyEntry, shown: Sequence[Shown], pictures: Tiles) -> Drawing:
-    """Pictures over their sizes, and below them the members' responses by size."""
-    tuning = family["tuning"]
-    axis = tuning["axes"]["octaves"] if tuning is not None else []
-    sizes = [*axis, *(m.octaves for m in shown)]
-    first, last = min(sizes) - 0.1, max(sizes) + 0.1
+def _line(family: FamilyEntry, space: Line, shown: Sequence[Shown], pictures: Tiles) -> Drawing:
+    """Draw pictures over their steps, such as sizes, and below them the members' responses by step."""
+    tuning, step = family["tuning"], space.axis
+    own_steps = [m.place[step.name] for m in shown]
+    steps = [*(tuning["axes"].get(step.name, []) if tuning is not None else []), *own_steps]
+    first, last = min(steps) - 0.1, max(steps) + 0.1
     if last - first < 1.0:
         first, last = first - 0.5, last + 0.5
     inner = _WIDTH - _LEFT - _RIGHT
@@ -311,10 +365,10 @@ def _sizes(family: FamilyEntry, shown: Sequence[Shown], pictures: Tiles) -> Draw
     bottom = top + 110.0
     diameter = _diameter(len(shown))
 
-    def x_of(octaves: float) -> float:
-        return _LEFT + inner * (octaves - first) / (last - first)
+    def x_of(value: float) -> float:
+        return _LEFT + inner * (value - first) / (last - first)
 
-    places = [(x_of(m.octaves), top) for m in shown]
+    places = [(x_of(value), top) for value in own_steps]
     half = diameter / 2
     if n_bands == 1:
         xs = spread_labels([x for x, _ in places], 84.0, _LEFT + half, _WIDTH - _RIGHT - half)
@@ -327,7 +381,7 @@ def _sizes(family: FamilyEntry, shown: Sequence[Shown], pictures: Tiles) -> Draw
             (_WIDTH - _RIGHT - half, band_top + band - half - 16),
         )
     whole = range(round(first + 0.5), round(last - 0.5) + 1)
-    nodes = _legend(shown, _LEFT, 12.0)
+    nodes = _legend(shown, _LEFT, 12.0) if space.is_joint else []
     nodes += [node("path", "grid", d=f"M{x_of(k):.1f},{top:g}V{bottom:g}") for k in whole]
     nodes += [node("path", "grid", d=f"M{_LEFT:g},{y:.1f}H{_WIDTH - _RIGHT:g}") for y in (top, bottom)]
     nodes += [
@@ -335,15 +389,14 @@ def _sizes(family: FamilyEntry, shown: Sequence[Shown], pictures: Tiles) -> Draw
         for k in whole
     ]
     nodes += [text_node(_LEFT - 8, top, "1", "text end"), text_node(_LEFT - 8, bottom, "0", "text end")]
-    nodes.append(text_node(_LEFT, bottom + 34, "size in octaves: +1 is twice as large"))
+    more = f": +1 is {step.one_more}" if step.one_more else ""
+    nodes.append(text_node(_LEFT, bottom + 34, f"{step.label}{more}"))
     for member, (px, _), (cx, cy) in zip(shown, places, centres, strict=True):
         curve = tuning_along(family, member)
         points: list[tuple[float, float] | None] = []
-        for octaves, value in zip(curve[1], curve[2], strict=True) if curve else ():
+        for at, value in zip(curve[1], curve[2], strict=True) if curve else ():
             level = measured(value)
-            points.append(
-                None if level is None else (x_of(octaves), bottom - 110.0 * min(1.0, max(0.0, level)))
-            )
+            points.append(None if level is None else (x_of(at), bottom - 110.0 * min(1.0, max(0.0, level))))
         own = node("g", "member", _title(member), colours=member.colours, unit=member.unit)
         if points:
             own.add(node("path", "line", d=curve_path(points)))
@@ -354,15 +407,15 @@ def _sizes(family: FamilyEntry, shown: Sequence[Shown], pictures: Tiles) -> Draw
             text_node(cx, cy + half + 11, member.unit, "own-name middle"),
         )
         nodes.append(own)
-    label = f"The {counted(len(shown), 'member')} by size, and their responses by size"
+    label = f"The {counted(len(shown), 'member')} by {step.noun}, and their responses by {step.noun}"
     return Drawing(_WIDTH, bottom + 44.0, nodes, label)
 
 
-def _rotation_scale(family: FamilyEntry, shown: Sequence[Shown], pictures: Tiles) -> Drawing:
-    """Orientation to the right, size upwards, each layer in its colour."""
-    period_deg = family_period_deg(family)
-    sizes = [m.octaves for m in shown]
-    first, last = min(sizes), max(sizes)
+def _cylinder(family: FamilyEntry, space: Cylinder, shown: Sequence[Shown], pictures: Tiles) -> Drawing:
+    """Draw the turn to the right, the step upwards, each layer in its colour."""
+    period_deg, step = family_period_deg(family), space.step
+    steps = [m.place[step.name] for m in shown]
+    first, last = min(steps), max(steps)
     right = 130.0
     inner = _WIDTH - _LEFT - right
     diameter = _diameter(len(shown))
@@ -371,26 +424,27 @@ def _rotation_scale(family: FamilyEntry, shown: Sequence[Shown], pictures: Tiles
     body = min(420.0, max(100.0, 150.0 * span))
     height = top + body + bottom
 
-    def place(angle_deg: float, octaves: float) -> tuple[float, float]:
-        return _LEFT + inner * angle_deg / period_deg, top + body * (last - octaves) / span
+    def place(angle_deg: float, value: float) -> tuple[float, float]:
+        return _LEFT + inner * angle_deg / period_deg, top + body * (last - value) / span
 
-    places = [place(m.angle_deg, m.octaves) for m in shown]
+    places = [place(m.place[space.axis.name], m.place[step.name]) for m in shown]
     centres = spread_on_plane(places, 1.05 * diameter, (_LEFT, top), (_LEFT + inner, height - bottom))
-    base, step = height - 40.0, period_deg / 4
+    base, quarter = height - 40.0, period_deg / 4
     nodes: list[Node] = []
     for k in range(5):
-        x = place(k * step, 0)[0]
+        x = place(k * quarter, 0)[0]
         nodes.append(node("path", "grid", d=f"M{x:.1f},{top - diameter / 2:.1f}V{base:.1f}"))
-        nodes.append(text_node(x, base + 16, f"{k * step:g}°", "text middle"))
+        nodes.append(text_node(x, base + 16, f"{k * quarter:g}°", "text middle"))
     for k in range(round(2 * first), round(2 * last) + 1):
         y = place(0, 0.5 * k)[1]
         nodes.append(node("path", "grid", d=f"M{_LEFT:g},{y:.1f}H{_LEFT + inner:.1f}"))
-        nodes.append(text_node(_LEFT - 30, y, octaves_text(0.5 * k), "text end"))
-    nodes.append(text_node(_LEFT, base + 34, "orientation to the right; size upwards, in octaves"))
-    groups = dict.fromkeys((m.entry["layer"], round(m.octaves, 1)) for m in shown)
-    ys = spread_labels([place(0, octaves)[1] for _, octaves in groups], 14.0, top - 20, base)
+        nodes.append(text_node(_LEFT - 30, y, step.number(0.5 * k), "text end"))
+    turn = space.axis.feature_noun
+    nodes.append(text_node(_LEFT, base + 34, f"{turn} to the right; {step.noun} upwards, in {step.unit}"))
+    groups = dict.fromkeys((m.entry["layer"], round(m.place[step.name], 1)) for m in shown)
+    ys = spread_labels([place(0, value)[1] for _, value in groups], 14.0, top - 20, base)
     for (layer, _), y in zip(groups, ys, strict=True):
         colours = next(m.colours for m in shown if m.entry["layer"] == layer)
         nodes.append(node("g", "", text_node(_LEFT + inner + 30, y, layer, "own-name"), colours=colours))
     nodes += _placed(shown, pictures, places, centres, diameter)
-    return Drawing(_WIDTH, height, nodes, f"The {counted(len(shown), 'member')} by orientation and size")
+    return Drawing(_WIDTH, height, nodes, f"The {counted(len(shown), 'member')} by {turn} and {step.noun}")

@@ -6,12 +6,14 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from equiscope.reports.document.poses import stabiliser_of
 from equiscope.reports.document.schema import FamilyEntry
-from equiscope.reports.document.stabilisers import parse_stabiliser
-from equiscope.reports.document.wording import counted, measured, octaves_text
+from equiscope.reports.document.wording import counted, measured
 from equiscope.reports.drawing.charts import curve_path, heat_paths
 from equiscope.reports.drawing.poses import Shown, family_period_deg, has_joint_tuning, tuning_along
 from equiscope.reports.drawing.svg import Drawing, Node, draw_tile, node, text_node
+from equiscope.transformations import Axis, Step, Turn, find
+from equiscope.transformations.spaces import Torus
 
 __all__ = ["draw_joint_tuning", "draw_strip", "draw_tuning"]
 
@@ -22,11 +24,6 @@ _WIDE = 960.0
 # Opacity of each shade of a heat map: steps that the eye takes for equal, and none that is mistaken for paper.
 _SHADES = {
     f"h{i}": value for i, value in enumerate((0.0, 0.1, 0.19, 0.28, 0.37, 0.46, 0.56, 0.67, 0.79, 0.92))
-}
-_NAMES = {
-    "angle_deg": "turn of the stimuli",
-    "hue_deg": "turn of the stimuli’s hue",
-    "octaves": "size in octaves",
 }
 
 
@@ -55,13 +52,13 @@ def _around(values: Sequence[float | None]) -> list[float | None]:
     return [*halves[1:], halves[0]]
 
 
-class _Axis:
-    """Where along a chart a value of the transformation stands."""
+class _Scale:
+    """Where along a chart a value of a transformation stands."""
 
     def __init__(
-        self, name: str, values: Sequence[float], period_deg: float, left: float, width: float
+        self, axis: Axis, values: Sequence[float], period_deg: float, left: float, width: float
     ) -> None:
-        self.name, self.is_cyclic = name, name != "octaves"
+        self.axis, self.is_cyclic = axis, isinstance(axis, Turn)
         self.left, self.width, self.period_deg = left, width, period_deg
         step = (values[1] - values[0]) if len(values) > 1 else 1.0
         self.low, self.high = (
@@ -73,28 +70,29 @@ class _Axis:
 
     def own(self, member: Shown) -> list[float]:
         """All places of a member's pose."""
+        start = member.place[self.axis.name]
         if not self.is_cyclic:
-            return [self.x(member.octaves)]
-        start = member.hue_deg if self.name == "hue_deg" else member.angle_deg
+            return [self.x(start)]
         return [
             self.x((start + turn * self.period_deg) % 360.0) for turn in range(round(360.0 / self.period_deg))
         ]
 
     def ticks(self) -> list[tuple[float, str]]:
-        if self.is_cyclic:
+        if not isinstance(self.axis, Step):
             return [(self.x(angle), f"{angle}°") for angle in (0, 90, 180, 270, 360)]
         whole = range(math.ceil(self.low), math.floor(self.high) + 1)
-        return [(self.x(k), octaves_text(k).replace(".00", "")) for k in whole]
+        return [(self.x(k), self.axis.number(k).replace(".00", "")) for k in whole]
 
 
-def _axis_of(family: FamilyEntry, shown: Sequence[Shown], left: float, width: float) -> _Axis | None:
+def _scale_of(family: FamilyEntry, shown: Sequence[Shown], left: float, width: float) -> _Scale | None:
     if not has_joint_tuning(family):
         return None
     curves = [curve for member in shown if (curve := tuning_along(family, member)) is not None]
-    if not curves or curves[0][0] == "element":
+    moved = {axis.name: axis for axis in find(family["transformation"]).axes if isinstance(axis, Turn | Step)}
+    if not curves or curves[0][0] not in moved:
         return None
     name, values, _ = curves[0]
-    return _Axis(name, values, family_period_deg(family), left, width)
+    return _Scale(moved[name], values, family_period_deg(family), left, width)
 
 
 def draw_tuning(family: FamilyEntry, shown: Sequence[Shown]) -> Drawing | None:
@@ -113,7 +111,7 @@ def draw_tuning(family: FamilyEntry, shown: Sequence[Shown]) -> Drawing | None:
         None where nothing was measured along an axis, or for pairs, whose two values are in their own drawing.
     """
     inner = _WIDTH - _LEFT - _RIGHT
-    axis = _axis_of(family, shown, _LEFT, inner)
+    axis = _scale_of(family, shown, _LEFT, inner)
     if axis is None:
         return None
     top, body = 22.0, 128.0
@@ -146,8 +144,8 @@ def draw_tuning(family: FamilyEntry, shown: Sequence[Shown]) -> Drawing | None:
         nodes.append(own)
     end = rows_top + row * len(shown)
     nodes += [text_node(x, end + 11, text, "text middle") for x, text in axis.ticks()]
-    nodes.append(text_node(_LEFT, end + 28, _NAMES[axis.name]))
-    label = f"Responses of the {counted(len(shown), 'member')}, of each one’s maximum, by {_NAMES[axis.name]}"
+    nodes.append(text_node(_LEFT, end + 28, axis.axis.label))
+    label = f"Responses of the {counted(len(shown), 'member')}, of each one’s maximum, by {axis.axis.label}"
     return Drawing(_WIDTH, end + 40.0, nodes, label)
 
 
@@ -155,7 +153,7 @@ def _draw_curve(
     member: Shown,
     places: Sequence[float],
     responses: Sequence[float | None],
-    axis: _Axis,
+    axis: _Scale,
     base: float,
     body: float,
 ) -> Node:
@@ -167,23 +165,27 @@ def _draw_curve(
         None if value is None else (axis.x(place), base - body * min(1.0, max(0.0, value)))
         for place, value in zip(places, values, strict=True)
     ]
-    dashed = " dashed" if member.entry["is_mirrored"] else ""
+    dashed = " dashed" if member.is_changed else ""
     return node("path", f"line{dashed}", d=curve_path(points))
 
 
 def draw_joint_tuning(family: FamilyEntry, shown: Sequence[Shown]) -> Drawing | None:
-    """Draw each member's responses over hue and orientation together; None for other families."""
-    tuning = family["tuning"]
-    if family["transformation"] != "hue-rotation" or tuning is None:
+    """Draw each member's responses over both turns together; None for families of one."""
+    tuning, space = family["tuning"], find(family["transformation"]).space
+    if not isinstance(space, Torus) or tuning is None:
         return None
-    n_hues, n_angles = len(tuning["axes"]["hue_deg"]), len(tuning["axes"]["angle_deg"])
-    elements = parse_stabiliser(family["stabiliser"])
+    right, down = space.axis, space.other
+    n_down, n_right = len(tuning["axes"][down.name]), len(tuning["axes"][right.name])
     per_row, gap = 6, 16.0
     width = (_WIDE - gap * (per_row - 1)) / per_row
     height = width * 0.62
     pitch = height + 34.0
     nodes: list[Node] = [
-        text_node(0, 10.0, "in each map: orientation to the right, hue downwards; rings are the pose")
+        text_node(
+            0,
+            10.0,
+            f"in each map: {right.feature_noun} to the right, {down.feature_noun} downwards; rings are the pose",
+        )
     ]
     for i, member in enumerate(shown):
         x, y = (width + gap) * (i % per_row), 26.0 + pitch * (i // per_row)
@@ -192,16 +194,18 @@ def draw_joint_tuning(family: FamilyEntry, shown: Sequence[Shown]) -> Drawing | 
         own.add(node("rect", "well", x=x, y=y, width=width, height=height))
         if values is not None:
             own.add(_heat(values, x, y, width, height))
-        for hue, angle in elements:
-            column = ((member.angle_deg + angle) / 360 * n_angles + 0.5) % n_angles
-            line = ((member.hue_deg + hue) / 360 * n_hues + 0.5) % n_hues
+        for element in stabiliser_of(family):
+            column = ((member.place[right.name] + element[right.name]) / 360 * n_right + 0.5) % n_right
+            line = ((member.place[down.name] + element[down.name]) / 360 * n_down + 0.5) % n_down
             own.add(
-                node("circle", "ring", cx=x + width * column / n_angles, cy=y + height * line / n_hues, r=6)
+                node("circle", "ring", cx=x + width * column / n_right, cy=y + height * line / n_down, r=6)
             )
         own.add(text_node(x, y + height + 11, member.pose, "text strong"))
         nodes.append(own)
     n_rows = math.ceil(len(shown) / per_row)
-    label = f"Responses of the {counted(len(shown), 'member')} over orientation and hue"
+    label = (
+        f"Responses of the {counted(len(shown), 'member')} over {right.feature_noun} and {down.feature_noun}"
+    )
     return Drawing(_WIDE, 26.0 + pitch * n_rows, nodes, label)
 
 

@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any
 
+from equiscope.reports.document.poses import along
 from equiscope.reports.document.schema import FamilyEntry, MemberEntry, TurnedEntry
-from equiscope.reports.document.wording import measured, octaves_text
 from equiscope.reports.drawing.poses import Shown
 from equiscope.reports.drawing.svg import Drawing
 from equiscope.reports.views.context import SiteContext
 from equiscope.reports.views.family.tuning_drawings import draw_strip
-from equiscope.reports.views.family.words import STEPS
+from equiscope.transformations import Axis, Step, Switch, find
+from equiscope.transformations.spaces import HandedCircle, Torus
 
 __all__ = ["draw_turned", "turned_sentence"]
 
@@ -33,22 +34,25 @@ def draw_turned(context: SiteContext, family: FamilyEntry, shown: Sequence[Shown
     places = [dict(zip(names, values, strict=True)) for values in product(*turned["axes"].values())]
     if len(places) != len(tiles):
         return []
-    if "is_mirrored" not in names:
-        hue_deg = measured(_member_of(family, turned)["hue_deg"]) or 0.0
-        if len(names) > 1:
-            # Of two axes the plane's is shown, at the hue that is nearest to the stimulus' own.
-            hue_deg = min(
-                turned["axes"]["hue_deg"], key=lambda value: abs((value - hue_deg + 180.0) % 360.0 - 180.0)
+    transformation = find(family["transformation"])
+    axis = next((own for own in transformation.axes if own.name == names[-1]), transformation.axes[0])
+    match transformation.space:
+        case HandedCircle(_, hand) if hand.name in names:
+            parts = []
+            for is_on in (False, True):
+                some = [member for member in shown if member.is_changed == is_on]
+                keep = [i for i, place in enumerate(places) if bool(place[hand.name]) == is_on]
+                parts.append((some, keep))
+        case Torus(_, other) if other.name in names:
+            # Of two turns the first is shown, at the value of the other that is nearest to the stimulus' own.
+            own_deg = along(_member_of(family, turned), other)
+            nearest = min(
+                turned["axes"][other.name], key=lambda value: abs((value - own_deg + 180.0) % 360.0 - 180.0)
             )
-        keep = [i for i, place in enumerate(places) if len(names) == 1 or place["hue_deg"] == hue_deg]
-        return [_strip(family, shown, tiles, places, keep, names[-1])]
-    drawings = []
-    for is_mirrored in (False, True):
-        some = [member for member in shown if member.entry["is_mirrored"] == is_mirrored]
-        keep = [i for i, place in enumerate(places) if bool(place["is_mirrored"]) == is_mirrored]
-        if some:
-            drawings.append(_strip(family, some, tiles, places, keep, names[-1]))
-    return drawings
+            parts = [(list(shown), [i for i, place in enumerate(places) if place[other.name] == nearest])]
+        case _:
+            parts = [(list(shown), list(range(len(places))))]
+    return [_strip(family, some, tiles, places, keep, axis) for some, keep in parts if some]
 
 
 def _strip(
@@ -57,14 +61,14 @@ def _strip(
     tiles: Sequence[Any],
     places: Sequence[Mapping[str, float]],
     keep: Sequence[int],
-    axis: str,
+    axis: Axis,
 ) -> Drawing:
     turned = family.get("turned")
     responses = turned.get("responses") if turned is not None else None
     picked: list[list[float | None] | None] = [
         None if responses is None else [responses[i][k] for k in keep] for i in range(family["size"])
     ]
-    words = [_word(family, axis, places[i][axis]) for i in keep]
+    words = [_word(axis, places[i][axis.name]) for i in keep]
     return draw_strip(shown, [tiles[i] for i in keep], words, picked)
 
 
@@ -74,28 +78,29 @@ def _member_of(family: FamilyEntry, turned: TurnedEntry) -> MemberEntry:
     )
 
 
-def _word(family: FamilyEntry, axis: str, value: float) -> str:
-    if axis == "octaves":
-        return octaves_text(value)
-    if axis == "element":
-        changed = "mirrored" if family["transformation"] == "reflection" else "inverted"
-        return changed if value else "as it is"
-    return f"{value:g}°"
+def _word(axis: Axis, value: float) -> str:
+    match axis:
+        case Step():
+            return axis.number(value)
+        case Switch():
+            return axis.noun if value else "as it is"
+        case _:
+            return f"{value:g}°"
 
 
 def turned_sentence(context: SiteContext, family: FamilyEntry) -> str:
     """Say what the drawing shows, or why there is none."""
     turned = family.get("turned")
     if turned is None:
-        if family["transformation"] == "rotation-scale":
+        if not find(family["transformation"]).is_surveyed:
             return ""
         return "This run kept no stimulus of the family under each element: surveys of later versions do."
     if not context.pictures.turned(family["id"]):
         return "The pictures of the transformed stimulus are missing from site/sprites."
-    step = STEPS.get(family["transformation"], "transformed")
+    steps = find(family["transformation"]).words.steps
     said = (
-        f"Above, one photograph {step}: the held-out stimulus that excites {turned['layer']}:{turned['channel']} most. "
-        "It took no part in finding the family."
+        f"Above, one photograph {steps}: the held-out stimulus that excites {turned['layer']}:{turned['channel']} "
+        "most. It took no part in finding the family."
     )
     if turned.get("responses") is None:
         return f"{said} What the members answered to it was not kept."

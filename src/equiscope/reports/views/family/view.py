@@ -13,9 +13,7 @@ from equiscope.reports.document.wording import (
     interval_text,
     measured,
     number,
-    octaves_text,
     q_text,
-    title_text,
 )
 from equiscope.reports.drawing.poses import Shown, members_in_order
 from equiscope.reports.drawing.svg import write_for_site
@@ -29,13 +27,14 @@ from equiscope.reports.views.family.pose_drawings import draw_poses, poses_kind
 from equiscope.reports.views.family.tuning_drawings import draw_joint_tuning, draw_tuning
 from equiscope.reports.views.family.turned import draw_turned, turned_sentence
 from equiscope.reports.views.family.weights import what_weights_say
-from equiscope.reports.views.family.words import CAPTIONS, UNTUNED
 from equiscope.reports.views.featurevis.evidence import FEATUREVIS
 from equiscope.reports.views.templates import render_template
 from equiscope.reports.views.verification.drawings import synthetic_drawings
 from equiscope.reports.views.verification.evidence import VERIFICATION
 from equiscope.reports.views.verification.words import synthetic_rows
 from equiscope.reports.views.view import Fragment, View
+from equiscope.transformations import Turn, find
+from equiscope.transformations.spaces import Cylinder
 
 __all__ = ["VIEW", "render_families", "render_family"]
 
@@ -80,8 +79,7 @@ def render_family(
         The families of the run.
     """
     shown = members_in_order(family, list(context.layers))
-    transformation = family["transformation"]
-    kind = poses_kind(transformation)
+    kind = poses_kind(family["transformation"])
     tuning = draw_tuning(family, shown)
     joint = draw_joint_tuning(family, shown)
     optimised = context.found(FEATUREVIS)
@@ -89,22 +87,19 @@ def render_family(
         __name__,
         "family.html.jinja",
         family=family,
-        heading=title_text(family),
-        layers=family["layer"].split("+") if family["layer"] not in context.layers else [family["layer"]],
+        layers=family["layers"],
         known_layers=context.layers,
         remark=explanation_remark(family),
         kind=kind,
         # Where a chart is too wide to stand beside the members it goes above them.
         is_wide=kind == "chart",
         poses=write_for_site(draw_poses(family, shown, context.pictures), kind),
-        poses_caption=CAPTIONS.get(transformation, CAPTIONS["rotation"]),
         members=[_member(context, family, member) for member in shown],
         neighbours=_neighbours(context, family),
         optimised=None if optimised is None else optimised.family(family["id"], shown),
         turned=[write_for_site(own, "strip-chart") for own in draw_turned(context, family, shown)],
         turned_sentence=turned_sentence(context, family),
         tuning=None if tuning is None else write_for_site(tuning, "tuning"),
-        untuned=UNTUNED.get(transformation, "No tuning was measured.") if tuning is None else "",
         joint=None if joint is None else write_for_site(joint, "joint"),
         figures=figures_of(family),
         assurances=assurances(context.document, family),
@@ -112,6 +107,7 @@ def render_family(
         synthetic=synthetic_rows(family),
         synthetic_drawings=[write_for_site(own, "synthetic") for own in synthetic_drawings(family, shown)],
         joined=_joined(context, family),
+        **_words_of(family, is_tuned=tuning is not None),
         weights=what_weights_say(family, circuits, weights, ends),
         has_circuits=context.found(CIRCUITS) is not None,
         folder=quoted(context.folder or "RUN"),
@@ -122,14 +118,14 @@ def render_family(
 def _member(context: SiteContext, family: FamilyEntry, member: Shown) -> dict[str, Any]:
     layer, channel = member.entry["layer"], member.entry["channel"]
     n = min(_N_STIMULI, context.pictures.n_stimuli(layer, channel))
-    turn_deg = member.hue_deg if family["transformation"] == "hue" else member.angle_deg
-    has_turn = measured(member.entry["pose_deg"]) is not None or family["transformation"] == "hue"
     entry = member.entry
+    turned = [axis.name for axis in find(family["transformation"]).axes if isinstance(axis, Turn)]
+    known = [member.place[name] for name in turned[:1] if measured(entry["pose"].get(name)) is not None]
     return {
         "unit": member.unit,
         "view": f"{layer}-{channel}",
         "pose": member.pose,
-        "hand_deg": f"{-turn_deg:.1f}" if has_turn else None,
+        "hand_deg": f"{-known[0]:.1f}" if known else None,
         "is_changed": member.is_changed,
         "light": member.colours[0],
         "dark": member.colours[1],
@@ -141,8 +137,8 @@ def _member(context: SiteContext, family: FamilyEntry, member: Shown) -> dict[st
 
 def _neighbours(context: SiteContext, family: FamilyEntry) -> dict[str, str | None]:
     """Ids of the families before and after this one in its layer and transformation."""
-    key = (family["layer"], family["transformation"])
-    ids = [own["id"] for own in context.document["families"] if (own["layer"], own["transformation"]) == key]
+    key = (family["layers"], family["transformation"])
+    ids = [own["id"] for own in context.document["families"] if (own["layers"], own["transformation"]) == key]
     place = ids.index(family["id"])
     return {
         "before": ids[place - 1] if place else None,
@@ -167,9 +163,32 @@ def _alternatives(family: FamilyEntry) -> list[dict[str, Any]]:
     return rows
 
 
+def _words_of(family: FamilyEntry, *, is_tuned: bool) -> dict[str, Any]:
+    """Give what the view says of the family's transformation."""
+    transformation = find(family["transformation"])
+    turns = [axis for axis in transformation.axes if isinstance(axis, Turn)]
+    is_joined = isinstance(transformation.space, Cylinder)
+    return {
+        "heading": transformation.title(family["size"]),
+        "poses_caption": transformation.words.poses,
+        "untuned": "" if is_tuned else transformation.words.untuned,
+        "turns_plane": any(axis.drawn == "angle" for axis in turns),
+        "joint_heading": _sentence(" and ".join(axis.feature_noun for axis in reversed(turns))) + " together",
+        # Families that are not searched themselves are those of one transformation, joined by another's.
+        "joined_heading": _sentence(" families that ".join(transformation.needs)) + " joins"
+        if is_joined
+        else "",
+    }
+
+
+def _sentence(words: str) -> str:
+    return words[:1].upper() + words[1:]
+
+
 def _joined(context: SiteContext, family: FamilyEntry) -> list[dict[str, Any]]:
-    """Links between the rotation families that a family over scale joins."""
-    if family["transformation"] != "rotation-scale":
+    """Links between the families that a family of a turn and a step joins."""
+    space = find(family["transformation"]).space
+    if not isinstance(space, Cylinder):
         return []
 
     def units(entry: FamilyEntry) -> set[tuple[str, int]]:
@@ -181,7 +200,7 @@ def _joined(context: SiteContext, family: FamilyEntry) -> list[dict[str, Any]]:
             "ends": [link["first"], link["second"]],
             "n_pairs": str(link["n_pairs"]),
             "offset": number(link["offset_deg"], 0, "°"),
-            "octaves": octaves_text(link["octaves"]),
+            "octaves": space.step.number(link["octaves"]),
             "residual": number(link["residual_deg"], 1, "°"),
             "q": q_text(link["q_value"]),
         }

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from equiscope.evidence.circuits import Circuit
+from equiscope.evidence.circuits.tying_axes import stretches
 from equiscope.reports.document.schema import FamilyEntry
 from equiscope.reports.document.wording import counted, interval_text, number, q_text
 from equiscope.reports.drawing.svg import write_for_site
@@ -13,6 +14,7 @@ from equiscope.reports.views.circuit.drawings import arrange, draw_thumbnail
 from equiscope.reports.views.circuit.ends import Ends, strength_of
 from equiscope.reports.views.circuit.weights import StoredWeights
 from equiscope.reports.views.circuit.words import class_text, percent_text
+from equiscope.transformations import find
 
 __all__ = ["what_weights_say"]
 
@@ -63,16 +65,16 @@ def _circuit_row(
     }
 
 
-def _confirmation(family: Mapping[str, Any]) -> str:
-    """Say in how many circuits the weights turn with the family, and which of them does so most clearly."""
+def _confirmation(family: FamilyEntry) -> str:
+    """Say in how many circuits the weights follow the family, and which of them does so most clearly."""
     entry = family.get("confirmation")
     if entry is None:
         return ""
     n_tested, n_symmetric = entry["n_tested"], entry["n_symmetric"]
     if not n_tested:
         return "No block of weights between this family and another could be tested."
-    is_scale = family["transformation"] == "scale"
-    follow = "grow with its sizes" if is_scale else "turn with its poses"
+    transformation = find(family["transformation"])
+    follow = transformation.words.follow
     if not n_symmetric:
         return (
             f"Weights took no part in finding the family, and they do not confirm it: in none of "
@@ -85,6 +87,6 @@ def _confirmation(family: Mapping[str, Any]) -> str:
         f"Weights took no part in finding the family, and they confirm it: in {n_symmetric} of "
         f"{counted(n_tested, 'block')} of weights with other families they {follow}. It stands out most "
         f"{way} {other}, where a template explains {number(entry['best_r2'])} of the weight energy of members left "
-        f"out; {'with strangers' if is_scale else 'with poses permuted'} it explains less than "
+        f"out; {'with strangers' if stretches(transformation.name) else 'with poses permuted'} it explains less than "
         f"{number(entry['best_null_95'])} in 95 of 100 draws."
     )

@@ -10,7 +10,7 @@ from equiscope.families.family import INVARIANCE_CUT
 from equiscope.foundations.errors import unknown_name
 from equiscope.reports.document.pictures.sprites import Pictures
 from equiscope.reports.document.schema import FamilyEntry, LayerEntry, NullEntry, UnitEntry
-from equiscope.reports.document.wording import counted, measured, title_text
+from equiscope.reports.document.wording import counted, measured
 from equiscope.reports.views.context import SiteContext
 from equiscope.reports.views.overview.article import SOURCE, article_claim
 from equiscope.reports.views.overview.drawings import draw_layer_shares
@@ -18,11 +18,10 @@ from equiscope.reports.views.overview.shares import KINDS, overview_rows
 from equiscope.reports.views.overview.view import layer_measure
 from equiscope.reports.views.templates import render_template
 from equiscope.reports.views.view import Charts, Fragment, View
+from equiscope.transformations import find
 
 __all__ = ["VIEW", "render_layers"]
 
-# Transformations whose families are ranked by their gains: the null is told in gains too.
-_BY_GAIN = ("reflection", "contrast", "scale")
 _UNKNOWN = "?"
 
 
@@ -57,20 +56,21 @@ def _render(context: SiteContext, layer: LayerEntry, around: Sequence[str | None
         source=SOURCE if any(row["claim"] for row in rows) else "",
         has_units=bool(units),
         families=[
-            {"id": f["id"], "title": title_text(f), "transformation": f["transformation"]} for f in families
+            {"id": f["id"], "title": _title(f), "transformation": f["transformation"]} for f in families
         ],
     )
     return Fragment(html, _data(layer, units, families, context.pictures))
+
+
+def _title(family: FamilyEntry) -> str:
+    return find(family["transformation"]).title(family["size"])
 
 
 def _said(context: SiteContext, layer: str, transformation: str) -> list[str]:
     """Word how the search went: its null, what did not pass, and notes."""
     said = []
     for result in context.document["results"]:
-        if result["transformation"] == transformation and layer in (
-            result["layer"],
-            *result["layer"].split("+"),
-        ):
+        if result["transformation"] == transformation and layer in result["layers"]:
             said.append(_null_sentence(result["null"], transformation))
             if result["n_refused"]:
                 said.append(f"{counted(result['n_refused'], 'candidate')} did not pass.")
@@ -83,7 +83,8 @@ def _null_sentence(null: NullEntry | None, transformation: str) -> str:
     score_95 = measured(null["score_95"]) if null else None
     if expected is None and score_95 is None:
         return "No null was measured here, so it is not known how many families chance alone would give."
-    what = "have gains" if transformation in _BY_GAIN else "score"
+    # Where families are ranked by their gains the null is told in gains too.
+    what = "have gains" if find(transformation).space.is_ranked_by_gain else "score"
     limit = f"95 % of its families {what} below {score_95:.2f}" if score_95 is not None else ""
     if expected is None:
         return f"In a null in which each unit’s pose is scrambled, {limit}."
@@ -128,7 +129,7 @@ def _data(
         "invarianceCut": INVARIANCE_CUT,
         "kindNames": list(KINDS),
         "families": [
-            [f["id"], f["size"], measured(f["score"]), f["transformation"], title_text(f)] for f in families
+            [f["id"], f["size"], measured(f["score"]), f["transformation"], _title(f)] for f in families
         ],
         "transformations": [
             {

@@ -5,6 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from equiscope.transformations import alone
+from equiscope.transformations.hue import HUE
+from equiscope.transformations.reflection import MIRRORED
+from equiscope.transformations.rotation import ANGLE
+
 __all__ = ["SOURCE", "ArticleClaim", "article_claim"]
 
 SOURCE = "Olah, Cammarata, Voss, Schubert and Goh, “Naturally Occurring Equivariance in Neural Networks”, Distill 2020"
@@ -35,6 +40,49 @@ class ArticleClaim:
     sentence: str
 
 
+# What it says of features that move along these axes alone, from one depth to another.
+_CLAIMS = {
+    alone(ANGLE): (
+        (
+            0,
+            _N_EARLY,
+            ArticleClaim(
+                "≈ 80 %",
+                "“rotational equivariance (and rotational invariance, which can also be included) is quite common in "
+                "early vision. Perhaps 80% of features in early vision fall into these categories.”",
+            ),
+        ),
+        (
+            _N_EARLY,
+            len(_LAYERS),
+            ArticleClaim("rare", "“most neurons are in late vision, where rotational equivariance is rare”"),
+        ),
+    ),
+    alone(HUE): (
+        (
+            0,
+            _N_HUE,
+            ArticleClaim(
+                "found",
+                "Colour center-surround in different hues: “Units can be found doing this up until the seventh or even "
+                "eighth layer of InceptionV1.”",
+            ),
+        ),
+    ),
+    alone(MIRRORED): (
+        (
+            _N_EARLY,
+            len(_LAYERS),
+            ArticleClaim(
+                "prevalent",
+                "“As we move into the mid layers of the network, rotated variations become less prominent, but "
+                "horizontally flipped pairs become quite prevalent.”",
+            ),
+        ),
+    ),
+}
+
+
 def article_claim(model: str, layer: str, transformation: str) -> ArticleClaim | None:
     """Give what the article says of a layer of InceptionV1 under a transformation, or None where it says nothing.
 
@@ -46,28 +94,5 @@ def article_claim(model: str, layer: str, transformation: str) -> ArticleClaim |
     if not _NETWORKS.fullmatch(model) or layer not in _LAYERS:
         return None
     depth = _LAYERS.index(layer)
-    match transformation:
-        case "rotation" if depth < _N_EARLY:
-            return ArticleClaim(
-                "≈ 80 %",
-                "“rotational equivariance (and rotational invariance, which can also be included) is quite common in "
-                "early vision. Perhaps 80% of features in early vision fall into these categories.”",
-            )
-        case "rotation":
-            return ArticleClaim(
-                "rare", "“most neurons are in late vision, where rotational equivariance is rare”"
-            )
-        case "hue" if depth < _N_HUE:
-            return ArticleClaim(
-                "found",
-                "Colour center-surround in different hues: “Units can be found doing this up until the seventh or even "
-                "eighth layer of InceptionV1.”",
-            )
-        case "reflection" if depth >= _N_EARLY:
-            return ArticleClaim(
-                "prevalent",
-                "“As we move into the mid layers of the network, rotated variations become less prominent, but "
-                "horizontally flipped pairs become quite prevalent.”",
-            )
-        case _:
-            return None
+    said = (claim for first, last, claim in _CLAIMS.get(transformation, ()) if first <= depth < last)
+    return next(said, None)

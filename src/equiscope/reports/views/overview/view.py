@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from equiscope.construction.simplify import TRANSFORMATIONS
+from equiscope.evidence.circuits.tying_axes import is_pair
 from equiscope.foundations.received import shown_command
 from equiscope.reports.document.schema import FamilyEntry, LayerEntry, MemberEntry, ReportDocument
-from equiscope.reports.document.wording import MISSING, counted, measured, number, title_text
+from equiscope.reports.document.wording import MISSING, counted, measured, number
 from equiscope.reports.views.budget.evidence import BUDGET
 from equiscope.reports.views.circuit.evidence import CIRCUITS
 from equiscope.reports.views.context import SiteContext
@@ -18,6 +19,7 @@ from equiscope.reports.views.overview.shares import KINDS, depth_view, overview_
 from equiscope.reports.views.simplify.evidence import SIMPLIFICATION
 from equiscope.reports.views.templates import render_template, view_address
 from equiscope.reports.views.view import Charts, Fragment, View
+from equiscope.transformations import Words, find
 
 __all__ = ["VIEW", "layer_measure", "render_overview", "transformations_of"]
 
@@ -90,7 +92,7 @@ def _layer(context: SiteContext, layer: LayerEntry) -> dict[str, Any]:
     rows = overview_rows(layer, context.document["families"])
     for row in rows:
         row["claim"] = article_claim(context.document["model"]["name"], layer["name"], row["transformation"])
-    shown = sorted((f for f in families if f["layer"] == layer["name"]), key=lambda f: -f["size"])[
+    shown = sorted((f for f in families if f["layers"] == [layer["name"]]), key=lambda f: -f["size"])[
         :_N_FAMILIES
     ]
     tiles = [
@@ -119,8 +121,8 @@ def _largest(context: SiteContext) -> list[dict[str, Any]]:
     return [
         {
             "id": family["id"],
-            "title": title_text(family),
-            "layer": family["layer"],
+            "title": find(family["transformation"]).title(family["size"]),
+            "layer": "+".join(family["layers"]),
             "score": number(family["score"]),
             "members": [
                 (m["layer"], m["channel"], context.pictures.tile(m["layer"], m["channel"]))
@@ -135,8 +137,8 @@ def _facts(document: ReportDocument) -> dict[str, Any]:
     families, layers = document["families"], document["layers"]
     members = {(m["layer"], m["channel"]) for family in families for m in family["members"]}
     n_with = len({layer for layer, _ in members})
-    only_rotation = all(name == "rotation" for name in transformations_of(document))
-    copies = "rotated copies" if only_rotation else "transformed copies"
+    said = {find(name).words.copies for name in transformations_of(document)}
+    copies = said.pop() if len(said) == 1 else Words.copies
     if families:
         of_all = f"{n_with} of " if n_with < len(layers) else ""
         where = f"{of_all}{counted(len(layers), 'layer')}"
@@ -194,7 +196,7 @@ def _index(context: SiteContext) -> dict[str, Any]:
     rows = [
         [
             family["id"],
-            family["layer"],
+            "+".join(family["layers"]),
             transformations.index(family["transformation"]),
             family["size"],
             measured(family["score"]),
@@ -206,6 +208,8 @@ def _index(context: SiteContext) -> dict[str, Any]:
     return {
         "layers": [[layer["name"], layer["n_units"]] for layer in document["layers"]],
         "transformations": transformations,
+        # Of two members a family is called a pair under these.
+        "pairs": [is_pair(name) for name in transformations],
         "families": rows,
         "sheets": [[address, *shapes[i]] for address, i in sheets.items()],
     }

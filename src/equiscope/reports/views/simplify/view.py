@@ -74,9 +74,11 @@ def render_simplification(context: SiteContext) -> Iterator[tuple[str, Fragment]
 
 
 def _first_to_tie(context: SiteContext) -> str:
-    """Give the transformation to begin with: the first of those that can be tied under which there is a family."""
+    """Give the first transformation that can be tied and has a family; empty where the command ties it untold."""
     there = {family["transformation"] for family in context.document["families"]}
-    return next((name for name in TRANSFORMATIONS if name in there), TRANSFORMATIONS[0])
+    untold = TRANSFORMATIONS[0]
+    first = next((name for name in TRANSFORMATIONS if name in there), untold)
+    return "" if first == untold else first
 
 
 def _percent(value: float, decimals: int = 0) -> str:

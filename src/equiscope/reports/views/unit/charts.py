@@ -8,13 +8,14 @@ from typing import Any
 
 from equiscope.reports.document.schema import UnitTuningEntry
 from equiscope.reports.drawing.charts import heat_paths
+from equiscope.transformations import find
+from equiscope.transformations.spaces import HandedCircle, Line, Pair, Torus
 
 __all__ = ["UnitChart", "draw_unit_tuning"]
 
 # In units of the view box, a CSS pixel each at full width.
 _WIDTH, _HEIGHT = 240.0, 118.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 8.0, 8.0, 6.0, 18.0
-_TURNS = ("angle_deg", "hue_deg")
 
 
 @dataclass(frozen=True)
@@ -67,41 +68,55 @@ def draw_unit_tuning(
     entry
         The values.
     """
-    values, names = entry["values"], list(axes)
+    values = entry["values"]
     if _is_unmeasured(values):
         return None
     n = entry["n_stimuli"]
     caption = f"{n} {'stimulus' if n == 1 else 'stimuli'}"
     label = f"Response under {transformation}, mean of {caption}"
-    if names == ["element"]:
-        return _bars(transformation, label, caption, values, entry["error"])
-    if names == ["hue_deg", "angle_deg"]:
-        return _map(label, caption, values)
-    is_two_handed = names[0] == "is_mirrored"
-    curves = values if is_two_handed else [values]
-    errors: list[list[float] | None] = [None] * len(curves)
-    if entry["error"] is not None:
-        errors = entry["error"] if is_two_handed else [entry["error"]]
-    axis = axes[names[-1]]
-    if names[-1] not in _TURNS:
-        ticks = [(p, f"{p:g}") for p in axis if p == round(p)]
-        return _curves(label, f"{caption}; octaves", axis, curves, errors, ticks)
-    n_half = len(axis) // 2
-    places = [axis[1] * (i - n_half) for i in range(len(axis) + 1)]
+    match find(transformation).space:
+        case Pair(axis):
+            return _bars(("as it is", axis.noun), label, caption, values, entry["error"])
+        case Torus(axis, other):
+            return _map(
+                label, f"{caption}; {axis.feature_noun} to the right, {other.feature_noun} downwards", values
+            )
+        case HandedCircle(axis, hand):
+            errors = [None] * len(values) if entry["error"] is None else entry["error"]
+            said = f"{caption}; dashed: {hand.noun}"
+            return _around(label, said, axes[axis.name], values, errors)
+        case Line(step):
+            places = axes[step.name]
+            ticks = [(p, f"{p:g}") for p in places if p == round(p)]
+            return _curves(label, f"{caption}; {step.unit}", places, [values], [entry["error"]], ticks)
+        case space:
+            return _around(label, caption, axes[space.axis.name], [values], [entry["error"]])
+
+
+def _around(
+    label: str,
+    caption: str,
+    turns_deg: Sequence[float],
+    curves: Sequence[Sequence[float]],
+    errors: Sequence[Sequence[float] | None],
+) -> UnitChart:
+    """Draw curves over a turn, the stimuli as they are in the middle."""
+    n_half = len(turns_deg) // 2
+    places = [turns_deg[1] * (i - n_half) for i in range(len(turns_deg) + 1)]
     # The last place is the first again.
-    curves = [[*own, own[0]] for own in (_centred(curve) for curve in curves)]
-    errors = [None if own is None else [*_centred(own), _centred(own)[0]] for own in errors]
+    closed = [[*own, own[0]] for own in (_centred(curve) for curve in curves)]
+    bands = [None if own is None else [*_centred(own), _centred(own)[0]] for own in errors]
     ticks = [(p, f"{p:g}°") for p in (-90.0, 0.0, 90.0)]
-    return _curves(label, caption, places, curves, errors, ticks)
+    return _curves(label, caption, places, closed, bands, ticks)
 
 
 def _map(label: str, caption: str, values: Sequence[Sequence[float | None]]) -> UnitChart:
-    """Draw responses over hue and orientation, the stimuli as they are in the middle."""
+    """Draw responses over two turns, the stimuli as they are in the middle."""
     turned = [_centred(row) for row in _centred(values)]
     ticks = [(f"{_WIDTH * (k / 4):.1f}", f"{90 * k - 180}°".replace("-", "−")) for k in range(1, 4)]
     return UnitChart(
         label,
-        f"{caption}; orientation to the right, hue downwards",
+        caption,
         heat=heat_paths(turned),
         n_columns=len(turned[0]),
         n_rows=len(turned),
@@ -138,7 +153,7 @@ def _curves(
             bands.append("M" + "L".join([*upper, *reversed(lower)]) + "Z")
     return UnitChart(
         label,
-        f"{caption}; dashed: mirrored" if len(curves) > 1 else caption,
+        caption,
         bands,
         ["M" + "L".join(points(curve)) for curve in curves],
         ticks=[(f"{x_of(place):.1f}", text.replace("-", "−")) for place, text in ticks],
@@ -159,9 +174,12 @@ def _centred(curve: Sequence[Any]) -> list[Any]:
 
 
 def _bars(
-    transformation: str, label: str, caption: str, values: Sequence[float], error: Sequence[float] | None
+    names: tuple[str, str],
+    label: str,
+    caption: str,
+    values: Sequence[float],
+    error: Sequence[float] | None,
 ) -> UnitChart:
-    names = ("as it is", "mirrored" if transformation == "reflection" else "inverted")
     width = (_WIDTH - _LEFT - _RIGHT) / 2
     bars, whiskers = [], []
     top = max(1.0, *(v + e for v, e in zip(values, error, strict=True))) if error else 1.0

@@ -11,15 +11,18 @@ from numpy.typing import NDArray
 
 from equiscope.evidence.circuits.neighbours import Neighbours, load_neighbours
 from equiscope.foundations.records import leave_out_damaged
+from equiscope.reports.document.poses import turns_of_family
 from equiscope.reports.document.schema import FamilyEntry, UnitEntry
-from equiscope.reports.document.wording import counted, number, pose_text, title_text
+from equiscope.reports.document.wording import counted, number
 from equiscope.reports.drawing.kernels import draw_kernels
+from equiscope.reports.drawing.poses import pose_text
 from equiscope.reports.views.circuit.evidence import CIRCUITS
 from equiscope.reports.views.context import SiteContext
 from equiscope.reports.views.featurevis.evidence import FEATUREVIS
 from equiscope.reports.views.templates import render_template
 from equiscope.reports.views.unit.charts import draw_unit_tuning
 from equiscope.reports.views.view import Fragment, View
+from equiscope.transformations import find
 
 __all__ = ["VIEW", "render_units"]
 
@@ -132,9 +135,8 @@ def _pose(family: FamilyEntry | None, layer: str, channel: int) -> str:
     member = next((m for m in family["members"] if (m["layer"], m["channel"]) == (layer, channel)), None)
     if member is None:
         return ""
-    # Of a family over hue and orientation the stabiliser is no mere order: its poses are given in full.
-    is_plain = family["transformation"] != "hue-rotation"
-    return pose_text(family, member, 360.0 / max(1, family["stabiliser_order"]) if is_plain else 360.0)
+    # Where more than one circle turns the stabiliser is no mere number of turns: poses are given in full.
+    return pose_text(family, member, 360.0 / turns_of_family(family))
 
 
 def _kernels(context: SiteContext, own: Neighbours, channel: int, *, is_input: bool) -> dict[str, Any]:
@@ -184,7 +186,7 @@ def _family(context: SiteContext, family: FamilyEntry, layer: str, channel: int)
     shown = members[first : first + _N_MEMBERS]
     return {
         "id": family["id"],
-        "title": title_text(family),
+        "title": find(family["transformation"]).title(family["size"]),
         "pose": _pose(family, layer, channel),
         "score": number(family["score"]),
         "members": [(*member, context.pictures.tile(*member)) for member in shown],

@@ -7,29 +7,32 @@ from typing import Any
 from equiscope.reports.document.schema import FamilyEntry
 from equiscope.reports.document.wording import interval_text, number
 from equiscope.reports.views.circuit.words import percent_text
+from equiscope.transformations import ALL, Axis, Switch, find
 
-__all__ = ["synthetic_rows"]
-
-_AXES = {"rotation": "angle", "hue": "hue", "scale": "size", "pair": "pair"}
+__all__ = ["axis_of", "synthetic_rows"]
 
 
 def synthetic_rows(family: FamilyEntry) -> list[dict[str, Any]]:
     """Give what drawn stimuli say: what drives the family most, and how its poses on them compare."""
     rows = []
     for entry in family["verification"]:
-        unit, digits = {"scale": (" octaves", 2)}.get(entry["axis"], ("°", 1))
+        axis = axis_of(family, entry["axis"])
+        if axis is None:
+            continue
+        is_pair = isinstance(axis, Switch)
         interval: str | None
-        if entry["axis"] == "pair":
+        if is_pair:
             found, interval = number(entry["score"]), None
             beside = f"{number(entry['margin'])} more than untransformed"
         else:
-            found = number(entry["median_error"], digits, unit)
+            found = axis.distance_text(entry["median_error"])
             interval = interval_text(entry["median_error"], entry["error_low"], entry["error_high"])
             n_far, n = entry["n_outliers"], entry["n_measured"]
             beside = f"{n_far} of {n} far off" if n else "no member fired"
         rows.append(
             {
-                "axis": _AXES[entry["axis"]],
+                "axis": axis.key if is_pair else axis.noun,
+                "is_pair": is_pair,
                 "found": found,
                 "interval": interval,
                 "beside": beside,
@@ -42,3 +45,9 @@ def synthetic_rows(family: FamilyEntry) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def axis_of(family: FamilyEntry, key: str) -> Axis | None:
+    """Give the axis that was verified, of the family or else of another; None where there is none of the kind."""
+    others = (axis for transformation in ALL for axis in transformation.axes)
+    return next((axis for axis in (*find(family["transformation"]).axes, *others) if axis.key == key), None)
