@@ -66,16 +66,18 @@ def test_a_turn_by_an_odd_angle_is_a_rotation() -> None:
 
 
 def test_elements_are_chosen_on_one_half_and_judged_on_the_other() -> None:
-    """At one angle the units agree on the half that finds and are opposite on the other, at another the reverse."""
+    """At one angle the units agree on the half that finds and are opposite on the other, at another the reverse.
+
+    At a third they agree a little on both.
+    """
     rng = np.random.default_rng(0)
     half = np.repeat([0, 1], N // 2)
     bank = Bank("l", half, np.arange(N), np.zeros((N, 2), np.int64), np.arange(N))
     group = CyclicGroup(16)
     upright = rng.uniform(0, 1, (N, 2))
-    # Stimuli are turned by whole steps only, so that each element is read as it was measured.
     starts = bank.starts_deg(group)[0]
     wave = np.zeros((N, 16, 2))
-    for (finding, verifying), step in (((1, -1), 4), ((-1, 1), 8)):
+    for (finding, verifying), step in (((1.0, -1.0), 4), ((-1.0, 1.0), 8), ((0.6, 0.6), 12)):
         sign = np.where(half == 0, finding, verifying)[:, None]
         angle = np.radians(starts[:, None] + group.angles_deg - 22.5 * step)
         bump = np.exp(6 * (np.cos(angle) - 1))

@@ -129,7 +129,7 @@ def mixed(seed: int = 3) -> list[tuple[int, int]]:
         ([EARLY, LATE], pairs_of()[:3], 1),
         ([EARLY, LATE], pairs_of()[:2], 0),
         ([EARLY, LATE], pairs_of(channels=mixed()), 0),
-        ([EARLY, turned_family("late", POSES / 2, turns=2)], pairs_of(), 0),
+        ([turned_family("early", POSES / 2), turned_family("late", POSES / 2, turns=2)], pairs_of(), 0),
         ([EARLY], pairs_of(), 0),
         ([EARLY, LATE], [], 0),
         ([], pairs_of(), 0),
