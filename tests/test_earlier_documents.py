@@ -127,6 +127,25 @@ def test_it_is_kept_in_the_words_of_this_version(tmp_path: Path) -> None:
     )
 
 
+def test_where_a_mirror_stands_is_no_turn(tmp_path: Path) -> None:
+    """Surveys find the angle of a mirror axis, which may be next to nothing; turns of two circles may not."""
+    document: Any = complete_document()
+    handed, both = (
+        next(family for family in document["families"] if family["transformation"] == name)
+        for name in ("dihedral", "hue-rotation")
+    )
+    handed["stabiliser"] = [
+        {"angle_deg": 0.0, "is_mirrored": False},
+        {"angle_deg": 0.08, "is_mirrored": True},
+    ]
+    write_json(tmp_path / "report.json", {"schema_version": SCHEMA_VERSION, **document})
+    assert load_document(tmp_path) is not None
+    both["stabiliser"].append({"angle_deg": 1e-9, "hue_deg": 0.0})
+    write_json(tmp_path / "report.json", {"schema_version": SCHEMA_VERSION, **document})
+    with pytest.raises(EquiscopeError, match="turns by 1e-09°"):
+        load_document(tmp_path)
+
+
 def test_what_is_said_so_already_stays() -> None:
     document: Any = json.loads(json.dumps(complete_document()))
     assert typed_document(copy.deepcopy(document)) == document
@@ -147,7 +166,7 @@ def test_layers_whose_names_hold_a_plus_are_told_apart() -> None:
         (lambda family: family.update(transformation="upside"), "unknown transformation 'upside'"),
         (lambda family: family["tuning"].update(axes={"hue_deg": [0.0]}), "are hue_deg, expected angle_deg"),
         (lambda family: family["members"][0].update(pose={"angle_deg": "45"}), "pose"),
-        (lambda family: family.update(stabiliser=[{"angle_deg": 1e-9}]), "stabiliser of family"),
+        (lambda family: family.update(stabiliser=[{"angle_deg": 0.0}] * 4000), "turns by 0.09°"),
         (lambda family: family.update(layers="mixed3b"), "layers is 'mixed3b', expected a list"),
     ],
 )

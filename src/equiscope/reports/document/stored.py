@@ -11,7 +11,8 @@ from equiscope.foundations.records import read_record, reading
 from equiscope.reports.document.earlier import earlier_document, typed_document
 from equiscope.reports.document.schema import FamilyEntry, ReportDocument
 from equiscope.runs.store import SCHEMA_VERSION, read_json, write_json
-from equiscope.transformations import Axis, Step, Turn, find
+from equiscope.transformations import Axis, Step, find
+from equiscope.transformations.spaces import Torus
 
 __all__ = ["DOCUMENT", "read_document", "write_document"]
 
@@ -59,20 +60,22 @@ def _check_axes(document: ReportDocument) -> None:
 
 
 def _check_family(family: FamilyEntry) -> None:
-    axes = find(family["transformation"]).axes
+    space = find(family["transformation"]).space
+    axes, stabiliser = space.axes, family["stabiliser"]
     for shown in (family["tuning"], family.get("turned")):
         if shown is not None:
             _check_tuned(shown["axes"], axes, f"axes of family {family['id']}")
     for axis in axes:
         if isinstance(axis, Step):
             _check_steps(axis, [member["pose"].get(axis.name) for member in family["members"]])
-        if isinstance(axis, Turn):
-            for turn in (element.get(axis.name) or 0.0 for element in family["stabiliser"]):
-                if 0 < turn % 360 < _LEAST_TURN_DEG:
-                    raise ValueError(
-                        f"stabiliser of family {family['id'][:60]} turns by {turn:g}°, expected {_LEAST_TURN_DEG:g}° "
-                        "or more"
-                    )
+    least = 360.0 / max(1, len(stabiliser))
+    if isinstance(space, Torus):
+        turns = [(element.get(axis.name) or 0.0) % 360 for element in stabiliser for axis in axes]
+        least = min([least, *(turn for turn in turns if turn)])
+    if least < _LEAST_TURN_DEG:
+        raise ValueError(
+            f"stabiliser of family {family['id'][:60]} turns by {least:g}°, expected {_LEAST_TURN_DEG:g}° or more"
+        )
 
 
 def _check_tuned(tuned: Mapping[str, Sequence[float]], axes: Sequence[Axis], what: str) -> None:
