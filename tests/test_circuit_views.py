@@ -36,6 +36,7 @@ from equiscope.reports.views.circuit.drawings import arrange, draw_board
 from equiscope.reports.views.circuit.ends import Ends, is_unit, transformation_of
 from equiscope.reports.views.circuit.view import render_circuits
 from equiscope.reports.views.circuit.weights import StoredWeights
+from equiscope.reports.views.circuit.words import class_text, sentence_of_circuit
 from equiscope.reports.views.circuits.network import layers_in_order, network_data
 from equiscope.reports.views.circuits.view import render_all_circuits, render_lists
 from equiscope.reports.views.context import SiteContext
@@ -470,3 +471,15 @@ def test_wide_matrices_have_small_cells_and_few_large_ones(document: ReportDocum
 
     assert cell(2) == 40.0
     assert 22.0 <= cell(20) < cell(12) < 40.0
+
+
+def test_two_turns_have_a_sentence_each() -> None:
+    both = ("equivariant", "equivariant")
+    circuit = make_circuit("a-1", "b-1", transformation="hue-rotation", kinds={"rotation": both, "hue": both})
+    assert class_text(circuit) == "equivariant → equivariant"
+    assert sentence_of_circuit(circuit) == (
+        "Weights depend only on the difference between two members’ poses, and turn with them. "
+        "In hue, weights depend only on the difference between two members’ hues."
+    )
+    coloured = make_circuit("a-1", "b-1", transformation="hue", kinds={"hue": ("invariant", "equivariant")})
+    assert sentence_of_circuit(coloured) == "The source makes no difference."
