@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -25,10 +23,10 @@ from equiscope.testing import (
 from equiscope.transformations import ALL, Pose, find, surveyed_names
 from equiscope.transformations.reflection import Reflection
 from equiscope.transformations.rotation import Rotation
+from stored import assert_as_stored, stored_families
 
 # What the contract calls the look at each stage.
 CHECKS = {"verify": "drawings", "featurevis": "templates", "compare": "comparison"}
-DATA = Path(__file__).parent / "data"
 
 
 @pytest.fixture(scope="module", params=surveyed_names())
@@ -172,42 +170,9 @@ def test_stabilisers_are_found(surveyed: tuple[str, PlantedTransformations, equi
 def test_families_are_those_that_were_stored(
     surveyed: tuple[str, PlantedTransformations, equiscope.Run],
 ) -> None:
-    """A change of the code that is to change no result changes none, under every transformation that is surveyed.
-
-    Members and stabilisers are those of ``data/planted_families.json``, poses and scores are its digits but for
-    rounding: with other instructions of the same processor (``ONEDNN_MAX_CPU_ISA=SSE41 ATEN_CPU_CAPABILITY=default``)
-    poses differed by 7e-6 at most and scores by 4e-7. Exact copies have equal scores, and rounding decides which of
-    them is numbered first.
-    """
+    """A change of the code that is to change no result changes none, under every transformation that is surveyed."""
     name, _, run = surveyed
-    stored = json.loads((DATA / "planted_families.json").read_text(encoding="utf-8"))[name]
-    of_members = {(own["id"].rpartition("-")[0], _units(own["members"])): own for own in stored}
-    found = {
-        (family.id.rpartition("-")[0], tuple((m.layer, m.channel) for m in family.members)): family
-        for family in run.families
-    }
-    assert set(found) == set(of_members)
-    for key, family in found.items():
-        own = of_members[key]
-        for member, (*_, pose, score) in zip(family.members, own["members"], strict=True):
-            _assert_pose(member.pose, pose)
-            assert member.score == pytest.approx(score, abs=1e-5)
-        for element, expected in zip(family.stabiliser, own["stabiliser"], strict=True):
-            _assert_pose(element, expected)
-        assert family.score == pytest.approx(own["score"], abs=1e-5)
-        assert family.q_value == pytest.approx(own["q_value"], abs=1e-6)
-
-
-def _units(members: list[Any]) -> tuple[tuple[str, int], ...]:
-    return tuple((layer, channel) for layer, channel, *_ in members)
-
-
-def _assert_pose(found: Pose, stored: dict[str, float]) -> None:
-    assert set(found) == set(stored)
-    for axis, value in stored.items():
-        away = found[axis] - value
-        # A pose at 0 may be at 360 to the last digit.
-        assert abs(circular_difference_deg(away, 0.0) if axis.endswith("_deg") else away) < 5e-5
+    assert_as_stored(run.families, stored_families("planted_families.json")[name])
 
 
 def test_units_without_a_family_are_told_apart(

@@ -33,7 +33,7 @@ _TransformationsOption = Annotated[
     str | None,
     typer.Option(
         help="Some of rotation, hue, reflection, contrast, dihedral, hue-rotation, scale, separated by commas; "
-        "default: all."
+        "default: all of these. Also up-down and brightness."
     ),
 ]
 _AnglesOption = Annotated[int, typer.Option(help="Number of rotations.")]

@@ -40,8 +40,8 @@ def survey(
     layers
         Names of modules; by default the model's own choice, or all convolutions.
     transformations
-        Some of ``rotation``, ``hue``, ``reflection``, ``contrast``, ``dihedral``, ``hue-rotation`` and ``scale``; by
-        default all. Those that one needs are surveyed with it.
+        Some of ``rotation``, ``hue``, ``reflection``, ``contrast``, ``dihedral``, ``hue-rotation`` and ``scale``, by
+        default all of these; also ``up-down`` and ``brightness``. Those that one needs are surveyed with it.
     out
         Folder of the run, by default ``equiscope-runs/MODEL``. The same call goes on where an interrupted one stopped.
     angles
