@@ -40,7 +40,7 @@ $(VENV)/installed-dev: $(VENV)/installed
 survey: $(VENV)/installed
 	$(BIN)/equiscope survey mini --out equiscope-runs/mini
 
-test: $(VENV)/installed-dev chromium lint examples
+test: $(VENV)/installed-dev chromium lint docs examples
 	@# Two processes on one thread each: torch's threads would wait for each other.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
