@@ -70,9 +70,9 @@ def main() -> None:
         network = equiscope.Model(build_network(rng), name="own", default_layers=["0"])
         run = equiscope.survey(network, photographs, transformations=["rotation"], out=Path(folder, "run"))
     for family in run.families:
-        print(f"{family.id}: score {family.score:.2f}, repeats after {360 // family.stabiliser_order}°")
+        print(f"{family.id}: score {family.score:.2f}, repeats after {360 // len(family.stabiliser)}°")
         for member in family.members:
-            print(f"  unit {member.channel}: pose {member.pose_deg:.1f}°, score {member.score:.2f}")
+            print(f"  unit {member.channel}: pose {member.pose['angle_deg']:.1f}°, score {member.score:.2f}")
     found = {tuple(family.channels.tolist()): family.poses_deg for family in run.families}
     n_arcs, n_bars = len(ARC_POSES_DEG), len(BAR_POSES_DEG)
     arcs, bars = tuple(range(n_arcs)), tuple(range(n_arcs, n_arcs + n_bars))
