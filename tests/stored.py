@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,32 @@ def stored_families(file: str) -> dict[str, list[dict[str, Any]]]:
     """Families by transformation, of a file of ``data/``."""
     stored: dict[str, list[dict[str, Any]]] = json.loads((DATA / file).read_text(encoding="utf-8"))
     return stored
+
+
+def store_if_new(file: str, name: str, families: Iterable[Family]) -> None:
+    """Write down families of a transformation that has none in the file, if ``EQUISCOPE_UPDATE_DOCS`` is set."""
+    stored = stored_families(file)
+    if not os.environ.get("EQUISCOPE_UPDATE_DOCS") or name in stored:
+        return
+    stored[name] = [
+        {
+            "id": family.id,
+            "members": [[m.layer, m.channel, _rounded(m.pose), round(m.score, 6)] for m in family.members],
+            "stabiliser": [_rounded(element) for element in family.stabiliser],
+            "score": round(family.score, 6),
+            "q_value": round(family.q_value, 6),
+        }
+        for family in families
+    ]
+    lines = [
+        f" {json.dumps(own)}: [\n" + ",\n".join(f"  {json.dumps(family)}" for family in found) + "\n ]"
+        for own, found in stored.items()
+    ]
+    (DATA / file).write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+
+
+def _rounded(pose: Mapping[str, Any]) -> dict[str, Any]:
+    return {axis: value if isinstance(value, bool) else round(value, 6) for axis, value in pose.items()}
 
 
 def assert_as_stored(families: Iterable[Family], stored: Sequence[dict[str, Any]]) -> None:
