@@ -14,6 +14,9 @@ from typer.testing import CliRunner
 
 from equiscope.cli import app
 from equiscope.construction.budget import Budget, count_ratio, estimate_budget, load_budget, predict_ratio
+from equiscope.construction.budget.blocks import full_block
+from equiscope.construction.budget.forcing import count_forced, force
+from equiscope.construction.budget.kinds import Kinds
 from equiscope.families.family import Symmetry, Unit
 from equiscope.foundations.errors import EquiscopeError
 from equiscope.runs.store import Run, families_document, units_document, write_json
@@ -156,3 +159,32 @@ def test_the_command_prints_a_table(tmp_path: Path) -> None:
     (forced,) = (line for line in lines if line[:4] == ["a", "rotation", "100%", "6.0"])
     assert forced[4:6] == ["20", "60"]
     assert f"equiscope budget {tmp_path} made" in " ".join(result.stderr.split())
+
+
+# --- forcing -----------------------------------------------------------------------------------------------
+
+HALF = Kinds(
+    np.array([2.0, 2.0, 1.0, 1.0]), np.array([0, 0, -1, -1]), np.array([[True], [True], [True], [False]]),
+    np.array([[False], [False], [True], [False]]), np.array([0, 0, 1, 2]),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("share", "kept", "forced"),
+    [(None, 1.0, 0.0), (0.125, 0.25, 0.0), (0.5, 1.0, 0.0), (0.75, 1.0, 0.5), (1.0, 1.0, 1.0)],
+)
+def test_families_are_forced_first_then_the_others_alike(
+    share: float | None, kept: float, forced: float
+) -> None:
+    found = force(HALF, np.ones((1, 4)), share, np.array([9.0]))
+    assert (found.copies.item(), found.kept.item(), found.forced.item()) == (2.0, kept, forced)
+
+
+def test_only_what_stays_invariant_shares_the_kernels_of_a_family() -> None:
+    block = full_block(("a", 4), ("a", 4))
+    natural, all_forced = (force(HALF, np.ones((1, 4)), share, np.array([9.0])) for share in (None, 1.0))
+    # Of the sixteen kernels three from tied units to the family are half as many, and two from the family to the
+    # invariant unit one.
+    assert count_forced([block], {"a": natural}).item() == 16 - 3 - 1
+    # Both others become two units each: three features of two, of whose kernels half are free.
+    assert count_forced([block], {"a": all_forced}).item() == 6 * 6 / 2

@@ -441,6 +441,34 @@ def test_offsets_are_told_up_to_the_stabiliser_of_either_family() -> None:
         assert pair.offset_difference < 0.2
 
 
+def test_turns_of_either_stabiliser_make_no_other_offset() -> None:
+    """What repeats after half a turn in one network, and after a third in the other, is told up to a sixth."""
+    generator = np.random.default_rng(4)
+    features = generator.gamma(0.3, size=(N_STIMULI, N_ANGLES, 6))
+    singles = generator.gamma(0.3, size=(N_STIMULI, N_ANGLES, 4))
+    sides = [
+        dataclasses.replace(
+            drawn_side(generator, np.roll(features, turn, axis=1), singles), stabiliser_orders=own
+        )
+        for turn, own in ((0, (2,) * 6), (2, (3,) * 6))
+    ]
+    found = find_counterparts(sides[0], sides[1], CyclicGroup(N_ANGLES), np.arange(N_STIMULI), n_draws=2)
+    assert [(pair.a == pair.b) for pair in found.pairs] == [True] * 6
+    assert [pair.offset for pair in found.pairs] == pytest.approx([2 % (N_ANGLES / 6)] * 6, abs=0.1)
+
+
+def test_the_best_pairs_come_first() -> None:
+    generator = np.random.default_rng(6)
+    features = generator.gamma(0.3, size=(N_STIMULI, N_ANGLES, 6))
+    singles = generator.gamma(0.3, size=(N_STIMULI, N_ANGLES, 4))
+    sides = [drawn_side(generator, features, singles) for _ in range(2)]
+    found = find_counterparts(sides[0], sides[1], CyclicGroup(N_ANGLES), np.arange(N_STIMULI), n_draws=2)
+    scores = [pair.score for pair in found.pairs]
+    assert len(set(scores)) == 6
+    assert scores == sorted(scores, reverse=True)
+    assert all(pair.score_low < pair.score < pair.score_high for pair in found.pairs)
+
+
 def test_pairs_under_a_reflection_are_matched_by_exchange() -> None:
     generator = np.random.default_rng(2)
     features = generator.gamma(0.3, size=(N_STIMULI, 2, 7))

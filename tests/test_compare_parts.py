@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import dataclasses
 from math import nan
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from torch import nn
 
+from equiscope import Model, Run
 from equiscope.evidence.compare.comparison import ComparedFamily, LayerShare, Match, count_by_layers
-from equiscope.evidence.compare.counterparts import Counterparts
+from equiscope.evidence.compare.counterparts import (
+    Counterpart,
+    Counterparts,
+    _open_responses,
+    _score_interval,
+    _summarise_stand_ins,
+    find_counterparts,
+)
 from equiscope.evidence.compare.matching import match_by_layers, mutually_best
-from equiscope.evidence.compare.nulls import _deal, other_identity_q_values
+from equiscope.evidence.compare.nulls import _deal, other_identity_q_values, scrambled_scores, stand_in_scores
 from equiscope.evidence.compare.outcomes import describe_families
+from equiscope.evidence.compare.runs import _group, _match
+from equiscope.evidence.compare.sides import Side, _stimuli_of_rank
 from equiscope.evidence.compare.spectra import (
     FamilyResponses,
+    Half,
     best_offsets,
     correlation_series,
     mean_of_measured,
@@ -24,6 +39,8 @@ from equiscope.evidence.compare.spectra import (
     turn_spectra,
 )
 from equiscope.families.family import Family, NullSummary
+from equiscope.measurement.examples import Examples, split_halves
+from equiscope.models.geometry import find_geometry
 from equiscope.transformations.groups import CyclicGroup, Involution
 from hand_made import a_family, a_member
 
@@ -167,6 +184,151 @@ def test_one_more_false_pair_than_was_seen_is_counted_each_round() -> None:
 
 def test_without_stand_ins_nothing_is_a_counterpart() -> None:
     assert other_identity_q_values([0.9, 0.8], [[]] * 5, 0.0).tolist() == [1.0, 1.0]
+
+
+def side_of(
+    orbits: NDArray[np.float64], n_families: int, layer_of_unit: list[int] | None = None
+) -> FamilyResponses:
+    """Families of one member each at pose 0, and single units after them; orbits: (stimulus, element, unit)."""
+    n_units = orbits.shape[2]
+    return FamilyResponses(
+        orbits.astype(np.float32), tuple(np.array([i]) for i in range(n_families)), (np.zeros(1),) * n_families,
+        (1,) * n_families, np.array(layer_of_unit or [0] * n_units), np.ones(n_units, bool),
+    )  # fmt: skip
+
+
+def half_of(*sides: FamilyResponses) -> Half:
+    """All stimuli as one half: a family of one member is its own template."""
+    a, b = (normalise_spectra(orbit_spectra(side.responses)) for side in sides)
+    return Half((a[:, :, : len(sides[0].members)], b[:, :, : len(sides[1].members)]), (a, b))
+
+
+def test_stand_ins_are_kin_and_single_units_of_the_own_layer_and_all_of_the_other_network() -> None:
+    orbits = np.random.default_rng(1).random((6, 8, 4))
+    # Two families and the single unit are of one layer, the third family is of another.
+    side = side_of(orbits, 3, [0, 0, 1, 0])
+    half = half_of(side, side)
+    _, n_sets = stand_in_scores([half, half], (side, side), CyclicGroup(8), 1, seed=0)
+    n_kin, n_near, n_far = 1, 2, 3
+    assert n_sets == pytest.approx(2 * (n_kin + n_near + n_far) / (3 * 3))
+
+
+def test_a_lone_copy_in_the_other_network_stands_in() -> None:
+    rng = np.random.default_rng(2)
+    family, alone = rng.random((20, 8, 1)), rng.random((20, 8, 1))
+    a = side_of(np.concatenate([family, alone], axis=2), 1)
+    b = side_of(np.concatenate([rng.random((20, 8, 1)), family], axis=2), 1)
+    half = half_of(a, b)
+    rounds, _ = stand_in_scores([half, half], (a, b), CyclicGroup(8), 3, seed=0)
+    # In each round once: the pairs are too few for the other stand-in to be as good.
+    assert [sum(score > 0.99 for score in found) for found in rounds] == [1, 1, 1]
+
+
+def test_stand_ins_are_dealt_in_sets_as_large_as_the_other_networks_layers() -> None:
+    rng = np.random.default_rng(3)
+    a, b = side_of(rng.random((20, 8, 9)), 1), side_of(rng.random((20, 8, 4)), 4)
+    half = half_of(a, b)
+    rounds, _ = stand_in_scores([half, half], (a, b), CyclicGroup(8), 1, seed=0)
+    # The family of a: 8 units in two sets of four. Those of b: 4 kin and 8 units one by one.
+    assert len(rounds[0]) == 2 + 12
+
+
+def test_scrambling_leaves_no_agreement_in_either_direction() -> None:
+    side = side_of(np.random.default_rng(4).random((200, 8, 1)), 1)
+    half = half_of(side, side)
+    draws = scrambled_scores([half, half], (side, side), CyclicGroup(8), 5, seed=0)
+    assert [len(draw) for draw in draws] == [1] * 5
+    assert max(score for draw in draws for score in draw) < 0.3
+
+
+def test_what_stand_ins_give_is_told_for_a_set_as_large_as_the_other_network() -> None:
+    null = _summarise_stand_ins([[0.5], [0.5, 0.7]], 0.6, 2.0)
+    assert (null.n_draws, null.families_per_draw, null.families_expected) == (2, 3 / 4, 1 / 4)
+
+
+# --- scores of pairs ---------------------------------------------------------------------------------------
+
+
+def waves(phases: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Orbits of one unit over eight elements, one wave for each stimulus, shape (stimulus, 8, 1)."""
+    return 1 + np.cos(2 * np.pi / 8 * (np.arange(8) - phases[:, None]))[:, :, None]
+
+
+@pytest.fixture(scope="module")
+def moved_between_halves() -> tuple[FamilyResponses, FamilyResponses, NDArray[np.int64]]:
+    """Two families that agree at an offset of 2 on one half of the photographs, and at none on the other."""
+    photographs = np.arange(60)
+    phases = np.random.default_rng(5).uniform(0, 8, 60)
+    is_first = split_halves(photographs.tolist(), 0) == 0
+    return side_of(waves(phases), 1), side_of(waves(phases + 2 * is_first), 1), photographs
+
+
+def test_an_interval_is_of_scores_at_the_offset_of_the_other_half(
+    moved_between_halves: tuple[FamilyResponses, FamilyResponses, NDArray[np.int64]],
+) -> None:
+    a, b, photographs = moved_between_halves
+    shown = _open_responses(a, b, CyclicGroup(8), photographs, 0)
+    assert _score_interval(shown, (0, 0), [0.0, 2.0], 0) == pytest.approx((1.0, 1.0), abs=1e-3)
+    low, high = _score_interval(shown, (0, 0), [2.0, 0.0], 0)
+    # A quarter of a turn away waves do not correlate.
+    assert -0.3 < low < high < 0.3
+
+
+def test_the_offset_is_that_of_both_halves_together(
+    moved_between_halves: tuple[FamilyResponses, FamilyResponses, NDArray[np.int64]],
+) -> None:
+    a, b, photographs = moved_between_halves
+    (pair,) = find_counterparts(a, b, CyclicGroup(8), photographs, n_draws=1).pairs
+    assert pair.offset == pytest.approx(1.0, abs=0.1)
+    assert pair.offset_difference == pytest.approx(2.0, abs=0.1)
+
+
+def test_offsets_of_the_halves_differ_by_the_shorter_way_round() -> None:
+    photographs, phases = np.arange(60), np.random.default_rng(5).uniform(0, 8, 60)
+    is_first = split_halves(photographs.tolist(), 0) == 0
+    a, b = side_of(waves(phases), 1), side_of(waves(phases + 6 * is_first), 1)
+    (pair,) = find_counterparts(a, b, CyclicGroup(8), photographs, n_draws=1).pairs
+    assert pair.offset_difference == pytest.approx(2.0, abs=0.1)
+
+
+def test_strong_units_count_as_much_as_weak_ones() -> None:
+    responses = RNG.random((5, 8, 2)).astype(np.float32)
+    strong = orbit_spectra(responses * np.array([1.0, 100.0], np.float32))
+    assert strong == pytest.approx(orbit_spectra(responses), abs=1e-4)
+
+
+def test_offsets_are_told_in_degrees_and_judged_each_by_its_own_q_value() -> None:
+    pair = Counterpart(0, 0, 2.0, 0.5, 0.9, 0.8, 1.0, 0.01, 0.2)
+    match = _match("rotation", make_family("a1"), make_family("b1"), pair, CyclicGroup(8), 0.05)
+    assert (match.a, match.b, match.offset, match.offset_difference) == ("a1", "b1", 90.0, 22.5)
+    assert (match.is_counterpart, match.is_alike) == (True, False)
+    exchanged = dataclasses.replace(pair, offset=1.0, q_value=0.2, pose_q_value=0.05)
+    match = _match("contrast", make_family("a1"), make_family("b1"), exchanged, Involution("contrast"), 0.05)
+    assert (match.offset, match.offset_difference) == (1.0, 0.5)
+    assert (match.is_counterpart, match.is_alike) == (False, True)
+
+
+def test_both_networks_are_shown_the_angles_of_the_finer_survey() -> None:
+    coarse, fine = (cast(Run, SimpleNamespace(manifest={"settings": {"angles": n}})) for n in (8, 16))
+    assert _group(coarse, fine, "rotation").order == _group(fine, coarse, "rotation").order == 16
+
+
+def test_stimuli_are_those_that_a_member_answered_to() -> None:
+    """The second member did not answer to the second of its images."""
+    geometry = find_geometry(Model(nn.Sequential(nn.Conv2d(3, 2, 3))), ["0"])["0"]
+    image = np.array([[[0, 1], [2, 6]], [[3, 4], [5, 6]]])
+    value = np.array([[[2.0, 1.0], [2.0, 1.0]], [[2.0, 1.0], [2.0, 0.0]]])
+    nothing = np.zeros(2)
+    examples = Examples(
+        "0", 1, np.ones(2, np.int64), nothing, nothing, nothing, value.astype(np.float32), image,
+        np.zeros((2, 2, 2, 2), np.int64),
+    )  # fmt: skip
+    family = a_family("rotation", [a_member("0", i, angle_deg=0.0) for i in (0, 1)])
+    run = cast(Run, SimpleNamespace(families=(family,)))
+    side = Side(run, cast(Model, None), {"0": geometry}, {"0": examples}, np.ones(7, bool), True)
+    # Those of the verifying half.
+    found = [[row[0] for row in _stimuli_of_rank(side, "rotation", rank)] for rank in range(3)]
+    assert found == [[3, 5], [4], []]
 
 
 # --- what became of each family ----------------------------------------------------------------------------

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 import equiscope
-from equiscope.evidence.featurevis.families import FamilyVisualisation, _assign
+from equiscope.evidence.featurevis.families import FamilyVisualisation, _assign, _same_poses
+from equiscope.evidence.featurevis.poses import poses_of
 from equiscope.evidence.featurevis.storage import load_visualisations, save_visualisations
 from equiscope.evidence.featurevis.units import Visualisation, over_natural
 from equiscope.evidence.featurevis.whole_run import _is_same, _is_whole, _saving
@@ -164,3 +165,16 @@ def test_a_layer_that_is_called_like_the_file_of_families_has_one_of_its_own(tmp
     found = load_visualisations(tmp_path)
     assert list(found.layers) == ["families"]
     assert list(found.families) == ["l-rotation-1"]
+
+
+# --- poses -------------------------------------------------------------------------------------------------
+
+
+def test_duplicates_share_a_pose_either_way() -> None:
+    family = dataclasses.replace(make_family(3), duplicates=((0, 2),))
+    assert _same_poses(family).tolist() == [[True, False, True], [False, True, False], [True, False, True]]
+
+
+def test_the_largest_member_is_shown_as_it_is_and_an_unknown_pose_is_none() -> None:
+    members = [a_member("l", i, octaves=own) for i, own in enumerate((0.5, 1.5, nan))]
+    assert [pose["octaves"] for pose in poses_of(a_family("scale", members))] == [-1.0, 0.0, -1.5]

@@ -74,6 +74,7 @@ def test_wrong_poses_are_not_confirmed(planted: Planted, run: equiscope.Run, tmp
 def test_what_was_verified_is_read_back(run: equiscope.Run, planted: Planted) -> None:
     found = verify_run(run, planted.model)
     assert repr(load_verification(run.folder)) == repr(found)
+    assert [entry.family for entry in found] == [family.id for family in run.families]
 
 
 def test_nothing_is_read_where_nothing_was_verified(tmp_path: Path) -> None:

@@ -10,15 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from equiscope import Model
+from equiscope.evidence.verify import lines
 from equiscope.evidence.verify.drawn import size_series
 from equiscope.evidence.verify.drawn.catalogue import show_catalogue
-from equiscope.evidence.verify.drawn.shown import record_centres
+from equiscope.evidence.verify.drawn.shown import Shown, record_centres
 from equiscope.evidence.verify.drawn.size_series import _magnified, make_size_series, series_octaves
-from equiscope.evidence.verify.lines import _preferred_step
+from equiscope.evidence.verify.lines import _preferred_step, _show_series, verify_lines
 from equiscope.evidence.verify.pairs import verify_pairs
 from equiscope.families.family import Family
 from equiscope.models.geometry import find_geometry
 from equiscope.stimuli.drawn import SyntheticStimulus
+from equiscope.transformations import find
 from hand_made import a_family, a_member
 
 OCTAVES = np.arange(-8, 9) * 0.25
@@ -78,6 +80,27 @@ def test_at_either_end_and_without_response_no_size_is_preferred(curve: np.ndarr
     assert np.isnan(_preferred_step(curve, OCTAVES))
 
 
+def test_shapes_of_either_polarity_have_series_of_their_own() -> None:
+    lines_of = [dict(own[0].parameters)["polarity"] for own in make_size_series(60) if own[0].kind == "line"]
+    assert set(lines_of) == {1.0, -1.0}
+
+
+def test_sizes_are_compared_with_those_of_members_up_to_one_offset(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Units of two layers side by side; the last member's drawing is 0.6 octaves larger than its pose says."""
+    model = Model(nn.Sequential(nn.Conv2d(3, 2, 3), nn.ReLU(), nn.Conv2d(2, 3, 3)).eval())
+    stimulus = make_size_series(60)[0][0]
+    at = np.array([-0.5, 9.0, 0.0, 0.5, 1.1])
+    shown = Shown(stimulus, np.zeros(1), OCTAVES, 200 - (OCTAVES[:, None, None] - at) ** 2)
+    monkeypatch.setattr(lines, "_show_series", lambda *_: [shown])
+    sizes = [("0", 0, -1.0), ("2", 0, -0.5), ("2", 1, 0.0), ("2", 2, 0.0)]
+    family = a_family("scale", [a_member(layer, channel, octaves=own) for layer, channel, own in sizes])
+    (entry,) = verify_lines(model, find_geometry(model, ["0", "2"]), [family], torch.float32)
+    assert [m.synthetic for m in entry.members] == pytest.approx([-0.5, 0.0, 0.5, 1.1])
+    assert [m.error for m in entry.members] == pytest.approx([0.0, 0.0, 0.0, 0.6], abs=1e-6)
+    # Beyond half an octave.
+    assert entry.n_outliers == 1
+
+
 # --- pairs, on a network of four kernels -------------------------------------------------------------------
 
 
@@ -134,3 +157,56 @@ def test_responses_are_those_at_the_centre_after_the_rectifier(model: Model) -> 
         plain = model.module(model.preprocess(patches))[:, :, 0, 0].double().numpy()
     assert (plain < 0).any()
     assert seen == pytest.approx(np.maximum(plain, 0), abs=1e-5)
+
+
+def test_the_margin_is_over_the_likeness_of_both_members_as_they_are(model: Model) -> None:
+    geometry = find_geometry(model, ["conv"])["conv"]
+    shown = [s for s in show_catalogue(model, geometry, torch.float32) if len(s.angles_deg) in (1, 8, 16, 32)]
+    (found,) = verify_pairs(model, geometry, [pair("reflection", 0, 3)], shown, torch.float32)
+    # The same drawings at the eight angles of a pair, before their hue is turned.
+    plain = np.concatenate([s.responses[0, :: max(1, len(s.angles_deg) // 8)] for s in shown])
+    alike = np.corrcoef(plain[:, 0], plain[:, 3])[0, 1]
+    assert found.score - found.margin == pytest.approx(alike, abs=1e-4)
+
+
+# --- what is shown -----------------------------------------------------------------------------------------
+
+
+def test_a_drawing_is_turned_as_far_as_it_differs(model: Model) -> None:
+    for entry in show_catalogue(model, find_geometry(model, ["conv"])["conv"], torch.float32):
+        ends = len(entry.angles_deg) * np.diff(entry.angles_deg)
+        assert ends == pytest.approx(entry.stimulus.period_deg)
+
+
+def test_hues_go_round_from_red_by_green_to_blue() -> None:
+    layer = nn.Conv2d(3, 3, 7)
+    # Above 0 at every hue.
+    layer.bias = nn.Parameter(torch.full((3,), 5.0))
+    layer.weight = nn.Parameter(torch.zeros(3, 3, 7, 7))
+    layer.weight.data[:, :, 3, 3] = 2 * torch.eye(3) - 1
+    by_hue = Model(nn.Sequential(layer).eval())
+    shown = show_catalogue(by_hue, find_geometry(by_hue, ["0"])["0"], torch.float32)
+    patch = next(s for s in shown if s.stimulus.kind == "colour_centre_surround")
+    waves = np.exp(1j * np.radians(patch.steps)) @ patch.responses[:, 0]
+    away = np.degrees(np.angle(waves)) - np.array([0.0, 120.0, 240.0])
+    # Responses are no cosines of hue, so that their phases are the hues only about.
+    assert np.abs((away + 180) % 360 - 180).max() < 30
+    assert patch.steps[-1] == 337.5
+
+
+def test_along_a_line_a_drawing_is_shown_at_its_best_angle() -> None:
+    layer = nn.Conv2d(3, 4, 7, bias=False)
+    layer.weight.data = torch.randn(4, 1, 7, 7, generator=torch.Generator().manual_seed(0)).repeat(1, 3, 1, 1)
+    model = Model(nn.Sequential(layer).eval())
+    geometry = find_geometry(model, ["0"])["0"]
+    brightness = find("brightness")
+    found = _show_series(model, [geometry], geometry.patch_px, brightness, torch.float32)
+    turned = show_catalogue(model, geometry, torch.float32)
+    for entry, same in zip(found, turned, strict=True):
+        assert entry.stimulus == same.stimulus
+        if len(same.angles_deg) in (8, 16, 32):
+            n = max(1, round(8 * entry.stimulus.period_deg / 360))
+            best = same.responses[0, :: len(same.angles_deg) // n].max(0)
+            assert entry.responses[entry.steps == 0, 0][0] == pytest.approx(best, abs=1e-5)
+        # Linear units answer more, the brighter it is.
+        assert (np.diff(entry.responses[:, 0], axis=0) >= -1e-4).all()

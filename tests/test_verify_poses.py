@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from equiscope.evidence.stabilisers import stabiliser_elements
 from equiscope.evidence.verify.drawn.shown import Shown, measure_drives
-from equiscope.evidence.verify.poses import verify_poses
+from equiscope.evidence.verify.poses import _common_offset_deg, _peak_deg, _torus_peak, verify_poses
 from equiscope.evidence.verify.suggestion import suggest_kind
 from equiscope.evidence.verify.verification import summarise_errors
 from equiscope.families.circle import equal_turns
@@ -150,7 +150,7 @@ def test_the_common_offset_is_that_of_most_members() -> None:
     assert entry.n_outliers == 1
     # The outlier takes no part in the offset: the others are as exact as the angles are fine.
     assert sorted(abs(m.error) for m in entry.members)[3] < 0.2
-    assert abs(entry.members[2].error) == pytest.approx(90, abs=0.2)
+    assert entry.members[2].error == pytest.approx(90, abs=0.2)
 
 
 @pytest.mark.parametrize(("away_deg", "n_outliers"), [(19.0, 0), (21.0, 2)])
@@ -192,6 +192,17 @@ def test_one_member_that_fired_is_no_measurement() -> None:
         20.0,
     )
     assert (two.n_measured, two.median_error) == (2, 2.0)
+
+
+def test_the_error_is_a_median_with_the_interval_of_medians() -> None:
+    errors = np.array([1.0, -1.0, 1.0, -1.0, 20.0])
+    entry = summarise_errors(
+        make_family("rotation", POSES), "rotation", SUGGESTION, "", np.zeros(5), np.zeros(5), errors, 20.0
+    )
+    # In one resample of seventeen the outlier is there three times or more.
+    assert (entry.median_error, entry.error_low, entry.error_high) == (1.0, 1.0, 20.0)
+    # Beyond, not at.
+    assert entry.n_outliers == 0
 
 
 def test_a_member_that_did_not_fire_is_not_measured() -> None:
@@ -247,16 +258,86 @@ def test_drawings_of_the_other_polarity_do_not_count() -> None:
     assert entry.n_outliers == 0
 
 
-def test_only_members_of_one_hand_share_a_zero() -> None:
+@pytest.mark.parametrize("is_first_mirrored", [False, True])
+def test_only_members_of_one_hand_share_a_zero(is_first_mirrored: bool) -> None:
     family = make_family("dihedral", POSES)
-    hands = [False, False, True, False, True]
+    hands = [hand != is_first_mirrored for hand in (False, False, True, False, True)]
     members = tuple(moved(m, is_mirrored=hand) for m, hand in zip(family.members, hands, strict=True))
     family = dataclasses.replace(family, members=members)
     seen = [pose + (70 if hand else 0) for pose, hand in zip(POSES, hands, strict=True)]
     (entry,) = verify_poses(family, [plain(360, seen)])
     assert entry.n_measured == 3
     assert entry.n_outliers == 0
-    assert [bool(np.isnan(m.synthetic)) for m in entry.members] == hands
+    assert [bool(np.isnan(m.synthetic)) for m in entry.members] == [False, False, True, False, True]
+
+
+def test_drawings_that_drive_a_family_nearly_as_well_count_alike() -> None:
+    corners = [s for s in CATALOGUE if s.kind == "corner" and s.period_deg == 360]
+    polarity = dict(corners[0].parameters).get("polarity")
+    first, second = [s for s in corners if dict(s.parameters).get("polarity") == polarity][:2]
+    away = [15.0, -15.0, 0.0, 15.0, -15.0]
+    ahead = plain(360, [pose + own for pose, own in zip(POSES, away, strict=True)])
+    behind = plain(360, [pose - own for pose, own in zip(POSES, away, strict=True)], scale=0.85)
+    shown = [dataclasses.replace(ahead, stimulus=first), dataclasses.replace(behind, stimulus=second)]
+    (entry,) = verify_poses(make_family("rotation", POSES), shown)
+    assert max(abs(m.error) for m in entry.members) < 0.3
+
+
+def test_drawings_of_one_kind_that_repeat_otherwise_do_not_count() -> None:
+    whole = next(s for s in CATALOGUE if s.kind == "gabor" and s.period_deg == 360)
+    half = next(s for s in CATALOGUE if s.kind == "gabor" and s.period_deg == 180)
+    folded = [pose % 180 for pose in POSES]
+    right = dataclasses.replace(plain(180, folded), stimulus=half)
+    other = dataclasses.replace(plain(360, folded, scale=0.9), stimulus=whole)
+    (entry,) = verify_poses(make_family("rotation", folded, order=2), [right, other])
+    assert (entry.n_measured, entry.n_outliers) == (5, 0)
+
+
+def test_grey_drawings_do_not_count_where_hues_are_read() -> None:
+    hues = [0.0, 70.0, 140.0, 210.0, 280.0]
+    family = make_family("hue-rotation", POSES, hues)
+    seen = coloured(hues, POSES)
+    found = {e.axis: e for e in verify_poses(family, [plain(360, POSES, scale=1e3), seen])}
+    assert {e.stimulus for e in found.values()} == {seen.stimulus.label}
+    assert [(e.n_measured, e.n_outliers) for e in found.values()] == [(5, 0), (5, 0)]
+
+
+def test_a_stabiliser_that_turns_hue_as_well_leaves_angles_a_full_turn() -> None:
+    hues, angles = [10.0, 80.0, 150.0, 200.0, 300.0], [20.0, 70.0, 200.0, 130.0, 300.0]
+    family = make_family("hue-rotation", angles, hues, ((0.0, 0.0), (180.0, 180.0)))
+    shown = coloured(hues, [angles[0] + 100, *angles[1:]])
+    found = {entry.axis: entry for entry in verify_poses(family, [shown])}
+    assert found["rotation"].members[0].error == pytest.approx(100, abs=0.5)
+
+
+# --- maxima of curves --------------------------------------------------------------------------------------
+
+
+def test_a_maximum_is_read_across_the_end_of_the_circle() -> None:
+    # Of 256 places between the samples the last one is 358.6 degrees.
+    assert _peak_deg(bump(16, 358.9), 360.0) == pytest.approx(358.9, abs=0.05)
+
+
+def test_the_finest_wave_that_samples_hold_counts_once() -> None:
+    fine = np.radians(np.arange(0, 360, 0.01))
+    curve = np.cos(fine - 0.5) + 0.2 * np.cos(2 * fine)
+    expected = np.degrees(fine[curve.argmax()])
+    assert _peak_deg(curve[::9000], 360.0) == pytest.approx(expected, abs=0.2)
+
+
+def test_two_samples_have_no_maximum_between() -> None:
+    assert np.isnan(_peak_deg(np.array([1.0, 2.0]), 180.0))
+
+
+def test_hue_goes_round_once_where_the_drawing_repeats_after_half_a_turn() -> None:
+    grid = np.outer(bump(16, 250), bump(8, 100, 180.0))[:, :, None]
+    stimulus = next(s for s in CATALOGUE if s.period_deg == 180)
+    seen = Shown(stimulus, np.arange(8) * 22.5, np.arange(16) * 22.5, grid)
+    assert _torus_peak(seen, 0) == pytest.approx((250, 100), abs=0.5)
+
+
+def test_the_common_offset_is_taken_around_the_end_of_the_period() -> None:
+    assert _common_offset_deg(np.array([88.0, -88.0, 89.0]), 180.0) % 180 == pytest.approx(89.67, abs=0.05)
 
 
 # --- what drives a family ----------------------------------------------------------------------------------
@@ -281,3 +362,24 @@ def test_the_kind_whose_best_drawing_drives_most_is_suggested() -> None:
     assert found.words["runner_up"] == second.stimulus.kind
     assert found.words["lead"] == pytest.approx(0.16)
     assert 0.8 <= found.words["drive_low"] <= found.words["drive"] <= found.words["drive_high"] <= 0.9
+
+
+def test_the_lead_is_over_the_next_best_kind_and_its_interval_over_members() -> None:
+    first = plain(360, POSES)
+    kinds = list(dict.fromkeys(s.kind for s in CATALOGUE))[:3]
+    shown = [
+        dataclasses.replace(first, stimulus=next(s for s in CATALOGUE if s.kind == kind)) for kind in kinds
+    ]
+    drives = np.array([[0.0] * 4, [0.3, 0.3, 1.0, 1.0], [0.2, 0.2, 0.9, 0.9]])
+    words = suggest_kind(shown, drives).words
+    assert (words["kind"], words["runner_up"]) == (kinds[1], kinds[2])
+    # One resample of sixteen holds the lower two alone.
+    assert (words["drive_low"], words["drive_high"]) == pytest.approx((0.3, 1.0))
+    assert (words["lead"], words["lead_low"], words["lead_high"]) == pytest.approx((0.1, 0.1, 0.1))
+
+
+def test_the_drive_of_a_drawing_is_that_at_its_best_angle() -> None:
+    stimulus = plain(360, POSES).stimulus
+    narrow, broad = np.array([[[4.0, 1.0], [0.0, 0.0]]]), np.array([[[3.0, 2.0], [3.0, 2.0]]])
+    shown = [Shown(stimulus, np.zeros(2), np.zeros(1), own) for own in (narrow, broad)]
+    assert measure_drives(shown, [0, 1]).tolist() == [[1.0, 0.5], [0.75, 1.0]]
