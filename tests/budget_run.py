@@ -12,7 +12,7 @@ from equiscope.families.family import Family, Symmetry, Unit
 from equiscope.models import Model
 from equiscope.models.geometry import find_geometry
 from equiscope.runs.store import Run, families_document, units_document, write_json
-from hand_made import a_family, a_member
+from hand_made import IMAGES, SETTINGS, a_family, a_member
 
 # What a unit is under each transformation: the name of its family, "invariant", or nothing.
 Kinds = Mapping[str, str]
@@ -47,7 +47,8 @@ def planted_run(
         for channel, kinds in enumerate(own)
     ]
     manifest: dict[str, Any] = {
-        "settings": {"layers": list(layers), "transformations": list(transformations)},
+        "images": IMAGES,
+        "settings": SETTINGS | {"layers": list(layers), "transformations": list(transformations)},
         "model": {"name": "planted", "weights_sha256": ""},
     }
     if model is not None:

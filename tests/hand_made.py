@@ -13,6 +13,9 @@ from equiscope.transformations import Pose, find
 
 # Scores and q-value of what nothing can be found against.
 PERFECT = {"score": 1.0, "score_low": 1.0, "score_high": 1.0}
+# What a page tells of every run: the images that it was shown, and how it was made.
+IMAGES: dict[str, Any] = {"name": "none", "fingerprint": "", "n_images": 0}
+SETTINGS: dict[str, Any] = {"angles": 16, "examples_per_unit": 8, "false_discovery_rate": 0.05, "seed": 0}
 
 
 def a_member(

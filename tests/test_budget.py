@@ -20,6 +20,7 @@ from equiscope.construction.budget.kinds import Kinds
 from equiscope.families.family import Symmetry, Unit
 from equiscope.foundations.errors import EquiscopeError
 from equiscope.runs.store import Run, families_document, units_document, write_json
+from hand_made import IMAGES, SETTINGS
 
 
 @pytest.mark.parametrize(("copies", "share"), [(1, 0.3), (4, 0.0), (8, 0.5), (16, 1.0), (10.5, 0.1)])
@@ -81,8 +82,8 @@ def made_run(
                 "symmetries": (Symmetry("rotation", kind, family),),
             }
             units.append(Unit(**fields))
-    settings = {"layers": list(LAYERS), "transformations": ["rotation", "scale"]}
-    return Run(folder, {"settings": settings}, tuple(units), ())
+    settings = SETTINGS | {"layers": list(LAYERS), "transformations": ["rotation", "scale"]}
+    return Run(folder, {"images": IMAGES, "settings": settings}, tuple(units), ())
 
 
 def test_a_run_is_counted_unit_by_unit(tmp_path: Path) -> None:

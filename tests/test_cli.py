@@ -19,7 +19,7 @@ from sklearn.datasets import load_sample_images
 
 import equiscope as package
 from equiscope.cli import app
-from equiscope.transformations import surveyed_names
+from equiscope.transformations import standard_names
 from in_process import run_command
 
 FACTORY = """
@@ -71,7 +71,7 @@ def test_survey_prints_a_table_and_the_report(run: subprocess.CompletedProcess[s
             "families largest score"
         ).split()
     )
-    assert [line.split()[:3] for line in lines[1:8]] == [["0", name, "12"] for name in surveyed_names()]
+    assert [line.split()[:3] for line in lines[1:8]] == [["0", name, "12"] for name in standard_names()]
     assert lines[-1] == f"report: {Path('run') / 'index.html'}"
     assert (place / "run" / "index.html").exists()
     # No terminal, so no bar: the plan, a line a part of each stage, and what could not be measured.
@@ -133,8 +133,8 @@ class TestExport:
     def test_units_as_csv(self, place: Path) -> None:
         result = run_command("export", "run", "units", cwd=place)
         rows = list(csv.DictReader(io.StringIO(result.stdout)))
-        assert len(rows) == 12 * len(surveyed_names())
-        assert [row["transformation"] for row in rows[:7]] == surveyed_names()
+        assert len(rows) == 12 * len(standard_names())
+        assert [row["transformation"] for row in rows[:7]] == standard_names()
         assert {"layer", "channel", "mean", "sd", "kind", "family", "angle_deg"} <= set(rows[0])
         members = [row for row in rows if row["transformation"] == "rotation" and row["family"]]
         assert members

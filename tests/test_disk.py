@@ -352,7 +352,7 @@ def test_layers_with_names_longer_than_files_can_have_are_surveyed(place: Path) 
     layers = manifest["settings"]["layers"]
     assert [len(layer) for layer in layers] == [301, 301]
     stored = [json.loads(path.read_text()) for path in (place / "long" / "results" / "rotation").iterdir()]
-    assert sorted(document["layer"] for document in stored) == sorted(layers)
+    assert sorted(layer for document in stored for layer in document["layers"]) == sorted(layers)
     # A report from the folder alone finds them, too.
     (place / "long" / "report.json").unlink()
     manifest["is_complete"] = False

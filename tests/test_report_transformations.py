@@ -44,7 +44,7 @@ def flip(pictures: Tensor, is_on: float) -> Tensor:
 class UpDown(Transformation):
     """Stimuli are flipped top to bottom."""
 
-    name = "up-down"
+    name = "top-bottom"
     space = Pair(Switch("is_flipped", "flipped", flip))
     words = Words(
         steps="as it is and flipped",
@@ -61,7 +61,7 @@ class UpDown(Transformation):
 class Brightness(Transformation):
     """Stimuli become brighter and darker."""
 
-    name = "brightness"
+    name = "exposure"
     space = Line(
         Step(
             "stops",
@@ -123,11 +123,11 @@ def n_elements(family: FamilyEntry) -> int:
 
 def flipped_pair() -> FamilyEntry:
     return assemble_family(
-        f"{LAYER}-up-down-1", LAYER, "up-down", 0.88,
+        f"{LAYER}-top-bottom-1", LAYER, "top-bottom", 0.88,
         [make_member(LAYER, channel, 0.88, is_flipped=bool(channel - 3)) for channel in (3, 4)],
         {"is_flipped": [0.0, 1.0]}, [[1.0, 0.12], [0.31, 1.0]],
-        margin=0.42, margin_low=0.35, margin_high=0.51, stabiliser=[{"is_flipped": False}], explained_by="up-down",
-        alternatives=[make_alternative("up-down", 0.88, 0.0)],
+        margin=0.42, margin_low=0.35, margin_high=0.51, stabiliser=[{"is_flipped": False}], explained_by="top-bottom",
+        alternatives=[make_alternative("top-bottom", 0.88, 0.0)],
         verification=[make_verification("pair", score=0.91, margin=0.37, median_error=None)],
     )  # fmt: skip
 
@@ -136,11 +136,11 @@ def brightened() -> FamilyEntry:
     steps = [-1.0, -0.5, 0.0, 0.5, 1.0]
     members = [{"pose": p, "synthetic": p + 0.1, "error": 0.1} for p in (0.0, 0.75)]
     return assemble_family(
-        f"{LAYER}-brightness-1", LAYER, "brightness", 0.8,
+        f"{LAYER}-exposure-1", LAYER, "exposure", 0.8,
         [make_member(LAYER, 3, 0.8, stops=0.0), make_member(LAYER, 4, 0.8, stops=0.75)],
         {"stops": steps}, [[0.2, 0.5, 1.0, 0.5, 0.2], [None, 0.1, 0.4, 1.0, 0.9]],
         margin=0.3, margin_low=0.2, margin_high=0.4, disagreement={"stops": 0.07}, stabiliser=[{"stops": 0.0}],
-        explained_by="brightness", alternatives=[make_alternative("brightness", 0.8, 0.0)],
+        explained_by="exposure", alternatives=[make_alternative("exposure", 0.8, 0.0)],
         verification=[make_verification("brightness", members=members, median_error=0.1)],
     )  # fmt: skip
 
@@ -169,10 +169,10 @@ OF_OTHERS = re.compile(
 
 
 def test_a_pair_of_ones_own_has_its_own_words(tmp_path: Path, up_down: Transformation) -> None:
-    page = view_of(tmp_path, with_family(flipped_pair(), "up-down"))
+    page = view_of(tmp_path, with_family(flipped_pair(), "top-bottom"))
     said = all_said(page)
     assert OF_OTHERS.findall(said) == []
-    assert "Up-down pair" in page.text
+    assert "Top-bottom pair" in page.text
     assert [text for _, text in page.all("span", class_="pose")] == ["as it is", "flipped"]
     assert up_down.words.poses in page.text
     assert "Above, one photograph as it is and flipped" in said
@@ -185,7 +185,7 @@ def test_a_pair_of_ones_own_has_its_own_words(tmp_path: Path, up_down: Transform
 
 
 def test_a_pair_of_ones_own_is_drawn_as_a_pair(tmp_path: Path, up_down: Transformation) -> None:
-    page = view_of(tmp_path, with_family(flipped_pair(), "up-down"))
+    page = view_of(tmp_path, with_family(flipped_pair(), "top-bottom"))
     assert len(page.all("figure", class_="pair")) == 1
     bars = [float(a["width"] or 0) for a, _ in page.all("rect", class_="bar") if a.get("height") == "14"]
     assert [bar / bars[0] for bar in bars] == [1.0, pytest.approx(0.12), pytest.approx(0.31), 1.0]
@@ -200,10 +200,10 @@ def test_a_pair_of_ones_own_is_drawn_as_a_pair(tmp_path: Path, up_down: Transfor
 
 
 def test_a_line_of_ones_own_has_its_own_words_and_unit(tmp_path: Path, brightness: Transformation) -> None:
-    page = view_of(tmp_path, with_family(brightened(), "brightness"))
+    page = view_of(tmp_path, with_family(brightened(), "exposure"))
     said = all_said(page)
     assert OF_OTHERS.findall(said) == []
-    assert "Brightness family of 2" in page.text
+    assert "Exposure family of 2" in page.text
     assert [text for _, text in page.all("span", class_="pose")] == ["0 st.", "+0.75 st."]
     assert brightness.words.poses in page.text
     assert "Above, one photograph at growing brightness, in stops" in said
@@ -216,7 +216,7 @@ def test_a_line_of_ones_own_has_its_own_words_and_unit(tmp_path: Path, brightnes
 
 
 def test_a_line_of_ones_own_is_drawn_along_its_steps(tmp_path: Path, brightness: Transformation) -> None:
-    page = view_of(tmp_path, with_family(brightened(), "brightness"))
+    page = view_of(tmp_path, with_family(brightened(), "exposure"))
     words = [text for _, text in page.all("text")]
     assert "brightness in stops: +1 is twice as bright" in words
     assert words.count("brightness in stops") == 2  # of the joint tuning, and of the poses on drawings
@@ -236,41 +236,41 @@ def text_of(html: str) -> str:
 
 
 def test_layer_and_overview_know_it(tmp_path: Path, up_down: Transformation) -> None:
-    context = open_run(tmp_path, with_family(flipped_pair(), "up-down"))
+    context = open_run(tmp_path, with_family(flipped_pair(), "top-bottom"))
     layer = dict(render_layers(context))[LAYER]
     assert "95 % of its families have gains below 0.61" in text_of(layer.html)
-    assert layer.data["families"][0][4] == "up-down pair"
+    assert layer.data["families"][0][4] == "top-bottom pair"
     ((_, overview),) = render_overview(context)
     assert "1 family of transformed copies" in text_of(overview.html)
-    assert overview.data["transformations"] == ["up-down"]
+    assert overview.data["transformations"] == ["top-bottom"]
     assert overview.data["pairs"] == [True]
 
 
 def test_circuits_of_ones_own_are_in_its_words(brightness: Transformation) -> None:
-    kinds: Any = {"brightness": ("invariant", "equivariant")}
-    into = make_circuit("mixed3a:7", f"{LAYER}-brightness-1", transformation="brightness", kinds=kinds)
+    kinds: Any = {"exposure": ("invariant", "equivariant")}
+    into = make_circuit("mixed3a:7", f"{LAYER}-exposure-1", transformation="exposure", kinds=kinds)
     assert sentence_of_circuit(into) == "One unit feeds the members of all brightnesses alike."
     assert tied_along(into) == brightness.axes[0]
-    assert "members of other brightness families" in evidence_of_circuit(into)
+    assert "members of other exposure families" in evidence_of_circuit(into)
 
 
 def test_steps_without_end_are_refused(tmp_path: Path, brightness: Transformation) -> None:
     family = brightened()
     family["members"][1]["pose"] = {"stops": 101.0}
     with pytest.raises(EquiscopeError, match="stops is 101, expected -100 to 100"):
-        view_of(tmp_path, with_family(family, "brightness"))
+        view_of(tmp_path, with_family(family, "exposure"))
 
 
 def test_its_colour_and_its_id_are_known(up_down: Transformation) -> None:
-    assert transformation_of(f"{LAYER}-up-down-12") == "up-down"
-    assert colours_of("up-down") == category_colours(len(ALL) - 1)
+    assert transformation_of(f"{LAYER}-top-bottom-12") == "top-bottom"
+    assert colours_of("top-bottom") == category_colours(len(ALL) - 1)
 
 
 @pytest.mark.parametrize(
     ("name", "axes", "values", "said"),
     [
-        ("up-down", {"is_flipped": [0.0, 1.0]}, [1.0, 0.4], ["as it is", "flipped"]),
-        ("brightness", {"stops": [-1.0, 0.0, 1.0]}, [0.1, 1.0, 0.4], ["−1", "0", "1"]),
+        ("top-bottom", {"is_flipped": [0.0, 1.0]}, [1.0, 0.4], ["as it is", "flipped"]),
+        ("exposure", {"stops": [-1.0, 0.0, 1.0]}, [0.1, 1.0, 0.4], ["−1", "0", "1"]),
     ],
 )
 def test_units_are_drawn_by_the_space(
@@ -280,4 +280,4 @@ def test_units_are_drawn_by_the_space(
     chart = draw_unit_tuning(name, axes, {"n_stimuli": 8, "values": values, "error": None})
     assert chart is not None
     assert [text for _, text in chart.ticks] == said
-    assert chart.caption == ("8 stimuli; stops" if name == "brightness" else "8 stimuli")
+    assert chart.caption == ("8 stimuli; stops" if name == "exposure" else "8 stimuli")

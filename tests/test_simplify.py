@@ -47,7 +47,7 @@ from equiscope.models.geometry import find_geometry
 from equiscope.reports import save_report
 from equiscope.runs.store import Run, families_document, units_document, write_json
 from equiscope.testing import planted_circuits
-from hand_made import a_family, a_member
+from hand_made import IMAGES, SETTINGS, a_family, a_member
 from site_document import site_document
 
 N_CLASSES = 5
@@ -135,8 +135,8 @@ def run_of(folder: Path, model: Model) -> Run:
         "schema_version": 2,
         "is_complete": True,
         "model": {"name": model.name, "weights_sha256": model.weights_sha256()},
-        "images": {"name": "none", "fingerprint": ""},
-        "settings": {"layers": ["early", "late"], "transformations": ["rotation"]},
+        "images": IMAGES,
+        "settings": SETTINGS | {"layers": ["early", "late"], "transformations": ["rotation"]},
         "geometry": [dataclasses.asdict(g) for g in geometry.values()],
     }
     write_json(folder / "run.json", manifest)

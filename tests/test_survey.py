@@ -168,14 +168,10 @@ class TestRunFolder:
         assert set(family["members"][0]) == {
             "layer",
             "channel",
-            "pose_deg",
+            "pose",
             "score",
             "score_low",
             "score_high",
-            "hue_deg",
-            "octaves",
-            "is_mirrored",
-            "is_inverted",
         }
         assert family["id"] == "0-rotation-1"
         unit = json.loads((run.folder / "units.json").read_text())["units"][0]

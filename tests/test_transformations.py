@@ -327,7 +327,7 @@ def test_only_the_first_turn_has_the_period_of_the_family() -> None:
     [
         ("rotation", {"angle_deg": 3.0}, "3.0°"),
         ("hue-rotation", {"hue_deg": 5.0, "angle_deg": 3.0}, "3.0° of angle, 5.0° of hue"),
-        ("rotation-scale", {"angle_deg": 3.0}, "3.0° of angle, –"),
+        ("rotation-scale", {"angle_deg": 3.0}, "3.0° of angle, – of size"),
         ("dihedral", {"angle_deg": 3.0}, "3.0°"),
         ("scale", {"octaves": 0.1}, "0.10 octaves"),
         ("reflection", {}, "–"),

@@ -141,7 +141,7 @@ def _heading(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "model": {"name": model["name"], "weights_sha256": model.get("weights_sha256")},
         "images": {
             "name": images["name"],
-            "n_images": images.get("n_images"),
+            "n_images": images["n_images"],
             "n_failed": len(images.get("failures", [])),
             "licences": {},
         },
