@@ -155,6 +155,9 @@ def test_pairs_and_sizes_are_read_as_they_were_shown() -> None:
     members = [make_member("own", 0, 0.9, octaves=0.0), make_member("own", 1, 0.9, octaves=0.5)]
     found = answers(scales, values, "scale", members, {"octaves": [0.0, 0.5, 1.3]})
     assert np.allclose(found[0], [0.25, 0.5, 0.9], atol=0.001)
+    # Half an octave is the stimulus as it is; -1 and 2 are further from it than any that was shown.
+    ends = answers(scales, values, "scale", members, {"octaves": [-1.0, -0.5, 1.5, 2.0]})
+    assert [value is None for value in ends[0]] == [True, False, False, True]
 
 
 def test_what_was_not_shown_has_no_answer() -> None:

@@ -25,8 +25,8 @@ def _brighten(pictures: Tensor, stops: float) -> Tensor:
     return pictures * factor
 
 
-STOPS = Step("stops", "brightness", _brighten, unit="stops", short="stops")
 _FROM, _TO, _STEP = -1.5, 1.5, 0.25
+STOPS = Step("stops", "brightness", _brighten, unit="stops", short="stops", reach=_TO)
 
 
 class Brightness(Transformation):

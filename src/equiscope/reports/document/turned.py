@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import nan
 from typing import Any
 
 import numpy as np
@@ -101,7 +102,9 @@ def _read(
     match space:
         case Line(axis):
             wanted = np.asarray(axes[axis.name]) - own_pose[axis.name]
-            return np.stack([np.interp(wanted, group.values, curve) for curve in values.T], axis=1)
+            # Beyond the ends nothing was shown: the last answer is not the next one's.
+            read = [np.interp(wanted, group.values, curve, left=nan, right=nan) for curve in values.T]
+            return np.stack(read, axis=1)
         case Pair(axis):
             return np.asarray(values[::-1] if own_pose[axis.name] else values)
         case HandedCircle(axis, hand):
