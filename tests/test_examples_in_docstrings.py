@@ -71,6 +71,29 @@ def test_examples_give_what_they_say(
     assert result.failed == 0, capsys.readouterr().out
 
 
+def outside_section(docstring: str) -> bool:
+    """Whether an example stands outside a section of examples, where the site would read it as Markdown."""
+    before, _, _ = docstring.partition(">>> ")
+    return before != docstring and "Examples\n--------\n" not in before
+
+
+def test_examples_stand_in_their_section() -> None:
+    definitions = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    found = [
+        f"{module_name(file)}.{getattr(node, 'name', '')}"
+        for file in WITH_EXAMPLES
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, definitions) and outside_section(ast.get_docstring(node) or "")
+    ]
+    assert found == []
+
+
+def test_an_example_outside_a_section_is_seen() -> None:
+    assert outside_section("Say.\n\n>>> [0][:3]\n[0]")
+    assert not outside_section("Say.\n\nExamples\n--------\n>>> [0][:3]\n[0]")
+    assert not outside_section("Say.")
+
+
 def test_functions_without_example_are_those_of_the_list() -> None:
     now, listed = without_example(), LIST.read_text(encoding="utf-8").split()
     if os.environ.get("EQUISCOPE_UPDATE_DOCS"):

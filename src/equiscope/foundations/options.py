@@ -3,6 +3,8 @@
 A public function takes them as ``**options: Unpack[NullOptions]``: the typed dictionary says to editors and type
 checkers which of them it takes, `take_options` refuses others in words, and `Options` holds defaults and limits.
 
+Examples
+--------
 >>> def circuits(run, **options): ...
 >>> take_options(circuits, NullOptions, {"seed": 3}).seed
 3

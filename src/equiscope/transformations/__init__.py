@@ -2,6 +2,8 @@
 
 Everything else asks the objects of this list; a new transformation is a file here and a line below (CONTRIBUTING.md).
 
+Examples
+--------
 >>> [transformation.name for transformation in ALL][:3]
 ['rotation', 'hue', 'reflection']
 >>> find("hue").pose_text({"hue_deg": 120.0})
