@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import doctest
 import os
+import shutil
 from importlib import import_module
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 
 import equiscope
 from equiscope.cli import app
+from example_runs import are_asked_for, make_example_runs
 
 PACKAGE = Path(equiscope.__file__).parent
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__main__.py")
@@ -57,15 +59,31 @@ def without_example() -> list[str]:
     return sorted(found)
 
 
+@pytest.fixture(scope="module")
+def example_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder that holds ``equiscope-runs/``."""
+    folder = tmp_path_factory.mktemp("examples")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        make_example_runs()
+    return folder
+
+
 # Parsed, not imported: only modules with an example need be loaded.
 WITH_EXAMPLES = [file for file in FILES if has_example(file.read_text(encoding="utf-8"))]
 
 
 @pytest.mark.parametrize("file", WITH_EXAMPLES, ids=module_name)
 def test_examples_give_what_they_say(
-    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    request: pytest.FixtureRequest,
 ) -> None:
     monkeypatch.chdir(tmp_path)  # an example may write a file
+    if are_asked_for(file):
+        shutil.copytree(request.getfixturevalue("example_runs"), tmp_path, dirs_exist_ok=True)
     result = doctest.testmod(import_module(module_name(file)), optionflags=doctest.NORMALIZE_WHITESPACE)
     assert result.attempted > 0
     assert result.failed == 0, capsys.readouterr().out
