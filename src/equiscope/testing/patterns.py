@@ -24,8 +24,10 @@ __all__ = [
     "mirrored",
     "odd_gabor",
     "random_pattern",
+    "short_bar",
     "spiral",
     "spot",
+    "star",
     "turned",
 ]
 
@@ -61,6 +63,17 @@ def bar(width_px: float) -> Pattern:
     [1.0, -0.41]
     """
     return lambda y, x: _ridge(y, width_px)
+
+
+def short_bar(width_px: float, length_px: float) -> Pattern:
+    """Bright horizontal bar between two dark ones, under a Gaussian of the length along it.
+
+    Examples
+    --------
+    >>> [round(value, 2) for value in short_bar(2.0, 4.0)(torch.zeros(2), torch.tensor([0.0, 8.0])).tolist()]
+    [1.0, 0.14]
+    """
+    return lambda y, x: _ridge(y, width_px) * torch.exp(-((x / length_px) ** 2) / 2)
 
 
 def edge(width_px: float) -> Pattern:
@@ -119,6 +132,26 @@ def cross(width_px: float) -> Pattern:
         # 4.5 gives both parts equal energy. Lobes alone are so sharply tuned that 16 angles alias them, and
         # members at odd poses then correlate by no more than 0.93.
         return harmonic * torch.exp(-(y_share**2 + x_share**2) / 2) + 4.5 * centre(y, x)
+
+    return pattern
+
+
+def star(width_px: float, n_arms: int) -> Pattern:
+    """As many bright as dark arms around a bright centre: the same after a turn by 360° / n_arms.
+
+    Examples
+    --------
+    >>> y, x = torch.tensor([1.0, 3.0]), torch.tensor([2.0, -1.0])
+    >>> torch.allclose(star(2.0, 4)(y, x), star(2.0, 4)(x, -y))
+    True
+    """
+    centre = spot(0.73 * width_px)
+
+    def pattern(y: Tensor, x: Tensor) -> Tensor:
+        harmonic = torch.complex(x / width_px, -y / width_px) ** n_arms
+        envelope = torch.exp(-(y**2 + x**2) / (2 * width_px**2)) / math.sqrt(math.factorial(n_arms))
+        # The centre keeps arms from being tuned so sharply that 16 angles alias them.
+        return harmonic.real * envelope + 0.9 * centre(y, x)
 
     return pattern
 
