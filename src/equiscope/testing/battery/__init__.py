@@ -155,7 +155,7 @@ def _set_thresholds(module: nn.Sequential, named: Sequence[tuple[str, list[str]]
     for name, units in named:
         before = nn.Sequential(*list(stages.values())[: list(stages).index(name)])
         with torch.no_grad():
-            set_thresholds(before(crops), units, stages[name].bias)
+            set_thresholds(before(crops), units, module.get_parameter(f"{name}.bias"))
 
 
 def _crops() -> Tensor:

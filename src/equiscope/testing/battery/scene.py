@@ -64,7 +64,8 @@ class LayerScene:
     def must_be_found(self) -> NDArray[np.bool_]:
         """Whether two different units of one feature are so alike that a search must join them, shape (unit, unit)."""
         names = np.array(self.features)
-        return self.are_copies & (self.likeness >= COPIES) & (names[:, None] == names) & (names != "")
+        is_one = (names[:, None] == names) & (names != "")
+        return np.asarray(self.are_copies & (self.likeness >= COPIES) & is_one)
 
 
 @dataclass(frozen=True)
