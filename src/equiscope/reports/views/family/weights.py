@@ -25,7 +25,16 @@ _N_CIRCUITS = 6
 def what_weights_say(
     family: FamilyEntry, circuits: Sequence[Circuit], weights: StoredWeights | None, ends: Ends
 ) -> dict[str, Any]:
-    """Give what the weights say about the family, and its strongest circuits in and out."""
+    """Give what the weights say about the family, and its strongest circuits in and out.
+
+    Examples
+    --------
+    >>> confirmation = {"n_tested": 3, "n_symmetric": 0, "best_r2": None, "best_null_95": None, "best_circuit": ""}
+    >>> family = {"id": "conv1-rotation-1", "transformation": "rotation", "confirmation": confirmation}
+    >>> what_weights_say(family, [], None, Ends([]))["sentence"]
+    'Weights took no part in finding the family, and they do not confirm it: in none of 3 blocks of weights
+    with other families do they turn with its poses.'
+    """
     ways = []
     for title, others in (
         ("What feeds it", [c for c in circuits if c.target == family["id"]]),
