@@ -32,7 +32,13 @@ def make_example_runs() -> None:
     equiscope.compare(RUN, OTHER, transformations=["hue"], n_draws=20)
     save_gratings(Path(_GRATINGS))
     equiscope.simplify(
-        RUN, _GRATINGS, labels=f"{_GRATINGS}/labels.csv", crop_px=_SIDE_PX, side_px=_SIDE_PX, n_points=2
+        RUN,
+        _GRATINGS,
+        labels=f"{_GRATINGS}/labels.csv",
+        crop_px=_SIDE_PX,
+        side_px=_SIDE_PX,
+        n_points=2,
+        precision="float32",
     )
 
 
