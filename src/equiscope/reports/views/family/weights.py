@@ -10,8 +10,9 @@ from equiscope.evidence.circuits.tying_axes import stretches
 from equiscope.reports.document.schema import FamilyEntry
 from equiscope.reports.document.wording import counted, interval_text, number, q_text
 from equiscope.reports.drawing.svg import write_for_site
-from equiscope.reports.views.circuit.drawings import arrange, draw_thumbnail
+from equiscope.reports.views.circuit.drawings import draw_thumbnail
 from equiscope.reports.views.circuit.ends import Ends, strength_of
+from equiscope.reports.views.circuit.matrices import arrange
 from equiscope.reports.views.circuit.weights import StoredWeights
 from equiscope.reports.views.circuit.words import class_text, percent_text
 from equiscope.transformations import find
