@@ -124,6 +124,14 @@ def earlier_document(folder: Path, document: ReportDocument) -> ReportDocument:
         Of the run; pictures that the document carries are written onto sheets there.
     document
         As ``report.json`` holds it.
+
+    Examples
+    --------
+    >>> document = earlier_document(Path("run"), {"layers": [{"name": "conv1", "n_units": 2}]})
+    >>> [(unit["layer"], unit["channel"]) for unit in document["units"]]
+    [('conv1', 0), ('conv1', 1)]
+    >>> document["missing"][0][:49]
+    'An earlier version of equiscope made this run: it'
     """
     if "units" in document and "sheets" in document:
         return document

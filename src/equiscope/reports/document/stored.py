@@ -22,7 +22,14 @@ _MOST_STEPS, _LEAST_TURN_DEG = 100, 0.1
 
 
 def write_document(folder: Path, document: ReportDocument) -> None:
-    """Write the document into a run's folder."""
+    """Write the document into a run's folder.
+
+    Examples
+    --------
+    >>> write_document(Path("."), {"title": "Families of mini"})
+    >>> read_json(Path("report.json"))["title"]
+    'Families of mini'
+    """
     write_json(folder / DOCUMENT, {"schema_version": SCHEMA_VERSION, **document}, is_compact=True)
 
 
@@ -31,6 +38,12 @@ def read_document(folder: Path) -> ReportDocument | None:
 
     A document of an earlier version gets what this one shows and the run's folder has; its pictures are put onto
     sheets.
+
+    Examples
+    --------
+    >>> document = read_document(Path("equiscope-runs/mini"))
+    >>> [(layer["name"], layer["n_units"]) for layer in document["layers"]]
+    [('conv2d0', 48), ('conv2d1', 96)]
     """
     if not (folder / DOCUMENT).exists():
         return None

@@ -70,6 +70,12 @@ def partial_document(folder: Path) -> ReportDocument:
     ----------
     folder
         Of the run; ``run.json`` must be there.
+
+    Examples
+    --------
+    >>> document = partial_document(Path("equiscope-runs/mini"))
+    >>> document["families"][0]["id"], document["sheets"], document["missing"][0][:27]
+    ('conv2d0-rotation-1', [], 'This run has no report.json')
     """
     manifest = read_manifest(folder)
     with reading(folder / "run.json"):
