@@ -565,6 +565,21 @@ def test_open_builds_what_is_missing_and_ends_with_ctrl_c(
     assert re.search(r"report: http://127\.0\.0\.1:\d+/ \(Ctrl-C ends it\)", result.output)
 
 
+def test_ctrl_c_in_a_browser_of_the_terminal_ends_it_too(
+    folder: Path, document: ReportDocument, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_run(folder, document)
+    served: list[object] = []
+
+    def interrupt(_address: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("webbrowser.open", interrupt)
+    monkeypatch.setattr("http.server.ThreadingHTTPServer.serve_forever", lambda *_, **__: served.append(1))
+    open_site(folder)
+    assert served == []
+
+
 def test_report_builds_and_publishes(folder: Path, tmp_path: Path, document: ReportDocument) -> None:
     save_run(folder, document)
     result = CliRunner().invoke(app, ["report", str(folder)])

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import webbrowser
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -224,12 +224,10 @@ def open_site(
     >>> client.getresponse().read(15)
     b'<!doctype html>'
     """
-    with serve_site(folder, port) as server:
+    # A browser of the terminal is open until it is left, which Ctrl-C does as well.
+    with serve_site(folder, port) as server, suppress(KeyboardInterrupt):
         address = f"http://{_HOST}:{server.server_address[1]}/"
         on_address(address)
         if in_browser:
             webbrowser.open(address)
-        try:
-            server.serve_forever(poll_interval=0.2)
-        except KeyboardInterrupt:
-            return
+        server.serve_forever(poll_interval=0.2)
