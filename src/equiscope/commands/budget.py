@@ -13,7 +13,7 @@ from equiscope.foundations.received import offered_network, quoted
 from equiscope.models import Model
 from equiscope.reports.site.files import show_evidence
 from equiscope.reports.views.budget.drawings import save_savings
-from equiscope.runs.store import Run, as_run
+from equiscope.runs.run import Run, as_run
 from equiscope.runs.surveyed import surveyed_model
 
 __all__ = ["budget"]

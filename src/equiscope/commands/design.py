@@ -6,7 +6,7 @@ from pathlib import Path
 
 from equiscope.construction.design import Design, design_network
 from equiscope.construction.training import Description
-from equiscope.runs.store import Run, as_run
+from equiscope.runs.run import Run, as_run
 
 __all__ = ["design"]
 

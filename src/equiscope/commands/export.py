@@ -14,14 +14,10 @@ from equiscope.families.family import Family, Member, Unit
 from equiscope.foundations.errors import EquiscopeError, unknown_name
 from equiscope.foundations.received import quoted
 from equiscope.foundations.records import leave_out_damaged
-from equiscope.runs.store import (
-    SCHEMA_VERSION,
-    Run,
-    as_run,
-    families_document,
-    read_json,
-    units_document,
-)
+from equiscope.runs.findings import families_document, units_document
+from equiscope.runs.layout import SCHEMA_VERSION
+from equiscope.runs.reading import read_json
+from equiscope.runs.run import Run, as_run
 from equiscope.transformations import ALL, Switch, find
 
 __all__ = ["PARTS", "Export", "export"]

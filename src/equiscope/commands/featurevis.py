@@ -14,7 +14,7 @@ from equiscope.foundations.options import SeedOptions, take_options
 from equiscope.foundations.received import quoted
 from equiscope.models import Model
 from equiscope.reports.site.files import build_site
-from equiscope.runs.store import Run, as_run
+from equiscope.runs.run import Run, as_run
 from equiscope.runs.surveyed import surveyed_model
 
 __all__ = ["featurevis"]

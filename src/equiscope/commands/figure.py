@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from equiscope.reports.figures.saving import save_figure
-from equiscope.runs.store import Run
+from equiscope.runs.run import Run
 
 __all__ = ["figure"]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from equiscope.reports.site.serve import open_site
-from equiscope.runs.store import Run, folder_of
+from equiscope.runs.run import Run, folder_of
 
 __all__ = ["open"]
 

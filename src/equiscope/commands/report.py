@@ -11,7 +11,7 @@ from equiscope.foundations.options import NetworkOptions, take_options
 from equiscope.models import Model
 from equiscope.reports.site.files import build_site
 from equiscope.reports.site.publishing import publish_site
-from equiscope.runs.store import Run, folder_of
+from equiscope.runs.run import Run, folder_of
 
 __all__ = ["report"]
 

@@ -21,7 +21,7 @@ from equiscope.foundations.received import quoted
 from equiscope.models import Model
 from equiscope.reports.site.files import show_evidence
 from equiscope.reports.views.simplify.drawings import save_curves
-from equiscope.runs.store import Run, as_run
+from equiscope.runs.run import Run, as_run
 from equiscope.runs.surveyed import surveyed_model
 from equiscope.transformations.rotation import Rotation
 

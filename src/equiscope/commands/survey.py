@@ -11,7 +11,7 @@ from torch import nn
 from equiscope.foundations.options import SurveyOptions, take_options
 from equiscope.foundations.received import folder_name
 from equiscope.models import Model, as_model
-from equiscope.runs.store import Run
+from equiscope.runs.run import Run
 from equiscope.stimuli import ImageSet, as_images
 from equiscope.surveys.survey import survey_network
 

@@ -15,7 +15,7 @@ from equiscope.foundations.options import VerifyOptions, take_options
 from equiscope.foundations.received import quoted
 from equiscope.models import Model
 from equiscope.reports.site.files import show_evidence
-from equiscope.runs.store import Run, as_run
+from equiscope.runs.run import Run, as_run
 from equiscope.runs.surveyed import surveyed_model
 
 __all__ = ["verify"]

@@ -22,7 +22,10 @@ from equiscope.foundations.options import Options
 from equiscope.foundations.progress import Stages
 from equiscope.models import Model
 from equiscope.models.repeatability import require_repeatable
-from equiscope.runs.store import SCHEMA_VERSION, Run, create_json, load_run, read_manifest
+from equiscope.runs.layout import SCHEMA_VERSION
+from equiscope.runs.manifest import read_manifest
+from equiscope.runs.run import Run, load_run
+from equiscope.runs.writing import create_json
 from equiscope.stimuli import ImageSet
 from equiscope.surveys.pipeline import Pipeline
 from equiscope.surveys.results import result_paths

@@ -27,7 +27,7 @@ from equiscope.commands.verify import verify
 from equiscope.families.family import Family
 from equiscope.foundations.files import file_name
 from equiscope.foundations.statistics import circular_difference_deg
-from equiscope.runs.store import Run
+from equiscope.runs.run import Run
 from equiscope.testing.planted_transformations import PlantedTransformations, planted_transformation
 from equiscope.transformations import ALL, Pose, Transformation, find, registered
 from equiscope.transformations.axes import Axis, Step, Switch, Turn
