@@ -62,6 +62,13 @@ def compare(
     EquiscopeError
         If both are one run, a network is not the one that was surveyed, no transformation was surveyed in both runs, or
         fewer than two photographs are left to choose and to score.
+
+    Examples
+    --------
+    >>> import equiscope
+    >>> found = equiscope.compare("equiscope-runs/mini", "equiscope-runs/seed-1", images="gratings", n_draws=20)
+    >>> ("conv2d0-hue-1", "conv2d0-hue-1") in {(match.a, match.b) for match in found.matches}
+    True
     """
     chosen = take_options(compare, CompareOptions, options)
     first, second = as_run(run_a), as_run(run_b)

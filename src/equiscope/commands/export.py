@@ -93,6 +93,15 @@ def export(run: Run | str | Path, part: str) -> Export:
     ------
     EquiscopeError
         If there is no such part, or the run has none yet.
+
+    Examples
+    --------
+    >>> import equiscope
+    >>> table = equiscope.export("equiscope-runs/mini", "units")
+    >>> [table.rows[0][column] for column in ("layer", "channel", "transformation")]
+    ['conv2d0', 0, 'rotation']
+    >>> len(table.rows)  # 48 units of conv2d0 and 96 of conv2d1, under rotation and hue
+    288
     """
     if part not in PARTS:
         raise unknown_name("part of a run", part, PARTS)

@@ -48,6 +48,15 @@ def report(
     ------
     EquiscopeError
         If the folder is not that of a run, or ``publish`` holds anything but such a copy.
+
+    Examples
+    --------
+    >>> import equiscope
+    >>> equiscope.report("equiscope-runs/mini").as_posix()
+    'equiscope-runs/mini/index.html'
+    >>> page = equiscope.report("equiscope-runs/mini", publish="public")
+    >>> sorted(path.name for path in page.parent.iterdir())
+    ['index.html', 'report.json', 'site']
     """
     take_options(report, NetworkOptions, options)
     folder = folder_of(run)

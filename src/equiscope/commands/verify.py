@@ -46,6 +46,13 @@ def verify(
     ------
     EquiscopeError
         If the network is not the one that was surveyed.
+
+    Examples
+    --------
+    >>> import equiscope
+    >>> first = equiscope.verify("equiscope-runs/mini")[0]
+    >>> first.family, first.axis, first.drive > 0.5
+    ('conv2d0-rotation-1', 'rotation', True)
     """
     chosen = take_options(verify, VerifyOptions, options)
     opened = as_run(run)

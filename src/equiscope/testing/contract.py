@@ -66,6 +66,16 @@ def check_transformation(
     Notes
     -----
     Half a minute for each transformation on one core.
+
+    Examples
+    --------
+    >>> check_transformation(find("up-down"))  # passes: nothing is said
+    >>> from equiscope.runs.run import load_run
+    >>> try:
+    ...     check_transformation(find("up-down"), run=load_run("equiscope-runs/mini"))
+    ... except AssertionError as error:
+    ...     str(error)
+    'survey: random pattern 0 was planted and not found'
     """
     with ExitStack() as stack:
         if all(own is not transformation for own in ALL):
