@@ -77,7 +77,7 @@ def simplify(
     Examples
     --------
     >>> import equiscope
-    >>> seen = {"labels": "gratings/labels.csv", "crop_px": 56, "side_px": 56}
+    >>> seen = {"labels": "gratings/labels.csv", "crop_px": 56, "side_px": 56, "precision": "float32"}
     >>> found = equiscope.simplify("equiscope-runs/mini", "gratings", methods="tied", n_points=2, **seen)
     >>> found.original.top1, found.points[-1].n_removed > 5000, found.points[-1].recalibrated.top1 > 0.5
     (1.0, True, True)

@@ -69,10 +69,10 @@ def train(
     --------
     >>> import equiscope
     >>> from PIL import Image
-    >>> for name in ("red/1", "red/2", "green/1", "green/2"):
-    ...     Path("data", name).parent.mkdir(parents=True, exist_ok=True)
-    ...     Image.new("RGB", (32, 32), Path(name).parts[0]).save(f"data/{name}.png")
-    >>> equiscope.train("plain", "data", recipe=Recipe(epochs=1, batch=2, components=0, crop_px=24)).top1
+    >>> for folder in ("train/red", "train/green", "val/red", "val/green"):
+    ...     Path("data", folder).mkdir(parents=True)
+    ...     Image.new("RGB", (32, 32), Path(folder).name).save(f"data/{folder}/1.png")
+    >>> equiscope.train("plain", "data", recipe=Recipe(epochs=12, batch=2, components=0, crop_px=24)).top1
     1.0
     """
     chosen = take_options(train, TrainOptions, options)
