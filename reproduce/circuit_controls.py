@@ -31,7 +31,7 @@ from equiscope.evidence.circuits.paths import expanded_weights, measure_gains
 from equiscope.evidence.circuits.strangers import find_stranger_circuits
 from equiscope.families.family import Family
 from equiscope.models.geometry import find_geometry
-from equiscope.runs.store import read_geometries
+from equiscope.runs.manifest import read_geometries
 from equiscope.testing import planted_circuits
 from equiscope.transformations import Pose
 

@@ -31,7 +31,8 @@ from equiscope.reports import (
 )
 from equiscope.reports.site.building import read_index
 from equiscope.reports.views.overview.article import article_claim
-from equiscope.runs.store import SCHEMA_VERSION, write_json
+from equiscope.runs.layout import SCHEMA_VERSION
+from equiscope.runs.writing import write_json
 from html_page import Page
 from report_document import complete_document, make_verification, save_verification
 from site_document import KINDS, save_run, site_document

@@ -50,7 +50,8 @@ from equiscope.foundations.documents import to_json
 from equiscope.foundations.errors import EquiscopeError, unknown_name
 from equiscope.foundations.files import write_atomically, write_output
 from equiscope.foundations.statistics import percentile_interval
-from equiscope.runs.store import SCHEMA_VERSION, Run
+from equiscope.runs.layout import SCHEMA_VERSION
+from equiscope.runs.run import Run
 from equiscope.transformations import ALL
 
 __all__ = ["Design", "LayerDesign", "design_network"]

@@ -32,7 +32,7 @@ from equiscope.construction.budget.views import View, view_across, view_within, 
 from equiscope.families.family import Unit
 from equiscope.foundations.limits import RESAMPLES, SEED
 from equiscope.models import Model
-from equiscope.runs.store import Run, check_network
+from equiscope.runs.run import Run, check_network
 from equiscope.transformations import find
 from equiscope.transformations.scale import Scale
 

@@ -17,7 +17,7 @@ from equiscope.construction.budget.kinds import Kinds, draw_weights, fixed_kinds
 from equiscope.construction.budget.sharing import FamilySharing, ScaleSharing, Sharing
 from equiscope.families.family import Unit
 from equiscope.foundations.statistics import percentile_interval
-from equiscope.runs.store import Run
+from equiscope.runs.run import Run
 from equiscope.transformations.scale import Scale
 
 __all__ = ["View", "view_across", "view_within", "with_interval"]

@@ -41,7 +41,7 @@ from equiscope.foundations.errors import EquiscopeError
 from equiscope.foundations.files import check_output, write_output
 from equiscope.foundations.options import DEFAULTS, Options
 from equiscope.models import Model
-from equiscope.runs.store import Run, check_network
+from equiscope.runs.run import Run, check_network
 
 __all__ = ["simplify_run"]
 

@@ -18,7 +18,7 @@ from equiscope.evidence.circuits.circuit import circuit_id
 from equiscope.evidence.circuits.ends import End
 from equiscope.evidence.circuits.ties import permutations
 from equiscope.models import Model
-from equiscope.runs.store import Run
+from equiscope.runs.run import Run
 
 __all__ = ["Ties", "kernels_of", "summarise", "tie_all"]
 

@@ -44,7 +44,8 @@ from equiscope.models.borrowing import borrows_model
 from equiscope.models.geometry import LayerGeometry
 from equiscope.models.sides import fitted
 from equiscope.runs.examples import load_examples
-from equiscope.runs.store import Run, check_network, read_geometries
+from equiscope.runs.manifest import read_geometries
+from equiscope.runs.run import Run, check_network
 from equiscope.stimuli import ImageSet
 
 __all__ = ["recover_circuits"]

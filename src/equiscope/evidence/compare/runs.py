@@ -34,7 +34,7 @@ from equiscope.foundations.errors import EquiscopeError, unknown_name
 from equiscope.foundations.limits import DRAWS, list_names
 from equiscope.foundations.options import DEFAULTS, Options
 from equiscope.models import Model
-from equiscope.runs.store import Run, check_network
+from equiscope.runs.run import Run, check_network
 from equiscope.stimuli import ImageSet
 from equiscope.transformations import ALL, find
 from equiscope.transformations.groups import CyclicGroup, Involution

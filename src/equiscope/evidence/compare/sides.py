@@ -24,7 +24,8 @@ from equiscope.measurement.responses import Responses, measure_responses
 from equiscope.models import Model
 from equiscope.models.geometry import LayerGeometry, joint_patch_px
 from equiscope.runs.examples import load_examples
-from equiscope.runs.store import Run, read_geometries
+from equiscope.runs.manifest import read_geometries
+from equiscope.runs.run import Run
 from equiscope.stimuli import ImageSet
 from equiscope.transformations import find
 from equiscope.transformations.groups import CyclicGroup, Involution

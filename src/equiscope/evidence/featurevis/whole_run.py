@@ -31,7 +31,8 @@ from equiscope.foundations.progress import silent
 from equiscope.models import Model
 from equiscope.models.geometry import LayerGeometry
 from equiscope.runs.examples import load_examples
-from equiscope.runs.store import Run, check_network, read_geometries
+from equiscope.runs.manifest import read_geometries
+from equiscope.runs.run import Run, check_network
 
 __all__ = ["visualise_run"]
 

@@ -17,7 +17,8 @@ from equiscope.evidence.verify.verification import FamilyVerification, save_veri
 from equiscope.foundations.progress import Progress, silent
 from equiscope.models import Model
 from equiscope.models.borrowing import borrows_model
-from equiscope.runs.store import Run, check_network, read_geometries
+from equiscope.runs.manifest import read_geometries
+from equiscope.runs.run import Run, check_network
 from equiscope.transformations import find
 from equiscope.transformations.spaces import Line, Pair
 

@@ -22,7 +22,7 @@ from equiscope.reports.document.schema import (
     UnitEntry,
 )
 from equiscope.runs.earlier import family_of_2, split_layers
-from equiscope.runs.store import load_units
+from equiscope.runs.findings import load_units
 from equiscope.transformations import find
 from equiscope.transformations.spaces import Pair
 

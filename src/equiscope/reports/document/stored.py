@@ -10,7 +10,9 @@ from equiscope.foundations.errors import EquiscopeError
 from equiscope.foundations.records import read_record, reading
 from equiscope.reports.document.earlier import earlier_document, typed_document
 from equiscope.reports.document.schema import FamilyEntry, ReportDocument
-from equiscope.runs.store import SCHEMA_VERSION, read_json, write_json
+from equiscope.runs.layout import SCHEMA_VERSION
+from equiscope.runs.reading import read_json
+from equiscope.runs.writing import write_json
 from equiscope.transformations import Axis, Step, find
 from equiscope.transformations.spaces import Torus
 

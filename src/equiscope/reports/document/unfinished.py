@@ -22,7 +22,9 @@ from equiscope.reports.document.schema import (
     TuningEntry,
 )
 from equiscope.runs.earlier import result_of_2
-from equiscope.runs.store import load_families, load_record, load_units, read_manifest
+from equiscope.runs.findings import load_families, load_units
+from equiscope.runs.manifest import read_manifest
+from equiscope.runs.reading import load_record
 from equiscope.transformations import alone
 from equiscope.transformations.rotation import ANGLE
 

@@ -14,7 +14,7 @@ from equiscope.reports.site.files import open_document
 from equiscope.reports.views.context import SiteContext
 from equiscope.reports.views.registry import all_views
 from equiscope.reports.views.view import Charts
-from equiscope.runs.store import Run
+from equiscope.runs.run import Run
 
 __all__ = ["draw_figure", "figure_kinds", "save_figure"]
 

@@ -17,7 +17,8 @@ from equiscope.reports.site.addresses import PAGE
 from equiscope.reports.site.building import write_site
 from equiscope.reports.views.context import SiteContext
 from equiscope.reports.views.registry import all_evidence, evidence_of
-from equiscope.runs.store import read_manifest, say_changes
+from equiscope.runs.digests import say_changes
+from equiscope.runs.manifest import read_manifest
 
 __all__ = [
     "build_site",

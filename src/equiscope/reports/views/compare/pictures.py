@@ -15,7 +15,9 @@ from equiscope.foundations.records import leave_out_damaged, read_record, readin
 from equiscope.reports.document.pictures.sheets import SPRITES, FileStems, lost_sheets
 from equiscope.reports.document.pictures.sprites import Pictures, Tile
 from equiscope.reports.document.stored import read_document
-from equiscope.runs.store import SCHEMA_VERSION, read_json, write_json
+from equiscope.runs.layout import SCHEMA_VERSION
+from equiscope.runs.reading import read_json
+from equiscope.runs.writing import write_json
 
 __all__ = ["bring_sheets", "keep_pictures", "kept_tiles"]
 
