@@ -83,7 +83,8 @@ def build_document(
     Examples
     --------
     >>> from equiscope.runs.examples import load_examples
-    >>> from equiscope.runs.store import load_run, read_geometries
+    >>> from equiscope.runs.manifest import read_geometries
+    >>> from equiscope.runs.run import load_run
     >>> from equiscope.stimuli import open_images
     >>> run = load_run("equiscope-runs/mini")
     >>> examples, *_ = load_examples(run.folder / "examples.npz")
