@@ -39,12 +39,10 @@ from equiscope.construction.training.descriptions import (
     Inception,
     Layer,
     Pool,
-    divide,
-    divide_bottleneck,
     fields_of,
-    shares_of,
 )
 from equiscope.construction.training.matching import count
+from equiscope.construction.training.widths import divide, divide_bottleneck, shares_of
 from equiscope.families.family import Family, Unit
 from equiscope.foundations.documents import to_json
 from equiscope.foundations.errors import EquiscopeError, unknown_name
