@@ -198,9 +198,7 @@ def match_budget(
     return best
 
 
-def _with_amount(
-    description: Description, amount: Callable[[Description], int], wanted: int
-) -> Description:
+def _with_amount(description: Description, amount: Callable[[Description], int], wanted: int) -> Description:
     """Multiply all widths by the factor that comes nearest to an amount."""
 
     def at(factor: float) -> Description:
