@@ -187,7 +187,7 @@ def design_network(
 
     Examples
     --------
-    >>> from equiscope.runs.store import load_run
+    >>> from equiscope import load_run
     >>> design = design_network(load_run("equiscope-runs/mini"), transformation="rotation")
     >>> [layer.layer for layer in design.layers if layer.fields]
     ['conv2d0', 'conv2d1']

@@ -74,7 +74,7 @@ def estimate_budget(
 
     Examples
     --------
-    >>> from equiscope.runs.store import load_run
+    >>> from equiscope import load_run
     >>> budget = estimate_budget(load_run("equiscope-runs/mini"), n_resamples=20)
     >>> own = next(layer for layer in budget.layers if layer.layer == "conv2d1")
     >>> own.transformation, own.n_units, own.n_equivariant > 48, 0.3 < own.ratio < 0.8

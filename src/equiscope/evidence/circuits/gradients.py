@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from equiscope.evidence.circuits.paths import ExpandedWeights, run_to
+from equiscope.evidence.circuits.paths import ExpandedWeights
+from equiscope.evidence.circuits.running import run_to
 from equiscope.foundations.errors import EquiscopeError
 from equiscope.measurement.bank import cut_stimuli
 from equiscope.measurement.examples import NO_IMAGE, Examples

@@ -20,14 +20,9 @@ from equiscope.evidence.circuits.find import find_circuits
 from equiscope.evidence.circuits.gradients import gradient_weights
 from equiscope.evidence.circuits.kept_weights import KeptWeights, keep_weights
 from equiscope.evidence.circuits.layer_pair import LayerPair
+from equiscope.evidence.circuits.linearised import Gains, measure_gains
 from equiscope.evidence.circuits.neighbours import find_neighbours, save_neighbours
-from equiscope.evidence.circuits.paths import (
-    ExpandedWeights,
-    Gains,
-    NoPathError,
-    expanded_weights,
-    measure_gains,
-)
+from equiscope.evidence.circuits.paths import ExpandedWeights, NoPathError, expanded_weights
 from equiscope.evidence.circuits.results import Circuits, LayerPairSummary, Skipped, save_circuits
 from equiscope.evidence.circuits.strangers import find_stranger_circuits
 from equiscope.evidence.circuits.stretched import tie_stretched
