@@ -148,17 +148,22 @@ def recover_circuits(
     ------
     EquiscopeError
         If the network or the images are not those of the run, or the run has one layer only.
+
+    Examples
+    --------
+    >>> from equiscope import load_run
+    >>> from equiscope.models import load_model
+    >>> found = recover_circuits(load_run("equiscope-runs/mini"), load_model("mini"), n_draws=20)
+    >>> (pair,) = found.pairs
+    >>> pair.source, pair.target, pair.linearised, pair.n_symmetric > 5
+    ('conv2d0', 'conv2d1', ('relu: passed on',), True)
     """
     n_draws = DRAWS.check("n_draws", n_draws)
     rate = FALSE_DISCOVERY_RATE.check("false_discovery_rate", false_discovery_rate)
     seed = SEED.check("seed", seed)
     keep_large_buffers()
     check_network(run, model)
-    if images is not None and images.fingerprint != run.manifest["images"]["fingerprint"]:
-        raise EquiscopeError(
-            f"{images.name} holds other images than those of {run.folder} ({run.manifest['images']['name']}): "
-            "give the images that were surveyed"
-        )
+    _check_images(run, images)
     geometries = read_geometries(run.manifest)
     layers = list(geometries)
     if len(layers) < 2:
@@ -168,6 +173,15 @@ def recover_circuits(
     # Matrices are many and small: threads would wait for each other longer than they compute.
     with threadpool_limits(limits=1, user_api="blas"):
         return _recover(run, model, images, geometries, _Settings(n_draws, rate, seed, progress))
+
+
+def _check_images(run: Run, images: ImageSet | None) -> None:
+    """Refuse images that are not those of the run."""
+    if images is not None and images.fingerprint != run.manifest["images"]["fingerprint"]:
+        raise EquiscopeError(
+            f"{images.name} holds other images than those of {run.folder} ({run.manifest['images']['name']}): "
+            "give the images that were surveyed"
+        )
 
 
 @borrows_model
