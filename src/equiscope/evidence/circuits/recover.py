@@ -164,12 +164,7 @@ def recover_circuits(
     keep_large_buffers()
     check_network(run, model)
     _check_images(run, images)
-    geometries = read_geometries(run.manifest)
-    layers = list(geometries)
-    if len(layers) < 2:
-        raise EquiscopeError(
-            f"{run.folder} is a run of one layer ({layers[0]}): circuits join two, so survey more with --layers"
-        )
+    geometries = _open_layers(run)
     # Matrices are many and small: threads would wait for each other longer than they compute.
     with threadpool_limits(limits=1, user_api="blas"):
         return _recover(run, model, images, geometries, _Settings(n_draws, rate, seed, progress))
@@ -182,6 +177,17 @@ def _check_images(run: Run, images: ImageSet | None) -> None:
             f"{images.name} holds other images than those of {run.folder} ({run.manifest['images']['name']}): "
             "give the images that were surveyed"
         )
+
+
+def _open_layers(run: Run) -> Mapping[str, LayerGeometry]:
+    """Open the geometry of a run's layers; refuse a single one."""
+    geometries = read_geometries(run.manifest)
+    layers = list(geometries)
+    if len(layers) < 2:
+        raise EquiscopeError(
+            f"{run.folder} is a run of one layer ({layers[0]}): circuits join two, so survey more with --layers"
+        )
+    return geometries
 
 
 @borrows_model
