@@ -1,14 +1,9 @@
-"""Examples in docstrings run and give what they say; public functions without one are listed.
-
-The list only shrinks. `EQUISCOPE_UPDATE_DOCS=1 pytest tests/test_examples_in_docstrings.py` takes out of it what has an
-example now, and follows functions that moved to another module.
-"""
+"""Every public function has an example in its docstring, which runs and gives what it says."""
 
 from __future__ import annotations
 
 import ast
 import doctest
-import os
 import shutil
 from importlib import import_module
 from importlib.util import find_spec
@@ -23,9 +18,6 @@ from example_runs import are_asked_for, make_example_runs
 
 PACKAGE = Path(equiscope.__file__).parent
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__main__.py")
-LIST = Path(__file__).parent / "functions_without_example.txt"
-# The longest that the list may be: it goes down with the list, and never up.
-AT_MOST = 183
 # Functions that take networks of packages which only extras install: their examples run where those are.
 NEEDED = {
     "equiscope.models.adapters.from_timm": "timm",
@@ -141,20 +133,8 @@ def test_an_example_outside_a_section_is_seen() -> None:
     assert not outside_section("Say.")
 
 
-def test_functions_without_example_are_those_of_the_list() -> None:
-    now, listed = without_example(), LIST.read_text(encoding="utf-8").split()
-    if os.environ.get("EQUISCOPE_UPDATE_DOCS"):
-        known = {name.rpartition(".")[2] for name in listed}
-        listed = [name for name in now if name.rpartition(".")[2] in known]
-        LIST.write_text("".join(f"{name}\n" for name in listed), encoding="utf-8")
-    assert [name for name in now if name not in listed] == [], "a public function needs an example that runs"
-    assert [name for name in listed if name not in now] == [], "has an example now: take it out of the list"
-
-
-def test_list_only_shrinks() -> None:
-    listed = LIST.read_text(encoding="utf-8").split()
-    assert listed == sorted(set(listed))
-    assert len(listed) <= AT_MOST
+def test_every_public_function_has_an_example() -> None:
+    assert without_example() == []
 
 
 def test_functions_without_example_are_seen() -> None:
