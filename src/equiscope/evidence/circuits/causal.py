@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,8 +77,6 @@ def check_circuits(
     source: LayerGeometry,
     target: LayerGeometry,
     examples: Examples,
-    photographs: NDArray[np.int64],
-    on_stimuli: Callable[[int], None] = lambda _n: None,
 ) -> tuple[CausalCheck, ...]:
     """Intervene on circuits between two layers that a linear path joins.
 
@@ -97,10 +95,6 @@ def check_circuits(
         Geometry of the layers.
     examples
         Strongest stimuli of the target's units; those of the verifying half are shown.
-    photographs
-        The photograph of each image.
-    on_stimuli
-        Called with a number of stimuli after each batch.
 
     Examples
     --------
@@ -116,16 +110,15 @@ def check_circuits(
     >>> pair = LayerPair(expanded_weights(planted.model, *geometries.values()), planted.families, planted.units)
     >>> examples = collect_examples(planted.model, images, geometries, split_halves(images.groups, 0), 2)["late"]
     >>> own = [("first>first", pair.sources[0], pair.targets[0])]
-    >>> shown = *geometries.values(), examples, np.array(images.groups)
-    >>> (check,) = check_circuits(planted.model, images, pair, own, *shown)
+    >>> (check,) = check_circuits(planted.model, images, pair, own, *geometries.values(), examples)
     >>> check.template > 0.99, check.zeroed < 0.8, check.wrong_pose < 0.8
     (True, True, True)
     """
-    bench = _Bench(model, images, pair, source, target, examples, photographs)
+    bench = _Bench(model, images, pair, source, target, examples)
     by_target: dict[CircuitEnd, list[tuple[str, End, End]]] = {}
     for entry in circuits:
         by_target.setdefault(entry[2].named, []).append(entry)
-    return tuple(check for own in by_target.values() for check in bench.check_family(own, on_stimuli))
+    return tuple(check for own in by_target.values() for check in bench.check_family(own))
 
 
 @dataclass(frozen=True)
@@ -138,11 +131,8 @@ class _Bench:
     source: LayerGeometry
     target: LayerGeometry
     examples: Examples
-    photographs: NDArray[np.int64]
 
-    def check_family(
-        self, circuits: Sequence[tuple[str, End, End]], on_stimuli: Callable[[int], None]
-    ) -> Iterator[CausalCheck]:
+    def check_family(self, circuits: Sequence[tuple[str, End, End]]) -> Iterator[CausalCheck]:
         """Intervene on circuits into one family; none where its members have no stimuli."""
         family = circuits[0][2]
         image, position = self.stimuli(family)
@@ -150,8 +140,8 @@ class _Bench:
             return
         wanted = np.unique(np.concatenate([source.channels for _, source, _ in circuits]))
         below, before = self.record(image, position, wanted, family)
-        on_stimuli(len(image))
-        draws = bootstrap_weights(self.photographs[image], _N_RESAMPLES, np.random.default_rng(0))
+        photographs = np.asarray(self.images.groups, dtype=np.int64)[image]
+        draws = bootstrap_weights(photographs, _N_RESAMPLES, np.random.default_rng(0))
         for circuit, source, target in circuits:
             own_below = below[:, :, np.searchsorted(wanted, source.channels)]
             figures = _intervene(self.pair, source, target, own_below, before, draws)

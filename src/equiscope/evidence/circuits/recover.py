@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
@@ -386,7 +385,6 @@ def _check(
     return check_circuits(
         job.model, job.images, pair, [(c.id, *ends[c.id]) for c in strongest[:_CHECKED]],
         job.geometries[pair.weights.source], job.geometries[target], job.examples[target],
-        np.asarray(job.images.groups, dtype=np.int64),
     )  # fmt: skip
 
 
