@@ -27,7 +27,7 @@ import torch
 from equiscope.evidence.circuits import recover_circuits
 from equiscope.models import load_model
 from equiscope.reports.site.files import show_evidence
-from equiscope.runs.store import load_run
+from equiscope.runs.run import load_run
 from equiscope.stimuli import open_images
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from equiscope.construction.budget import ConvolutionBudget, load_budget
 from equiscope.families.family import Unit
-from equiscope.runs.store import load_run
+from equiscope.runs.run import load_run
 
 
 def modules(folder: Path) -> dict[str, ConvolutionBudget]:

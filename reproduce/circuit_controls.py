@@ -27,11 +27,12 @@ from equiscope.evidence.circuits.circuit import Circuit
 from equiscope.evidence.circuits.find import find_circuits
 from equiscope.evidence.circuits.kept_weights import keep_weights
 from equiscope.evidence.circuits.layer_pair import LayerPair
-from equiscope.evidence.circuits.paths import expanded_weights, measure_gains
+from equiscope.evidence.circuits.linearised import measure_gains
+from equiscope.evidence.circuits.paths import expanded_weights
 from equiscope.evidence.circuits.strangers import find_stranger_circuits
 from equiscope.families.family import Family
 from equiscope.models.geometry import find_geometry
-from equiscope.runs.store import read_geometries
+from equiscope.runs.manifest import read_geometries
 from equiscope.testing import planted_circuits
 from equiscope.transformations import Pose
 

@@ -25,7 +25,7 @@ from equiscope.evidence.circuits import Circuit, Circuits, load_circuits
 from equiscope.evidence.circuits.drawn import weights_path
 from equiscope.evidence.verify.verification import load_verification
 from equiscope.models.geometry import LayerGeometry
-from equiscope.runs.store import read_geometries
+from equiscope.runs.manifest import read_geometries
 from equiscope.stimuli.drawn import catalogue, render
 
 ROUND = (

@@ -34,7 +34,7 @@ from equiscope.families.find import find_families
 from equiscope.measurement.examples import Examples
 from equiscope.measurement.responses import Responses, scramble_responses
 from equiscope.runs.examples import load_examples
-from equiscope.runs.store import read_geometries
+from equiscope.runs.manifest import read_geometries
 from equiscope.surveys.results import read_result, result_path
 from equiscope.surveys.stages import Stage
 from equiscope.testing import random_weights, shuffled_kernels

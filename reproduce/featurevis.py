@@ -27,7 +27,8 @@ from equiscope.evidence.featurevis import natural_responses, visualise_family, v
 from equiscope.families.family import Family
 from equiscope.models import load_model
 from equiscope.runs.examples import load_examples
-from equiscope.runs.store import load_run, read_geometries
+from equiscope.runs.manifest import read_geometries
+from equiscope.runs.run import load_run
 
 _LARGEST_PX = 96
 

@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 
 from equiscope.construction.training import Convolution, load_training
-from equiscope.runs.store import Run, load_run
+from equiscope.runs.run import Run, load_run
 
 FIRST = "plain-0"
 OTHERS = ("plain-1", "designed-0", "half-compute-of-plain-0", "half-blurred-compute-of-plain-0", "random")

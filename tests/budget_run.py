@@ -11,7 +11,9 @@ from typing import Any
 from equiscope.families.family import Family, Symmetry, Unit
 from equiscope.models import Model
 from equiscope.models.geometry import find_geometry
-from equiscope.runs.store import Run, families_document, units_document, write_json
+from equiscope.runs.findings import families_document, units_document
+from equiscope.runs.run import Run
+from equiscope.runs.writing import write_json
 from hand_made import IMAGES, SETTINGS, a_family, a_member
 
 # What a unit is under each transformation: the name of its family, "invariant", or nothing.

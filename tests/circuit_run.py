@@ -19,7 +19,8 @@ from equiscope.reports import ReportDocument, load_document
 from equiscope.reports.document.pictures.sprites import Pictures
 from equiscope.reports.views.circuit.evidence import CIRCUITS
 from equiscope.reports.views.context import SiteContext
-from equiscope.runs.store import SCHEMA_VERSION, write_json
+from equiscope.runs.layout import SCHEMA_VERSION
+from equiscope.runs.writing import write_json
 
 SOURCE, TARGET = "mixed3a", "mixed3b"
 

@@ -34,7 +34,8 @@ from equiscope.reports import (
     save_report,
 )
 from equiscope.reports.document.earlier import earlier_document
-from equiscope.runs.store import SCHEMA_VERSION, write_json
+from equiscope.runs.layout import SCHEMA_VERSION
+from equiscope.runs.writing import write_json
 
 TRANSFORMATIONS = ("rotation", "hue", "reflection", "contrast", "dihedral", "hue-rotation", "scale")
 

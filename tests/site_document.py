@@ -23,7 +23,8 @@ from equiscope.reports import (
 )
 from equiscope.reports.document.pictures.sheets import SheetWriter
 from equiscope.reports.document.pictures.sprites import TILE_PX
-from equiscope.runs.store import SCHEMA_VERSION, write_json
+from equiscope.runs.layout import SCHEMA_VERSION
+from equiscope.runs.writing import write_json
 from report_document import ANGLES_DEG, assemble_family, make_member, make_result
 
 KINDS = ("equivariant", "invariant", "neither", "inactive", "not measurable")

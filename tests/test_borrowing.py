@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from equiscope import ImageSet, Run, open_images, survey
 from equiscope.construction.budget import estimate_budget
 from equiscope.evidence.circuits import recover_circuits
-from equiscope.evidence.circuits.paths import run_to
+from equiscope.evidence.circuits.running import run_to
 from equiscope.evidence.compare.runs import compare_runs
 from equiscope.evidence.featurevis import visualise_run
 from equiscope.evidence.verify.whole_run import verify_run

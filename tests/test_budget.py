@@ -19,7 +19,9 @@ from equiscope.construction.budget.forcing import count_forced, force
 from equiscope.construction.budget.kinds import Kinds
 from equiscope.families.family import Symmetry, Unit
 from equiscope.foundations.errors import EquiscopeError
-from equiscope.runs.store import Run, families_document, units_document, write_json
+from equiscope.runs.findings import families_document, units_document
+from equiscope.runs.run import Run
+from equiscope.runs.writing import write_json
 from hand_made import IMAGES, SETTINGS
 
 

@@ -32,8 +32,9 @@ from equiscope.evidence.circuits.results import LayerPairSummary, Skipped
 from equiscope.evidence.circuits.transposed import Transposed
 from equiscope.reports import ReportDocument, build_site, load_document, show_evidence
 from equiscope.reports.drawing.kernels import draw_kernels, kernel_scale
-from equiscope.reports.views.circuit.drawings import arrange, draw_board
+from equiscope.reports.views.circuit.drawings import draw_board
 from equiscope.reports.views.circuit.ends import Ends, is_unit, transformation_of
+from equiscope.reports.views.circuit.matrices import arrange
 from equiscope.reports.views.circuit.view import render_circuits
 from equiscope.reports.views.circuit.weights import StoredWeights
 from equiscope.reports.views.circuit.words import class_text, sentence_of_circuit

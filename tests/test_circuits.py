@@ -24,7 +24,8 @@ from equiscope.evidence.circuits.ends import End, characters
 from equiscope.evidence.circuits.find import find_circuits
 from equiscope.evidence.circuits.harmonics import KernelBasis, fitted_basis, rotating_basis
 from equiscope.evidence.circuits.layer_pair import LayerPair
-from equiscope.evidence.circuits.paths import ExpandedWeights, expanded_weights, measure_gains
+from equiscope.evidence.circuits.linearised import measure_gains
+from equiscope.evidence.circuits.paths import ExpandedWeights, expanded_weights
 from equiscope.evidence.circuits.ties import _PENALTIES, permutations, predict, tie_equivariant, tie_invariant
 from equiscope.families.circle import equal_turns
 from equiscope.families.family import Family, Symmetry, Unit

@@ -252,12 +252,12 @@ def test_killed_survey_goes_on(place: Path) -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_a_full_disk_is_said_in_words_and_keeps_what_is_done(place: Path) -> None:
     script = (
-        "import errno, sys, equiscope.runs.store as store\n"
+        "import errno, sys, equiscope.runs.writing as writing\n"
         "def full(path, write):\n"
         "    if path.name == 'families.json':\n"
         "        raise OSError(errno.ENOSPC, 'No space left on device', str(path))\n"
         "    return real(path, write)\n"
-        "real, store.write_atomically = store.write_atomically, full\n"
+        "real, writing.write_atomically = writing.write_atomically, full\n"
         "from equiscope.cli import main\n"
         "sys.argv = ['equiscope', 'survey', 'mine.py:network', '--images', 'images.npz', '--angles', '8',"
         " '--layers', '0', '--out', 'full']\n"

@@ -28,14 +28,11 @@ from equiscope.foundations.statistics import circular_difference_deg
 from equiscope.measurement.examples import collect_examples, split_halves
 from equiscope.models.geometry import find_geometry
 from equiscope.runs.examples import save_examples
-from equiscope.runs.store import (
-    SCHEMA_VERSION,
-    families_document,
-    load_run,
-    read_json,
-    units_document,
-    write_json,
-)
+from equiscope.runs.findings import families_document, units_document
+from equiscope.runs.layout import SCHEMA_VERSION
+from equiscope.runs.reading import read_json
+from equiscope.runs.run import load_run
+from equiscope.runs.writing import write_json
 from equiscope.testing import Planted, planted_network
 from equiscope.transformations.groups import CyclicGroup, Involution
 from hand_made import a_family, a_member

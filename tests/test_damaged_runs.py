@@ -30,9 +30,11 @@ from equiscope.models import Model
 from equiscope.reports.document.pictures.sheets import lost_sheets
 from equiscope.reports.site.files import build_site, load_document, show_evidence
 from equiscope.reports.views.circuit.weights import StoredWeights
-from equiscope.runs import store
+from equiscope.runs import writing
+from equiscope.runs.digests import say_changes
 from equiscope.runs.examples import load_examples
-from equiscope.runs.store import create_json, load_run, write_json
+from equiscope.runs.run import load_run
+from equiscope.runs.writing import create_json, write_json
 from equiscope.surveys import pipeline
 from equiscope.surveys.results import read_result
 from equiscope.surveys.stages import Stage
@@ -476,7 +478,7 @@ def test_chunks_are_on_the_disk_before_the_result_that_rests_on_them(
 ) -> None:
     synced: set[str] = set()
     missing: list[str] = []
-    fsync, write = os.fsync, store.write_json
+    fsync, write = os.fsync, write_json
 
     def note(descriptor: int) -> None:
         synced.add(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
@@ -643,18 +645,18 @@ def test_a_kill_between_digest_and_file_accuses_nobody(
             raise KeyboardInterrupt
         write(place, *arguments)
 
-    monkeypatch.setattr(store, "write_atomically", killed)
+    monkeypatch.setattr(writing, "write_atomically", killed)
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
             write_json(path, {"schema_version": 2, "number": 3})
         assert json.loads(path.read_text())["number"] == 2
-        store.say_changes(tmp_path)
+        say_changes(tmp_path)
     monkeypatch.undo()
     write_json(path, {"schema_version": 2, "number": 3})
-    store.say_changes(tmp_path)
+    say_changes(tmp_path)
     assert caplog.records == []
     path.write_text(path.read_text().replace("3", "4"))
-    store.say_changes(tmp_path)
+    say_changes(tmp_path)
     assert len(caplog.records) == 1
 
 
@@ -673,7 +675,7 @@ def test_processes_that_write_at_once_keep_all_digests(
     with context.Manager() as manager, context.Pool(4) as pool:
         barrier = manager.Barrier(4)
         pool.map(_write_some, [(str(tmp_path), number, barrier) for number in (0, 1, 2, 2)], chunksize=1)
-    store.say_changes(tmp_path)
+    say_changes(tmp_path)
     assert caplog.records == []
     files = json.loads((tmp_path / "digests.json").read_text())["files"]
     assert files.keys() == {"0.json", "1.json", "2.json"}

@@ -25,7 +25,9 @@ from equiscope.construction.training import (
 )
 from equiscope.families.circle import equal_turns
 from equiscope.families.family import Family, Symmetry, Unit
-from equiscope.runs.store import Run, families_document, units_document, write_json
+from equiscope.runs.findings import families_document, units_document
+from equiscope.runs.run import Run
+from equiscope.runs.writing import write_json
 from equiscope.testing import assert_fields_equivariant
 from equiscope.transformations import find
 from hand_made import a_family, a_member

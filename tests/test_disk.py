@@ -201,14 +201,14 @@ def dying(module: str, name: str, *, is_half: bool = True) -> None:
 @pytest.mark.parametrize(
     ("module", "name"),
     [
-        ("equiscope.runs.store", "run.json"),
+        ("equiscope.runs.writing", "run.json"),
         ("equiscope.runs.examples", "examples.npz"),
         ("equiscope.measurement.responses", "zarr.json"),
         ("equiscope.measurement.responses", "0"),
-        ("equiscope.runs.store", "0.json"),
-        ("equiscope.runs.store", "units.json"),
+        ("equiscope.runs.writing", "0.json"),
+        ("equiscope.runs.writing", "units.json"),
         ("equiscope.reports.document.pictures.sheets", "0-stimuli-0.webp"),
-        ("equiscope.runs.store", "report.json"),
+        ("equiscope.runs.writing", "report.json"),
         ("equiscope.foundations.files", "core.js"),
         ("equiscope.reports.site.building", "index.html"),
     ],
@@ -283,18 +283,18 @@ def after(place: Path, finished: Path) -> Callable[[str], dict[str, str]]:
 @pytest.mark.parametrize(
     ("command", "module", "name"),
     [
-        ("verify", "equiscope.runs.store", "verification.json"),
-        ("verify", "equiscope.runs.store", "report.json"),
-        ("circuits", "equiscope.runs.store", "0+2.units.npz"),
-        ("circuits", "equiscope.runs.store", "across.npz"),
-        ("circuits", "equiscope.runs.store", "circuits.json"),
-        ("circuits", "equiscope.runs.store", "report.json"),
-        ("featurevis", "equiscope.runs.store", "0.npz"),
-        ("featurevis", "equiscope.runs.store", "families.npz"),
-        ("budget", "equiscope.runs.store", "budget.json"),
+        ("verify", "equiscope.runs.writing", "verification.json"),
+        ("verify", "equiscope.runs.writing", "report.json"),
+        ("circuits", "equiscope.runs.writing", "0+2.units.npz"),
+        ("circuits", "equiscope.runs.writing", "across.npz"),
+        ("circuits", "equiscope.runs.writing", "circuits.json"),
+        ("circuits", "equiscope.runs.writing", "report.json"),
+        ("featurevis", "equiscope.runs.writing", "0.npz"),
+        ("featurevis", "equiscope.runs.writing", "families.npz"),
+        ("budget", "equiscope.runs.writing", "budget.json"),
         ("budget", "equiscope.reports.views.budget.drawings", "budget.svg"),
-        ("compare", "equiscope.runs.store", "other.json"),
-        ("compare", "equiscope.runs.store", "pictures.json"),
+        ("compare", "equiscope.runs.writing", "other.json"),
+        ("compare", "equiscope.runs.writing", "pictures.json"),
     ],
 )
 @pytest.mark.parametrize("is_half", [True, False], ids=["in", "after"])
@@ -323,7 +323,7 @@ def test_what_a_killed_command_had_found_is_in_the_next_report(
     beside = place / f"report-after-{command}"
     shutil.copytree(finished, beside / "run")
     killed = run_command(
-        beside, COMMANDS[command], lambda: dying("equiscope.runs.store", file, is_half=False)
+        beside, COMMANDS[command], lambda: dying("equiscope.runs.writing", file, is_half=False)
     )
     assert killed[0] == 9
     assert run_command(beside, "report run")[0] == 0

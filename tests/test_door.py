@@ -18,7 +18,7 @@ from equiscope import EquiscopeError
 from equiscope.cli import app
 from equiscope.foundations.options import Options, SeedOptions, SurveyOptions, take_options
 from equiscope.models import as_model
-from equiscope.runs.store import as_run, folder_of
+from equiscope.runs.run import as_run, folder_of
 from equiscope.runs.surveyed import surveyed_model
 from equiscope.stimuli import as_images
 

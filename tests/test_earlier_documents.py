@@ -13,7 +13,8 @@ from equiscope.foundations.errors import EquiscopeError
 from equiscope.reports import build_site, load_document
 from equiscope.reports.document.earlier import typed_document
 from equiscope.reports.site.files import save_report
-from equiscope.runs.store import SCHEMA_VERSION, write_json
+from equiscope.runs.layout import SCHEMA_VERSION
+from equiscope.runs.writing import write_json
 from equiscope.transformations import find
 from equiscope.transformations.spaces import Circle, Cylinder, HandedCircle, Pair, Torus
 from report_document import complete_document

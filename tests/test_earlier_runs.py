@@ -23,7 +23,10 @@ from equiscope.cli import app
 from equiscope.families.family import Explanation
 from equiscope.foundations.errors import DamagedFileError, EquiscopeError
 from equiscope.runs.earlier import manifest_of_2, split_layers
-from equiscope.runs.store import SCHEMA_VERSION, families_document, load_families, load_run, write_json
+from equiscope.runs.findings import families_document, load_families
+from equiscope.runs.layout import SCHEMA_VERSION
+from equiscope.runs.run import load_run
+from equiscope.runs.writing import write_json
 from equiscope.surveys.results import read_explained, read_result
 from equiscope.testing import planted_transformation
 from equiscope.transformations import Pose, standard_names

@@ -46,7 +46,9 @@ from equiscope.reports.site.files import show_evidence, write_files
 from equiscope.reports.views.circuit.weights import StoredWeights
 from equiscope.reports.views.compare.pictures import keep_pictures
 from equiscope.runs.examples import load_examples
-from equiscope.runs.store import SCHEMA_VERSION, load_run, write_json
+from equiscope.runs.layout import SCHEMA_VERSION
+from equiscope.runs.run import load_run
+from equiscope.runs.writing import write_json
 from equiscope.transformations.groups import CyclicGroup
 from report_document import complete_document
 from site_document import save_run, site_document

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from equiscope.evidence.circuits.paths import run_to
+from equiscope.evidence.circuits.running import run_to
 from equiscope.foundations.errors import EquiscopeError
 from equiscope.models import Model
 

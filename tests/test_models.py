@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from equiscope.evidence.circuits.paths import run_to
+from equiscope.evidence.circuits.running import run_to
 from equiscope.foundations.errors import EquiscopeError, MissingExtraError
 from equiscope.models import BUILT_IN, Model, googlenet, load_model, squeezenet
 from equiscope.models.caffe import LocalResponseNorm, caffe_input

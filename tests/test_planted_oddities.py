@@ -29,7 +29,7 @@ from equiscope.measurement.responses import Responses, measure_responses
 from equiscope.models import Model
 from equiscope.models.geometry import MAX_OFFSET, find_geometry, joint_patch_px
 from equiscope.models.sides import Sides, fitted
-from equiscope.runs.store import read_geometries
+from equiscope.runs.manifest import read_geometries
 from equiscope.stimuli import open_images
 from equiscope.surveys import image_pass, pipeline
 from equiscope.testing import Oddity, planted_oddity

@@ -33,7 +33,8 @@ from equiscope.evidence.circuits.transposed import Template, find_transposed
 from equiscope.foundations.errors import EquiscopeError
 from equiscope.models.geometry import find_geometry
 from equiscope.runs.examples import load_examples
-from equiscope.runs.store import read_geometries, write_json
+from equiscope.runs.manifest import read_geometries
+from equiscope.runs.writing import write_json
 from equiscope.testing import Planted, equivariant_network
 from in_process import run_command
 

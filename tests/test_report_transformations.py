@@ -14,8 +14,8 @@ from circuit_run import make_circuit, open_run
 from equiscope.foundations.errors import EquiscopeError
 from equiscope.reports import FamilyEntry, ReportDocument
 from equiscope.reports.drawing.palette import category_colours
-from equiscope.reports.views.circuit.drawings import tied_along
 from equiscope.reports.views.circuit.ends import colours_of, transformation_of
+from equiscope.reports.views.circuit.matrices import tied_along
 from equiscope.reports.views.circuit.words import evidence_of_circuit, sentence_of_circuit
 from equiscope.reports.views.family.view import render_families
 from equiscope.reports.views.layer.view import render_layers

@@ -45,7 +45,9 @@ from equiscope.models import Model, load_model
 from equiscope.models.connections import IMAGE
 from equiscope.models.geometry import find_geometry
 from equiscope.reports import save_report
-from equiscope.runs.store import Run, families_document, units_document, write_json
+from equiscope.runs.findings import families_document, units_document
+from equiscope.runs.run import Run
+from equiscope.runs.writing import write_json
 from equiscope.testing import planted_circuits
 from hand_made import IMAGES, SETTINGS, a_family, a_member
 from site_document import site_document

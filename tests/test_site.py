@@ -31,7 +31,8 @@ from equiscope.reports import (
 )
 from equiscope.reports.site.building import read_index
 from equiscope.reports.views.overview.article import article_claim
-from equiscope.runs.store import SCHEMA_VERSION, write_json
+from equiscope.runs.layout import SCHEMA_VERSION
+from equiscope.runs.writing import write_json
 from html_page import Page
 from report_document import complete_document, make_verification, save_verification
 from site_document import KINDS, save_run, site_document
@@ -563,6 +564,21 @@ def test_open_builds_what_is_missing_and_ends_with_ctrl_c(
     result = CliRunner().invoke(app, ["open", str(folder), "--no-browser"])
     assert result.exit_code == 0
     assert re.search(r"report: http://127\.0\.0\.1:\d+/ \(Ctrl-C ends it\)", result.output)
+
+
+def test_ctrl_c_in_a_browser_of_the_terminal_ends_it_too(
+    folder: Path, document: ReportDocument, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_run(folder, document)
+    served: list[object] = []
+
+    def interrupt(_address: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("webbrowser.open", interrupt)
+    monkeypatch.setattr("http.server.ThreadingHTTPServer.serve_forever", lambda *_, **__: served.append(1))
+    open_site(folder)
+    assert served == []
 
 
 def test_report_builds_and_publishes(folder: Path, tmp_path: Path, document: ReportDocument) -> None:

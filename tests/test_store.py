@@ -21,17 +21,11 @@ from equiscope.foundations.errors import EquiscopeError
 from equiscope.foundations.files import write_atomically
 from equiscope.measurement.examples import Examples, empty_examples
 from equiscope.runs.examples import load_examples, save_examples
-from equiscope.runs.store import (
-    SCHEMA_VERSION,
-    families_document,
-    layer_path,
-    load_run,
-    read_families,
-    read_json,
-    read_units,
-    units_document,
-    write_json,
-)
+from equiscope.runs.findings import families_document, load_families, load_units, units_document
+from equiscope.runs.layout import SCHEMA_VERSION, layer_path
+from equiscope.runs.reading import read_json
+from equiscope.runs.run import load_run
+from equiscope.runs.writing import write_json
 from equiscope.stimuli import ImageFailure
 from equiscope.transformations import Pose
 
@@ -172,7 +166,7 @@ def test_numbers_come_back_bit_for_bit(number: float) -> None:
 def test_families_come_back_as_they_were(tmp_path: Path, number: float) -> None:
     written = (family(number), family())
     write_json(tmp_path / "families.json", families_document(written))
-    found = read_families(read_json(tmp_path / "families.json"))
+    found = load_families(tmp_path)
     assert all(same(asdict(a), asdict(b)) for a, b in zip(found, written, strict=True))
 
 
@@ -180,7 +174,7 @@ def test_families_come_back_as_they_were(tmp_path: Path, number: float) -> None:
 def test_units_come_back_as_they_were(tmp_path: Path, number: float) -> None:
     written = (unit(number), unit(of="mixed3a-rotation-1"))
     write_json(tmp_path / "units.json", units_document(written))
-    found = read_units(read_json(tmp_path / "units.json"))
+    found = load_units(tmp_path)
     assert all(same(asdict(a), asdict(b)) for a, b in zip(found, written, strict=True))
     assert found[0].under("hue").family is None
     assert found[1].under("hue").family == "mixed3a-rotation-1"

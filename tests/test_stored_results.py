@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import equiscope
-from equiscope.runs.store import Run
+from equiscope.runs.run import Run
 from stored import assert_as_stored, stored_families
 
 STORED = stored_families("mini_families.json")

@@ -22,7 +22,7 @@ from equiscope.families.find import find_families
 from equiscope.foundations.errors import EquiscopeError
 from equiscope.foundations.statistics import circular_difference_deg, circular_mean_deg
 from equiscope.runs.examples import load_examples
-from equiscope.runs.store import read_json
+from equiscope.runs.reading import read_json
 from equiscope.surveys import image_pass
 from equiscope.testing import equivariant_network, planted_network, sample_crops
 
@@ -398,7 +398,7 @@ class TestRealNetworks:
         # The same responses, with every unit's pose scrambled, hold nothing.
         from equiscope.measurement.bank import build_bank
         from equiscope.measurement.responses import open_responses, scramble_responses
-        from equiscope.runs.store import layer_path
+        from equiscope.runs.layout import layer_path
         from equiscope.transformations.groups import CyclicGroup
 
         examples = load_examples(run.folder / "examples.npz")[0]["conv2d2"]

@@ -24,8 +24,9 @@ from equiscope.reports.drawing.svg import (
 )
 from equiscope.reports.figures.saving import figure_kinds
 from equiscope.reports.site import building
-from equiscope.reports.views.circuit.drawings import arrange, draw_board, draw_template, draw_thumbnail
+from equiscope.reports.views.circuit.drawings import draw_board, draw_template, draw_thumbnail
 from equiscope.reports.views.circuit.ends import Ends
+from equiscope.reports.views.circuit.matrices import arrange
 from equiscope.reports.views.circuit.weights import StoredWeights
 from equiscope.reports.views.family import view
 from equiscope.reports.views.templates import read_asset

@@ -58,10 +58,10 @@ from equiscope.construction.training.batches import (
     uniform,
 )
 from equiscope.construction.training.curves import draw_curves
-from equiscope.construction.training.descriptions import divide
 from equiscope.construction.training.network import Restriction
 from equiscope.construction.training.processes import Processes, join_processes
 from equiscope.construction.training.recipe import make_optimiser, whiten_stem
+from equiscope.construction.training.widths import divide
 from equiscope.models.mini import Mini
 from equiscope.models.trained import standardise
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from equiscope.families.family import Family, Member, Unit
     from equiscope.foundations.errors import EquiscopeError, MissingExtraError
     from equiscope.models import Model, load_model
-    from equiscope.runs.store import Run, load_run
+    from equiscope.runs.run import Run, load_run
     from equiscope.stimuli import ImageSet, open_images
 
 __all__ = [  # noqa: RUF022 - in groups
@@ -51,7 +51,7 @@ _HOMES = {
     **dict.fromkeys(("Family", "Member", "Unit"), "families.family"),
     **dict.fromkeys(("EquiscopeError", "MissingExtraError"), "foundations.errors"),
     **dict.fromkeys(("Model", "load_model"), "models"),
-    **dict.fromkeys(("Run", "load_run"), "runs.store"),
+    **dict.fromkeys(("Run", "load_run"), "runs.run"),
     **dict.fromkeys(("ImageSet", "open_images"), "stimuli"),
 }
 

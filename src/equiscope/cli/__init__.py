@@ -41,7 +41,20 @@ def __getattr__(name: str) -> Any:
 
 
 def main() -> None:
-    """Run the command line; what a user can mend is one message and exit code 2."""
+    """Run the command line; what a user can mend is one message and exit code 2.
+
+    Examples
+    --------
+    >>> from contextlib import redirect_stderr
+    >>> from unittest import mock
+    >>> with mock.patch("sys.argv", ["equiscope", "verify", "nowhere"]), redirect_stderr(sys.stdout):
+    ...     try:
+    ...         main()
+    ...     except SystemExit as end:
+    ...         end.code
+    equiscope: nowhere is no folder: expected the folder of a run, as `equiscope survey --out` makes it
+    2
+    """
     try:
         with interruptible(_next_step()):
             _run()

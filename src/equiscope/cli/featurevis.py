@@ -15,7 +15,7 @@ from equiscope.cli.tables import new_table
 
 if TYPE_CHECKING:
     from equiscope.evidence.featurevis import StoredVisualisations
-    from equiscope.runs.store import Run
+    from equiscope.runs.run import Run
 
 __all__ = ["featurevis"]
 

@@ -39,6 +39,18 @@ def interruptible(next_step: str) -> Iterator[None]:
     ------
     SystemExit
         With code 130, if the block was interrupted and did not end well in spite of it.
+
+    Examples
+    --------
+    >>> import subprocess
+    >>> program = '''
+    ... from equiscope.cli.interruption import interruptible
+    ... with interruptible("give the same command again"):
+    ...     raise KeyboardInterrupt
+    ... '''
+    >>> ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    >>> ended.returncode, ended.stderr.strip()
+    (130, 'equiscope: interrupted; give the same command again')
     """
     is_alone = threading.current_thread() is not threading.main_thread()  # Signals reach the main thread.
     # Who began the program may have had the signal ignored, as `nohup` and scripts do with what runs in the background.

@@ -16,7 +16,7 @@ from equiscope.cli.options import FalseDiscoveryRateOption, ModelArgument, Weigh
 from equiscope.cli.tables import new_table
 
 if TYPE_CHECKING:
-    from equiscope.runs.store import Run
+    from equiscope.runs.run import Run
 
 __all__ = ["survey"]
 

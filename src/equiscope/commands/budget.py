@@ -13,7 +13,7 @@ from equiscope.foundations.received import offered_network, quoted
 from equiscope.models import Model
 from equiscope.reports.site.files import show_evidence
 from equiscope.reports.views.budget.drawings import save_savings
-from equiscope.runs.store import Run, as_run
+from equiscope.runs.run import Run, as_run
 from equiscope.runs.surveyed import surveyed_model
 
 __all__ = ["budget"]
@@ -52,6 +52,14 @@ def budget(
     ------
     EquiscopeError
         If the network has other weights than the one that was surveyed.
+
+    Examples
+    --------
+    >>> import equiscope
+    >>> found = equiscope.budget("equiscope-runs/mini", n_resamples=100)
+    >>> first = next(entry for entry in found.layers if entry.transformation == "rotation")
+    >>> first.layer, first.n_units, 0.6 < first.ratio < 1.0
+    ('conv2d0', 48, True)
     """
     chosen = take_options(budget, BudgetOptions, options)
     opened = as_run(run)

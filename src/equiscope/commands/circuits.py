@@ -12,7 +12,7 @@ from equiscope.foundations.options import NullOptions, take_options
 from equiscope.foundations.received import quoted
 from equiscope.models import Model
 from equiscope.reports.site.files import show_evidence
-from equiscope.runs.store import Run, as_run
+from equiscope.runs.run import Run, as_run
 from equiscope.runs.surveyed import surveyed_model
 from equiscope.stimuli import ImageSet, as_images
 
@@ -53,6 +53,14 @@ def circuits(
     ------
     EquiscopeError
         If the network or the images are not those of the run, or the run has one layer only.
+
+    Examples
+    --------
+    >>> import equiscope
+    >>> found = equiscope.circuits("equiscope-runs/mini", n_draws=20)
+    >>> (pair,) = found.pairs
+    >>> pair.source, pair.target, pair.n_symmetric > 5
+    ('conv2d0', 'conv2d1', True)
     """
     chosen = take_options(circuits, NullOptions, options)
     opened = as_run(run)

@@ -15,7 +15,7 @@ from equiscope.foundations.received import quoted
 from equiscope.models import Model
 from equiscope.reports.site.files import show_evidence
 from equiscope.reports.views.compare.pictures import keep_pictures
-from equiscope.runs.store import Run, as_run
+from equiscope.runs.run import Run, as_run
 from equiscope.runs.surveyed import surveyed_model
 from equiscope.stimuli import ImageSet, as_images
 
@@ -62,6 +62,13 @@ def compare(
     EquiscopeError
         If both are one run, a network is not the one that was surveyed, no transformation was surveyed in both runs, or
         fewer than two photographs are left to choose and to score.
+
+    Examples
+    --------
+    >>> import equiscope
+    >>> found = equiscope.compare("equiscope-runs/mini", "equiscope-runs/seed-1", images="gratings", n_draws=20)
+    >>> ("conv2d0-hue-1", "conv2d0-hue-1") in {(match.a, match.b) for match in found.matches}
+    True
     """
     chosen = take_options(compare, CompareOptions, options)
     first, second = as_run(run_a), as_run(run_b)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from equiscope.construction.design import Design, design_network
 from equiscope.construction.training import Description
-from equiscope.runs.store import Run, as_run
+from equiscope.runs.run import Run, as_run
 
 __all__ = ["design"]
 
@@ -43,6 +43,14 @@ def design(
     ------
     EquiscopeError
         If the run has no families of the transformation, or the network has no layers of the surveyed names.
+
+    Examples
+    --------
+    >>> import equiscope
+    >>> found = equiscope.design("equiscope-runs/mini", transformation="rotation", out="design.json")
+    >>> first = found.description.layers[0]
+    >>> first.name, first.fields.group, first.fields.equivariant > 0
+    ('conv2d0', 'C4', True)
     """
     target = None if out is None else Path(out)
     return design_network(

@@ -14,14 +14,10 @@ from equiscope.families.family import Family, Member, Unit
 from equiscope.foundations.errors import EquiscopeError, unknown_name
 from equiscope.foundations.received import quoted
 from equiscope.foundations.records import leave_out_damaged
-from equiscope.runs.store import (
-    SCHEMA_VERSION,
-    Run,
-    as_run,
-    families_document,
-    read_json,
-    units_document,
-)
+from equiscope.runs.findings import families_document, units_document
+from equiscope.runs.layout import SCHEMA_VERSION
+from equiscope.runs.reading import read_json
+from equiscope.runs.run import Run, as_run
 from equiscope.transformations import ALL, Switch, find
 
 __all__ = ["PARTS", "Export", "export"]
@@ -97,6 +93,15 @@ def export(run: Run | str | Path, part: str) -> Export:
     ------
     EquiscopeError
         If there is no such part, or the run has none yet.
+
+    Examples
+    --------
+    >>> import equiscope
+    >>> table = equiscope.export("equiscope-runs/mini", "units")
+    >>> [table.rows[0][column] for column in ("layer", "channel", "transformation")]
+    ['conv2d0', 0, 'rotation']
+    >>> len(table.rows)  # 48 units of conv2d0 and 96 of conv2d1, under rotation and hue
+    288
     """
     if part not in PARTS:
         raise unknown_name("part of a run", part, PARTS)

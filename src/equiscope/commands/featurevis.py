@@ -14,7 +14,7 @@ from equiscope.foundations.options import SeedOptions, take_options
 from equiscope.foundations.received import quoted
 from equiscope.models import Model
 from equiscope.reports.site.files import build_site
-from equiscope.runs.store import Run, as_run
+from equiscope.runs.run import Run, as_run
 from equiscope.runs.surveyed import surveyed_model
 
 __all__ = ["featurevis"]
@@ -60,6 +60,15 @@ def featurevis(
     EquiscopeError
         If the network is not the one that was surveyed, a layer is none of the run's, or a file of the folder cannot be
         read.
+
+    Examples
+    --------
+    >>> import equiscope
+    >>> found = equiscope.featurevis("equiscope-runs/mini", layers=["conv2d0"], steps=1)
+    >>> tuple(found.layers["conv2d0"].images.shape[:2])  # an RGB image for each unit
+    (48, 3)
+    >>> "conv2d0-rotation-1" in found.families
+    True
     """
     chosen = take_options(featurevis, SeedOptions, options)
     opened = as_run(run)
@@ -67,13 +76,7 @@ def featurevis(
         opened, model, options.get("weights"), f"equiscope featurevis {quoted(opened.folder)} NETWORK"
     )
     found = visualise_run(
-        opened,
-        network,
-        layers,
-        with_families=with_families,
-        steps=steps,
-        n_null=n_null,
-        options=chosen,
+        opened, network, layers, with_families=with_families, steps=steps, n_null=n_null, options=chosen
     )
     build_site(opened.folder)
     return found

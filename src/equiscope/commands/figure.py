@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from equiscope.reports.figures.saving import save_figure
-from equiscope.runs.store import Run
+from equiscope.runs.run import Run
 
 __all__ = ["figure"]
 
@@ -46,6 +46,13 @@ def figure(
         If there is no such subject, name or chart in the run, or the format is none.
     MissingExtraError
         If PNG is asked for without the extra ``figures``.
+
+    Examples
+    --------
+    >>> import equiscope
+    >>> path = equiscope.figure("equiscope-runs/mini", "family", "conv2d0-rotation-1")
+    >>> path.name, path.read_text(encoding="utf-8")[:4]
+    ('family-conv2d0-rotation-1.svg', '<svg')
     """
     if out is None:
         stem = "-".join(part for part in (subject, name.replace(">", "-to-"), kind) if part)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from equiscope.reports.site.serve import open_site
-from equiscope.runs.store import Run, folder_of
+from equiscope.runs.run import Run, folder_of
 
 __all__ = ["open"]
 
@@ -35,5 +35,16 @@ def open(
     ------
     EquiscopeError
         If the folder is not that of a run, or the port cannot be used.
+
+    Examples
+    --------
+    Ctrl-C ends it: here it is pressed as soon as the address is known.
+
+    >>> import equiscope
+    >>> def press(address):
+    ...     print(address.rpartition(":")[0])
+    ...     raise KeyboardInterrupt
+    >>> equiscope.open("equiscope-runs/mini", browser=False, on_address=press)
+    http://127.0.0.1
     """
     open_site(folder_of(run), port=port, in_browser=browser, on_address=on_address)

@@ -11,7 +11,7 @@ from equiscope.foundations.options import NetworkOptions, take_options
 from equiscope.models import Model
 from equiscope.reports.site.files import build_site
 from equiscope.reports.site.publishing import publish_site
-from equiscope.runs.store import Run, folder_of
+from equiscope.runs.run import Run, folder_of
 
 __all__ = ["report"]
 
@@ -48,6 +48,15 @@ def report(
     ------
     EquiscopeError
         If the folder is not that of a run, or ``publish`` holds anything but such a copy.
+
+    Examples
+    --------
+    >>> import equiscope
+    >>> equiscope.report("equiscope-runs/mini").as_posix()
+    'equiscope-runs/mini/index.html'
+    >>> page = equiscope.report("equiscope-runs/mini", publish="public")
+    >>> sorted(path.name for path in page.parent.iterdir())
+    ['index.html', 'report.json', 'site']
     """
     take_options(report, NetworkOptions, options)
     folder = folder_of(run)

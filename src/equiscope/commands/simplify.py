@@ -21,7 +21,7 @@ from equiscope.foundations.received import quoted
 from equiscope.models import Model
 from equiscope.reports.site.files import show_evidence
 from equiscope.reports.views.simplify.drawings import save_curves
-from equiscope.runs.store import Run, as_run
+from equiscope.runs.run import Run, as_run
 from equiscope.runs.surveyed import surveyed_model
 from equiscope.transformations.rotation import Rotation
 
@@ -72,21 +72,39 @@ def simplify(
     Raises
     ------
     EquiscopeError
-        If the network is not that of the run, something given cannot be used, or no convolution joins units of two
-        surveyed layers that have families.
+        If the network is not the run's, something given cannot be used, or no convolution joins families of two layers.
+
+    Examples
+    --------
+    >>> import equiscope
+    >>> seen = {"labels": "gratings/labels.csv", "crop_px": 56, "side_px": 56, "precision": "float32"}
+    >>> found = equiscope.simplify("equiscope-runs/mini", "gratings", methods="tied", n_points=2, **seen)
+    >>> found.original.top1, found.points[-1].n_removed > 5000, found.points[-1].recalibrated.top1 > 0.5
+    (1.0, True, True)
     """
     chosen = take_options(simplify, SimplifyOptions, options)
-    curve = _ask(transformation, blocks, order, options)
-    opened = as_run(run)
-    named = "IMAGES" if isinstance(images, EvaluationImages) else quoted(images)
-    command = f"equiscope simplify {quoted(opened.folder)} NETWORK --images {named}"
-    network = surveyed_model(opened, model, options.get("weights"), command)
+    curve, opened = _ask(transformation, blocks, order, options), as_run(run)
+    network = surveyed_model(opened, model, options.get("weights"), _command(opened, images))
     labelled, crop_px = _open(images, network, options)
-    target = None if save is None else Path(save)
-    found = simplify_run(opened, network, labelled, curve, crop_px=crop_px, save=target, options=chosen)
-    save_curves(opened.folder, found)
-    show_evidence(opened.folder, "simplify")
+    found = simplify_run(opened, network, labelled, curve, crop_px=crop_px, save=_path(save), options=chosen)
+    return _shown(opened, found)
+
+
+def _path(save: str | Path | None) -> Path | None:
+    return None if save is None else Path(save)
+
+
+def _shown(run: Run, found: Simplification) -> Simplification:
+    """Draw what was found, and show it in the run's report."""
+    save_curves(run.folder, found)
+    show_evidence(run.folder, "simplify")
     return found
+
+
+def _command(run: Run, images: EvaluationImages | str | Path) -> str:
+    """Word the command that takes a network, for the message where one has to be given."""
+    named = "IMAGES" if isinstance(images, EvaluationImages) else quoted(images)
+    return f"equiscope simplify {quoted(run.folder)} NETWORK --images {named}"
 
 
 def _ask(transformation: str, blocks: str, order: str, options: SimplifyOptions) -> Curve:

@@ -11,7 +11,7 @@ from torch import nn
 from equiscope.foundations.options import SurveyOptions, take_options
 from equiscope.foundations.received import folder_name
 from equiscope.models import Model, as_model
-from equiscope.runs.store import Run
+from equiscope.runs.run import Run
 from equiscope.stimuli import ImageSet, as_images
 from equiscope.surveys.survey import survey_network
 
@@ -44,20 +44,17 @@ def survey(
         default all of these; also ``up-down`` and ``brightness``. Those that one needs are surveyed with it.
     out
         Folder of the run, by default ``equiscope-runs/MODEL``. The same call goes on where an interrupted one stopped.
-    angles
-        Order of the rotation group, at least 4; multiples of 4 include the exact quarter turns.
-    examples_per_unit
-        Strongest stimuli of each unit, half of them to find and half to verify; at least 2.
+    angles, examples_per_unit
+        Order of the rotation group, at least 4: multiples of 4 include the exact quarter turns. Strongest stimuli of
+        each unit, at least 2: half of them find, half verify.
     **options
         ``weights`` (file of weights of a built-in network), ``false_discovery_rate`` (largest accepted q-value of a
         family, 0.05), ``min_score`` (smallest mean correlation with the other members that makes a member), ``n_null``
         (null draws for each layer, 20), ``seed`` (of the halves, the null and the bootstrap, 0), ``device`` (``auto``
-        takes the GPU if there is one; the module is returned to where it was), ``precision`` (``float32`` or
-        ``bfloat16`` for the passes that show transformed stimuli; ``auto`` takes ``bfloat16`` where the processor
-        computes in it, docs/results.md has what it changes), ``command`` (what to record as the command that made the
-        run), ``on_plan`` (called once, before the work begins, with a sentence that says how much will be done) and
-        ``progress`` (called at the start of each part of a stage, whose name ends with the stage's number and that of
-        all stages).
+        takes the GPU if there is one; the module goes back to where it was), ``precision`` (of the passes that show
+        transformed stimuli; ``auto`` is ``bfloat16`` where the processor computes in it, otherwise ``float32``:
+        docs/results.md), ``command`` (to record as the run's), ``on_plan`` (called once before the work, with how much
+        will be done) and ``progress`` (called at each part of a stage, by a name with the stage's number at its end).
 
     Returns
     -------
@@ -68,11 +65,20 @@ def survey(
     ------
     EquiscopeError
         If something given cannot be used, or ``out`` holds a run of something else.
+
+    Examples
+    --------
+    >>> import equiscope
+    >>> run = equiscope.survey("mini", layers=["conv2d0"], transformations=["hue"], out="equiscope-runs/hues")
+    >>> run.families[0].id, run.families[0].score > 0.4
+    ('conv2d0-hue-1', True)
     """
-    chosen = take_options(survey, SurveyOptions, options)
-    network = as_model(model, options.get("weights"))
-    folder = Path("equiscope-runs") / folder_name(network.name) if out is None else out
+    chosen, network = take_options(survey, SurveyOptions, options), as_model(model, options.get("weights"))
     return survey_network(
-        network, as_images(images), layers, transformations=transformations, out=folder, angles=angles,
-        examples_per_unit=examples_per_unit, options=chosen,
+        network, as_images(images), layers, transformations=transformations, angles=angles, options=chosen,
+        examples_per_unit=examples_per_unit, out=_usual_folder(network) if out is None else out,
     )  # fmt: skip
+
+
+def _usual_folder(network: Model) -> Path:
+    return Path("equiscope-runs") / folder_name(network.name)

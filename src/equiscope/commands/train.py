@@ -64,10 +64,29 @@ def train(
         If something given cannot be used, the folder is of another training, or the loss or a weight is not finite.
     KeyboardInterrupt
         After SIGINT or SIGTERM, once a checkpoint is written.
+
+    Examples
+    --------
+    >>> import equiscope
+    >>> from PIL import Image
+    >>> for folder in ("train/red", "train/green", "val/red", "val/green"):
+    ...     Path("data", folder).mkdir(parents=True)
+    ...     Image.new("RGB", (32, 32), Path(folder).name).save(f"data/{folder}/1.png")
+    >>> equiscope.train("plain", "data", recipe=Recipe(epochs=12, batch=2, components=0, crop_px=24)).top1
+    1.0
     """
     chosen = take_options(train, TrainOptions, options)
+    wish = _wish(network, recipe or Recipe(), match, reference)
+    folder = _usual_folder(wish.network, chosen.seed) if out is None else Path(out)
+    return train_network(wish, data, folder, checkpoint_every=checkpoint_every, options=chosen)
+
+
+def _wish(
+    network: Description | str | Path, recipe: Recipe, match: str, reference: Description | str | Path | None
+) -> Wish:
     against = None if reference is None else describe_network(reference)
-    wish = Wish(describe_network(network), recipe or Recipe(), match, against)
-    if out is None:
-        out = Path("equiscope-runs/trained") / f"{folder_name(wish.network.name)}-{chosen.seed}"
-    return train_network(wish, data, Path(out), checkpoint_every=checkpoint_every, options=chosen)
+    return Wish(describe_network(network), recipe, match, against)
+
+
+def _usual_folder(network: Description, seed: int) -> Path:
+    return Path("equiscope-runs/trained") / f"{folder_name(network.name)}-{seed}"

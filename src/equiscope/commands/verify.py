@@ -15,7 +15,7 @@ from equiscope.foundations.options import VerifyOptions, take_options
 from equiscope.foundations.received import quoted
 from equiscope.models import Model
 from equiscope.reports.site.files import show_evidence
-from equiscope.runs.store import Run, as_run
+from equiscope.runs.run import Run, as_run
 from equiscope.runs.surveyed import surveyed_model
 
 __all__ = ["verify"]
@@ -46,6 +46,13 @@ def verify(
     ------
     EquiscopeError
         If the network is not the one that was surveyed.
+
+    Examples
+    --------
+    >>> import equiscope
+    >>> first = equiscope.verify("equiscope-runs/mini")[0]
+    >>> first.family, first.axis, first.drive > 0.5
+    ('conv2d0-rotation-1', 'rotation', True)
     """
     chosen = take_options(verify, VerifyOptions, options)
     opened = as_run(run)

@@ -39,18 +39,17 @@ from equiscope.construction.training.descriptions import (
     Inception,
     Layer,
     Pool,
-    divide,
-    divide_bottleneck,
     fields_of,
-    shares_of,
 )
 from equiscope.construction.training.matching import count
+from equiscope.construction.training.widths import divide, divide_bottleneck, shares_of
 from equiscope.families.family import Family, Unit
 from equiscope.foundations.documents import to_json
 from equiscope.foundations.errors import EquiscopeError, unknown_name
 from equiscope.foundations.files import write_atomically, write_output
 from equiscope.foundations.statistics import percentile_interval
-from equiscope.runs.store import SCHEMA_VERSION, Run
+from equiscope.runs.layout import SCHEMA_VERSION
+from equiscope.runs.run import Run
 from equiscope.transformations import ALL
 
 __all__ = ["Design", "LayerDesign", "design_network"]
@@ -186,6 +185,15 @@ def design_network(
     ------
     EquiscopeError
         If the survey has no such transformation, the architecture is not known, or none of its layers was surveyed.
+
+    Examples
+    --------
+    >>> from equiscope import load_run
+    >>> design = design_network(load_run("equiscope-runs/mini"), transformation="rotation")
+    >>> [layer.layer for layer in design.layers if layer.fields]
+    ['conv2d0', 'conv2d1']
+    >>> 0.5 < design.free_parameters / design.twin_free_parameters < 1
+    True
     """
     if plain_to not in get_args(PlainTo):
         raise unknown_name("value of plain_to", plain_to, get_args(PlainTo))
@@ -195,13 +203,15 @@ def design_network(
     # Where plain units feed plain ones only, kernels are missing: only with all of them do ties alone tell.
     shares = {t: _n_free(replace(d, plain_to="all")) / _n_free(plain_twin(d)) for t, d in designs.items()}
     chosen = transformation or min(shares, key=lambda t: shares[t])
-    description = designs[chosen]
-    layers = tuple(_compare(run, layer, chosen) for layer in description.units)
-    found = Design(
-        chosen, description, layers, _n_free(description), _n_free(plain_twin(description)), shares
-    )
+    found = _sum_up(run, chosen, designs[chosen], shares)
     _write(found, run, out)
     return found
+
+
+def _sum_up(run: Run, chosen: str, description: Description, shares: Mapping[str, float]) -> Design:
+    """Put everything together that is told of a design under the chosen transformation."""
+    layers = tuple(_compare(run, layer, chosen) for layer in description.units)
+    return Design(chosen, description, layers, _n_free(description), _n_free(plain_twin(description)), shares)
 
 
 def _surveyed(run: Run, base: Description, transformation: str | None) -> list[str]:

@@ -25,6 +25,7 @@ __all__ = [
     "MIN_SPREAD_DEG",
     "STABILISER_SHARE",
     "Candidate",
+    "CircleFit",
     "consensus",
     "edge_disagreement_deg",
     "find_candidates",
@@ -311,24 +312,35 @@ def is_coherent(coherence: float) -> bool:
 
 
 @dataclass(frozen=True)
-class _CircleFit:
-    """The steps of the search for families, on a circle."""
+class CircleFit:
+    """The steps of the search for families, on a circle: what `link_families` asks of a space of poses.
+
+    Attributes
+    ----------
+    correlations
+        Of the layer's units.
+    """
 
     correlations: OrbitCorrelations
 
     def heights(self, units: Ints) -> NDArray[np.float32]:
+        """Highest correlation of every pair at any angle, shape (unit, unit)."""
         return self.correlations.peaks(units, _GRID)[0]
 
     def synchronise(self, members: Ints) -> Candidate:
+        """Find the angles that best agree with all pairs of some units."""
         return resolve_stabiliser(self.correlations, synchronise(self.correlations, members))
 
     def consensus(self, candidate: Candidate) -> Floats:
+        """Mean correlation of each member with the others, shape (member,)."""
         return consensus(self.correlations, candidate)
 
     def coherence(self, candidate: Candidate) -> float:
+        """Agreement of the higher harmonics, to which the angles were not fitted."""
         return phase_coherence(self.correlations, candidate)
 
     def fit(self, candidate: Candidate, pool: Ints) -> Floats:
+        """Highest mean correlation of units with the members, shape (unit,)."""
         pairs = self.correlations.coefficients[:, candidate.channels[:, None], pool[None, :]]
         return np.asarray(_summed_curve(pairs, candidate.poses_deg).max(0))
 
@@ -372,7 +384,7 @@ def find_candidates(
     >>> [found.channels.tolist() for found in find_candidates(correlations, np.arange(3))]
     [[0, 1, 2]]
     """
-    found = link_families(_CircleFit(correlations), units, min_score=min_score, min_size=min_size)
+    found = link_families(CircleFit(correlations), units, min_score=min_score, min_size=min_size)
     return [_in_order(candidate) for candidate in _join_parts(correlations, found)]
 
 

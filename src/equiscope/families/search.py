@@ -186,35 +186,37 @@ def run_search(
     LayerFamilies
         The search sees only stimuli of half 0. Scores, intervals, disagreement, coherence and q-values come from half 1
         at the poses that half 0 gave.
+
+    Examples
+    --------
+    Of two units the second answers to the mirrored stimulus as the first does to the one as it is.
+
+    >>> from dataclasses import replace
+    >>> from equiscope.families.find import open_search
+    >>> from equiscope.measurement.bank import Bank
+    >>> from equiscope.measurement.examples import empty_examples
+    >>> from equiscope.transformations.groups import Involution
+    >>> place = np.arange(80)
+    >>> bank = Bank("conv1", place // 40, place, np.zeros((80, 2), int), place)
+    >>> first = np.abs(np.random.default_rng(0).normal(size=(80, 2))).astype(np.float32)
+    >>> responses = Responses(bank, Involution("reflection"), np.stack([first, first[:, ::-1]], axis=2))
+    >>> space = open_search(responses, replace(empty_examples("conv1", 2, 2), maximum=np.ones(2)))
+    >>> [(member.channel, member.is_mirrored) for member in run_search(space).families[0].members]
+    [(0, False), (1, True)]
     """
-
-    def step() -> None:
-        if on_step is not None:
-            on_step(1)
-
-    options = space.options
+    step = on_step or (lambda _: None)
     candidates = space.propose(space.finding)
     company = keep_company(space.closeness(space.finding, candidates), space.company_floor)
     kept = [candidate for candidate, is_kept in zip(candidates, company, strict=True) if is_kept]
-    step()
+    step(1)
     null = []
     for draw in range(space.count_draws()):
-        finding, verifying = (
-            space.correlate(half, np.random.default_rng([options.seed, space.stream, draw, half]))
-            for half in (0, 1)
-        )
-        null.append([rank for _, rank in space.verify(verifying, space.propose(finding))])
-        step()
-    held = space.verify(space.verifying, kept)
-    q_values = family_q_values([rank for _, rank in held], null)
-    passing = [
-        Accepted(candidate, rank, float(q_value))
-        for (candidate, rank), q_value in zip(held, q_values, strict=True)
-        if q_value <= options.false_discovery_rate
-    ]
+        null.append(_rank_by_chance(space, draw))
+        step(1)
+    passing = _pass_null(space, space.verify(space.verifying, kept), null)
     accepted = space.confirm(passing)
     families = space.describe(accepted)
-    step()
+    step(1)
     return LayerFamilies(
         layers=space.layers,
         transformation=space.transformation,
@@ -225,3 +227,24 @@ def run_search(
         notes=space.notes,
         pairs=space.pairs(accepted),
     )
+
+
+def _rank_by_chance(space: PoseSearch[Any, Any, Any], draw: int) -> list[float]:
+    """Search once more with every unit's poses scrambled: the figures that one null draw gives."""
+    finding, verifying = (
+        space.correlate(half, np.random.default_rng([space.options.seed, space.stream, draw, half]))
+        for half in (0, 1)
+    )
+    return [rank for _, rank in space.verify(verifying, space.propose(finding))]
+
+
+def _pass_null(
+    space: PoseSearch[Any, V, Any], held: Sequence[tuple[V, float]], null: Sequence[Sequence[float]]
+) -> list[Accepted[V]]:
+    """Keep the candidates whose q-value is low enough."""
+    q_values = family_q_values([rank for _, rank in held], null)
+    return [
+        Accepted(candidate, rank, float(q_value))
+        for (candidate, rank), q_value in zip(held, q_values, strict=True)
+        if q_value <= space.options.false_discovery_rate
+    ]

@@ -53,25 +53,33 @@ def tune_family(
     Tuning
         Values in [0, 1] of each member's own maximum; NaN where nothing was shown. Each member's stimuli count as much
         as each other's.
+
+    Examples
+    --------
+    Of two units that are turned by 90 degrees against each other, each is tuned to its own pose.
+
+    >>> from equiscope.measurement.examples import empty_examples
+    >>> from equiscope.transformations import Pose
+    >>> from equiscope.transformations.groups import CyclicGroup
+    >>> examples, poses_deg, group = empty_examples("conv1", 2, 1), np.array([0.0, 90.0]), CyclicGroup(4)
+    >>> examples.image[1, :, 0] = [0, 1]
+    >>> members = tuple(Member("conv1", k, Pose(angle_deg=poses_deg[k]), 1.0, 1.0, 1.0) for k in range(2))
+    >>> family = Family("conv1-rotation-1", ("conv1",), "rotation", 1.0, 1.0, 1.0, 0.0, members)
+    >>> bank = Bank("conv1", np.ones(2, int), np.arange(2), np.zeros((2, 2), int), np.arange(2))
+    >>> shown_deg = (poses_deg + bank.starts_deg(group)[0])[:, None] + group.angles_deg
+    >>> values = np.cos(np.radians(shown_deg[..., None] - poses_deg)).astype(np.float32)
+    >>> tuning = tune_family(Responses(bank, group, values), examples, family)
+    >>> tuning.axes["angle_deg"], tuning.values.argmax(1).tolist()
+    ([0.0, 90.0, 180.0, 270.0], [0, 1])
     """
     several = [examples] if isinstance(examples, Examples) else list(examples)
-    starts = np.cumsum([0] + [own.n_units for own in several]).tolist()
-    first_column = {own.layer: start for own, start in zip(several, starts, strict=False)}
-    columns = np.array([first_column[m.layer] + m.channel for m in family.members])
-    of_layer = {own.layer: own for own in several}
-    rows_of = _rows_of_stimuli(responses.bank)
     space = find(family.transformation).space
     place = _place_on_line(responses, family) if isinstance(space, Line) else None
     axes = orbit_axes(responses.group) if place is None else {space.axes[0].name: place[0].tolist()}
     shape = tuple(len(values) for values in axes.values())
+    columns = _columns_of(family, several)
     curves = []
-    for member in family.members:
-        geometry = None if geometries is None else geometries[member.layer]
-        rows = [
-            rows_of[key] for key in _stimuli_of(of_layer[member.layer], member, geometry) if key in rows_of
-        ]
-        if not rows:
-            continue
+    for member, rows in _rows_of_members(family, several, responses.bank, geometries).items():
         values = np.stack([responses.read(row, row + 1)[0] for row in rows])[:, :, columns]
         if place is None:
             curves.append(_to_pose_zero(values, responses, rows, member, space).mean(0))
@@ -79,14 +87,42 @@ def tune_family(
             curves.append(_along_line(values, place[1][member], shape[0]).mean(0))
     if not curves:
         return Tuning(axes, np.full((family.size, *shape), nan))
-    stacked = np.stack(curves)
-    n_shown = np.isfinite(stacked).sum(0)
-    total = np.where(np.isfinite(stacked), stacked, 0.0).sum(0)
+    return Tuning(axes, _in_shares_of_peak(np.stack(curves)))
+
+
+def _in_shares_of_peak(curves: Floats) -> Floats:
+    """Average what stimuli gave, shape (stimuli's member, *axes, member), and divide by each member's maximum."""
+    n_shown = np.isfinite(curves).sum(0)
+    total = np.where(np.isfinite(curves), curves, 0.0).sum(0)
     mean = np.where(n_shown > 0, np.clip(total / np.maximum(n_shown, 1), 0, None), nan)
     mean = np.moveaxis(mean, -1, 0)
     along = tuple(range(1, mean.ndim))
     peak = np.nan_to_num(mean).max(along, keepdims=True)
-    return Tuning(axes, np.asarray(np.where(peak > 0, mean / np.where(peak > 0, peak, 1), nan)))
+    return np.asarray(np.where(peak > 0, mean / np.where(peak > 0, peak, 1), nan))
+
+
+def _columns_of(family: Family, several: Sequence[Examples]) -> NDArray[np.int64]:
+    """Column of each member in responses of several layers side by side."""
+    starts = np.cumsum([0] + [own.n_units for own in several]).tolist()
+    first_column = {own.layer: start for own, start in zip(several, starts, strict=False)}
+    return np.array([first_column[m.layer] + m.channel for m in family.members])
+
+
+def _rows_of_members(
+    family: Family,
+    several: Sequence[Examples],
+    bank: Bank,
+    geometries: Mapping[str, LayerGeometry] | None,
+) -> dict[Member, list[int]]:
+    """Rows of each member's own held-out stimuli; members of which none was shown are left out."""
+    of_layer = {own.layer: own for own in several}
+    rows_of = _rows_of_stimuli(bank)
+    found = {}
+    for member in family.members:
+        geometry = None if geometries is None else geometries[member.layer]
+        keys = _stimuli_of(of_layer[member.layer], member, geometry)
+        found[member] = [rows_of[key] for key in keys if key in rows_of]
+    return {member: rows for member, rows in found.items() if rows}
 
 
 def _rows_of_stimuli(bank: Bank) -> dict[tuple[float, ...], int]:

@@ -227,25 +227,34 @@ def collect_examples(
     ------
     EquiscopeError
         If the network cannot run on an image.
+
+    Examples
+    --------
+    >>> from equiscope.models.geometry import find_geometry
+    >>> from equiscope.stimuli import open_images
+    >>> images, model = open_images(), Model(torch.nn.Sequential(torch.nn.Conv2d(3, 4, 5)))
+    >>> halves = split_halves(images.groups, seed=0)
+    >>> found = collect_examples(model, images, find_geometry(model, ["0"]), halves, n_examples=2)["0"]
+    >>> found.n_images.tolist(), found.value.shape, bool((np.diff(found.value) <= 0).all())
+    ([21, 18], (2, 4, 2), True)
     """
-    found = {
-        name: empty_examples(name, geometry.n_channels, n_examples) for name, geometry in geometries.items()
-    }
+    found = {name: empty_examples(name, own.n_channels, n_examples) for name, own in geometries.items()}
     chosen, passes = range(len(images)) if indices is None else indices, BoundedPasses(model)
-    # All layers of a network are found for the same sides.
-    sides = next((geometry.sides for geometry in geometries.values()), Sides())
     for batch_indices, batch in images.batches(chosen, _TOGETHER):
-        shown = crop_to(batch, sides)
+        shown = crop_to(batch, _common_sides(geometries))
         if shown is not None:
             recorded = _summaries(passes, shown, geometries, per_image, images.names[batch_indices[0]])
             image = np.asarray(batch_indices, dtype=np.int64)
-            for layer, summary in recorded.items():
-                values = summary.cpu().numpy()
-                part = _examples_of_batch(layer, values, image, half_of_image[image], per_image, n_examples)
-                found[layer] = merge_examples(found[layer], part)
+            parts = _parts_of_batch(recorded, image, half_of_image[image], per_image, n_examples)
+            found |= {layer: merge_examples(found[layer], part) for layer, part in parts.items()}
         if on_images is not None:
             on_images(len(batch_indices))
     return found
+
+
+def _common_sides(geometries: dict[str, LayerGeometry]) -> Sides:
+    """Give the sides that images are cut to; all layers of a network are found for the same."""
+    return next((geometry.sides for geometry in geometries.values()), Sides())
 
 
 def _summaries(
@@ -317,6 +326,20 @@ def _summarise(
             near_x = (xs - x.view(n_images, n_units, 1, 1)).abs() < apart[1]
             window = window.masked_fill(near_y & near_x, -math.inf)
     return torch.stack(columns_out, dim=2)
+
+
+def _parts_of_batch(
+    recorded: dict[str, Tensor],
+    image: NDArray[np.int64],
+    half: NDArray[np.int64],
+    per_image: int,
+    n_examples: int,
+) -> dict[str, Examples]:
+    """Turn the summaries of all layers over one batch into Examples."""
+    return {
+        layer: _examples_of_batch(layer, summary.cpu().numpy(), image, half, per_image, n_examples)
+        for layer, summary in recorded.items()
+    }
 
 
 def _examples_of_batch(

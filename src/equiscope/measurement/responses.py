@@ -306,14 +306,32 @@ def measure_responses(
     -----
     Cost: one forward pass a stimulus and element. The position read is the one centred in the patch, of several layers
     the nearest to its middle; padding inside the network only reaches positions further out.
+
+    Examples
+    --------
+    >>> from equiscope.models.geometry import find_geometry
+    >>> from equiscope.stimuli import open_images
+    >>> from equiscope.transformations.groups import CyclicGroup
+    >>> model, place = Model(torch.nn.Sequential(torch.nn.Conv2d(3, 4, 5))), np.arange(2)
+    >>> bank = Bank("0", place, place, np.full((2, 2), 9), place)
+    >>> responses = Responses(bank, CyclicGroup(8), np.full((2, 8, 4), np.nan, np.float32))
+    >>> n_chunks = measure_responses(model, open_images(), find_geometry(model, ["0"])["0"], responses)
+    >>> n_chunks, bool(np.isfinite(responses.array).all())
+    (1, True)
     """
-    layers = {g.layer: g for g in ([geometry] if isinstance(geometry, LayerGeometry) else geometry)}
-    first, n_stimuli = next(iter(layers.values())), len(responses.bank)
+    several = [geometry] if isinstance(geometry, LayerGeometry) else list(geometry)
     if size_px is None:
-        size_px = whole_px if first.is_global else first.patch_px
-    passes = BoundedPasses(fitted(model, first.sides))
+        size_px = whole_px if several[0].is_global else several[0].patch_px
+    passes, layers = BoundedPasses(fitted(model, several[0].sides)), {own.layer: own for own in several}
     shown = _Shown(passes, images, layers, responses.bank, responses.group, size_px, precision)
-    n_measured = 0
+    return _measure_missing(shown, responses, on_stimuli)
+
+
+def _measure_missing(
+    shown: _Shown, responses: Responses[Any], on_stimuli: Callable[[int], None] | None
+) -> int:
+    """Measure the chunks that are not there yet, give their number, and see to it that all are on the disk."""
+    n_measured, n_stimuli = 0, len(responses.bank)
     for start in range(0, n_stimuli, CHUNK_STIMULI):
         stop = min(start + CHUNK_STIMULI, n_stimuli)
         if not _is_measured(responses, start, stop):

@@ -172,6 +172,12 @@ def from_timm(name: str, *, is_trained: bool = True) -> Model:
     EquiscopeError
         If timm does not know the name, has no weights for it, or cannot fetch them; `MissingExtraError`
         without timm.
+
+    Examples
+    --------
+    >>> model = from_timm("resnet18", is_trained=False)
+    >>> model.name, model.input_size_px
+    ('resnet18', 224)
     """
     timm = import_extra("timm", "timm")
     if not timm.is_model(name):
@@ -211,6 +217,12 @@ def from_torchvision(name: str, *, is_trained: bool = True) -> Model:
     EquiscopeError
         If torchvision does not know the name or cannot fetch the weights, or it is no classifier of images;
         `MissingExtraError` without torchvision.
+
+    Examples
+    --------
+    >>> model = from_torchvision("resnet18", is_trained=False)
+    >>> model.name, model.input_size_px, model.layer_names[0]
+    ('resnet18', 224, 'conv1')
     """
     zoo = import_extra("torchvision.models", "torchvision")
     known = zoo.list_models(module=zoo)

@@ -21,6 +21,7 @@ __all__ = [
     "MixedBlock",
     "Widths",
     "build",
+    "tensor_names",
 ]
 
 WEIGHTS = PublicFile(
@@ -170,7 +171,14 @@ class GoogLeNet(nn.Module):
         return logits
 
 
-def _tensor_names() -> dict[str, str]:
+def tensor_names() -> dict[str, str]:
+    """Name the tensors of its weights: for each parameter the blob of Caffe's network.
+
+    Examples
+    --------
+    >>> tensor_names()["mixed3a.3x3_bottleneck.weight"]
+    'inception_3a/3x3_reduce/weights'
+    """
     modules = dict(_STEM_TENSORS)
     for block in BLOCKS:
         for branch, caffe in _BRANCH_TENSORS.items():
@@ -196,6 +204,15 @@ def build(weights: Path | None = None) -> Model:
     ------
     EquiscopeError
         If the weights cannot be had, or do not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> drawn, names = dict(GoogLeNet().named_parameters()), tensor_names()
+    >>> np.savez("drawn.npz", **{names[key]: value.detach() for key, value in drawn.items()})
+    >>> model = build(Path("drawn.npz"))
+    >>> model.name, model.input_size_px, model.default_layers[:3]
+    ('googlenet', 224, ('conv2d0', 'conv2d1', 'conv2d2'))
     """
     path = obtain(WEIGHTS) if weights is None else weights
     module = GoogLeNet()
@@ -205,5 +222,5 @@ def build(weights: Path | None = None) -> Model:
         for name, tensor in read_tensors(path).items()
         if not name.startswith(("loss1/", "loss2/"))
     }
-    assign(module, _tensor_names(), tensors, str(path))
+    assign(module, tensor_names(), tensors, str(path))
     return Model(module.eval(), "googlenet", caffe_input, LAYERS, input_size_px=224)

@@ -235,6 +235,15 @@ def build(weights: Path | None = None) -> Model:
     (first convolution: 2 before and 3 after; pools: 0 before and 1 after), so that a layer's positions keep
     their distance and offset at every image size; images with sides that are multiples of 32 agree exactly.
     The constants of the two normalisations are read from the graph.
+
+    Examples
+    --------
+    >>> n_bytes = Path("cut.pb").write_bytes(bytes([10, 200]))
+    >>> try:
+    ...     build(Path("cut.pb"))
+    ... except EquiscopeError as error:
+    ...     str(error).partition(":")[0]
+    'cut.pb is cut short or not a TensorFlow graph'
     """
     path = obtain(WEIGHTS) if weights is None else weights
     constants, norms = read_graph(path)

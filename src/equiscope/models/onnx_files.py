@@ -63,6 +63,14 @@ def from_onnx(path: Path) -> Model:
     onnx2torch imports torchvision for two operators of detection networks (``NonMaxSuppression`` and
     ``RoiAlign``). torchvision needs the very build that matches torch, so it is left out: networks with
     these operators do not run.
+
+    Examples
+    --------
+    >>> import torch
+    >>> torch.onnx.export(nn.Conv2d(3, 8, 5), (torch.zeros(1, 3, 16, 16),), "edges.onnx", dynamo=False)
+    >>> model = from_onnx(Path("edges.onnx"))
+    >>> model.name, tuple(model.run(torch.zeros(2, 3, 16, 16)).shape)
+    ('edges', (2, 8, 12, 12))
     """
     if not path.is_file():
         raise EquiscopeError(f"there is no file {path}: give an existing .onnx file")

@@ -12,7 +12,7 @@ from equiscope.models.caffe import caffe_input, caffe_names
 from equiscope.models.model import Model
 from equiscope.models.weights import PublicFile, assign, obtain, read_tensors
 
-__all__ = ["LAYERS", "FireModule", "SqueezeNet", "build"]
+__all__ = ["LAYERS", "FireModule", "SqueezeNet", "build", "tensor_names"]
 
 WEIGHTS = PublicFile(
     name="squeezenet_v1.1.caffemodel",
@@ -76,6 +76,18 @@ class SqueezeNet(nn.Module):
         return F.relu(self.conv10(x)).mean(dim=(2, 3))
 
 
+def tensor_names() -> dict[str, str]:
+    """Name the tensors of its weights: for each parameter the blob of Caffe's network.
+
+    Examples
+    --------
+    >>> tensor_names()["fire2.squeeze1x1.bias"]
+    'fire2/squeeze1x1/biases'
+    """
+    fires = [f"{fire}.{name}" for fire in _FIRES for name, _ in FireModule(1, 1, 1).named_children()]
+    return caffe_names({layer: layer.replace(".", "/") for layer in ("conv1", *fires, "conv10")})
+
+
 def build(weights: Path | None = None) -> Model:
     """Build SqueezeNet 1.1 with its trained weights.
 
@@ -94,10 +106,17 @@ def build(weights: Path | None = None) -> Model:
     ------
     EquiscopeError
         If the weights cannot be had, or do not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> drawn, names = dict(SqueezeNet().named_parameters()), tensor_names()
+    >>> np.savez("drawn.npz", **{names[key]: value.detach() for key, value in drawn.items()})
+    >>> model = build(Path("drawn.npz"))
+    >>> model.name, model.input_size_px, model.default_layers[:3]
+    ('squeezenet', 227, ('conv1', 'fire2', 'fire3'))
     """
     path = obtain(WEIGHTS) if weights is None else weights
     module = SqueezeNet()
-    layers = [name for name, child in module.named_modules() if isinstance(child, nn.Conv2d)]
-    names = caffe_names({layer: layer.replace(".", "/") for layer in layers})
-    assign(module, names, read_tensors(path), str(path))
+    assign(module, tensor_names(), read_tensors(path), str(path))
     return Model(module.eval(), "squeezenet", caffe_input, LAYERS, input_size_px=227)

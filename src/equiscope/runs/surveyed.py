@@ -8,7 +8,7 @@ from torch import nn
 
 from equiscope.foundations.received import built_in_name
 from equiscope.models import BUILT_IN, Model, as_model
-from equiscope.runs.store import Run
+from equiscope.runs.run import Run
 
 __all__ = ["surveyed_model"]
 

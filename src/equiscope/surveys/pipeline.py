@@ -31,16 +31,11 @@ from equiscope.reports.document.schema import FamilyEntry
 from equiscope.reports.document.turned import turned_responses
 from equiscope.reports.document.unit_tuning import UnitTunings, tune_units
 from equiscope.reports.site.files import save_report, with_evidence
-from equiscope.runs.store import (
-    SCHEMA_VERSION,
-    families_document,
-    is_as_written,
-    layer_path,
-    read_geometries,
-    read_manifest,
-    units_document,
-    write_json,
-)
+from equiscope.runs.digests import is_as_written
+from equiscope.runs.findings import families_document, units_document
+from equiscope.runs.layout import SCHEMA_VERSION, layer_path
+from equiscope.runs.manifest import read_geometries, read_manifest
+from equiscope.runs.writing import write_json
 from equiscope.stimuli import ImageSet
 from equiscope.surveys.image_pass import ImagePass
 from equiscope.surveys.results import read_explained, read_result, result_document, result_path, result_paths

@@ -12,7 +12,9 @@ import numpy as np
 from equiscope.families.family import Family, LayerFamilies, NullSummary, Symmetry, Tuning, UnitPair
 from equiscope.foundations.records import NumberTree, reading
 from equiscope.runs.earlier import result_of_2
-from equiscope.runs.store import FamiliesFile, families_document, layer_path, load_record
+from equiscope.runs.findings import FamiliesFile, families_document
+from equiscope.runs.layout import layer_path
+from equiscope.runs.reading import load_record
 from equiscope.surveys.stages import StageResult
 from equiscope.transformations import find
 
@@ -109,7 +111,7 @@ def read_result(path: Path) -> StageResult:
 
     Examples
     --------
-    >>> from equiscope.runs.store import write_json
+    >>> from equiscope.runs.writing import write_json
     >>> null = NullSummary(n_draws=20, families_per_draw=0.5, families_expected=0.0, score_95=0.4)
     >>> entry = StageResult(LayerFamilies(("conv1",), "rotation", (), (), null, n_refused=1))
     >>> write_json(Path("rotation.json"), result_document(entry))
@@ -146,7 +148,7 @@ def read_explained(path: Path, of: Sequence[StageResult]) -> dict[str, Family]:
     Examples
     --------
     >>> from dataclasses import replace
-    >>> from equiscope.runs.store import write_json
+    >>> from equiscope.runs.writing import write_json
     >>> family = Family("conv1-rotation-1", ("conv1",), "rotation", 0.9, 0.8, 1.0, 0.01, members=())
     >>> explained = replace(family, explained_by="rotation")
     >>> write_json(Path("explained.json"), families_document([explained]))

@@ -28,7 +28,7 @@ from equiscope.measurement.examples import Examples
 from equiscope.measurement.responses import Responses, measure_responses, open_responses
 from equiscope.models import Model
 from equiscope.models.geometry import MAX_OFFSET, LayerGeometry, joint_patch_px
-from equiscope.runs.store import layer_path
+from equiscope.runs.layout import layer_path
 from equiscope.stimuli import ImageSet
 from equiscope.transformations import Transformation, find
 from equiscope.transformations.groups import Group

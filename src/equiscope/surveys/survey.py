@@ -22,7 +22,10 @@ from equiscope.foundations.options import Options
 from equiscope.foundations.progress import Stages
 from equiscope.models import Model
 from equiscope.models.repeatability import require_repeatable
-from equiscope.runs.store import SCHEMA_VERSION, Run, create_json, load_run, read_manifest
+from equiscope.runs.layout import SCHEMA_VERSION
+from equiscope.runs.manifest import read_manifest
+from equiscope.runs.run import Run, load_run
+from equiscope.runs.writing import create_json
 from equiscope.stimuli import ImageSet
 from equiscope.surveys.pipeline import Pipeline
 from equiscope.surveys.results import result_paths
@@ -48,7 +51,18 @@ def survey_network(
     examples_per_unit: int = 8,
     options: Options,
 ) -> Run:
-    """Survey a network that is open on images that are open; what everything means is said by `equiscope.survey`."""
+    """Survey a network that is open on images that are open; what everything means is said by `equiscope.survey`.
+
+    Examples
+    --------
+    >>> from equiscope.foundations.options import DEFAULTS
+    >>> from equiscope.models import load_model
+    >>> from equiscope.stimuli import open_images
+    >>> asked = {"transformations": ["hue"], "out": "hues", "options": DEFAULTS}
+    >>> run = survey_network(load_model("mini"), open_images(), ["conv2d0"], **asked)
+    >>> run.families[0].id, run.manifest["images"]["n_images"]
+    ('conv2d0-hue-1', 39)
+    """
     keep_large_buffers()
     settings = _settings(angles, examples_per_unit, options)
     n_photographs = len(set(images.groups))
@@ -64,18 +78,9 @@ def survey_network(
     target = choose_device(options.device)
     computes_in = choose_precision(options.precision, target)
     require_repeatable(model, chosen)
-    identity = {
-        "model": {"name": model.name, "weights_sha256": model.weights_sha256()},
-        "images": {"name": images.name, "n_images": len(images), "fingerprint": images.fingerprint}
-        # A run that was begun before copies were told apart has other halves.
-        | ({"n_copies": images.n_copies} if images.n_copies else {}),
-        "settings": {
-            "layers": chosen,
-            "transformations": wanted,
-            "precision": str(computes_in).removeprefix("torch."),
-            **settings,
-        },
-    }
+    precision = str(computes_in).removeprefix("torch.")
+    asked = {"layers": chosen, "transformations": wanted, "precision": precision, **settings}
+    identity = _identify(model, images, asked)
     manifest = _open_manifest(folder, identity, options.command)
     n_stages = _count_stages(folder, chosen, wanted)
     options.on_plan(_word_plan(len(chosen), len(wanted), n_stages))
@@ -100,6 +105,17 @@ def _settings(angles: int, examples_per_unit: int, options: Options) -> dict[str
         "min_score": MIN_SCORE if options.min_score is None else options.min_score,
         "n_null": options.n_null,
         "seed": options.seed,
+    }
+
+
+def _identify(model: Model, images: ImageSet, settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Give the parts of the manifest by which a run is known again."""
+    return {
+        "model": {"name": model.name, "weights_sha256": model.weights_sha256()},
+        "images": {"name": images.name, "n_images": len(images), "fingerprint": images.fingerprint}
+        # A run that was begun before copies were told apart has other halves.
+        | ({"n_copies": images.n_copies} if images.n_copies else {}),
+        "settings": settings,
     }
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from equiscope.foundations.documents import to_json
 from equiscope.foundations.files import write_atomically
 from equiscope.foundations.progress import Progress
-from equiscope.runs.store import SCHEMA_VERSION
+from equiscope.runs.layout import SCHEMA_VERSION
 
 __all__ = ["Timings"]
 

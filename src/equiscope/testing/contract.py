@@ -27,7 +27,7 @@ from equiscope.commands.verify import verify
 from equiscope.families.family import Family
 from equiscope.foundations.files import file_name
 from equiscope.foundations.statistics import circular_difference_deg
-from equiscope.runs.store import Run
+from equiscope.runs.run import Run
 from equiscope.testing.planted_transformations import PlantedTransformations, planted_transformation
 from equiscope.transformations import ALL, Pose, Transformation, find, registered
 from equiscope.transformations.axes import Axis, Step, Switch, Turn
@@ -66,6 +66,16 @@ def check_transformation(
     Notes
     -----
     Half a minute for each transformation on one core.
+
+    Examples
+    --------
+    >>> check_transformation(find("up-down"))  # passes: nothing is said
+    >>> from equiscope.runs.run import load_run
+    >>> try:
+    ...     check_transformation(find("up-down"), run=load_run("equiscope-runs/mini"))
+    ... except AssertionError as error:
+    ...     str(error)
+    'survey: random pattern 0 was planted and not found'
     """
     with ExitStack() as stack:
         if all(own is not transformation for own in ALL):

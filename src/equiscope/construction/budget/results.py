@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from equiscope.runs.store import SCHEMA_VERSION, load_record, write_json
+from equiscope.runs.layout import SCHEMA_VERSION
+from equiscope.runs.reading import load_record
+from equiscope.runs.writing import write_json
 
 __all__ = [
     "Budget",

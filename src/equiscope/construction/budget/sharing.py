@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from equiscope.construction.budget.blocks import Block, Units
 from equiscope.construction.budget.kinds import Kinds
-from equiscope.runs.store import Run
+from equiscope.runs.run import Run
 from equiscope.transformations.scale import Scale
 
 __all__ = ["FamilySharing", "ScaleSharing", "Sharing"]

@@ -17,7 +17,7 @@ from equiscope.construction.budget.kinds import Kinds, draw_weights, fixed_kinds
 from equiscope.construction.budget.sharing import FamilySharing, ScaleSharing, Sharing
 from equiscope.families.family import Unit
 from equiscope.foundations.statistics import percentile_interval
-from equiscope.runs.store import Run
+from equiscope.runs.run import Run
 from equiscope.transformations.scale import Scale
 
 __all__ = ["View", "view_across", "view_within", "with_interval"]
@@ -106,6 +106,19 @@ def view_across(
     ----------
     pools
         All blocks that will be counted, those that count together in one pool.
+
+    Examples
+    --------
+    The first units of both layers are one family, and drawn together; the second ones are drawn each on its own.
+
+    >>> from pathlib import Path
+    >>> from equiscope.families.family import Symmetry
+    >>> grown = Symmetry("scale", "equivariant", "scale-1", score=0.9), Symmetry("scale", "neither")
+    >>> layers = {layer: [Unit(layer, i, 0.0, 1.0, (grown[i],)) for i in (0, 1)] for layer in ("conv1", "conv2")}
+    >>> view = view_across(Run(Path("my-run"), {}), layers, [], 100, np.random.default_rng(0))
+    >>> is_drawn = view.weights["conv1"] > 0, view.weights["conv2"] > 0
+    >>> [np.array_equal(is_drawn[0][:, i], is_drawn[1][:, i]) for i in (0, 1)]
+    [True, False]
     """
     everyone = [unit for own in units.values() for unit in own]
     keys = [unit.under(Scale.name).family or (unit.layer, unit.channel) for unit in everyone]

@@ -67,7 +67,33 @@ def prune(
     return pruned, n_free
 
 
-def _spend(choices: Mapping[str, tuple[Floats, Floats]], picks: dict[str, int], n_free: int) -> None:
+# Of each convolution, choice by choice: parameters that it takes, and energy that it loses.
+_Choices = dict[str, tuple[Floats, Floats]]
+
+
+def _total(choices: _Choices, picks: Mapping[str, int]) -> int:
+    """Count the parameters of all picks."""
+    return int(sum(choices[name][0][pick] for name, pick in picks.items()))
+
+
+def _pick(choices: _Choices, n_free: int) -> dict[str, int]:
+    """Pick a choice for each convolution, such that all lose least for a number of parameters."""
+
+    def chosen(price: float) -> dict[str, int]:
+        return {name: int((lost + price * cost).argmin()) for name, (cost, lost) in choices.items()}
+
+    low, high = 0.0, max(float(lost[0]) for _, lost in choices.values()) + 1.0
+    picks = chosen(low)
+    if _total(choices, picks) > n_free:
+        for _ in range(_N_HALVINGS):
+            middle = (low + high) / 2
+            low, high = (middle, high) if _total(choices, chosen(middle)) > n_free else (low, middle)
+        picks = chosen(high)
+    _spend(choices, picks, n_free)
+    return picks
+
+
+def _spend(choices: _Choices, picks: dict[str, int], n_free: int) -> None:
     """Give what one price leaves over, in place: to the convolution that then loses least, as long as it lasts."""
     while True:
         left = n_free - sum(choices[name][0][pick] for name, pick in picks.items())
@@ -103,8 +129,17 @@ def low_rank(
     -----
     The singular values are those of the kernels as a matrix (output, input x cell), scaled by the root of the
     importance. Ranks are chosen together, by one price for a parameter; what that leaves over is spent greedily.
+
+    Examples
+    --------
+    Twelve weights of rank one are three numbers times four.
+
+    >>> weights = {"conv": np.outer([1.0, 2.0, 3.0], [1.0, -1.0, 2.0, 1.0]).reshape(3, 4, 1, 1)}
+    >>> reduced, n_free = low_rank(weights, {"conv": np.ones((3, 4))}, 10)
+    >>> n_free, np.allclose(reduced["conv"], weights["conv"])
+    (7, True)
     """
-    choices: dict[str, tuple[Floats, Floats]] = {}
+    choices: _Choices = {}
     parts = {}
     for name, w in weights.items():
         root = np.sqrt(np.maximum(importance[name], 1e-30))
@@ -116,21 +151,7 @@ def low_rank(
         lost = np.append(np.cumsum(values[::-1] ** 2)[::-1], 0.0)[ranks]
         # The last choice is to leave it as it is.
         choices[name] = (np.append(ranks * each, w.size).astype(float), np.append(lost, 0.0))
-
-    def chosen(price: float) -> dict[str, int]:
-        return {name: int((lost + price * cost).argmin()) for name, (cost, lost) in choices.items()}
-
-    def total(picks: Mapping[str, int]) -> int:
-        return int(sum(choices[name][0][pick] for name, pick in picks.items()))
-
-    low, high = 0.0, max(float(lost[0]) for _, lost in choices.values()) + 1.0
-    picks = chosen(low)
-    if total(picks) > n_free:
-        for _ in range(_N_HALVINGS):
-            middle = (low + high) / 2
-            low, high = (middle, high) if total(chosen(middle)) > n_free else (low, middle)
-        picks = chosen(high)
-    _spend(choices, picks, n_free)
+    picks = _pick(choices, n_free)
     reduced = {}
     for name, pick in picks.items():
         w = weights[name]
@@ -140,4 +161,4 @@ def low_rank(
         left, values, right, root = parts[name]
         kept = (left[:, :pick] * values[:pick]) @ right[:pick]
         reduced[name] = kept.reshape(w.shape) / root[:, :, None, None]
-    return reduced, total(picks)
+    return reduced, _total(choices, picks)

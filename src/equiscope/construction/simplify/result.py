@@ -6,7 +6,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from equiscope.construction.simplify.evaluation import Accuracy
-from equiscope.runs.store import SCHEMA_VERSION, load_record, write_json
+from equiscope.runs.layout import SCHEMA_VERSION
+from equiscope.runs.reading import load_record
+from equiscope.runs.writing import write_json
 from equiscope.transformations import ALL
 from equiscope.transformations.spaces import Circle
 

@@ -41,7 +41,7 @@ from equiscope.foundations.errors import EquiscopeError
 from equiscope.foundations.files import check_output, write_output
 from equiscope.foundations.options import DEFAULTS, Options
 from equiscope.models import Model
-from equiscope.runs.store import Run, check_network
+from equiscope.runs.run import Run, check_network
 
 __all__ = ["simplify_run"]
 
@@ -78,6 +78,17 @@ def simplify_run(
     ------
     EquiscopeError
         If the network is not the run's, the run lacks circuits or ties, or images do not fit.
+
+    Examples
+    --------
+    >>> from equiscope import load_run
+    >>> from equiscope.construction.simplify.labelled import open_evaluation
+    >>> from equiscope.models import load_model
+    >>> run, model = load_run("equiscope-runs/mini"), load_model("mini")
+    >>> images = open_evaluation("gratings", labels="gratings/labels.csv", n_logits=100, side_px=56)
+    >>> found = simplify_run(run, model, images, Curve(methods="tied", n_points=1), crop_px=56)
+    >>> found.original.top1, found.points[0].n_removed > 5000, found.points[0].error < 0.5
+    (1.0, True, True)
     """
     if crop_px is not None:
         limits.SIDE_PX.check("crop_px", crop_px)

@@ -18,7 +18,7 @@ from equiscope.evidence.circuits.circuit import circuit_id
 from equiscope.evidence.circuits.ends import End
 from equiscope.evidence.circuits.ties import permutations
 from equiscope.models import Model
-from equiscope.runs.store import Run
+from equiscope.runs.run import Run
 
 __all__ = ["Ties", "kernels_of", "summarise", "tie_all"]
 
@@ -61,7 +61,24 @@ def tie_all(
     rng: np.random.Generator | None,
     on_step: Callable[[int], None],
 ) -> Ties:
-    """Tie every convolution at the poses of its families, or at random, wrong ones where ``rng`` is given."""
+    """Tie every convolution at the poses of its families, or at random, wrong ones where ``rng`` is given.
+
+    Examples
+    --------
+    At the poses that were found less is lost than at wrong ones.
+
+    >>> from equiscope import load_run
+    >>> from equiscope.construction.simplify.evaluation import measure_moments
+    >>> from equiscope.construction.simplify.wiring import find_wires
+    >>> from equiscope.models import load_model
+    >>> run, model = load_run("equiscope-runs/mini"), load_model("mini")
+    >>> wires = find_wires(model, ["conv2d0", "conv2d1"])
+    >>> moments = measure_moments(model, torch.rand(2, 3, 56, 56, generator=torch.Generator().manual_seed(0)))
+    >>> own = run, model, wires, moments, "rotation", None
+    >>> tied, wrong = (tie_all(*own, rng, lambda _n: None) for rng in (None, np.random.default_rng(0)))
+    >>> list(tied.tied), 0 < tied.error(tied.tied) < wrong.error(wrong.tied)
+    (['conv2d0', 'conv2d1'], True)
+    """
     ends: dict[str, list[End]] = {}
     modules = dict(model.module.named_modules())
     weights, tied, importance, blocks = {}, {}, {}, []

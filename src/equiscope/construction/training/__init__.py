@@ -17,12 +17,11 @@ from equiscope.construction.training.descriptions import (
     Description,
     Inception,
     Pool,
-    load_description,
-    parse_description,
 )
 from equiscope.construction.training.equivariance import LayerEquivariance, measure_equivariance
 from equiscope.construction.training.matching import MATCHES, Counts, count, match_budget
 from equiscope.construction.training.network import DesignedNetwork, to_plain
+from equiscope.construction.training.parsing import load_description, parse_description
 from equiscope.construction.training.recipe import MINI_RECIPE, Recipe
 from equiscope.construction.training.record import Accuracy, Summary, TrainingRun, load_training, summarise
 from equiscope.construction.training.starting import Wish, train_network

@@ -18,10 +18,9 @@ from equiscope.construction.training.descriptions import (
     Inception,
     Layer,
     Pool,
-    divide,
-    divide_bottleneck,
-    load_description,
 )
+from equiscope.construction.training.parsing import load_description
+from equiscope.construction.training.widths import divide, divide_bottleneck
 from equiscope.foundations.errors import EquiscopeError, unknown_name
 from equiscope.models.googlenet import BLOCKS, Widths
 

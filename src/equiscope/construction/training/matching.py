@@ -7,6 +7,7 @@ parameters; by ``parameters`` or ``compute`` all widths are multiplied by the fa
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from equiscope.construction.equivariant import Colours, Fields
@@ -18,9 +19,9 @@ from equiscope.construction.training.descriptions import (
     Pool,
     branch_names,
     fields_of,
-    resized,
 )
 from equiscope.construction.training.network import blur_taps, space_before
+from equiscope.construction.training.widths import resized
 from equiscope.foundations.errors import EquiscopeError, unknown_name
 
 __all__ = ["MATCHES", "Counts", "count", "match_budget"]
@@ -166,6 +167,14 @@ def match_budget(
     ------
     EquiscopeError
         If ``by`` is unknown, widths are to be matched and layers have other names, or the budget is out of reach.
+
+    Examples
+    --------
+    >>> from equiscope.construction.training.architectures import describe_network
+    >>> plain, half = describe_network("plain"), describe_network("half")
+    >>> matched = match_budget(half, plain, "parameters", side_px=48, n_classes=100)
+    >>> [round(count(network, 48, 100).free_parameters / 1000) for network in (plain, half, matched)]
+    [393, 72, 393]
     """
     if by not in MATCHES:
         raise unknown_name("match", by, MATCHES)
@@ -179,6 +188,18 @@ def match_budget(
     wanted = amount(reference)
     if amount(description) == wanted:
         return description
+    best = _with_amount(description, amount, wanted)
+    if abs(math.log(amount(best) / wanted)) > math.log(_OUT_OF_REACH):
+        raise EquiscopeError(
+            f"{description.name!r} cannot have the {wanted:,} {_AMOUNTS[by]} of {reference.name!r}: with all widths "
+            f"times one factor from {_SMALLEST:g} to {_LARGEST:g} the nearest is {amount(best):,}; give a reference "
+            "nearer to it in size"
+        )
+    return best
+
+
+def _with_amount(description: Description, amount: Callable[[Description], int], wanted: int) -> Description:
+    """Multiply all widths by the factor that comes nearest to an amount."""
 
     def at(factor: float) -> Description:
         return resized(description, lambda _name, n: max(1, round(n * factor)), description.name)
@@ -192,14 +213,7 @@ def match_budget(
             high = middle
     # Whole fields make the amount jump, not always upwards: the nearest of several factors about the crossing.
     near = [low + _NEAR * step / _N_NEAR for step in range(-_N_NEAR, _N_NEAR + 1)]
-    best = min((at(math.exp(f)) for f in near), key=lambda d: abs(math.log(amount(d) / wanted)))
-    if abs(math.log(amount(best) / wanted)) > math.log(_OUT_OF_REACH):
-        raise EquiscopeError(
-            f"{description.name!r} cannot have the {wanted:,} {_AMOUNTS[by]} of {reference.name!r}: with all widths "
-            f"times one factor from {_SMALLEST:g} to {_LARGEST:g} the nearest is {amount(best):,}; give a reference "
-            "nearer to it in size"
-        )
-    return best
+    return min((at(math.exp(f)) for f in near), key=lambda d: abs(math.log(amount(d) / wanted)))
 
 
 def _with_widths(description: Description, reference: Description) -> Description:

@@ -18,8 +18,9 @@ import numpy as np
 from scipy.stats import t as student
 
 from equiscope.construction.training.checkpoint import read_checkpoint
-from equiscope.construction.training.descriptions import Description, parse_description
+from equiscope.construction.training.descriptions import Description
 from equiscope.construction.training.network import DesignedNetwork
+from equiscope.construction.training.parsing import parse_description
 from equiscope.construction.training.recipe import whiten_like
 from equiscope.foundations.errors import EquiscopeError
 from equiscope.foundations.received import shown_command

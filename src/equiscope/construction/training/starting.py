@@ -67,6 +67,22 @@ def train_network(
         If something cannot be used, the folder is of another training, or the loss or a weight is not finite.
     KeyboardInterrupt
         After SIGINT or SIGTERM, once a checkpoint is written.
+
+    Examples
+    --------
+    Every tenth image of a class is left out of the training, and classified at its end.
+
+    >>> import itertools
+    >>> from PIL import Image
+    >>> from equiscope.construction.equivariant import Fields
+    >>> from equiscope.construction.training.descriptions import Convolution
+    >>> for colour, index in itertools.product(("blue", "red"), range(10)):
+    ...     Path("colours", colour).mkdir(parents=True, exist_ok=True)
+    ...     Image.new("RGB", (32, 32), colour).save(Path("colours", colour, f"{index}.png"))
+    >>> small = Description("small", (Convolution("conv1", Fields("C4", plain=4), kernel_px=3),))
+    >>> wish = Wish(small, Recipe(epochs=10, batch=6, crop_px=24, components=0), "widths", None)
+    >>> train_network(wish, "colours", Path("my-training")).top1
+    1.0
     """
     keep_large_buffers()
     checkpoint_every = limits.STEPS_BETWEEN.check("checkpoint_every", checkpoint_every)

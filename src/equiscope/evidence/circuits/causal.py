@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,7 @@ from equiscope.stimuli import ImageSet
 __all__ = ["CausalCheck", "check_circuits"]
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 _N_ANGLES = 8
 _STIMULI_PER_MEMBER = 2
@@ -76,8 +77,6 @@ def check_circuits(
     source: LayerGeometry,
     target: LayerGeometry,
     examples: Examples,
-    photographs: NDArray[np.int64],
-    on_stimuli: Callable[[int], None] = lambda _n: None,
 ) -> tuple[CausalCheck, ...]:
     """Intervene on circuits between two layers that a linear path joins.
 
@@ -96,32 +95,100 @@ def check_circuits(
         Geometry of the layers.
     examples
         Strongest stimuli of the target's units; those of the verifying half are shown.
-    photographs
-        The photograph of each image.
-    on_stimuli
-        Called with a number of stimuli after each batch.
+
+    Examples
+    --------
+    Of tied weights the template says all. Without these, or with those of wrong poses, the family's tuning is lost.
+
+    >>> from equiscope import open_images
+    >>> from equiscope.evidence.circuits.paths import expanded_weights
+    >>> from equiscope.measurement.examples import collect_examples, split_halves
+    >>> from equiscope.models.geometry import find_geometry
+    >>> from equiscope.testing import planted_circuits
+    >>> planted, images = planted_circuits(), open_images(max_side_px=96)
+    >>> geometries = find_geometry(planted.model, ["early", "late"])
+    >>> pair = LayerPair(expanded_weights(planted.model, *geometries.values()), planted.families, planted.units)
+    >>> examples = collect_examples(planted.model, images, geometries, split_halves(images.groups, 0), 2)["late"]
+    >>> own = [("first>first", pair.sources[0], pair.targets[0])]
+    >>> (check,) = check_circuits(planted.model, images, pair, own, *geometries.values(), examples)
+    >>> check.template > 0.99, check.zeroed < 0.8, check.wrong_pose < 0.8
+    (True, True, True)
     """
-    checks: list[CausalCheck] = []
+    bench = _Bench(model, images, pair, source, target, examples)
     by_target: dict[CircuitEnd, list[tuple[str, End, End]]] = {}
     for entry in circuits:
         by_target.setdefault(entry[2].named, []).append(entry)
-    for entries in by_target.values():
-        family = entries[0][2]
-        image = examples.image[_HELD_OUT, family.channels, :_STIMULI_PER_MEMBER].ravel()
-        position = examples.position[_HELD_OUT, family.channels, :_STIMULI_PER_MEMBER].reshape(-1, 2)
-        is_there = image != NO_IMAGE
-        image, position = image[is_there], position[is_there]
+    return tuple(check for own in by_target.values() for check in bench.check_family(own))
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """Two layers of a network with the weights between them, and the stimuli on which interventions are judged."""
+
+    model: Model
+    images: ImageSet
+    pair: LayerPair
+    source: LayerGeometry
+    target: LayerGeometry
+    examples: Examples
+
+    def check_family(self, circuits: Sequence[tuple[str, End, End]]) -> Iterator[CausalCheck]:
+        """Intervene on circuits into one family; none where its members have no stimuli."""
+        family = circuits[0][2]
+        image, position = self.stimuli(family)
         if not len(image):
-            continue
-        wanted = np.unique(np.concatenate([entry[1].channels for entry in entries]))
-        below, before = _record(model, images, pair, source, target, image, position, wanted, family)
-        on_stimuli(len(image))
-        draws = bootstrap_weights(photographs[image], _N_RESAMPLES, np.random.default_rng(0))
-        for circuit, own_source, own_target in entries:
-            own_below = below[:, :, np.searchsorted(wanted, own_source.channels)]
-            figures = _intervene(pair, own_source, own_target, own_below, before, draws)
-            checks.append(CausalCheck(circuit, **figures, n_stimuli=len(image)))
-    return tuple(checks)
+            return
+        wanted = np.unique(np.concatenate([source.channels for _, source, _ in circuits]))
+        below, before = self.record(image, position, wanted, family)
+        photographs = np.asarray(self.images.groups, dtype=np.int64)[image]
+        draws = bootstrap_weights(photographs, _N_RESAMPLES, np.random.default_rng(0))
+        for circuit, source, target in circuits:
+            own_below = below[:, :, np.searchsorted(wanted, source.channels)]
+            figures = _intervene(self.pair, source, target, own_below, before, draws)
+            yield CausalCheck(circuit, **figures, n_stimuli=len(image))
+
+    def stimuli(self, family: End) -> tuple[Ints, Ints]:
+        """Strongest held-out stimuli of a family's members: images, shape (stimulus,), and positions (y, x)."""
+        chosen = _HELD_OUT, family.channels, slice(_STIMULI_PER_MEMBER)
+        image, position = self.examples.image[chosen].ravel(), self.examples.position[chosen].reshape(-1, 2)
+        is_there = image != NO_IMAGE
+        return image[is_there], position[is_there]
+
+    def record(self, image: Ints, position: Ints, channels: Ints, family: End) -> tuple[Floats, Floats]:
+        """Record responses to stimuli that are turned through a full circle.
+
+        Rectified ones of the source under the kernel, shape (stimulus, angle, source, y, x), and those of the family.
+        """
+        source, target = self.source, self.target
+        angles_deg = np.arange(_N_ANGLES) * 360 / _N_ANGLES
+        size_px = target.patch_px
+        centre = target.position_in_patch(size_px)
+        rows, columns = (
+            torch.as_tensor(
+                np.round(
+                    ((size_px - 1) / 2 + places - source.centre_px[axis]) / source.stride_px[axis]
+                ).astype(int)
+            )
+            for axis, places in enumerate((self.pair.weights.y_px, self.pair.weights.x_px))
+        )
+        network = fitted(self.model, target.sides)
+
+        def read(layer: str, output: Tensor) -> Tensor:
+            if layer == target.layer:
+                return output[:, family.channels, centre[0], centre[1]].float()
+            inside = output[:, channels].clamp(min=0)
+            return inside[:, :, rows][..., columns].float()
+
+        per_pass = max(1, _PIXELS_PER_PASS // (target.sides.at_least(size_px)[0] ** 2 * len(angles_deg)))
+        below, above = [], []
+        for start in range(0, len(image), per_pass):
+            some = slice(start, start + per_pass)
+            patches = cut_stimuli(self.images, target, image[some], position[some], angles_deg, size_px)
+            n = len(patches)
+            seen = network.record(patches.flatten(0, 1), [source.layer, target.layer], read)
+            below.append(seen[source.layer].cpu().view(n, len(angles_deg), *seen[source.layer].shape[1:]))
+            above.append(seen[target.layer].cpu().view(n, len(angles_deg), -1))
+        return torch.cat(below).double().numpy(), torch.cat(above).double().numpy()
 
 
 def _intervene(
@@ -139,49 +206,6 @@ def _intervene(
         change = np.einsum("pguyx,vuyx->pgv", below, kernels - tied.raw, optimize=True)
         figures |= _compare(name, before, before + change, draws)
     return figures
-
-
-def _record(
-    model: Model,
-    images: ImageSet,
-    pair: LayerPair,
-    source: LayerGeometry,
-    target: LayerGeometry,
-    image: NDArray[np.int64],
-    position: NDArray[np.int64],
-    channels: NDArray[np.int64],
-    family: End,
-) -> tuple[Floats, Floats]:
-    """Record rectified source responses under the kernel, (stimulus, angle, source, y, x), and those of the targets."""
-    angles_deg = np.arange(_N_ANGLES) * 360 / _N_ANGLES
-    size_px = target.patch_px
-    centre = target.position_in_patch(size_px)
-    rows, columns = (
-        torch.as_tensor(
-            np.round(((size_px - 1) / 2 + places - source.centre_px[axis]) / source.stride_px[axis]).astype(
-                int
-            )
-        )
-        for axis, places in enumerate((pair.weights.y_px, pair.weights.x_px))
-    )
-    network = fitted(model, target.sides)
-
-    def read(layer: str, output: Tensor) -> Tensor:
-        if layer == target.layer:
-            return output[:, family.channels, centre[0], centre[1]].float()
-        inside = output[:, channels].clamp(min=0)
-        return inside[:, :, rows][..., columns].float()
-
-    per_pass = max(1, _PIXELS_PER_PASS // (target.sides.at_least(size_px)[0] ** 2 * len(angles_deg)))
-    below, above = [], []
-    for start in range(0, len(image), per_pass):
-        some = slice(start, start + per_pass)
-        patches = cut_stimuli(images, target, image[some], position[some], angles_deg, size_px)
-        n = len(patches)
-        seen = network.record(patches.flatten(0, 1), [source.layer, target.layer], read)
-        below.append(seen[source.layer].cpu().view(n, len(angles_deg), *seen[source.layer].shape[1:]))
-        above.append(seen[target.layer].cpu().view(n, len(angles_deg), -1))
-    return torch.cat(below).double().numpy(), torch.cat(above).double().numpy()
 
 
 def _compare(name: str, before: Floats, after: Floats, draws: Floats) -> dict[str, float]:

@@ -9,7 +9,7 @@ from equiscope.evidence.circuits.circuit import Circuit
 from equiscope.evidence.circuits.ends import family_end
 from equiscope.evidence.circuits.results import Confirmation
 from equiscope.evidence.circuits.tying_axes import stretches
-from equiscope.runs.store import Run
+from equiscope.runs.run import Run
 
 __all__ = ["confirm_families"]
 

@@ -16,7 +16,7 @@ from equiscope.evidence.circuits.layer_pair import LayerPair
 from equiscope.evidence.circuits.stretched import tie_stretched
 from equiscope.evidence.circuits.tied import Tied, tie_circuit
 from equiscope.foundations.files import file_name
-from equiscope.runs.store import write_archive
+from equiscope.runs.writing import write_archive
 
 __all__ = ["across_path", "choose_drawn", "find_ends", "save_tied", "save_weights", "weights_path"]
 

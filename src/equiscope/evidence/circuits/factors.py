@@ -96,28 +96,31 @@ def find_factors(pair: LayerPair, target: End, *, n_draws: int = 200, seed: int 
     ----------
     Lee and Seung, "Learning the parts of objects by non-negative matrix factorization", Nature 401 (1999) 788;
     Cammarata et al., "Curve Circuits" (2021), for factors of weights.
+
+    Examples
+    --------
+    >>> from equiscope.evidence.circuits.paths import expanded_weights
+    >>> from equiscope.models.geometry import find_geometry
+    >>> from equiscope.testing import planted_circuits
+    >>> planted = planted_circuits()
+    >>> early, late = find_geometry(planted.model, ["early", "late"]).values()
+    >>> pair = LayerPair(expanded_weights(planted.model, early, late), planted.families, planted.units)
+    >>> found = find_factors(pair, pair.targets[0], n_draws=20)
+    >>> found.target, len(found.factors) > 1, found.r2 > found.r2_null_95
+    ('late-rotation-0', True, True)
     """
     if target.angles is None or target.size < 4:
         return None
-    weights = pair.coefficients(target.channels, np.arange(pair.kernels.shape[1]))
-    phases = np.exp(1j * np.outer(target.angles, pair.basis.orders))
-    anything = End(None, pair.weights.source, np.arange(1), None, None)
-    is_allowed = np.asarray(characters(anything, target, pair.basis.orders)[1].any(1))
-    tie = _tie_all(
-        weights, phases, is_allowed, permutations(target.own_poses, n_draws, np.random.default_rng(seed))
-    )
-    aligned = np.where(is_allowed, weights * phases[:, None], 0)
+    draws = permutations(target.own_poses, n_draws, np.random.default_rng(seed))
+    aligned, tie = _align(pair, target, target.angles, draws)
     # Halves that both go round: every second member by pose.
     rank = np.argsort(np.argsort(target.angles))
     whole, *halves = (
         pair.basis.kernels(aligned[members].mean(0)) for members in (rank >= 0, rank % 2 == 0, rank % 2 == 1)
     )
     strongest = np.sort(np.argsort(-(whole**2).sum(1))[:_MOST_UNITS])
-    split, first, second = (_split(kernels[strongest]) for kernels in (whole, *halves))
-    errors = []
-    for k in range(1, min(_MOST_FACTORS, len(strongest), split.shape[1]) + 1):
-        both = [_held_out_error(a, b, k, seed) for a, b in ((first, second), (second, first))]
-        errors.append(float(np.mean(both)))
+    split, *parts = (_split(kernels[strongest]) for kernels in (whole, *halves))
+    errors = _held_out_errors(parts[0], parts[1], seed)
     best = 0
     while best + 1 < len(errors) and errors[best + 1] < errors[best] - _WORTH_HAVING:
         best += 1
@@ -135,12 +138,16 @@ def find_factors(pair: LayerPair, target: End, *, n_draws: int = 200, seed: int 
     )
 
 
-def _tie_all(weights: Complex, phases: Complex, is_allowed: NDArray[np.bool_], draws: Ints) -> Tie:
-    """Tie the kernels of all inputs, shape (member, input, function), together."""
-    n, n_units, _ = weights.shape
-    return tie_invariant(
-        weights.reshape(n, 1, -1), np.tile(phases, (1, n_units)), draws, np.tile(is_allowed, n_units)
-    )
+def _align(pair: LayerPair, target: End, angles: Floats, draws: Ints) -> tuple[Complex, Tie]:
+    """Turn the kernels of all inputs back to pose 0, shape (member, input, function), and tie them together."""
+    n_units = pair.kernels.shape[1]
+    weights = pair.coefficients(target.channels, np.arange(n_units))
+    phases = np.exp(1j * np.outer(angles, pair.basis.orders))
+    anything = End(None, pair.weights.source, np.arange(1), None, None)
+    is_allowed = np.asarray(characters(anything, target, pair.basis.orders)[1].any(1))
+    every = weights.reshape(len(weights), 1, -1)
+    tie = tie_invariant(every, np.tile(phases, (1, n_units)), draws, np.tile(is_allowed, n_units))
+    return np.where(is_allowed, weights * phases[:, None], 0), tie
 
 
 def _list_factors(
@@ -174,6 +181,15 @@ def _factorise(kernels: Floats, n_factors: int, seed: int) -> tuple[Floats, Floa
         warnings.simplefilter("ignore", ConvergenceWarning)
         loadings = model.fit_transform(kernels)
     return loadings, model.components_
+
+
+def _held_out_errors(first: Floats, second: Floats, seed: int) -> list[float]:
+    """Errors of one, two, … factors of either half of the members on the other, as a share of its energy."""
+    errors = []
+    for k in range(1, min(_MOST_FACTORS, *first.shape) + 1):
+        both = [_held_out_error(a, b, k, seed) for a, b in ((first, second), (second, first))]
+        errors.append(float(np.mean(both)))
+    return errors
 
 
 def _held_out_error(seen: Floats, unseen: Floats, n_factors: int, seed: int) -> float:

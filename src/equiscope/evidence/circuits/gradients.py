@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from equiscope.evidence.circuits.paths import ExpandedWeights, run_to
+from equiscope.evidence.circuits.paths import ExpandedWeights
+from equiscope.evidence.circuits.running import run_to
 from equiscope.foundations.errors import EquiscopeError
 from equiscope.measurement.bank import cut_stimuli
 from equiscope.measurement.examples import NO_IMAGE, Examples
@@ -68,29 +69,35 @@ def gradient_weights(
     list of ExpandedWeights
         One for each source that the target depends on, of the same form as exact ones, with at most 11 x 11 cells. A
         target that sees the whole image is refused.
+
+    Examples
+    --------
+    A weight counts for the share of the target's four stimuli in which its source passes the rectifier.
+
+    >>> from equiscope import open_images
+    >>> from equiscope.measurement.examples import collect_examples, split_halves
+    >>> from equiscope.models.geometry import find_geometry
+    >>> from equiscope.testing import planted_circuits
+    >>> model, images = planted_circuits().model, open_images(max_side_px=96)
+    >>> early, late = find_geometry(model, ["early", "late"]).values()
+    >>> examples = collect_examples(model, images, {"late": late}, split_halves(images.groups, 0), 2)["late"]
+    >>> (found,) = gradient_weights(model, images, [early], late, examples)
+    >>> np.unique((found.weights / model.module.late.weight.detach().numpy()).round(2) + 0.0).tolist()
+    [0.0, 0.25, 0.5, 0.75, 1.0]
     """
+    _check_centre(target)
+    strongest = _strongest(examples, max(1, n_stimuli // 2))
+    counts = np.bincount(strongest[1], minlength=target.n_channels)
+    batches = _patches(images, target, examples, strongest)
+    summed = _sum_slopes(fitted(model, target.sides), batches, sources, target, precision, on_units)
+    return [weights for own in summed if (weights := own.mean(counts)) is not None]
+
+
+def _check_centre(target: LayerGeometry) -> None:
     if target.is_global:
         raise EquiscopeError(
             f"layer {target.layer!r} sees the whole image, so its weights have no centre: leave it out"
         )
-    half, unit, rank = _strongest(examples, max(1, n_stimuli // 2))
-    counts = np.bincount(unit, minlength=target.n_channels)
-    size_px = target.patch_px
-    per_pass = max(8, _PIXELS_PER_PASS // target.sides.at_least(size_px)[0] ** 2)
-    network = fitted(model, target.sides)
-    summed = {geometry.layer: _Sum(geometry, target) for geometry in sources}
-    for start in range(0, len(unit), per_pass):
-        some = slice(start, start + per_pass)
-        image, position = (
-            part[half[some], unit[some], rank[some]] for part in (examples.image, examples.position)
-        )
-        patches = cut_stimuli(images, target, image, position, np.zeros(1), size_px)[:, 0]
-        which = torch.as_tensor(unit[some], device=model.device)
-        for layer, slope in _slopes(network, patches, which, list(summed), target, precision).items():
-            summed[layer].add(which, slope)
-        on_units(len(np.unique(unit[some])))
-    means = (own.mean(counts) for own in summed.values())
-    return [weights for weights in means if weights is not None]
 
 
 def _strongest(examples: Examples, per_half: int) -> tuple[Ints, Ints, Ints]:
@@ -100,6 +107,36 @@ def _strongest(examples: Examples, per_half: int) -> tuple[Ints, Ints, Ints]:
     )
     order = np.argsort(unit, kind="stable")
     return half[order], unit[order], rank[order]
+
+
+def _patches(
+    images: ImageSet, target: LayerGeometry, examples: Examples, strongest: tuple[Ints, Ints, Ints]
+) -> Iterator[tuple[Ints, Tensor]]:
+    """Cut stimuli out, as many at a time as fit into a pass, with the units that they are of."""
+    size_px = target.patch_px
+    per_pass = max(8, _PIXELS_PER_PASS // target.sides.at_least(size_px)[0] ** 2)
+    for start in range(0, len(strongest[1]), per_pass):
+        half, unit, rank = (part[start : start + per_pass] for part in strongest)
+        image, position = (part[half, unit, rank] for part in (examples.image, examples.position))
+        yield unit, cut_stimuli(images, target, image, position, np.zeros(1), size_px)[:, 0]
+
+
+def _sum_slopes(
+    network: Model,
+    batches: Iterator[tuple[Ints, Tensor]],
+    sources: Sequence[LayerGeometry],
+    target: LayerGeometry,
+    precision: torch.dtype,
+    on_units: Callable[[int], None],
+) -> list[_Sum]:
+    """Sum the gradients of units over their stimuli, for each source."""
+    summed = {geometry.layer: _Sum(geometry, target) for geometry in sources}
+    for units, patches in batches:
+        which = torch.as_tensor(units, device=network.device)
+        for layer, slope in _slopes(network, patches, which, list(summed), target, precision).items():
+            summed[layer].add(which, slope)
+        on_units(len(np.unique(units)))
+    return list(summed.values())
 
 
 def _slopes(

@@ -11,7 +11,7 @@ from equiscope.evidence.circuits.results import Circuits
 from equiscope.evidence.circuits.tying_axes import TURNING
 from equiscope.foundations.files import write_output
 from equiscope.foundations.received import printable
-from equiscope.runs.store import Run
+from equiscope.runs.run import Run
 
 __all__ = ["write_graph"]
 

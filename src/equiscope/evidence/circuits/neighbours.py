@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from equiscope.evidence.circuits.paths import ExpandedWeights
 from equiscope.foundations.files import file_name
 from equiscope.foundations.records import Archive, reading
-from equiscope.runs.store import write_archive
+from equiscope.runs.writing import write_archive
 
 __all__ = ["Neighbours", "find_neighbours", "load_neighbours", "save_neighbours"]
 

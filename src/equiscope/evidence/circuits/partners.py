@@ -36,10 +36,41 @@ def find_pair_circuits(
 
     Each member's weights are told from its partner's alone: R² is the share of their energy along the partner's
     transformed weights, negative where they point away. The null are partners from other pairs.
+
+    Examples
+    --------
+    Weights that stay the same where both units are exchanged for their partners.
+
+    >>> from equiscope.evidence.circuits.paths import ExpandedWeights
+    >>> from equiscope.families.family import Family, Member
+    >>> from equiscope.transformations import Pose, find
+    >>> def pair_of(layer, i):
+    ...     members = [Member(layer, channel, Pose(), 0.9, 0.8, 1.0) for channel in (2 * i, 2 * i + 1)]
+    ...     return Family(f"{layer}-contrast-{i}", (layer,), "contrast", 0.9, 0.8, 1.0, 0.01, members)
+    >>> families = [pair_of(layer, i) for layer in ("early", "late") for i in range(4)]
+    >>> drawn, partner = np.random.default_rng(0).normal(size=(8, 8, 3, 3)), np.arange(8) ^ 1
+    >>> kernels, place = drawn + drawn[partner][:, partner], np.arange(-1.0, 2.0)
+    >>> weights = ExpandedWeights("early", "late", kernels, place, place, 1.0, ())
+    >>> found = find_pair_circuits(LayerPair(weights, families, []), find("contrast"), 0.05)
+    >>> found[0].pair_class, round(found[0].r2, 3)
+    ('equivariant→equivariant', 1.0)
     """
     changed, name = _changed(pair, transformation), transformation.name
     if changed is None:
         return []
+    circuits = []
+    for kinds, (partners, others, rows_of) in _blocks(pair, changed, name).items():
+        if len(partners) >= 3 and others:
+            circuits += _judge_pairs(pair, name, kinds, partners, others, rows_of, false_discovery_rate)
+    return circuits
+
+
+# Pairs at one side, what stands at the other, and of an end there every unit's weights, and these transformed.
+_Block = tuple[Sequence[End], Sequence[End], Callable[[End], tuple[Reals, Reals]]]
+
+
+def _blocks(pair: LayerPair, changed: Reals, name: str) -> dict[Kinds, _Block]:
+    """List what is compared: pairs with pairs, and with units at either side that the transformation leaves."""
 
     def pairs_of(layer: str) -> list[End]:
         return [
@@ -58,7 +89,7 @@ def find_pair_circuits(
     def incoming(kernels: Reals, channels: Ints) -> Reals:
         return kernels[:, channels].reshape(n_target, -1)
 
-    blocks = {
+    return {
         ("invariant", "equivariant"): (
             pairs_out,
             units_of(pair.weights.source),
@@ -75,11 +106,6 @@ def find_pair_circuits(
             lambda end: (pair.kernels[end.channels[0]], changed[end.channels[0]]),
         ),
     }
-    circuits = []
-    for kinds, (partners, others, rows_of) in blocks.items():
-        if len(partners) >= 3 and others:
-            circuits += _judge_pairs(pair, name, kinds, partners, others, rows_of, false_discovery_rate)
-    return circuits
 
 
 def _judge_pairs(

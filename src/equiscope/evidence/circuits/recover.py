@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
@@ -20,14 +19,9 @@ from equiscope.evidence.circuits.find import find_circuits
 from equiscope.evidence.circuits.gradients import gradient_weights
 from equiscope.evidence.circuits.kept_weights import KeptWeights, keep_weights
 from equiscope.evidence.circuits.layer_pair import LayerPair
+from equiscope.evidence.circuits.linearised import Gains, measure_gains
 from equiscope.evidence.circuits.neighbours import find_neighbours, save_neighbours
-from equiscope.evidence.circuits.paths import (
-    ExpandedWeights,
-    Gains,
-    NoPathError,
-    expanded_weights,
-    measure_gains,
-)
+from equiscope.evidence.circuits.paths import ExpandedWeights, NoPathError, expanded_weights
 from equiscope.evidence.circuits.results import Circuits, LayerPairSummary, Skipped, save_circuits
 from equiscope.evidence.circuits.strangers import find_stranger_circuits
 from equiscope.evidence.circuits.stretched import tie_stretched
@@ -44,7 +38,8 @@ from equiscope.models.borrowing import borrows_model
 from equiscope.models.geometry import LayerGeometry
 from equiscope.models.sides import fitted
 from equiscope.runs.examples import load_examples
-from equiscope.runs.store import Run, check_network, read_geometries
+from equiscope.runs.manifest import read_geometries
+from equiscope.runs.run import Run, check_network
 from equiscope.stimuli import ImageSet
 
 __all__ = ["recover_circuits"]
@@ -153,26 +148,46 @@ def recover_circuits(
     ------
     EquiscopeError
         If the network or the images are not those of the run, or the run has one layer only.
+
+    Examples
+    --------
+    >>> from equiscope import load_run
+    >>> from equiscope.models import load_model
+    >>> found = recover_circuits(load_run("equiscope-runs/mini"), load_model("mini"), n_draws=20)
+    >>> (pair,) = found.pairs
+    >>> pair.source, pair.target, pair.linearised, pair.n_symmetric > 5
+    ('conv2d0', 'conv2d1', ('relu: passed on',), True)
     """
     n_draws = DRAWS.check("n_draws", n_draws)
     rate = FALSE_DISCOVERY_RATE.check("false_discovery_rate", false_discovery_rate)
     seed = SEED.check("seed", seed)
     keep_large_buffers()
     check_network(run, model)
+    _check_images(run, images)
+    geometries = _open_layers(run)
+    # Matrices are many and small: threads would wait for each other longer than they compute.
+    with threadpool_limits(limits=1, user_api="blas"):
+        return _recover(run, model, images, geometries, _Settings(n_draws, rate, seed, progress))
+
+
+def _check_images(run: Run, images: ImageSet | None) -> None:
+    """Refuse images that are not those of the run."""
     if images is not None and images.fingerprint != run.manifest["images"]["fingerprint"]:
         raise EquiscopeError(
             f"{images.name} holds other images than those of {run.folder} ({run.manifest['images']['name']}): "
             "give the images that were surveyed"
         )
+
+
+def _open_layers(run: Run) -> Mapping[str, LayerGeometry]:
+    """Open the geometry of a run's layers; refuse a single one."""
     geometries = read_geometries(run.manifest)
     layers = list(geometries)
     if len(layers) < 2:
         raise EquiscopeError(
             f"{run.folder} is a run of one layer ({layers[0]}): circuits join two, so survey more with --layers"
         )
-    # Matrices are many and small: threads would wait for each other longer than they compute.
-    with threadpool_limits(limits=1, user_api="blas"):
-        return _recover(run, model, images, geometries, _Settings(n_draws, rate, seed, progress))
+    return geometries
 
 
 @borrows_model
@@ -370,7 +385,6 @@ def _check(
     return check_circuits(
         job.model, job.images, pair, [(c.id, *ends[c.id]) for c in strongest[:_CHECKED]],
         job.geometries[pair.weights.source], job.geometries[target], job.examples[target],
-        np.asarray(job.images.groups, dtype=np.int64),
     )  # fmt: skip
 
 

@@ -12,7 +12,9 @@ from equiscope.evidence.circuits.earlier import current_circuit
 from equiscope.evidence.circuits.factors import Factors
 from equiscope.evidence.circuits.transposed import Transposed
 from equiscope.foundations.records import read_record, reading
-from equiscope.runs.store import SCHEMA_VERSION, read_json, write_json
+from equiscope.runs.layout import SCHEMA_VERSION
+from equiscope.runs.reading import read_json
+from equiscope.runs.writing import write_json
 
 __all__ = [
     "Circuits",

@@ -11,6 +11,7 @@ of a family: that no kernel moves is what is claimed, and only other families ca
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from math import nan
 
 import numpy as np
@@ -87,19 +88,28 @@ def find_stranger_circuits(
     -----
     A kernel is told up to a positive factor, which a network with rectifiers may put into any unit: its share of R² is
     the squared cosine with the mean of the others, negative where they point away, weighted with its energy.
+
+    Examples
+    --------
+    >>> from equiscope.evidence.circuits.kept_weights import keep_weights
+    >>> from equiscope.evidence.circuits.layer_pair import LayerPair
+    >>> from equiscope.evidence.circuits.paths import expanded_weights
+    >>> from equiscope.models.geometry import find_geometry
+    >>> from equiscope.testing import planted_scales
+    >>> planted = planted_scales()
+    >>> first, second = find_geometry(planted.model, ["first", "second"]).values()
+    >>> pair = LayerPair(expanded_weights(planted.model, first, second), planted.families, planted.units)
+    >>> known = planted.families, planted.units, "scale"
+    >>> circuits = find_stranger_circuits([keep_weights(pair, "scale")], *known, n_draws=20)
+    >>> circuits[0].id, circuits[0].scale_class
+    ('scale-1>scale-2', 'equivariant→equivariant')
     """
-    rng = np.random.default_rng(seed)
     own = [family for family in families if family.transformation == transformation]
-    strangers, grids = _Strangers(own), Stretches()
-
-    def judged(blocks: Iterator[Block]) -> list[Circuit]:
-        tested = (_test(block, strangers, grids, n_draws, rng) for block in blocks)
-        return judge([candidate for candidate in tested if candidate is not None], false_discovery_rate)
-
+    bench = _Bench(_Strangers(own), Stretches(), n_draws, false_discovery_rate, np.random.default_rng(seed))
     # Two hue families have poses to permute, and are tested by them.
-    circuits = judged(blocks_between_families(kept, own)) if stretches(transformation) else []
-    circuits += [c for c in judged(blocks_with_units(kept, own, units, transformation)) if c.is_symmetric]
-    return tuple(circuits)
+    circuits = bench.judge(blocks_between_families(kept, own)) if stretches(transformation) else []
+    with_units = bench.judge(blocks_with_units(kept, own, units, transformation))
+    return (*circuits, *(circuit for circuit in with_units if circuit.is_symmetric))
 
 
 class _Strangers:
@@ -131,6 +141,22 @@ class _Strangers:
             own = [c for c in free if abs(octaves[c] - octaves[channel]) < SAME_OCTAVES / 2]
             self._known[key] = own if len(own) >= _FEWEST_STRANGERS else free
         return self._known[key]
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """What stands in for the members of a block, and how strictly it is judged."""
+
+    strangers: _Strangers
+    grids: Stretches
+    n_draws: int
+    false_discovery_rate: float
+    rng: np.random.Generator
+
+    def judge(self, blocks: Iterator[Block]) -> list[Circuit]:
+        """Test blocks, and judge together those in which there is something to tell."""
+        tested = (_test(block, self.strangers, self.grids, self.n_draws, self.rng) for block in blocks)
+        return judge([candidate for candidate in tested if candidate is not None], self.false_discovery_rate)
 
 
 def _unit_length(vectors: Floats) -> Floats:

@@ -78,6 +78,25 @@ def tie_stretched(
         ``raw``: kernels as wide as they are; ``reordered``: stretched to the size of octave 0, columns by relative
         octaves where both ends are families; ``template`` the mean of their shapes, as strong as they are. NaN where
         no path leads from the one unit to the other, or none was looked for.
+
+    Examples
+    --------
+    Eight members onto eight, each with the kernels of one relative octave in one column.
+
+    >>> from equiscope.evidence.circuits.kept_weights import keep_weights
+    >>> from equiscope.evidence.circuits.layer_pair import LayerPair
+    >>> from equiscope.evidence.circuits.paths import expanded_weights
+    >>> from equiscope.evidence.circuits.strangers import find_stranger_circuits
+    >>> from equiscope.models.geometry import find_geometry
+    >>> from equiscope.testing import planted_scales
+    >>> planted = planted_scales()
+    >>> first, second = find_geometry(planted.model, ["first", "second"]).values()
+    >>> pair = LayerPair(expanded_weights(planted.model, first, second), planted.families, planted.units)
+    >>> kept, known = [keep_weights(pair, "scale")], (planted.families, planted.units)
+    >>> circuits = find_stranger_circuits(kept, *known, "scale", n_draws=20)
+    >>> tied = tie_stretched(circuits[0], kept, *known)
+    >>> tied.raw.shape[:2], tied.reordered.shape[:2], tied.slots.tolist()
+    ((8, 8), (8, 3), [-1.5, -1.0, -0.5])
     """
     own = {f.id: f for f in families if f.id in (circuit.ends[0].family, circuit.ends[1].family)}
     block = _find_block(circuit, kept, list(own.values()), units)
@@ -93,22 +112,25 @@ def tie_stretched(
     if circuit.n_source > 1 and circuit.n_target > 1:
         upright, slots = _by_slot(upright, relative)
         columns = np.zeros(0, np.int64)
-    lengths = np.sqrt(np.nansum(upright**2, axis=2, keepdims=True))
-    filled = np.nan_to_num(upright / np.maximum(lengths, 1e-30))
-    n_filled = np.isfinite(upright).all(2).sum(0)[:, None]
-    # As strong as the kernels that it stands for.
-    strength = np.where(lengths > 0, lengths, 0).sum(0) / np.maximum(n_filled, 1)
-    template = filled.sum(0) / np.maximum(n_filled, 1) * strength
     n = round(np.sqrt(raw.shape[2]))
     return Tied(
         raw.reshape(*raw.shape[:2], n, n),
         raw.reshape(*raw.shape[:2], n, n),
         upright[rows].reshape(len(rows), -1, n, n),
-        template.reshape(-1, n, n),
+        _mean_shapes(upright).reshape(-1, n, n),
         slots,
         rows,
         columns,
     )
+
+
+def _mean_shapes(upright: Floats) -> Floats:
+    """Mean shape of the kernels in each column, as strong as they are, shape (column, point)."""
+    lengths = np.sqrt(np.nansum(upright**2, axis=2, keepdims=True))
+    filled = np.nan_to_num(upright / np.maximum(lengths, 1e-30))
+    n_filled = np.maximum(np.isfinite(upright).all(2).sum(0)[:, None], 1)
+    strength = np.where(lengths > 0, lengths, 0).sum(0) / n_filled
+    return np.asarray(filled.sum(0) / n_filled * strength)
 
 
 def _find_block(

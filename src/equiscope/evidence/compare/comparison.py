@@ -10,7 +10,9 @@ from pathlib import Path
 from equiscope.families.family import NullSummary
 from equiscope.foundations.files import file_name
 from equiscope.foundations.records import leave_out_damaged
-from equiscope.runs.store import SCHEMA_VERSION, load_record, write_json
+from equiscope.runs.layout import SCHEMA_VERSION
+from equiscope.runs.reading import load_record
+from equiscope.runs.writing import write_json
 
 __all__ = [
     "ComparedFamily",

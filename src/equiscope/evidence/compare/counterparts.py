@@ -144,6 +144,18 @@ def find_counterparts(
         Of the halves, the null and the bootstrap.
     false_discovery_rate
         Largest q-value for the null's summary.
+
+    Examples
+    --------
+    One family in two networks; the first one's poses are counted from two elements further on.
+
+    >>> phases = np.random.default_rng(0).uniform(0, 8, (60, 1, 1))
+    >>> waves = np.cos(np.pi / 4 * (np.arange(8)[:, None] - phases - np.arange(3))).clip(0).astype(np.float32)
+    >>> of_units = np.zeros(3, int), np.ones(3, bool)
+    >>> a, b = (FamilyResponses(waves, (np.arange(3),), (np.arange(3) + by,), (1,), *of_units) for by in (2, 0))
+    >>> (pair,) = find_counterparts(a, b, CyclicGroup(8), np.arange(60), n_draws=5).pairs
+    >>> round(pair.score, 2), round(pair.offset, 1)
+    (1.0, 2.0)
     """
     shown = _open_responses(a, b, group, photographs, seed)
     sides, halves = shown.sides, shown.halves
@@ -154,26 +166,32 @@ def find_counterparts(
     null_scores, n_sets = stand_in_scores(halves, sides, group, n_draws, seed)
     pose_null_scores = scrambled_scores(halves, sides, group, n_draws, seed)
     own = [scores[pair] for pair in pairs]
-    q_values = other_identity_q_values(own, null_scores, n_sets)
-    pose_q_values = family_q_values(own, pose_null_scores)
-    offsets_of = best_offsets((series[0] + series[1]) / 2, group)[0]
+    q_values = other_identity_q_values(own, null_scores, n_sets).tolist()
+    pose_q_values = family_q_values(own, pose_null_scores).tolist()
+    offsets = [best_offsets((series[0] + series[1]) / 2, group)[0], *(offsets for offsets, _ in chosen)]
     found = []
-    for (i, j), q_value, pose_q_value in zip(pairs, q_values.tolist(), pose_q_values.tolist(), strict=True):
-        # What either family's stabiliser leaves as it is makes no other offset.
-        period = group.order / lcm(a.stabiliser_orders[i], b.stabiliser_orders[j])
-        away = abs(chosen[0][0][i, j] - chosen[1][0][i, j]) % period
-        low, high = _score_interval(shown, (i, j), [c[0][i, j] for c in chosen], seed)
-        found.append(
-            Counterpart(
-                i, j, float(offsets_of[i, j] % period), float(min(away, period - away)),
-                float(scores[i, j]), low, high, q_value, pose_q_value,
-            )
-        )  # fmt: skip
+    for pair, *judged in zip(pairs, own, q_values, pose_q_values, strict=True):
+        found.append(_describe_pair(shown, pair, [float(best[pair]) for best in offsets], judged, seed))
     found.sort(key=lambda pair: -pair.score)
     accepted = min((p.score for p in found if p.q_value <= false_discovery_rate), default=np.inf)
     alike = min((p.score for p in found if p.pose_q_value <= false_discovery_rate), default=np.inf)
     null = _summarise_stand_ins(null_scores, accepted, n_sets)
     return Counterparts(tuple(found), scores, null, summarise_null(pose_null_scores, alike))
+
+
+def _describe_pair(
+    shown: _Shown, pair: tuple[int, int], offsets: Sequence[float], judged: Sequence[float], seed: int
+) -> Counterpart:
+    """Describe a pair: ``offsets`` of all photographs and of either half, ``judged`` its score and both q-values."""
+    (i, j), (a, b) = pair, shown.sides
+    # What either family's stabiliser leaves as it is makes no other offset.
+    period = shown.group.order / lcm(a.stabiliser_orders[i], b.stabiliser_orders[j])
+    away = abs(offsets[1] - offsets[2]) % period
+    low, high = _score_interval(shown, pair, offsets[1:], seed)
+    score, q_value, pose_q_value = judged
+    return Counterpart(
+        i, j, offsets[0] % period, min(away, period - away), float(score), low, high, q_value, pose_q_value
+    )
 
 
 def _open_responses(

@@ -34,7 +34,7 @@ from equiscope.foundations.errors import EquiscopeError, unknown_name
 from equiscope.foundations.limits import DRAWS, list_names
 from equiscope.foundations.options import DEFAULTS, Options
 from equiscope.models import Model
-from equiscope.runs.store import Run, check_network
+from equiscope.runs.run import Run, check_network
 from equiscope.stimuli import ImageSet
 from equiscope.transformations import ALL, find
 from equiscope.transformations.groups import CyclicGroup, Involution
@@ -91,6 +91,16 @@ def compare_runs(
     ------
     EquiscopeError
         If both are one run, a network is not the one that was surveyed, or too little is left in common to compare.
+
+    Examples
+    --------
+    >>> from equiscope import load_run, open_images
+    >>> from equiscope.models import load_model
+    >>> model, runs = load_model("mini"), [load_run(f"equiscope-runs/{name}") for name in ("mini", "seed-1")]
+    >>> own = runs[0], model, runs[1], model, open_images("gratings")
+    >>> found = compare_runs(*own, transformations=["rotation"], n_draws=20)
+    >>> [match.is_alike for match in found.matches if match.a == match.b == "conv2d0-rotation-1"]
+    [True]
     """
     n_draws = DRAWS.check("n_draws", n_draws)
     _check_two(run_a, model_a, run_b, model_b)

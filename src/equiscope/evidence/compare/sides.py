@@ -24,7 +24,8 @@ from equiscope.measurement.responses import Responses, measure_responses
 from equiscope.models import Model
 from equiscope.models.geometry import LayerGeometry, joint_patch_px
 from equiscope.runs.examples import load_examples
-from equiscope.runs.store import Run, read_geometries
+from equiscope.runs.manifest import read_geometries
+from equiscope.runs.run import Run
 from equiscope.stimuli import ImageSet
 from equiscope.transformations import find
 from equiscope.transformations.groups import CyclicGroup, Involution
@@ -59,7 +60,18 @@ class Side:
 def open_side(
     run: Run, model: Model, images: ImageSet, names: Sequence[str], notes: list[str], progress: Progress
 ) -> Side:
-    """Open a run's geometry and strongest stimuli; where it surveyed other images, look for them in these."""
+    """Open a run's geometry and strongest stimuli; where it surveyed other images, look for them in these.
+
+    Examples
+    --------
+    >>> from equiscope import load_run, open_images
+    >>> from equiscope.foundations.progress import silent
+    >>> from equiscope.models import load_model
+    >>> run, images = load_run("equiscope-runs/mini"), open_images()
+    >>> side = open_side(run, load_model("mini"), images, ["hue"], [], silent)
+    >>> list(side.geometries), side.has_these_images
+    (['conv2d0', 'conv2d1'], True)
+    """
     name = run.manifest["model"]["name"]
     geometries = {}
     for layer, geometry in read_geometries(run.manifest).items():
@@ -90,7 +102,19 @@ def open_side(
 
 
 def choose_shared_stimuli(sides: Sequence[Side], images: ImageSet, name: str) -> Bank:
-    """Strongest held-out stimuli of all members of both runs, at most `_MOST_STIMULI`, strongest ranks first."""
+    """Strongest held-out stimuli of all members of both runs, at most `_MOST_STIMULI`, strongest ranks first.
+
+    Examples
+    --------
+    >>> from equiscope import load_run, open_images
+    >>> from equiscope.foundations.progress import silent
+    >>> from equiscope.models import load_model
+    >>> runs, images = [load_run(f"equiscope-runs/{name}") for name in ("mini", "seed-1")], open_images()
+    >>> sides = [open_side(run, load_model("mini"), images, ["hue"], [], silent) for run in runs]
+    >>> bank = choose_shared_stimuli(sides, images, "hue")
+    >>> len(bank) > 0, [bool(side.is_held_out[bank.image].all()) for side in sides]
+    (True, [True, True])
+    """
     is_held_out = sides[0].is_held_out & sides[1].is_held_out
     rows: dict[tuple[int, float, float], None] = {}
     for rank in range(_PER_MEMBER):
@@ -138,7 +162,20 @@ def measure_side(
     precision: torch.dtype,
     progress: Progress,
 ) -> FamilyResponses:
-    """Show one network the shared stimuli and put the units of its families' layers side by side."""
+    """Show one network the shared stimuli and put the units of its families' layers side by side.
+
+    Examples
+    --------
+    >>> from equiscope import load_run, open_images
+    >>> from equiscope.foundations.progress import silent
+    >>> from equiscope.models import load_model
+    >>> run, images, group = load_run("equiscope-runs/mini"), open_images(), CyclicGroup(8)
+    >>> side = open_side(run, load_model("mini"), images, ["hue"], [], silent)
+    >>> shown = images, choose_shared_stimuli([side, side], images, "hue"), group, "hue", torch.float32, silent
+    >>> measured = measure_side(side, side.families("hue"), *shown)
+    >>> measured.responses.shape[1:], len(measured.members) == len(side.families("hue"))
+    ((8, 144), True)
+    """
     used = {f.layer for f in families}
     geometries = [g for layer, g in side.geometries.items() if layer in used]
     joint_px = joint_patch_px(geometries)

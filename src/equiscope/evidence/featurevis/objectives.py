@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from equiscope.evidence.circuits.paths import run_to
+from equiscope.evidence.circuits.running import run_to
 from equiscope.foundations.errors import EquiscopeError
 from equiscope.models import Model
 from equiscope.models.geometry import LayerGeometry

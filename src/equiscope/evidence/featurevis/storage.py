@@ -17,7 +17,8 @@ from equiscope.evidence.featurevis.families import FamilyVisualisation
 from equiscope.evidence.featurevis.units import Visualisation
 from equiscope.foundations.errors import EquiscopeError
 from equiscope.foundations.records import Archive, leave_out_damaged, reading
-from equiscope.runs.store import SCHEMA_VERSION, layer_path, write_archive
+from equiscope.runs.layout import SCHEMA_VERSION, layer_path
+from equiscope.runs.writing import write_archive
 
 __all__ = ["StoredVisualisations", "load_visualisations", "save_visualisations"]
 

@@ -31,7 +31,8 @@ from equiscope.foundations.progress import silent
 from equiscope.models import Model
 from equiscope.models.geometry import LayerGeometry
 from equiscope.runs.examples import load_examples
-from equiscope.runs.store import Run, check_network, read_geometries
+from equiscope.runs.manifest import read_geometries
+from equiscope.runs.run import Run, check_network
 
 __all__ = ["visualise_run"]
 
@@ -74,6 +75,15 @@ def visualise_run(
     EquiscopeError
         If the network is not the one that was surveyed, a layer is none of the run's, or a file of the folder cannot be
         read.
+
+    Examples
+    --------
+    >>> from equiscope import load_run
+    >>> from equiscope.models import load_model
+    >>> run, model = load_run("equiscope-runs/mini"), load_model("mini")
+    >>> found = visualise_run(run, model, ["conv2d0"], steps=2)
+    >>> found.layers["conv2d0"].images.shape, found.families["conv2d0-rotation-1"].steps
+    (torch.Size([48, 3, 9, 9]), 2)
     """
     limits.STEPS.check("steps", steps)
     limits.TEMPLATES.check("n_null", n_null)

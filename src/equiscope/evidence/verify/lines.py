@@ -47,6 +47,22 @@ def verify_lines(
         Whose poses lie on a line.
     precision
         What the network computes in.
+
+    Examples
+    --------
+    Spots of two layers, each with the size of its kernel.
+
+    >>> from equiscope.families.family import Member
+    >>> from equiscope.models.geometry import find_geometry
+    >>> from equiscope.testing import planted_transformation
+    >>> from equiscope.transformations import Pose
+    >>> planted = planted_transformation("scale")
+    >>> spots = [Member(m.layer, m.channel, Pose(octaves=m.octaves), 1, 1, 1) for m in planted.orbits[0].members]
+    >>> family = Family("scale-1", ("early", "late"), "scale", 1, 1, 1, 0, tuple(spots))
+    >>> geometries = find_geometry(planted.model, family.layers)
+    >>> (found,) = verify_lines(planted.model, geometries, [family], torch.float32)
+    >>> found.kind, found.n_outliers, found.median_error < 0.25
+    ('disc', 0, True)
     """
     found = []
     for transformation in in_order(family.transformation for family in families):

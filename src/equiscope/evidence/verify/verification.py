@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from equiscope.families.family import Family
 from equiscope.foundations.statistics import percentile_interval
-from equiscope.runs.store import SCHEMA_VERSION, load_record, write_json
+from equiscope.runs.layout import SCHEMA_VERSION
+from equiscope.runs.reading import load_record
+from equiscope.runs.writing import write_json
 
 __all__ = [
     "FamilyVerification",

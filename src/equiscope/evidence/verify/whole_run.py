@@ -7,6 +7,8 @@ those found on photographs.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from equiscope.evidence.verify.drawn.catalogue import show_catalogue
@@ -14,10 +16,13 @@ from equiscope.evidence.verify.lines import verify_lines
 from equiscope.evidence.verify.pairs import verify_pairs
 from equiscope.evidence.verify.poses import verify_poses
 from equiscope.evidence.verify.verification import FamilyVerification, save_verification
+from equiscope.families.family import Family
 from equiscope.foundations.progress import Progress, silent
 from equiscope.models import Model
 from equiscope.models.borrowing import borrows_model
-from equiscope.runs.store import Run, check_network, read_geometries
+from equiscope.models.geometry import LayerGeometry
+from equiscope.runs.manifest import read_geometries
+from equiscope.runs.run import Run, check_network
 from equiscope.transformations import find
 from equiscope.transformations.spaces import Line, Pair
 
@@ -51,32 +56,49 @@ def verify_run(
     ------
     EquiscopeError
         If the network is not the one that was surveyed.
+
+    Examples
+    --------
+    >>> from equiscope import load_run
+    >>> from equiscope.models import load_model
+    >>> first = verify_run(load_run("equiscope-runs/mini"), load_model("mini"))[0]
+    >>> first.family, first.axis, first.n_measured > 2, first.median_error < 45
+    ('conv2d0-rotation-1', 'rotation', True, True)
     """
     check_network(run, model)
     geometries = read_geometries(run.manifest)
-    found: dict[tuple[str, str], FamilyVerification] = {}
+    every: list[FamilyVerification] = []
     for layer, geometry in geometries.items():
         own = [f for f in run.families if f.layers == (layer,)]
-        if geometry.is_global or not own:
-            continue
-        with progress(f"drawing stimuli for {layer}", 3) as on_step:
-            shown = show_catalogue(model, geometry, precision)
-            on_step(1)
-            for family in own:
-                for verification in verify_poses(family, shown):
-                    found[family.id, verification.axis] = verification
-            on_step(1)
-            pairs = [f for f in own if isinstance(find(f.transformation).space, Pair)]
-            for verification in verify_pairs(model, geometry, pairs, shown, precision):
-                found[verification.family, verification.axis] = verification
-            on_step(1)
+        if own and not geometry.is_global:
+            every += _verify_layer(model, geometry, own, precision, progress)
     lines = [f for f in run.families if isinstance(find(f.transformation).space, Line)]
     if lines:
         with progress("drawing stimuli along lines of poses", 1) as on_step:
-            for verification in verify_lines(model, geometries, lines, precision):
-                found[verification.family, verification.axis] = verification
+            every += verify_lines(model, geometries, lines, precision)
             on_step(1)
+    # What was measured last about an axis of a family stands.
+    found = {(own.family, own.axis): own for own in every}
     order = {family.id: index for index, family in enumerate(run.families)}
     verified = tuple(sorted(found.values(), key=lambda v: order[v.family]))
     save_verification(run.folder, verified)
     return verified
+
+
+def _verify_layer(
+    model: Model,
+    geometry: LayerGeometry,
+    families: Sequence[Family],
+    precision: torch.dtype,
+    progress: Progress,
+) -> list[FamilyVerification]:
+    """Show one layer the catalogue, and compare the poses of its families, and what pairs answer, with the run's."""
+    with progress(f"drawing stimuli for {geometry.layer}", 3) as on_step:
+        shown = show_catalogue(model, geometry, precision)
+        on_step(1)
+        found = [verification for family in families for verification in verify_poses(family, shown)]
+        on_step(1)
+        pairs = [f for f in families if isinstance(find(f.transformation).space, Pair)]
+        found += verify_pairs(model, geometry, pairs, shown, precision)
+        on_step(1)
+    return found

@@ -79,6 +79,19 @@ def build_document(
         Of the run: sheets of pictures go into ``site/sprites``.
     on_image
         Called with 1 after each image that was cut up.
+
+    Examples
+    --------
+    >>> from equiscope.runs.examples import load_examples
+    >>> from equiscope.runs.manifest import read_geometries
+    >>> from equiscope.runs.run import load_run
+    >>> from equiscope.stimuli import open_images
+    >>> run = load_run("equiscope-runs/mini")
+    >>> examples, *_ = load_examples(run.folder / "examples.npz")
+    >>> shown = ShownImages(open_images(), read_geometries(run.manifest), examples, whole_px=224)
+    >>> document = build_document(run.manifest, shown, Findings(run.families, run.units, {}, {}), run.folder)
+    >>> document["title"], document["families"][0]["id"], document["units"][0]["pictures"]["n"]
+    ('Families of mini', 'conv2d0-rotation-1', [4, 4])
     """
     of_layer: dict[str, list[Unit]] = {layer: [] for layer in shown.geometries}
     for unit in found.units:

@@ -22,7 +22,7 @@ from equiscope.reports.document.schema import (
     UnitEntry,
 )
 from equiscope.runs.earlier import family_of_2, split_layers
-from equiscope.runs.store import load_units
+from equiscope.runs.findings import load_units
 from equiscope.transformations import find
 from equiscope.transformations.spaces import Pair
 
@@ -124,6 +124,14 @@ def earlier_document(folder: Path, document: ReportDocument) -> ReportDocument:
         Of the run; pictures that the document carries are written onto sheets there.
     document
         As ``report.json`` holds it.
+
+    Examples
+    --------
+    >>> document = earlier_document(Path("run"), {"layers": [{"name": "conv1", "n_units": 2}]})
+    >>> [(unit["layer"], unit["channel"]) for unit in document["units"]]
+    [('conv1', 0), ('conv1', 1)]
+    >>> document["missing"][0][:49]
+    'An earlier version of equiscope made this run: it'
     """
     if "units" in document and "sheets" in document:
         return document

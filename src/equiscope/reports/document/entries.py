@@ -15,7 +15,15 @@ __all__ = ["count_kinds", "family_entry", "shown_axes", "unit_entry"]
 
 
 def count_kinds(units: Iterable[Unit], transformation: str) -> KindsEntry:
-    """Count how many units of a layer are of which kind under a transformation."""
+    """Count how many units of a layer are of which kind under a transformation.
+
+    Examples
+    --------
+    >>> from equiscope.families.family import Symmetry
+    >>> unit = Unit("conv1", 0, 0.1, 0.2, (Symmetry("rotation", "invariant"),))
+    >>> count_kinds([unit], "rotation")["counts"]["invariant"], count_kinds([unit], "hue")["counts"]["invariant"]
+    (1, 0)
+    """
     counts = Counter(unit.under(transformation).kind for unit in units)
     return {
         "transformation": transformation,
@@ -30,7 +38,14 @@ def count_kinds(units: Iterable[Unit], transformation: str) -> KindsEntry:
 
 
 def unit_entry(unit: Unit) -> UnitEntry:
-    """Word one unit as the document does, without pictures and tuning."""
+    """Word one unit as the document does, without pictures and tuning.
+
+    Examples
+    --------
+    >>> entry = unit_entry(Unit("conv1", 4, 0.5, float("nan")))
+    >>> entry["layer"], entry["channel"], entry["mean"], entry["sd"]
+    ('conv1', 4, 0.5, None)
+    """
     return {
         "layer": unit.layer,
         "channel": unit.channel,
@@ -53,7 +68,18 @@ def unit_entry(unit: Unit) -> UnitEntry:
 
 
 def family_entry(family: Family, tuning: Tuning | None) -> FamilyEntry:
-    """Word one family as the document does."""
+    """Word one family as the document does.
+
+    Examples
+    --------
+    >>> from equiscope.families.family import Member
+    >>> from equiscope.transformations import Pose
+    >>> member = Member("conv1", 4, Pose(angle_deg=90.0), 0.8, 0.7, 0.9)
+    >>> family = Family("conv1-rotation-1", ("conv1",), "rotation", 0.8, 0.7, 0.9, 0.01, (member,))
+    >>> entry = family_entry(family, None)
+    >>> entry["id"], entry["members"][0]["channel"], entry["members"][0]["pose"]
+    ('conv1-rotation-1', 4, {'angle_deg': 90.0})
+    """
     return {
         "id": family.id,
         "layers": list(family.layers),
@@ -117,5 +143,11 @@ def _tuning_entry(tuning: Tuning) -> TuningEntry:
 
 
 def shown_axes(axes: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
-    """Give the axes of a tuning as JSON types."""
+    """Give the axes of a tuning as JSON types.
+
+    Examples
+    --------
+    >>> shown_axes({"angle_deg": np.array([0, 90])})
+    {'angle_deg': [0.0, 90.0]}
+    """
     return {name: [float(value) for value in values] for name, values in axes.items()}

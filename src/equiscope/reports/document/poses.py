@@ -25,7 +25,13 @@ def measured_pose(pose: Mapping[str, float | bool | None]) -> Pose:
 
 
 def pose_of(member: MemberEntry, axes: Sequence[Axis]) -> Pose:
-    """Give a member's pose along the axes of its transformation; 0 where it was not measured."""
+    """Give a member's pose along the axes of its transformation; 0 where it was not measured.
+
+    Examples
+    --------
+    >>> pose_of({"pose": {"angle_deg": 90.0, "is_mirrored": None}}, find("dihedral").axes)
+    Pose({'angle_deg': 90.0, 'is_mirrored': False})
+    """
     return Pose({axis.name: along(member, axis) for axis in axes})
 
 

@@ -10,7 +10,9 @@ from equiscope.foundations.errors import EquiscopeError
 from equiscope.foundations.records import read_record, reading
 from equiscope.reports.document.earlier import earlier_document, typed_document
 from equiscope.reports.document.schema import FamilyEntry, ReportDocument
-from equiscope.runs.store import SCHEMA_VERSION, read_json, write_json
+from equiscope.runs.layout import SCHEMA_VERSION
+from equiscope.runs.reading import read_json
+from equiscope.runs.writing import write_json
 from equiscope.transformations import Axis, Step, find
 from equiscope.transformations.spaces import Torus
 
@@ -22,7 +24,14 @@ _MOST_STEPS, _LEAST_TURN_DEG = 100, 0.1
 
 
 def write_document(folder: Path, document: ReportDocument) -> None:
-    """Write the document into a run's folder."""
+    """Write the document into a run's folder.
+
+    Examples
+    --------
+    >>> write_document(Path("."), {"title": "Families of mini"})
+    >>> read_json(Path("report.json"))["title"]
+    'Families of mini'
+    """
     write_json(folder / DOCUMENT, {"schema_version": SCHEMA_VERSION, **document}, is_compact=True)
 
 
@@ -31,6 +40,12 @@ def read_document(folder: Path) -> ReportDocument | None:
 
     A document of an earlier version gets what this one shows and the run's folder has; its pictures are put onto
     sheets.
+
+    Examples
+    --------
+    >>> document = read_document(Path("equiscope-runs/mini"))
+    >>> [(layer["name"], layer["n_units"]) for layer in document["layers"]]
+    [('conv2d0', 48), ('conv2d1', 96)]
     """
     if not (folder / DOCUMENT).exists():
         return None

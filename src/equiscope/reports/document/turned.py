@@ -57,10 +57,23 @@ def turned_responses(
     -----
     Tiles stand at whole steps of the family's pose, orbits were measured at whole steps from another angle: responses
     are read between the measured ones by a Fourier series, between sizes linearly.
+
+    Examples
+    --------
+    >>> from equiscope.measurement.bank import build_bank
+    >>> from equiscope.measurement.examples import empty_examples
+    >>> from equiscope.transformations.groups import CyclicGroup
+    >>> examples, geometry = empty_examples("conv1", 2, 1), LayerGeometry("conv1", 2, (1, 1), (9, 9), (4.0, 4.0))
+    >>> examples.value[1, 0, 0], examples.image[1, 0, 0], examples.maximum[:] = 4.0, 0, 4.0
+    >>> answers = np.array([[4, 1], [2, 0], [0, 1], [2, 2]], np.float32)[None]  # turned by 0°, 90°, …
+    >>> responses = Responses(build_bank(examples, np.arange(1)), CyclicGroup(4), answers)
+    >>> own = {"layer": "conv1", "channel": 0, "pose": {"angle_deg": 90.0}}
+    >>> family = {"transformation": "rotation", "members": [own, own | {"channel": 1}]}
+    >>> turned = own | {"axes": {"angle_deg": [90.0, 180.0]}}
+    >>> turned_responses(responses, {"conv1": examples}, {"conv1": geometry}, {"conv1": 0}, family, turned)
+    [[1.0, 0.5], [0.25, 0.0]]
     """
-    own = next(
-        m for m in family["members"] if (m["layer"], m["channel"]) == (turned["layer"], turned["channel"])
-    )
+    own = _member_shown(family, turned)
     row = _row_of(responses.bank, examples[own["layer"]], geometries[own["layer"]], own["channel"])
     if row is None:
         return None
@@ -70,7 +83,18 @@ def turned_responses(
         return None
     shown = np.clip(_read(values, responses, row, own, turned["axes"]), 0.0, None)
     largest = np.array([float(examples[m["layer"]].maximum[m["channel"]]) for m in family["members"]])
-    shares = shown.reshape(-1, len(picked)) / np.where(largest > 0, largest, np.nan)
+    return _as_shares(shown.reshape(-1, len(picked)), largest)
+
+
+def _member_shown(family: FamilyEntry, turned: TurnedEntry) -> MemberEntry:
+    """Give the member whose stimulus is shown transformed."""
+    shown = turned["layer"], turned["channel"]
+    return next(member for member in family["members"] if (member["layer"], member["channel"]) == shown)
+
+
+def _as_shares(answers: Floats, largest: Floats) -> list[list[float | None]]:
+    """Say answers, shape (tile, member), as shares of each member's largest: for each member, for each tile."""
+    shares = answers / np.where(largest > 0, largest, np.nan)
     return [[round(float(v), 3) if np.isfinite(v) else None for v in member] for member in shares.T]
 
 

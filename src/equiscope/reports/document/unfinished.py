@@ -22,7 +22,9 @@ from equiscope.reports.document.schema import (
     TuningEntry,
 )
 from equiscope.runs.earlier import result_of_2
-from equiscope.runs.store import load_families, load_record, load_units, read_manifest
+from equiscope.runs.findings import load_families, load_units
+from equiscope.runs.manifest import read_manifest
+from equiscope.runs.reading import load_record
 from equiscope.transformations import alone
 from equiscope.transformations.rotation import ANGLE
 
@@ -70,6 +72,12 @@ def partial_document(folder: Path) -> ReportDocument:
     ----------
     folder
         Of the run; ``run.json`` must be there.
+
+    Examples
+    --------
+    >>> document = partial_document(Path("equiscope-runs/mini"))
+    >>> document["families"][0]["id"], document["sheets"], document["missing"][0][:27]
+    ('conv2d0-rotation-1', [], 'This run has no report.json')
     """
     manifest = read_manifest(folder)
     with reading(folder / "run.json"):

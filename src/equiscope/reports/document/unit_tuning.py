@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,28 +68,26 @@ def tune_units(
     brought back to 0 by a Fourier shift. As the stimuli were chosen because they excite the unit as they are, the curve
     is drawn towards a peak at 0 even for a unit that varies at random; a family's tuning, which is read from the
     stimuli of all members, is not.
+
+    Examples
+    --------
+    >>> from equiscope.measurement.bank import build_bank
+    >>> from equiscope.measurement.examples import empty_examples
+    >>> from equiscope.transformations.groups import CyclicGroup
+    >>> examples, geometry = empty_examples("conv1", 1, 1), LayerGeometry("conv1", 1, (1, 1), (9, 9), (4.0, 4.0))
+    >>> examples.value[0, 0, 0], examples.image[0, 0, 0] = 4.0, 0
+    >>> answers = np.array([4.0, 2.0, 0.0, 1.0], np.float32).reshape(1, 4, 1)
+    >>> responses = Responses(build_bank(examples, np.arange(1)), CyclicGroup(4), answers)
+    >>> tune_units(responses, examples, geometry).units[0]["values"]
+    [1.0, 0.5, 0.0, 0.25]
     """
-    bank, group = responses.bank, responses.group
     wanted = range(examples.n_units) if channels is None else channels.tolist()
-    columns_of = _columns_of_rows(bank, examples, geometry, set(wanted))
+    columns_of = _columns_of_rows(responses.bank, examples, geometry, set(wanted))
     collected: dict[int, list[Floats]] = defaultdict(list)
-    rows = sorted(columns_of)
-    starts = bank.starts_deg(group)
-    for begin in range(0, len(bank), _N_READ):
-        own = [row for row in rows if begin <= row < begin + _N_READ]
-        if not own:
-            continue
-        values = responses.read(begin, min(begin + _N_READ, len(bank)))
-        for row in own:
-            picked = values[row - begin][:, [first_column + channel for channel in columns_of[row]]]
-            curves = turn_back(
-                np.asarray(picked, dtype=np.float64)[None], group, [start[[row]] for start in starts]
-            )[0]
-            for channel, curve in zip(columns_of[row], np.moveaxis(curves, -1, 0), strict=True):
-                collected[channel].append(curve)
-    return UnitTunings(
-        orbit_axes(group), {c: _entry(np.stack(curves)) for c, curves in sorted(collected.items())}
-    )
+    for channel, curve in _read_curves(responses, columns_of, first_column):
+        collected[channel].append(curve)
+    units = {c: _entry(np.stack(curves)) for c, curves in sorted(collected.items())}
+    return UnitTunings(orbit_axes(responses.group), units)
 
 
 def _columns_of_rows(
@@ -115,6 +114,26 @@ def _columns_of_rows(
         if row is not None and c in wanted:
             found[row].append(c)
     return found
+
+
+def _read_curves(
+    responses: Responses[Any], columns_of: Mapping[int, Sequence[int]], first_column: int
+) -> Iterator[tuple[int, Floats]]:
+    """Read what units answered to their own stimuli: a channel and its curve, shape (*axes), one after the other."""
+    bank, group = responses.bank, responses.group
+    rows = sorted(columns_of)
+    starts = bank.starts_deg(group)
+    for begin in range(0, len(bank), _N_READ):
+        own = [row for row in rows if begin <= row < begin + _N_READ]
+        if not own:
+            continue
+        values = responses.read(begin, min(begin + _N_READ, len(bank)))
+        for row in own:
+            picked = values[row - begin][:, [first_column + channel for channel in columns_of[row]]]
+            curves = turn_back(
+                np.asarray(picked, dtype=np.float64)[None], group, [start[[row]] for start in starts]
+            )[0]
+            yield from zip(columns_of[row], np.moveaxis(curves, -1, 0), strict=True)
 
 
 def _entry(curves: Floats) -> UnitTuningEntry:

@@ -24,12 +24,24 @@ _SEEN_DEFICIT = 0.05
 
 
 def measured(value: float | None) -> float | None:
-    """Give a number, or None where it was not measured."""
+    """Give a number, or None where it was not measured.
+
+    Examples
+    --------
+    >>> measured(0.5), measured(float("nan"))
+    (0.5, None)
+    """
     return value if value is not None and math.isfinite(value) else None
 
 
 def number(value: float | None, decimals: int = 2, unit: str = "") -> str:
-    """Give a number in words, "–" where it was not measured."""
+    """Give a number in words, "–" where it was not measured.
+
+    Examples
+    --------
+    >>> number(-0.128), number(12.4, decimals=0, unit=" px"), number(None)
+    ('−0.13', '12 px', '–')
+    """
     value = measured(value)
     if value is None:
         return MISSING
@@ -38,7 +50,13 @@ def number(value: float | None, decimals: int = 2, unit: str = "") -> str:
 
 
 def interval_text(value: float | None, low: float | None, high: float | None) -> str | None:
-    """Give the interval of a number, or None where the number or an end of it is missing."""
+    """Give the interval of a number, or None where the number or an end of it is missing.
+
+    Examples
+    --------
+    >>> interval_text(0.5, 0.412, 0.608)
+    '0.41 to 0.61'
+    """
     low, high = measured(low), measured(high)
     if measured(value) is None or low is None or high is None:
         return None
@@ -46,7 +64,13 @@ def interval_text(value: float | None, low: float | None, high: float | None) ->
 
 
 def q_text(q_value: float | None) -> str:
-    """Give a q-value; below a thousandth only that."""
+    """Give a q-value; below a thousandth only that.
+
+    Examples
+    --------
+    >>> q_text(0.0124), q_text(1e-9), q_text(None)
+    ('0.012', '< 0.001', '–')
+    """
     q_value = measured(q_value)
     if q_value is None:
         return MISSING
@@ -54,7 +78,13 @@ def q_text(q_value: float | None) -> str:
 
 
 def degrees(angle_deg: float, period_deg: float = 360.0) -> str:
-    """Give a whole angle within its period."""
+    """Give a whole angle within its period.
+
+    Examples
+    --------
+    >>> degrees(-30.2), degrees(200.0, period_deg=180.0)
+    ('330°', '20°')
+    """
     return f"{round(angle_deg % period_deg) % round(period_deg)}°"
 
 
@@ -74,12 +104,26 @@ def plural(noun: str) -> str:
 
 
 def counted(n: int, noun: str) -> str:
-    """Give a number of things."""
+    """Give a number of things.
+
+    Examples
+    --------
+    >>> counted(1, "family"), counted(1200, "stimulus")
+    ('1 family', '1,200 stimuli')
+    """
     return f"{n:,} {noun if n == 1 else plural(noun)}"
 
 
 def explanation_remark(family: FamilyEntry) -> str:
-    """Say so where another transformation explains the family at least as simply; otherwise nothing."""
+    """Say so where another transformation explains the family at least as simply; otherwise nothing.
+
+    Examples
+    --------
+    >>> own = {"transformation": "rotation", "deficit": 0.2, "deficit_low": 0.1}
+    >>> family = {"transformation": "rotation", "explained_by": "hue", "alternatives": [own]}
+    >>> explanation_remark(family), explanation_remark(family | {"alternatives": []})
+    ('better explained as hue', 'may as well be hue')
+    """
     other = family["explained_by"]
     if not other or other == family["transformation"]:
         return ""

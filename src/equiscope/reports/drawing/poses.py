@@ -102,7 +102,14 @@ def family_period_deg(family: FamilyEntry) -> float:
 
 
 def pose_text(family: FamilyEntry, member: MemberEntry, period_deg: float) -> str:
-    """Give a member's pose under its family's transformation."""
+    """Give a member's pose under its family's transformation.
+
+    Examples
+    --------
+    >>> bars = {"transformation": "rotation"}
+    >>> [pose_text(bars, {"pose": {"angle_deg": angle}}, period_deg=180.0) for angle in (45.0, 225.0, None)]
+    ['45°', '45°', '–']
+    """
     return find(family["transformation"]).pose_text(measured_pose(member["pose"]), period_deg)
 
 

@@ -64,6 +64,14 @@ def rasterise(svg: str) -> bytes:
         If the extra ``figures`` is not installed.
     EquiscopeError
         If the machine has no fonts, so that the words would be missing.
+
+    Examples
+    --------
+    >>> dot = '<circle cx="10" cy="5" r="5" fill="red"/>'
+    >>> png = rasterise(f'<svg xmlns="http://www.w3.org/2000/svg" width="20" height="10">{dot}</svg>')
+    >>> picture = Image.open(io.BytesIO(png)).convert("RGB")
+    >>> picture.size, picture.getpixel((30, 15)), picture.getpixel((0, 0))
+    ((60, 30), (255, 0, 0), (255, 255, 255))
     """
     try:
         import resvg_py

@@ -14,7 +14,7 @@ from equiscope.reports.site.files import open_document
 from equiscope.reports.views.context import SiteContext
 from equiscope.reports.views.registry import all_views
 from equiscope.reports.views.view import Charts
-from equiscope.runs.store import Run
+from equiscope.runs.run import Run
 
 __all__ = ["draw_figure", "figure_kinds", "save_figure"]
 
@@ -46,6 +46,12 @@ def draw_figure(run: Run | str | Path, subject: str, name: str = "", *, kind: st
     ------
     EquiscopeError
         If there is no such subject, name or chart in the run.
+
+    Examples
+    --------
+    >>> svg = draw_figure("equiscope-runs/mini", "circuit", "conv2d0-hue-1>conv2d1-hue-1")
+    >>> svg.startswith("<svg "), "Weights as they are" in svg, "data:image/png;base64," in svg
+    (True, True, True)
     """
     context = _context(run)
     kinds = figure_kinds(context, subject, name)
@@ -86,6 +92,12 @@ def save_figure(
         If the chart or its format does not exist.
     MissingExtraError
         If PNG is asked for without the extra ``figures``.
+
+    Examples
+    --------
+    >>> path = save_figure("equiscope-runs/mini", "budget", "", "figures/hue.svg", kind="hue")
+    >>> "Kernels saved by tying under hue" in path.read_text(encoding="utf-8")
+    True
     """
     path = Path(path)
     form = path.suffix.lower()
@@ -114,6 +126,13 @@ def figure_kinds(context: SiteContext, subject: str, name: str) -> Charts:
     ------
     EquiscopeError
         If there is no such thing.
+
+    Examples
+    --------
+    >>> document = open_document(Path("equiscope-runs/mini"))
+    >>> context = SiteContext(document, Pictures(document), Path("equiscope-runs/mini"))
+    >>> list(figure_kinds(context, "circuit", "conv2d0-hue-1>conv2d1-hue-1"))
+    ['matrices', 'raw', 'reordered', 'template']
     """
     charts = {view.kind: view.charts for view in all_views() if view.charts is not None}
     if subject not in charts:

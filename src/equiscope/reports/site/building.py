@@ -49,6 +49,15 @@ def write_site(folder: Path, context: SiteContext) -> list[str]:
     -----
     ``index.html`` is written when everything that it leads to is there, and what an earlier one led to is removed after
     that: a build that is interrupted leaves a site whose addresses lead somewhere.
+
+    Examples
+    --------
+    >>> from equiscope.reports.document.pictures.sprites import Pictures
+    >>> from equiscope.reports.document.stored import read_document
+    >>> document = read_document(Path("equiscope-runs/mini"))
+    >>> addresses = write_site(Path("site-of-mini"), SiteContext(document, Pictures(document)))
+    >>> "site/data/family/conv2d0-rotation-1.js" in addresses, addresses[-1]
+    (True, 'index.html')
     """
     _check_families(context)
     views = all_views()

@@ -17,7 +17,8 @@ from equiscope.reports.site.addresses import PAGE
 from equiscope.reports.site.building import write_site
 from equiscope.reports.views.context import SiteContext
 from equiscope.reports.views.registry import all_evidence, evidence_of
-from equiscope.runs.store import read_manifest, say_changes
+from equiscope.runs.digests import say_changes
+from equiscope.runs.manifest import read_manifest
 
 __all__ = [
     "build_site",
@@ -35,7 +36,15 @@ _OUTDATED = ("circuits.html",)
 
 
 def with_evidence(folder: Path, document: ReportDocument) -> ReportDocument:
-    """Give a document with what later commands, as far as the run's folder has it, found about its families."""
+    """Give a document with what later commands, as far as the run's folder has it, found about its families.
+
+    Examples
+    --------
+    >>> folder = Path("equiscope-runs/mini")
+    >>> found = with_evidence(folder, partial_document(folder))
+    >>> found["families"][0]["id"], found["families"][0]["verification"][0]["axis"]
+    ('conv2d0-rotation-1', 'rotation')
+    """
     for evidence in all_evidence():
         document = evidence.joined(folder, document)
     return document
@@ -58,7 +67,15 @@ def load_document(folder: Path) -> ReportDocument | None:
 
 
 def save_report(folder: Path, document: ReportDocument) -> None:
-    """Write the document into a run's folder, and the site that shows it."""
+    """Write the document into a run's folder, and the site that shows it.
+
+    Examples
+    --------
+    >>> folder = Path("equiscope-runs/mini")
+    >>> save_report(folder, load_document(folder) | {"title": "Families of my network"})
+    >>> load_document(folder)["title"], "Families of my network" in (folder / "index.html").read_text("utf-8")
+    ('Families of my network', True)
+    """
     write_document(folder, document)
     _write(folder, document)
 
@@ -118,6 +135,12 @@ def build_site(folder: str | Path) -> Path:
     ------
     EquiscopeError
         If the folder is not that of a run, or of a newer schema than this version knows.
+
+    Examples
+    --------
+    >>> Path("equiscope-runs/mini/index.html").unlink()
+    >>> build_site("equiscope-runs/mini").read_text("utf-8")[:15]
+    '<!doctype html>'
     """
     write_files(folder)
     return Path(folder) / PAGE
@@ -142,6 +165,12 @@ def write_files(folder: str | Path, target: Path | None = None) -> dict[str, Pat
     ------
     EquiscopeError
         As `build_site` does.
+
+    Examples
+    --------
+    >>> files = write_files("equiscope-runs/mini", Path("elsewhere"))
+    >>> files["index.html"].as_posix(), files["site/sprites/conv2d0-strongest-0.webp"].as_posix()
+    ('elsewhere/index.html', 'equiscope-runs/mini/site/sprites/conv2d0-strongest-0.webp')
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -156,7 +185,14 @@ def write_files(folder: str | Path, target: Path | None = None) -> dict[str, Pat
 
 
 def open_document(folder: Path) -> ReportDocument:
-    """Give the document of a run, or where it has none what is there of one."""
+    """Give the document of a run, or where it has none what is there of one.
+
+    Examples
+    --------
+    >>> document = open_document(Path("equiscope-runs/mini"))
+    >>> [(layer["name"], layer["n_units"]) for layer in document["layers"]]
+    [('conv2d0', 48), ('conv2d1', 96)]
+    """
     read_manifest(folder)
     say_changes(folder)
     document = leave_out_damaged(partial(load_document, folder))

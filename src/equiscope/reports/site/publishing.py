@@ -34,6 +34,12 @@ def publish_site(folder: str | Path, target: str | Path) -> Path:
     ------
     EquiscopeError
         If the folder is not that of a run, or ``target`` holds anything but such a copy.
+
+    Examples
+    --------
+    >>> page = publish_site("equiscope-runs/mini", "published")
+    >>> sorted(path.name for path in page.parent.iterdir())
+    ['index.html', 'report.json', 'site']
     """
     folder, target = Path(folder), Path(target)
     earlier = _earlier_copy(target)

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import webbrowser
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -165,6 +165,18 @@ def serve_site(folder: str | Path, port: int = 0) -> Iterator[ThreadingHTTPServe
     ------
     EquiscopeError
         If the folder is not that of a run, or the port is taken.
+
+    Examples
+    --------
+    >>> from http.client import HTTPConnection
+    >>> from threading import Thread
+    >>> with serve_site("equiscope-runs/mini") as server:
+    ...     Thread(target=server.serve_forever, daemon=True).start()
+    ...     client = HTTPConnection(*server.server_address)
+    ...     client.request("GET", "/index.html")
+    ...     client.getresponse().read(15)
+    ...     server.shutdown()
+    b'<!doctype html>'
     """
     port = PORT.check("port", port)
     with _built(Path(folder)) as files:
@@ -197,13 +209,25 @@ def open_site(
         Open the system's browser there.
     on_address
         Called with the address once the server listens.
+
+    Examples
+    --------
+    >>> from http.client import HTTPConnection
+    >>> from queue import Queue
+    >>> from threading import Thread
+    >>> from urllib.parse import urlsplit
+    >>> addresses = Queue()
+    >>> as_told = {"in_browser": False, "on_address": addresses.put}
+    >>> Thread(target=open_site, args=["equiscope-runs/mini"], kwargs=as_told, daemon=True).start()
+    >>> client = HTTPConnection(urlsplit(addresses.get(timeout=60)).netloc)
+    >>> client.request("GET", "/")
+    >>> client.getresponse().read(15)
+    b'<!doctype html>'
     """
-    with serve_site(folder, port) as server:
+    # A browser of the terminal is open until it is left, which Ctrl-C does as well.
+    with serve_site(folder, port) as server, suppress(KeyboardInterrupt):
         address = f"http://{_HOST}:{server.server_address[1]}/"
         on_address(address)
         if in_browser:
             webbrowser.open(address)
-        try:
-            server.serve_forever(poll_interval=0.2)
-        except KeyboardInterrupt:
-            return
+        server.serve_forever(poll_interval=0.2)

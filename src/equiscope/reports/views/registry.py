@@ -29,12 +29,24 @@ FOLDERS = [
 
 
 def all_views() -> Sequence[View]:
-    """Give the record of every view."""
+    """Give the record of every view.
+
+    Examples
+    --------
+    >>> [view.kind for view in all_views()][:4]
+    ['overview', 'families', 'layer', 'unit']
+    """
     return [import_module(f"{__package__}.{name}.view").VIEW for name in FOLDERS]
 
 
 def all_evidence() -> Sequence[Evidence[Any]]:
-    """Give what later commands find and some view shows, each once."""
+    """Give what later commands find and some view shows, each once.
+
+    Examples
+    --------
+    >>> sorted(evidence.command for evidence in all_evidence())
+    ['budget', 'circuits', 'compare', 'featurevis', 'simplify', 'verify']
+    """
     return list(dict.fromkeys(evidence for view in all_views() for evidence in view.evidence))
 
 
@@ -45,6 +57,11 @@ def evidence_of(command: str) -> Evidence[Any]:
     ------
     EquiscopeError
         If no view shows anything of such a command.
+
+    Examples
+    --------
+    >>> evidence_of("circuits").file
+    'circuits.json'
     """
     known = {evidence.command: evidence for evidence in all_evidence()}
     if command not in known:

@@ -21,6 +21,11 @@ def read_asset(module: str, name: str) -> str:
         The ``__name__`` of the module.
     name
         Of the file: a template, a script, a style sheet.
+
+    Examples
+    --------
+    >>> read_asset("equiscope.reports.views.budget.view", "budget.html.jinja").splitlines()[0]
+    '<article class="budget">'
     """
     return (files(module.rpartition(".")[0]) / name).read_text(encoding="utf-8")
 
@@ -46,7 +51,13 @@ def _environment() -> Environment:
 
 
 def view_address(kind: str, name: str = "") -> str:
-    """Address of a view within the site, such as ``#/family/mixed3a-rotation-2``; its name is percent-encoded."""
+    """Address of a view within the site, such as ``#/family/mixed3a-rotation-2``; its name is percent-encoded.
+
+    Examples
+    --------
+    >>> view_address("family", "mixed3a-rotation-2"), view_address("circuit", "conv1:0>conv2:7"), view_address("budget")
+    ('#/family/mixed3a-rotation-2', '#/circuit/conv1%3A0%3Econv2%3A7', '#/budget')
+    """
     return f"#/{kind}/{quote(name.encode('utf-8', 'replace'), safe='')}" if name else f"#/{kind}"
 
 
@@ -65,6 +76,13 @@ def render_template(module: str, name: str, /, **values: Any) -> str:
     Notes
     -----
     Templates may call ``address(kind, name)`` for the address of a view, and import ``picture.html.jinja``.
+
+    Examples
+    --------
+    >>> names = {"title": "<conv1> → conv2", "n": "3 circuits"}
+    >>> html = render_template("equiscope.reports.views.circuits.view", "list.html.jinja", **names)
+    >>> [line.strip() for line in html.splitlines() if "<h1>" in line]
+    ['<h1>&lt;conv1&gt; → conv2</h1>']
     """
     page = _environment().get_template(f"{module}/{name}").render(**values)
     # A file name that is not valid UTF-8 reaches Python as lone surrogates, which UTF-8 cannot hold.

@@ -69,6 +69,10 @@ class _Order:
     axes: dict[str, list[float]] | None = None
 
 
+# A family, the member whose stimulus is shown, the axes, the first tile, and how many there are.
+_Turned = tuple[FamilyEntry, MemberEntry, dict[str, list[float]], int, int]
+
+
 def cut_pictures(
     folder: Path,
     images: ImageSet,
@@ -104,18 +108,22 @@ def cut_pictures(
     -----
     Tiles wait in a temporary file, 9.4 kB each, until their sheets are written: images come in the order of the set,
     sheets in the order of the units.
+
+    Examples
+    --------
+    >>> from equiscope.measurement.examples import empty_examples
+    >>> from equiscope.stimuli import open_images
+    >>> examples, geometry = empty_examples("conv1", 2, 1), LayerGeometry("conv1", 2, (1, 1), (9, 9), (4.0, 4.0))
+    >>> examples.value[0, 1, 0], examples.image[0, 1, 0], examples.position[0, 1, 0] = 0.7, 5, (40, 60)
+    >>> cut_pictures(Path("."), open_images(), {"conv1": geometry}, {"conv1": examples}, [], whole_px=224).units
+    {('conv1', 1): {'strongest': [0, 0], 'stimuli': [1, 0], 'n': [1, 0], 'order': [0]}}
     """
     orders: dict[int, list[_Order]] = defaultdict(list)
     n_tiles = 0
     runs: dict[str, dict[int, _Stimuli]] = {}
     for layer, geometry in geometries.items():
         runs[layer], n_tiles = _order_stimuli(geometry, examples[layer], orders, n_tiles)
-    turned: list[tuple[FamilyEntry, MemberEntry, dict[str, list[float]], int, int]] = []
-    for family in families:
-        chosen = _order_turned(family, geometries, examples, orders, n_tiles)
-        if chosen is not None:
-            turned.append((family, *chosen))
-            n_tiles += chosen[-1]
+    turned = _order_all_turned(families, geometries, examples, orders, n_tiles)
     with open_tiles(folder) as tiles:
         sizes_px = {name: whole_px if own.is_global else own.patch_px for name, own in geometries.items()}
         _cut_all(images, orders, sizes_px, tiles, on_image)
@@ -156,6 +164,23 @@ def _order_stimuli(
         n = [sum(entry[0] == h for entry in entries) for h in (0, 1)]
         stimuli[own_channel] = _Stimuli(np.array([entry[3] for entry in entries]), n, order)
     return stimuli, first + len(distinct)
+
+
+def _order_all_turned(
+    families: Sequence[FamilyEntry],
+    geometries: Mapping[str, LayerGeometry],
+    examples: Mapping[str, Examples],
+    orders: dict[int, list[_Order]],
+    first: int,
+) -> list[_Turned]:
+    """Order a transformed stimulus of each family that has one."""
+    turned: list[_Turned] = []
+    for family in families:
+        chosen = _order_turned(family, geometries, examples, orders, first)
+        if chosen is not None:
+            turned.append((family, *chosen))
+            first += chosen[-1]
+    return turned
 
 
 def _order_turned(
@@ -243,7 +268,7 @@ def _cut_all(
 def _write(
     folder: Path,
     runs: Mapping[str, Mapping[int, _Stimuli]],
-    turned: Sequence[tuple[FamilyEntry, MemberEntry, dict[str, list[float]], int, int]],
+    turned: Sequence[_Turned],
     tiles: TileFile,
 ) -> CutPictures:
     writer = SheetWriter(folder)

@@ -130,14 +130,27 @@ def _encode(tiles: NDArray[np.uint8]) -> tuple[dict[str, int], bytes]:
 
 
 def lost_sheets(folder: Path, document: ReportDocument) -> list[str]:
-    """Give the addresses of a document's sheets that are not there, or that are not those of sheets (`is_sheet`)."""
+    """Give the addresses of a document's sheets that are not there, or that are not those of sheets (`is_sheet`).
+
+    Examples
+    --------
+    >>> sheet = {"address": "site/sprites/conv1-strongest-0.webp", "n_columns": 3, "n_rows": 2}
+    >>> lost_sheets(Path("run"), {"sheets": [sheet]})
+    ['site/sprites/conv1-strongest-0.webp']
+    """
     return [
         sheet["address"] for sheet in document.get("sheets", []) if not is_sheet(folder, sheet["address"])
     ]
 
 
 def shrink(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Give a picture, shape (y, x, 3), the size of a tile."""
+    """Give a picture, shape (y, x, 3), the size of a tile.
+
+    Examples
+    --------
+    >>> shrink(np.full((90, 90, 3), 200, np.uint8)).shape
+    (56, 56, 3)
+    """
     picture = Image.fromarray(pixels).resize((TILE_PX, TILE_PX), Image.Resampling.BICUBIC)
     return np.asarray(picture)
 
@@ -151,6 +164,15 @@ def read_strips(
     ------
     EquiscopeError
         If a picture is not a ``data:image/`` address.
+
+    Examples
+    --------
+    >>> content = io.BytesIO()
+    >>> Image.new("RGB", (3 * TILE_PX, TILE_PX)).save(content, "PNG")
+    >>> strip = "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()
+    >>> picture = {"layer": "conv1", "channel": 4, "n_stimuli": 3, "stimuli": strip}
+    >>> [place for _, place in read_strips([picture], SheetWriter(Path(".")))]
+    [{'strongest': [0, 0], 'stimuli': [1, 0], 'n': [3], 'order': [0, 1, 2]}]
     """
     tiles: list[NDArray[np.uint8]] = []
     by_layer: dict[str, list[tuple[PictureEntry, NDArray[np.int64]]]] = {}

@@ -58,6 +58,14 @@ class TileFile:
 
 @contextmanager
 def open_tiles(folder: Path) -> Iterator[TileFile]:
-    """Open an empty file for tiles in a folder; nothing of it is left, however the process ends."""
+    """Open an empty file for tiles in a folder; nothing of it is left, however the process ends.
+
+    Examples
+    --------
+    >>> with open_tiles(Path(".")) as tiles:
+    ...     tiles.write(3, np.full((TILE_PX, TILE_PX, 3), 7, np.uint8))
+    ...     tiles.read(np.array([3]))[0, 0, 0].tolist()
+    [7, 7, 7]
+    """
     with naming(folder), tempfile.TemporaryFile(dir=folder, prefix=".tiles.") as stream:
         yield TileFile(stream)

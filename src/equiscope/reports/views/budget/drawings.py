@@ -31,7 +31,14 @@ _N_COLUMNS = 3
 
 
 def drawn_transformations(budget: Budget) -> list[str]:
-    """Name the transformations under which some layer has a family, and copies stand in one layer."""
+    """Name the transformations under which some layer has a family, and copies stand in one layer.
+
+    Examples
+    --------
+    >>> from equiscope.construction.budget import load_budget
+    >>> drawn_transformations(load_budget(Path("equiscope-runs/mini")))
+    ['rotation', 'hue', 'together']
+    """
     named = [
         entry.transformation for entry in budget.layers if entry.n_families and not math.isnan(entry.ratio)
     ]
@@ -39,7 +46,15 @@ def drawn_transformations(budget: Budget) -> list[str]:
 
 
 def draw_savings(budget: Budget) -> Drawing | None:
-    """Draw all transformations, a panel each; None where no layer has a family."""
+    """Draw all transformations, a panel each; None where no layer has a family.
+
+    Examples
+    --------
+    >>> from equiscope.construction.budget import load_budget
+    >>> svg = write_for_print(draw_savings(load_budget(Path("equiscope-runs/mini"))), lambda _: None)
+    >>> [name for name in ("Rotation", "Reflection", "Hue") if f">{name}<" in svg]
+    ['Rotation', 'Hue']
+    """
     names = drawn_transformations(budget)
     panels = [_with_heading(draw_saving(budget, name), name) for name in names]
     if not panels:
@@ -60,6 +75,14 @@ def draw_saving(budget: Budget, transformation: str) -> Drawing:
         Of a run.
     transformation
         One of `drawn_transformations`.
+
+    Examples
+    --------
+    >>> from equiscope.construction.budget import load_budget
+    >>> drawing = draw_saving(load_budget(Path("equiscope-runs/mini")), "rotation")
+    >>> svg = write_for_print(drawing, lambda _: None)
+    >>> [name for name in ("K = 16", "K → ∞", "conv2d0", "conv2d1", "mixed3a") if f">{name}" in svg]
+    ['K = 16', 'K → ∞', 'conv2d0', 'conv2d1']
     """
     entries = [entry for entry in budget.layers if entry.transformation == transformation]
     nodes = _axes()
@@ -74,7 +97,15 @@ def draw_saving(budget: Budget, transformation: str) -> Drawing:
 
 
 def save_savings(folder: Path, budget: Budget) -> Path | None:
-    """Write ``budget.svg`` into a run's folder; None where no layer has a family."""
+    """Write ``budget.svg`` into a run's folder; None where no layer has a family.
+
+    Examples
+    --------
+    >>> from equiscope.construction.budget import load_budget
+    >>> path = save_savings(Path(), load_budget(Path("equiscope-runs/mini")))
+    >>> path.name, path.read_text(encoding="utf-8")[:5]
+    ('budget.svg', '<svg ')
+    """
     drawing = draw_savings(budget)
     if drawing is None:
         return None

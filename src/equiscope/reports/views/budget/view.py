@@ -21,7 +21,18 @@ __all__ = ["VIEW", "render_budget"]
 
 
 def render_budget(context: SiteContext) -> Iterator[tuple[str, Fragment]]:
-    """Render the parameters of a run; where they were not counted it says which command does."""
+    """Render the parameters of a run; where they were not counted it says which command does.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from equiscope.reports import load_document
+    >>> from equiscope.reports.document.pictures.sprites import Pictures
+    >>> folder = Path("equiscope-runs/mini")
+    >>> context = SiteContext(document := load_document(folder), Pictures(document), folder)
+    >>> "of 48,672 parameters would be left" in dict(render_budget(context))[""].html
+    True
+    """
     budget = context.found(BUDGET)
     commands = {
         "folder": quoted(context.folder or "RUN"),

@@ -5,9 +5,10 @@ from __future__ import annotations
 from equiscope.foundations.errors import EquiscopeError, unknown_name
 from equiscope.foundations.received import quoted
 from equiscope.reports.drawing.svg import beside
-from equiscope.reports.views.circuit.drawings import arrange, draw_board, draw_template
+from equiscope.reports.views.circuit.drawings import draw_board, draw_template
 from equiscope.reports.views.circuit.ends import Ends
 from equiscope.reports.views.circuit.evidence import CIRCUITS
+from equiscope.reports.views.circuit.matrices import arrange
 from equiscope.reports.views.circuit.weights import StoredWeights
 from equiscope.reports.views.context import SiteContext
 from equiscope.reports.views.view import Charts
@@ -22,6 +23,16 @@ def circuit_charts(context: SiteContext, name: str) -> Charts:
     ------
     EquiscopeError
         If no circuits were recovered, or none of this name whose weights were kept.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from equiscope.reports import load_document
+    >>> from equiscope.reports.document.pictures.sprites import Pictures
+    >>> folder = Path("equiscope-runs/mini")
+    >>> context = SiteContext(document := load_document(folder), Pictures(document), folder)
+    >>> circuit_charts(context, "conv2d0-hue-1>conv2d1-hue-1")["template"]().label
+    'The template: 16 kernels'
     """
     circuits = context.found(CIRCUITS)
     if circuits is None:

@@ -19,13 +19,25 @@ __all__ = ["EndUnit", "Ends", "colours_of", "is_unit", "place_of", "strength_of"
 
 
 def is_unit(name: str, layer: str) -> bool:
-    """Whether the end of a circuit is a single unit of a layer, not a family."""
+    """Whether the end of a circuit is a single unit of a layer, not a family.
+
+    Examples
+    --------
+    >>> is_unit("conv2d0:7", "conv2d0"), is_unit("conv2d0-rotation-1", "conv2d0")
+    (True, False)
+    """
     head, _, channel = name.rpartition(":")
     return head == layer and channel.isdecimal()
 
 
 def transformation_of(name: str) -> str:
-    """Give the transformation that a family's id tells, or nothing: for runs whose families cannot be read."""
+    """Give the transformation that a family's id tells, or nothing: for runs whose families cannot be read.
+
+    Examples
+    --------
+    >>> [transformation_of(name) for name in ("conv2d0-rotation-1", "conv2d0-hue-rotation-2", "conv2d0:7")]
+    ['rotation', 'hue-rotation', '']
+    """
     head = name.rpartition("-")[0]
     # "hue-rotation" ends like "rotation".
     known = sorted((transformation.name for transformation in ALL), key=len, reverse=True)
@@ -33,7 +45,13 @@ def transformation_of(name: str) -> str:
 
 
 def colours_of(transformation: str) -> tuple[str, str]:
-    """Give the colour of a transformation by its place among all, for a light and for a dark page."""
+    """Give the colour of a transformation by its place among all, for a light and for a dark page.
+
+    Examples
+    --------
+    >>> colours_of("rotation"), colours_of("hue")
+    (('#0072b2', '#56b4e9'), ('#d55e00', '#f0894a'))
+    """
     return category_colours(place_of(transformation))
 
 
@@ -138,6 +156,13 @@ class Ends:
 
 
 def strength_of(circuit: Circuit) -> float:
-    """Give what circuits are ranked by: the share of the target's weights that the symmetry explains."""
+    """Give what circuits are ranked by: the share of the target's weights that the symmetry explains.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> [strength_of(SimpleNamespace(r2=r2, energy_share=0.25)) for r2 in (0.5, float("nan"))]
+    [0.125, 0.0]
+    """
     value = measured(circuit.r2 * circuit.energy_share)
     return value if value is not None else 0.0

@@ -11,16 +11,10 @@ from equiscope.evidence.circuits.tying_axes import stretches
 from equiscope.reports.document.wording import counted, number
 from equiscope.reports.drawing.svg import write_for_site
 from equiscope.reports.views.circuit.charts import circuit_charts
-from equiscope.reports.views.circuit.drawings import (
-    DrawnBoard,
-    Label,
-    Matrices,
-    arrange,
-    draw_board,
-    tied_along,
-)
+from equiscope.reports.views.circuit.drawings import DrawnBoard, draw_board
 from equiscope.reports.views.circuit.ends import Ends, is_unit, strength_of
 from equiscope.reports.views.circuit.evidence import CIRCUITS
+from equiscope.reports.views.circuit.matrices import Label, Matrices, arrange, tied_along
 from equiscope.reports.views.circuit.weights import StoredWeights, Weights
 from equiscope.reports.views.circuit.words import (
     check_view,
@@ -34,7 +28,7 @@ from equiscope.reports.views.context import SiteContext
 from equiscope.reports.views.templates import render_template
 from equiscope.reports.views.view import Fragment, View
 
-__all__ = ["VIEW", "render_circuit", "render_circuits"]
+__all__ = ["VIEW", "render_circuits"]
 
 # Wider pairs of matrices stand below each other.
 _MOST_COLUMNS = 40
@@ -42,7 +36,18 @@ _N_OTHERS = 6
 
 
 def render_circuits(context: SiteContext) -> Iterator[tuple[str, Fragment]]:
-    """Render the view of every circuit whose weights were kept, by its id."""
+    """Render the view of every circuit whose weights were kept, by its id.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from equiscope.reports import load_document
+    >>> from equiscope.reports.document.pictures.sprites import Pictures
+    >>> folder = Path("equiscope-runs/mini")
+    >>> context = SiteContext(document := load_document(folder), Pictures(document), folder)
+    >>> dict(render_circuits(context))["conv2d0-hue-1>conv2d1-hue-1"].data["caption"]
+    'In order of relative hue'
+    """
     circuits = context.found(CIRCUITS)
     if circuits is None:
         return
@@ -60,10 +65,10 @@ def render_circuits(context: SiteContext) -> Iterator[tuple[str, Fragment]]:
             others = [
                 c for end in (circuit.target, circuit.source) for c in by_end[end] if c.id != circuit.id
             ]
-            yield circuit.id, render_circuit(circuit, weights, checks.get(circuit.id), ends, others)
+            yield circuit.id, _render_circuit(circuit, weights, checks.get(circuit.id), ends, others)
 
 
-def render_circuit(
+def _render_circuit(
     circuit: Circuit,
     weights: Weights,
     check: CausalCheck | None,

@@ -22,7 +22,13 @@ _MOST_ROWS = 52
 
 
 def layers_in_order(pairs: Sequence[tuple[str, str]]) -> list[str]:
-    """Order layers as the network does, given every two of them as (earlier, later)."""
+    """Order layers as the network does, given every two of them as (earlier, later).
+
+    Examples
+    --------
+    >>> layers_in_order([("conv1", "conv3"), ("conv2", "conv3"), ("conv1", "conv2")])
+    ['conv1', 'conv2', 'conv3']
+    """
     sources: dict[str, set[str]] = {}
     for source, target in pairs:
         sources.setdefault(source, set())
@@ -49,6 +55,17 @@ def network_data(circuits: Sequence[Circuit], layers: Sequence[str], ends: Ends)
         members, symmetric circuits in and out, whether it has a view) and ``edges`` (places of both ends, width,
         opacity, R² in words), the strongest last. ``circuits.js`` draws them: written out they
         would be ten times as long.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from equiscope.evidence.circuits import load_circuits
+    >>> from equiscope.reports import load_document
+    >>> folder = Path("equiscope-runs/mini")
+    >>> ends = Ends(load_document(folder)["families"])
+    >>> data = network_data(load_circuits(folder).circuits, ["conv2d0", "conv2d1"], ends)
+    >>> [name for _, name, *_ in data["columns"]], [name for name, *_ in data["kinds"]]
+    (['conv2d0', 'conv2d1'], ['rotation', 'hue'])
     """
     between = [
         c
@@ -66,28 +83,37 @@ def network_data(circuits: Sequence[Circuit], layers: Sequence[str], ends: Ends)
         return None
     edges = _strongest(between)
     places, height, columns = _place(layers, sizes, layer_of, edges, ends)
-    names = list(places)
-    number_of = {name: i for i, name in enumerate(names)}
-    n_in = Counter(c.target for c in between if c.is_symmetric)
-    n_out = Counter(c.source for c in between if c.is_symmetric)
-    used = sorted({ends.transformation(name) for name in names}, key=place_of)
+    number_of = {name: i for i, name in enumerate(places)}
+    used = sorted({ends.transformation(name) for name in places}, key=place_of)
     return {
         "width": _WIDTH,
         "height": round(height),
         "columns": columns,
-        "dots": [
-            [
-                round(places[name][0], 1), round(places[name][1], 1), round(_radius(sizes[name]), 1),
-                used.index(ends.transformation(name)), name, sizes[name], n_in[name], n_out[name],
-                int(name in ends.families),
-            ]
-            for name in names
-        ],
+        "dots": _dots(between, places, sizes, used, ends),
         # Strong ones last, on top of the others.
         "edges": [_edge(c, number_of) for c in sorted(edges, key=lambda c: strength_of(c))],
         "kinds": [[name, *colours_of(name)] for name in used],
         "nInto": _N_INTO,
-    }  # fmt: skip
+    }
+
+
+def _dots(
+    circuits: Iterable[Circuit],
+    places: Mapping[str, tuple[float, float]],
+    sizes: Mapping[str, int],
+    used: Sequence[str],
+    ends: Ends,
+) -> list[list[Any]]:
+    """Describe each family's dot, with its symmetric circuits in and out counted."""
+    symmetric = [c for c in circuits if c.is_symmetric]
+    n_in, n_out = Counter(c.target for c in symmetric), Counter(c.source for c in symmetric)
+    return [
+        [
+            round(x, 1), round(y, 1), round(_radius(sizes[name]), 1), used.index(ends.transformation(name)), name,
+            sizes[name], n_in[name], n_out[name], int(name in ends.families),
+        ]
+        for name, (x, y) in places.items()
+    ]  # fmt: skip
 
 
 def _strongest(circuits: Iterable[Circuit]) -> list[Circuit]:

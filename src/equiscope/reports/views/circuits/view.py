@@ -36,7 +36,18 @@ _PATHS = {"expanded": "expanded along every path", "gradient": "mean gradients o
 
 
 def render_all_circuits(context: SiteContext) -> Iterator[tuple[str, Fragment]]:
-    """Render the view of all circuits; without circuits it says what recovers them."""
+    """Render the view of all circuits; without circuits it says what recovers them.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from equiscope.reports import load_document
+    >>> from equiscope.reports.document.pictures.sprites import Pictures
+    >>> folder = Path("equiscope-runs/mini")
+    >>> context = SiteContext(document := load_document(folder), Pictures(document), folder)
+    >>> "blocks of weights between two families turn with their poses" in dict(render_all_circuits(context))[""].html
+    True
+    """
     circuits = context.found(CIRCUITS)
     folder = quoted(context.folder or "RUN")
     if circuits is None:
@@ -76,7 +87,18 @@ def render_all_circuits(context: SiteContext) -> Iterator[tuple[str, Fragment]]:
 
 
 def render_lists(context: SiteContext) -> Iterator[tuple[str, Fragment]]:
-    """Render what the view of all circuits loads when it is opened there: circuits by pair of layers, and so on."""
+    """Render what the view of all circuits loads when it is opened there: circuits by pair of layers, and so on.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from equiscope.reports import load_document
+    >>> from equiscope.reports.document.pictures.sprites import Pictures
+    >>> folder = Path("equiscope-runs/mini")
+    >>> context = SiteContext(document := load_document(folder), Pictures(document), folder)
+    >>> dict(render_lists(context))["conv2d0>conv2d1"].data["names"][:2]
+    ['conv2d0-hue-1', 'conv2d1-hue-1']
+    """
     circuits = context.found(CIRCUITS)
     if circuits is None:
         return

@@ -15,7 +15,9 @@ from equiscope.foundations.records import leave_out_damaged, read_record, readin
 from equiscope.reports.document.pictures.sheets import SPRITES, FileStems, lost_sheets
 from equiscope.reports.document.pictures.sprites import Pictures, Tile
 from equiscope.reports.document.stored import read_document
-from equiscope.runs.store import SCHEMA_VERSION, read_json, write_json
+from equiscope.runs.layout import SCHEMA_VERSION
+from equiscope.runs.reading import read_json
+from equiscope.runs.writing import write_json
 
 __all__ = ["bring_sheets", "keep_pictures", "kept_tiles"]
 
@@ -39,6 +41,15 @@ def keep_pictures(folder: Path, comparison: Comparison, other: Path) -> int:
     -------
     int
         Members that have a picture.
+
+    Examples
+    --------
+    >>> run, other = Path("equiscope-runs/mini"), Path("equiscope-runs/seed-1")
+    >>> (comparison,) = load_comparisons(run)
+    >>> keep_pictures(run, comparison, other) > 10
+    True
+    >>> sorted(path.name for path in Path(run, "compare/seed-1").iterdir())
+    ['compare-seed-1-0.webp', 'compare-seed-1-1.webp', 'pictures.json']
     """
     document = leave_out_damaged(partial(read_document, other))
     if document is None:
@@ -69,7 +80,15 @@ def keep_pictures(folder: Path, comparison: Comparison, other: Path) -> int:
 
 
 def kept_tiles(folder: Path, comparison: Comparison) -> dict[tuple[str, int], Tile]:
-    """Give the tile of each unit of the other run that has one and whose sheet was kept."""
+    """Give the tile of each unit of the other run that has one and whose sheet was kept.
+
+    Examples
+    --------
+    >>> (comparison,) = load_comparisons("equiscope-runs/mini")
+    >>> tiles = kept_tiles(Path("equiscope-runs/mini"), comparison)
+    >>> sorted({tile.sheet for tile in tiles.values()})
+    ['site/sprites/compare-seed-1-0.webp', 'site/sprites/compare-seed-1-1.webp']
+    """
     kept = _kept(folder, comparison.name)
     if kept is None:
         return {}
@@ -114,7 +133,15 @@ def _kept(folder: Path, name: str) -> dict[str, Any] | None:
 
 
 def bring_sheets(folder: Path, target: Path) -> list[str]:
-    """Copy the kept sheets of all comparisons of a run into a site, where they differ; give their addresses."""
+    """Copy the kept sheets of all comparisons of a run into a site, where they differ; give their addresses.
+
+    Examples
+    --------
+    >>> bring_sheets(Path("equiscope-runs/mini"), Path("published"))
+    ['site/sprites/compare-seed-1-0.webp', 'site/sprites/compare-seed-1-1.webp']
+    >>> len(list(Path("published/site/sprites").iterdir()))
+    2
+    """
     addresses = []
     for comparison in load_comparisons(folder):
         kept = _kept(folder, comparison.name)

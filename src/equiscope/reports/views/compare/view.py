@@ -35,7 +35,17 @@ _MOST_LETTERS = 20
 
 
 def render_comparisons(context: SiteContext) -> Iterator[tuple[str, Fragment]]:
-    """Render the list of a run's comparisons, and each; without any it says which command makes one."""
+    """Render the list of a run's comparisons, and each; without any it says which command makes one.
+
+    Examples
+    --------
+    >>> from equiscope.reports import load_document
+    >>> from equiscope.reports.document.pictures.sprites import Pictures
+    >>> folder = Path("equiscope-runs/mini")
+    >>> document = load_document(folder)
+    >>> [name for name, _ in render_comparisons(SiteContext(document, Pictures(document), folder))]
+    ['', 'seed-1']
+    """
     comparisons = context.found(COMPARISONS) or ()
     rows = [
         {"name": c.name, "title": f"{c.a.model} and {c.b.model}", "counts": _counts(c)} for c in comparisons

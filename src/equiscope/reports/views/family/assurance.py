@@ -24,7 +24,17 @@ __all__ = ["assurances", "figures_of"]
 
 
 def figures_of(family: FamilyEntry) -> list[dict[str, Any]]:
-    """Lines of the list of figures: a term, its value, and what stands beside it."""
+    """Lines of the list of figures: a term, its value, and what stands beside it.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from equiscope.reports import load_document
+    >>> document = load_document(Path("equiscope-runs/mini"))
+    >>> figures = {line["term"]: line["value"] for line in figures_of(document["families"][0])}
+    >>> float(figures["Score"]) > 0.5, figures["Symmetry"]
+    (True, 'none short of a full turn')
+    """
 
     def line(term: str, value: str, beside: str | None = None, code: str | None = None) -> dict[str, Any]:
         return {"term": term, "value": value, "beside": beside, "code": code}
@@ -75,6 +85,15 @@ def assurances(document: ReportDocument, family: FamilyEntry) -> list[tuple[str,
     -------
     list of tuple
         What was not measured is said to be so.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from equiscope.reports import load_document
+    >>> document = load_document(Path("equiscope-runs/mini"))
+    >>> said = dict(assurances(document, document["families"][0]))
+    >>> said["Held-out images"].partition(" by ")[0]
+    'On images that took no part in finding them, members respond alike'
     """
     said = [("Held-out images", _score_text(family)), ("Chance", _null_text(document, family))]
     said.append(("False discoveries", _q_text(family)))

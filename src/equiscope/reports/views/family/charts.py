@@ -22,6 +22,15 @@ def family_charts(context: SiteContext, name: str) -> Charts:
     ------
     EquiscopeError
         If there is no such family.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from equiscope.reports import load_document
+    >>> from equiscope.reports.document.pictures.sprites import Pictures
+    >>> document = load_document(Path("equiscope-runs/mini"))
+    >>> list(family_charts(SiteContext(document, Pictures(document)), "conv2d0-rotation-1"))
+    ['dial', 'strip', 'tuning', 'synthetic']
     """
     if name not in context.families:
         raise unknown_name("family", name, context.families)

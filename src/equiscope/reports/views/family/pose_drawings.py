@@ -45,7 +45,13 @@ _PX_PER_WRAPPED_DEG = 1.25
 
 
 def poses_kind(transformation: str) -> str:
-    """Give the name of the drawing that shows the poses of such a family: ``dial``, ``chart`` or ``pair``."""
+    """Give the name of the drawing that shows the poses of such a family: ``dial``, ``chart`` or ``pair``.
+
+    Examples
+    --------
+    >>> poses_kind("rotation"), poses_kind("hue-rotation"), poses_kind("reflection")
+    ('dial', 'chart', 'pair')
+    """
     match find(transformation).space:
         case Torus() | Line() | Cylinder():
             return "chart"
@@ -66,6 +72,15 @@ def draw_poses(family: FamilyEntry, shown: Sequence[Shown], pictures: Tiles) -> 
         Its members.
     pictures
         Their strongest stimuli.
+
+    Examples
+    --------
+    >>> from equiscope.reports.document.pictures.sprites import Pictures
+    >>> from equiscope.reports.drawing.poses import members_in_order
+    >>> members = [{"layer": "conv1", "channel": i, "pose": {"is_mirrored": i}} for i in range(2)]
+    >>> family = {"transformation": "reflection", "stabiliser": [], "members": members, "tuning": None}
+    >>> draw_poses(family, members_in_order(family, ["conv1"]), Pictures({"families": []})).label
+    'Responses of the 2 members to the feature as it is and mirrored'
     """
     match find(family["transformation"]).space:
         case Torus() as space:

@@ -109,6 +109,15 @@ def draw_tuning(family: FamilyEntry, shown: Sequence[Shown]) -> Drawing | None:
     -------
     Drawing or None
         None where nothing was measured along an axis, or for pairs, whose two values are in their own drawing.
+
+    Examples
+    --------
+    >>> from equiscope.reports.drawing.poses import members_in_order
+    >>> tuning = {"axes": {"angle_deg": [0.0, 180.0]}, "values": [[1.0, 0.2], [0.1, 1.0]]}
+    >>> members = [{"layer": "conv1", "channel": i, "pose": {"angle_deg": 180.0 * i}} for i in range(2)]
+    >>> family = {"transformation": "rotation", "stabiliser": [], "members": members, "tuning": tuning}
+    >>> draw_tuning(family, members_in_order(family, ["conv1"])).label
+    'Responses of the 2 members, of each one’s maximum, by turn of the stimuli'
     """
     inner = _WIDTH - _LEFT - _RIGHT
     axis = _scale_of(family, shown, _LEFT, inner)
@@ -117,15 +126,7 @@ def draw_tuning(family: FamilyEntry, shown: Sequence[Shown]) -> Drawing | None:
     top, body = 22.0, 128.0
     base, row = top + body, _row_height(len(shown))
     rows_top = base + 14.0
-    nodes: list[Node] = [
-        text_node(_LEFT - 8, top, "1", "text end"),
-        text_node(_LEFT - 8, base, "0", "text end"),
-    ]
-    nodes.append(text_node(12.0, top, "response"))
-    grid = "".join(f"M{_LEFT:g},{y:.1f}H{_WIDTH - _RIGHT:g}" for y in (top, top + body / 2, base))
-    nodes.append(
-        node("path", "grid", d=grid + "".join(f"M{x:.1f},{top:g}V{base:g}" for x, _ in axis.ticks()))
-    )
+    nodes = _draw_grid(axis, top, base)
     for i, member in enumerate(shown):
         y = rows_top + row * i
         own = node("g", "member", colours=member.colours, unit=member.unit)
@@ -149,6 +150,18 @@ def draw_tuning(family: FamilyEntry, shown: Sequence[Shown]) -> Drawing | None:
     return Drawing(_WIDTH, end + 40.0, nodes, label)
 
 
+def _draw_grid(axis: _Scale, top: float, base: float) -> list[Node]:
+    """Draw what curves are read against: a response of 1 stands at ``top``, 0 at ``base``."""
+    across = "".join(f"M{_LEFT:g},{y:.1f}H{_WIDTH - _RIGHT:g}" for y in (top, (top + base) / 2, base))
+    down = "".join(f"M{x:.1f},{top:g}V{base:g}" for x, _ in axis.ticks())
+    return [
+        text_node(_LEFT - 8, top, "1", "text end"),
+        text_node(_LEFT - 8, base, "0", "text end"),
+        text_node(12.0, top, "response"),
+        node("path", "grid", d=across + down),
+    ]
+
+
 def _draw_curve(
     member: Shown,
     places: Sequence[float],
@@ -170,7 +183,17 @@ def _draw_curve(
 
 
 def draw_joint_tuning(family: FamilyEntry, shown: Sequence[Shown]) -> Drawing | None:
-    """Draw each member's responses over both turns together; None for families of one."""
+    """Draw each member's responses over both turns together; None for families of one.
+
+    Examples
+    --------
+    >>> from equiscope.reports.drawing.poses import members_in_order
+    >>> tuning = {"axes": {"hue_deg": [0.0, 180.0], "angle_deg": [0.0, 180.0]}, "values": [[[1.0, 0.2], [0.3, 0.1]]]}
+    >>> member = {"layer": "conv1", "channel": 4, "pose": {"angle_deg": 0.0, "hue_deg": 0.0}}
+    >>> family = {"transformation": "hue-rotation", "stabiliser": [], "members": [member], "tuning": tuning}
+    >>> draw_joint_tuning(family, members_in_order(family, ["conv1"])).label
+    'Responses of the 1 member over orientation and hue'
+    """
     tuning, space = family["tuning"], find(family["transformation"]).space
     if not isinstance(space, Torus) or tuning is None:
         return None
@@ -231,6 +254,15 @@ def draw_strip(
     responses
         For each member in the family's own order its response to each, as a share of its largest response to any
         stimulus of the bank; None where nothing was measured.
+
+    Examples
+    --------
+    >>> from equiscope.reports.drawing.poses import members_in_order
+    >>> members = [{"layer": "conv1", "channel": i, "pose": {"angle_deg": 180.0 * i}} for i in range(2)]
+    >>> family = {"transformation": "rotation", "stabiliser": [], "members": members}
+    >>> shown = members_in_order(family, ["conv1"])
+    >>> draw_strip(shown, [None, None], ["0°", "180°"], [[1.0, 0.2], [0.1, 1.0]]).label
+    'One held-out stimulus shown in 2 steps, and what each of the 2 members answered to exactly these images'
     """
     # Room for the longest pose and the channel beside it.
     left = max(150.0, 62.0 + 7.4 * max((len(member.pose) for member in shown), default=0))
@@ -242,12 +274,7 @@ def draw_strip(
     top = 22.0 + side + 12.0
     nodes: list[Node] = []
     for i, (tile, word) in enumerate(zip(tiles, words, strict=True)):
-        x = left + pitch * i
-        nodes.append(text_node(x + side / 2, 9.0, word, "text small middle"))
-        if tile is None:
-            nodes.append(node("rect", "nothing", x=x, y=20, width=side, height=side))
-        else:
-            nodes.append(draw_tile(tile, x, 20.0, side, is_round=False, label=f"the stimulus at {word}"))
+        nodes += _draw_stimulus(tile, word, left + pitch * i, side)
     nodes.append(text_node(left - 12, 20 + side / 2, "one stimulus", "text end"))
     for i, member in enumerate(shown):
         y = top + row * i
@@ -264,6 +291,14 @@ def draw_strip(
         "answered to exactly these images"
     )
     return Drawing(_WIDE, top + row * len(shown) + 6, nodes, label)
+
+
+def _draw_stimulus(tile: Any | None, word: str, x: float, side: float) -> list[Node]:
+    """Draw the stimulus under one element below what that element is; a grey square where it was not kept."""
+    above = text_node(x + side / 2, 9.0, word, "text small middle")
+    if tile is None:
+        return [above, node("rect", "nothing", x=x, y=20, width=side, height=side)]
+    return [above, draw_tile(tile, x, 20.0, side, is_round=False, label=f"the stimulus at {word}")]
 
 
 def _draw_answers(

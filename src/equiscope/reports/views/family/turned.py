@@ -25,6 +25,18 @@ def draw_turned(context: SiteContext, family: FamilyEntry, shown: Sequence[Shown
     -------
     list
         Empty where it was not kept; two drawings for families that come in two hands, each of the members of one hand.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from equiscope.reports import load_document
+    >>> from equiscope.reports.document.pictures.sprites import Pictures
+    >>> from equiscope.reports.drawing.poses import members_in_order
+    >>> document = load_document(Path("equiscope-runs/mini"))
+    >>> context, family = SiteContext(document, Pictures(document)), document["families"][0]
+    >>> drawings = draw_turned(context, family, members_in_order(family, ["conv2d0"]))
+    >>> [drawing.label.partition(",")[0] for drawing in drawings]
+    ['One held-out stimulus shown in 16 steps']
     """
     turned = family.get("turned")
     tiles = context.pictures.turned(family["id"])
@@ -89,7 +101,17 @@ def _word(axis: Axis, value: float) -> str:
 
 
 def turned_sentence(context: SiteContext, family: FamilyEntry) -> str:
-    """Say what the drawing shows, or why there is none."""
+    """Say what the drawing shows, or why there is none.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from equiscope.reports import load_document
+    >>> from equiscope.reports.document.pictures.sprites import Pictures
+    >>> document = load_document(Path("equiscope-runs/mini"))
+    >>> turned_sentence(SiteContext(document, Pictures(document)), document["families"][0]).partition(":")[0]
+    'Above, one photograph turned'
+    """
     turned = family.get("turned")
     if turned is None:
         if not find(family["transformation"]).is_surveyed:

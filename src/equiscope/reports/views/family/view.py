@@ -36,14 +36,25 @@ from equiscope.reports.views.view import Fragment, View
 from equiscope.transformations import Turn, find
 from equiscope.transformations.spaces import Cylinder
 
-__all__ = ["VIEW", "render_families", "render_family"]
+__all__ = ["VIEW", "render_families"]
 
 # Stimuli shown beside each member.
 _N_STIMULI = 8
 
 
 def render_families(context: SiteContext) -> Iterator[tuple[str, Fragment]]:
-    """Render the view of every family of a run, by its id."""
+    """Render the view of every family of a run, by its id.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from equiscope.reports import load_document
+    >>> from equiscope.reports.document.pictures.sprites import Pictures
+    >>> document = load_document(Path("equiscope-runs/mini"))
+    >>> pages = dict(render_families(SiteContext(document, Pictures(document))))
+    >>> pages["conv2d0-rotation-1"].data["id"], list(pages) == [family["id"] for family in document["families"]]
+    ('conv2d0-rotation-1', True)
+    """
     ends = Ends(context.document["families"], context.pictures)
     circuits = context.found(CIRCUITS)
     weights = None if circuits is None else StoredWeights(context.folder, circuits)
@@ -53,10 +64,10 @@ def render_families(context: SiteContext) -> Iterator[tuple[str, Fragment]]:
             for end in (circuit.source, circuit.target):
                 of_family.setdefault(end, []).append(circuit)
     for name, family in context.families.items():
-        yield name, render_family(context, family, of_family.get(name, ()), weights, ends)
+        yield name, _render_family(context, family, of_family.get(name, ()), weights, ends)
 
 
-def render_family(
+def _render_family(
     context: SiteContext,
     family: FamilyEntry,
     circuits: Sequence[Circuit],

@@ -10,8 +10,9 @@ from equiscope.evidence.circuits.tying_axes import stretches
 from equiscope.reports.document.schema import FamilyEntry
 from equiscope.reports.document.wording import counted, interval_text, number, q_text
 from equiscope.reports.drawing.svg import write_for_site
-from equiscope.reports.views.circuit.drawings import arrange, draw_thumbnail
+from equiscope.reports.views.circuit.drawings import draw_thumbnail
 from equiscope.reports.views.circuit.ends import Ends, strength_of
+from equiscope.reports.views.circuit.matrices import arrange
 from equiscope.reports.views.circuit.weights import StoredWeights
 from equiscope.reports.views.circuit.words import class_text, percent_text
 from equiscope.transformations import find
@@ -25,7 +26,16 @@ _N_CIRCUITS = 6
 def what_weights_say(
     family: FamilyEntry, circuits: Sequence[Circuit], weights: StoredWeights | None, ends: Ends
 ) -> dict[str, Any]:
-    """Give what the weights say about the family, and its strongest circuits in and out."""
+    """Give what the weights say about the family, and its strongest circuits in and out.
+
+    Examples
+    --------
+    >>> confirmation = {"n_tested": 3, "n_symmetric": 0, "best_r2": None, "best_null_95": None, "best_circuit": ""}
+    >>> family = {"id": "conv1-rotation-1", "transformation": "rotation", "confirmation": confirmation}
+    >>> what_weights_say(family, [], None, Ends([]))["sentence"]
+    'Weights took no part in finding the family, and they do not confirm it: in none of 3 blocks of weights
+    with other families do they turn with its poses.'
+    """
     ways = []
     for title, others in (
         ("What feeds it", [c for c in circuits if c.target == family["id"]]),

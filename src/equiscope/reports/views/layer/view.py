@@ -26,7 +26,17 @@ _UNKNOWN = "?"
 
 
 def render_layers(context: SiteContext) -> Iterator[tuple[str, Fragment]]:
-    """Render each layer, in the order of the network."""
+    """Render each layer, in the order of the network.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from equiscope.reports import load_document
+    >>> document = load_document(Path("equiscope-runs/mini"))
+    >>> pages = dict(render_layers(SiteContext(document, Pictures(document))))
+    >>> {name: len(page.data["channels"]) for name, page in pages.items()}
+    {'conv2d0': 48, 'conv2d1': 96}
+    """
     names = list(context.layers)
     for place, layer in enumerate(context.document["layers"]):
         around = [names[i] if 0 <= i < len(names) else None for i in (place - 1, place + 1)]

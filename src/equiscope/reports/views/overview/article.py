@@ -90,6 +90,13 @@ def article_claim(model: str, layer: str, transformation: str) -> ArticleClaim |
     -----
     The article gives no figures a layer. Its estimate for "early vision" is set beside the first five layers, which the
     same authors' "An Overview of Early Vision in InceptionV1" is about.
+
+    Examples
+    --------
+    >>> article_claim("googlenet", "conv2d1", "rotation").short
+    '≈ 80 %'
+    >>> article_claim("googlenet", "mixed4c", "rotation").short
+    'rare'
     """
     if not _NETWORKS.fullmatch(model) or layer not in _LAYERS:
         return None

@@ -27,6 +27,14 @@ def draw_shares(layers: Sequence[LayerEntry]) -> Drawing | None:
     ----------
     layers
         In the order of the network.
+
+    Examples
+    --------
+    >>> counts = {"equivariant": 3, "invariant": 1, "neither": 4, "inactive": 0, "not measurable": 0}
+    >>> kinds = [{"transformation": "rotation", "counts": counts}]
+    >>> drawing = draw_shares([{"name": name, "kinds": kinds} for name in ("conv1", "conv2")])
+    >>> [own.children[0] for own in drawing.nodes if own.styles == "name end"]
+    ['conv1', 'conv2']
     """
     view = depth_view(layers, {layer["name"]: "" for layer in layers})
     if view is None:
@@ -55,28 +63,22 @@ def draw_shares(layers: Sequence[LayerEntry]) -> Drawing | None:
 
 
 def draw_layer_shares(layer: LayerEntry) -> Drawing | None:
-    """Draw how many units of one layer are of which kind, a bar a transformation; None where none was surveyed."""
+    """Draw how many units of one layer are of which kind, a bar a transformation; None where none was surveyed.
+
+    Examples
+    --------
+    >>> counts = {"equivariant": 3, "invariant": 1, "neither": 4, "inactive": 0, "not measurable": 0}
+    >>> kinds = [{"transformation": "rotation", "counts": counts}]
+    >>> drawing = draw_layer_shares({"name": "conv1", "n_units": 8, "kinds": kinds})
+    >>> drawing.label
+    'What the 8 units of conv1 do under each transformation'
+    >>> [own.children[0] for own in drawing.nodes if own.styles == "text middle"]
+    ['3', '1', '4']
+    """
     if not layer["kinds"]:
         return None
     left, width, row, top = 110.0, 430.0, 24.0, 34.0
-    nodes: list[Node] = []
-    x = left
-    for kind in KINDS:
-        nodes.append(
-            node(
-                "rect",
-                "",
-                x=x,
-                y=6,
-                width=10,
-                height=10,
-                fill=_FILLS[kind],
-                stroke="#a9aba8",
-                stroke_width=0.7,
-            )
-        )
-        nodes.append(text_node(x + 14, 11.0, kind))
-        x += 30 + 6.0 * len(kind)
+    nodes = _draw_legend(left)
     for i, kinds in enumerate(layer["kinds"]):
         counts: dict[str, int] = dict(kinds["counts"])  # type: ignore[arg-type]
         total = max(1, sum(counts.values()))
@@ -86,21 +88,27 @@ def draw_layer_shares(layer: LayerEntry) -> Drawing | None:
             length = width * counts[kind] / total
             if not counts[kind]:
                 continue
-            bar = node(
-                "rect",
-                "",
-                x=start,
-                y=y,
-                width=length,
-                height=16,
-                fill=_FILLS[kind],
-                stroke="#a9aba8",
-                stroke_width=0.7,
-            )
-            nodes.append(bar)
+            nodes.append(_draw_box(kind, x=start, y=y, width=length, height=16))
             if length > 22:
                 ink = "#ffffff" if kind == "equivariant" else "#1c1d1f"
                 nodes.append(text_node(start + length / 2, y + 8, str(counts[kind]), "text middle", fill=ink))
             start += length
     label = f"What the {layer['n_units']} units of {layer['name']} do under each transformation"
     return Drawing(left + width + 8, top + row * len(layer["kinds"]), nodes, label)
+
+
+def _draw_legend(left: float) -> list[Node]:
+    """Draw a box in the colour of each kind, and its name beside it."""
+    nodes: list[Node] = []
+    x = left
+    for kind in KINDS:
+        nodes += [_draw_box(kind, x=x, y=6, width=10, height=10), text_node(x + 14, 11.0, kind)]
+        x += 30 + 6.0 * len(kind)
+    return nodes
+
+
+def _draw_box(kind: str, x: float, y: float, width: float, height: float) -> Node:
+    fill = _FILLS[kind]
+    return node(
+        "rect", "", x=x, y=y, width=width, height=height, fill=fill, stroke="#a9aba8", stroke_width=0.7
+    )

@@ -47,6 +47,14 @@ def overview_rows(layer: LayerEntry, families: Sequence[FamilyEntry]) -> list[di
         The layer.
     families
         All families; counted are those with a member in the layer.
+
+    Examples
+    --------
+    >>> counts = {"equivariant": 3, "invariant": 1, "neither": 4, "inactive": 0, "not measurable": 0}
+    >>> kinds = [{"transformation": "rotation", "counts": counts}]
+    >>> (row,) = overview_rows({"name": "conv1", "kinds": kinds}, families=[])
+    >>> row["transformation"], row["share"], row["interval"]
+    ('rotation', '50 %', '22 to 78')
     """
     rows = []
     for kinds in layer["kinds"]:
@@ -121,6 +129,15 @@ def depth_view(layers: Sequence[LayerEntry], anchors: Mapping[str, str]) -> dict
     -------
     dict or None
         None where nothing was measured, or there is but one layer.
+
+    Examples
+    --------
+    >>> counts = {"equivariant": 3, "invariant": 1, "neither": 4, "inactive": 0, "not measurable": 0}
+    >>> kinds = [{"transformation": "rotation", "counts": counts}]
+    >>> layers = [{"name": name, "kinds": kinds} for name in ("conv1", "conv2")]
+    >>> view = depth_view(layers, {"conv1": "#/layer/conv1", "conv2": "#/layer/conv2"})
+    >>> [(line["name"], line["points"]) for line in view["lines"]]
+    [('rotation', [('228.5', '154.0'), ('589.5', '154.0')])]
     """
     names = list(dict.fromkeys(k["transformation"] for layer in layers for k in layer["kinds"]))
     shares: dict[str, list[tuple[float, float, float] | None]] = {name: [] for name in names}

@@ -21,7 +21,7 @@ from equiscope.reports.views.templates import render_template, view_address
 from equiscope.reports.views.view import Charts, Fragment, View
 from equiscope.transformations import Words, find
 
-__all__ = ["VIEW", "layer_measure", "render_overview", "transformations_of"]
+__all__ = ["VIEW", "layer_measure", "render_overview"]
 
 # Members whose pictures stand for a family in lists, and families whose pictures stand for a layer.
 _N_MEMBERS = 4
@@ -29,7 +29,18 @@ _N_FAMILIES = 6
 
 
 def render_overview(context: SiteContext) -> Iterator[tuple[str, Fragment]]:
-    """Render the overview; its data is what search and the list of families go by."""
+    """Render the overview; its data is what search and the list of families go by.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from equiscope.reports import load_document
+    >>> from equiscope.reports.document.pictures.sprites import Pictures
+    >>> document = load_document(Path("equiscope-runs/mini"))
+    >>> ((name, page),) = render_overview(SiteContext(document, Pictures(document)))
+    >>> page.data["layers"], page.data["transformations"]
+    ([['conv2d0', 48], ['conv2d1', 96]], ['rotation', 'hue'])
+    """
     document = context.document
     layers = [_layer(context, layer) for layer in document["layers"]]
     transformations = list(
@@ -62,7 +73,7 @@ def _charts(context: SiteContext, _name: str) -> Charts:
     return {"shares": lambda: draw_shares(context.document["layers"])}
 
 
-def transformations_of(document: ReportDocument) -> list[str]:
+def _transformations_of(document: ReportDocument) -> list[str]:
     """All transformations: as they were surveyed, then those that only families have."""
     surveyed = [
         *document["settings"]["transformations"],
@@ -73,7 +84,14 @@ def transformations_of(document: ReportDocument) -> list[str]:
 
 
 def layer_measure(layer: LayerEntry) -> str:
-    """Give what a layer is, in a line: units, receptive field, stride."""
+    """Give what a layer is, in a line: units, receptive field, stride.
+
+    Examples
+    --------
+    >>> layer = {"n_units": 64, "whole_images": False, "receptive_field_px": 7, "stride_px": 2}
+    >>> layer_measure(layer)
+    '64 units · receptive field 7 px · stride 2 px'
+    """
     facts = [counted(layer["n_units"], "unit")]
     if layer["whole_images"]:
         facts.append("whole images")
@@ -137,7 +155,7 @@ def _facts(document: ReportDocument) -> dict[str, Any]:
     families, layers = document["families"], document["layers"]
     members = {(m["layer"], m["channel"]) for family in families for m in family["members"]}
     n_with = len({layer for layer, _ in members})
-    said = {find(name).words.copies for name in transformations_of(document)}
+    said = {find(name).words.copies for name in _transformations_of(document)}
     copies = said.pop() if len(said) == 1 else Words.copies
     if families:
         of_all = f"{n_with} of " if n_with < len(layers) else ""
@@ -147,7 +165,7 @@ def _facts(document: ReportDocument) -> dict[str, Any]:
         found = f"no family of {copies} in {counted(len(layers), 'layer')}."
     kinds = [
         (name, sum(family["transformation"] == name for family in families))
-        for name in transformations_of(document)
+        for name in _transformations_of(document)
     ]
     images, settings = document["images"], document["settings"]
     failed = f", and {images['n_failed']:,} that could not be read" if images["n_failed"] else ""
@@ -177,7 +195,7 @@ def _index(context: SiteContext) -> dict[str, Any]:
     document = context.document
     names = list(context.layers)
     sheets: dict[str, int] = {}
-    transformations = transformations_of(document)
+    transformations = _transformations_of(document)
 
     def tile_of(layer: str, channel: int) -> list[int] | None:
         tile = context.pictures.tile(layer, channel)

@@ -40,6 +40,14 @@ def draw_curve(found: Simplification, *, is_recalibrated: bool) -> Drawing:
     -----
     Whiskers are 95 % intervals (Wilson), and so is the band about the original network. Both drawings of one result
     have the same axes.
+
+    Examples
+    --------
+    >>> from equiscope.construction.simplify import load_simplification
+    >>> drawing = draw_curve(load_simplification(Path("equiscope-runs/mini")), is_recalibrated=True)
+    >>> svg = write_for_print(drawing, lambda _: None)
+    >>> [method for method in METHODS if f">{method}<" in svg]
+    ['tied', 'wrong poses', 'magnitude in blocks', 'magnitude', 'low rank']
     """
     plot = _plot_of(found)
     nodes = _axes(plot)
@@ -63,7 +71,14 @@ def draw_curve(found: Simplification, *, is_recalibrated: bool) -> Drawing:
 
 
 def draw_curves(found: Simplification) -> Drawing:
-    """Draw both, as the weights come out and after recalibration, side by side."""
+    """Draw both, as the weights come out and after recalibration, side by side.
+
+    Examples
+    --------
+    >>> from equiscope.construction.simplify import load_simplification
+    >>> draw_curves(load_simplification(Path("equiscope-runs/mini"))).label
+    'mini with families tied under rotation: accuracy over parameters removed'
+    """
     panels = [
         _with_heading(draw_curve(found, is_recalibrated=own), heading) for own, heading in HEADINGS.items()
     ]
@@ -74,14 +89,28 @@ def draw_curves(found: Simplification) -> Drawing:
 
 
 def draw_mark(method: str) -> Drawing:
-    """Draw the mark of a method, for its name in words beside the curves."""
+    """Draw the mark of a method, for its name in words beside the curves.
+
+    Examples
+    --------
+    >>> [draw_mark(method).nodes[0].colours[0] for method in ("tied", "low rank")]
+    ['#0072b2', '#9a7100']
+    """
     index = METHODS.index(method)
     spot = node("path", "spot", d=MARKERS[index], colours=category_colours(index))
     return Drawing(10.0, 10.0, [spot], method, left=-5.0, top=-5.0)
 
 
 def save_curves(folder: Path, found: Simplification) -> Path:
-    """Write ``simplify.svg`` into a run's folder."""
+    """Write ``simplify.svg`` into a run's folder.
+
+    Examples
+    --------
+    >>> from equiscope.construction.simplify import load_simplification
+    >>> path = save_curves(Path(), load_simplification(Path("equiscope-runs/mini")))
+    >>> path.name, path.read_text(encoding="utf-8")[:5]
+    ('simplify.svg', '<svg ')
+    """
     content = write_for_print(draw_curves(found), lambda _: None).encode()
     write_atomically(folder / FILE, lambda stream: stream.write(content))
     return folder / FILE

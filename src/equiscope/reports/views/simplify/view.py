@@ -43,7 +43,18 @@ _BLOCKS = {"all": "all", "circuits": "symmetric circuits only"}
 
 
 def render_simplification(context: SiteContext) -> Iterator[tuple[str, Fragment]]:
-    """Render what tying the families of a run left of its network; where nothing was tied, which command does it."""
+    """Render what tying the families of a run left of its network; where nothing was tied, which command does it.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from equiscope.reports import load_document
+    >>> from equiscope.reports.document.pictures.sprites import Pictures
+    >>> folder = Path("equiscope-runs/mini")
+    >>> context = SiteContext(document := load_document(folder), Pictures(document), folder)
+    >>> "Tying the weights between the rotation families of mini" in dict(render_simplification(context))[""].html
+    True
+    """
     found = context.found(SIMPLIFICATION)
     commands = {
         "folder": quoted(context.folder or "RUN"),

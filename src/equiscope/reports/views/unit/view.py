@@ -39,7 +39,18 @@ _HALVES = (
 
 
 def render_units(context: SiteContext) -> Iterator[tuple[str, Fragment]]:
-    """Render each unit of each layer, by layer and channel."""
+    """Render each unit of each layer, by layer and channel.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from equiscope.reports import load_document
+    >>> from equiscope.reports.document.pictures.sprites import Pictures
+    >>> document = load_document(Path("equiscope-runs/mini"))
+    >>> pages = dict(render_units(SiteContext(document, Pictures(document))))
+    >>> len(pages), list(pages)[:2], list(pages)[-1]
+    (144, ['conv2d0-0', 'conv2d0-1'], 'conv2d1-95')
+    """
     names = list(context.layers)
     for place, layer in enumerate(names):
         units = context.units[layer]

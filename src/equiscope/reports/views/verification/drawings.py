@@ -12,7 +12,7 @@ from equiscope.reports.drawing.poses import Shown, family_period_deg
 from equiscope.reports.drawing.svg import Drawing, Node, node, text_node
 from equiscope.transformations import Axis, Step, Switch, axis_of, find
 
-__all__ = ["draw_synthetic", "synthetic_drawings"]
+__all__ = ["synthetic_drawings"]
 
 _Measured = Mapping[str, float | None]
 
@@ -22,18 +22,29 @@ _TOP = 30.0
 
 
 def synthetic_drawings(family: FamilyEntry, shown: Sequence[Shown]) -> list[Drawing]:
-    """Draw the members' poses on drawn stimuli, one drawing an axis that was measured."""
+    """Draw the members' poses on drawn stimuli, one drawing an axis that was measured.
+
+    Examples
+    --------
+    >>> from equiscope.reports.drawing.poses import members_in_order
+    >>> members = [{"layer": "conv1", "channel": i, "pose": {"angle_deg": 90.0 * i}} for i in range(2)]
+    >>> poses = [{"pose": 0.0, "synthetic": 6.0, "error": 3.0}, {"pose": 90.0, "synthetic": 90.0, "error": -3.0}]
+    >>> verification = [{"axis": "rotation", "members": poses}]
+    >>> family = {"transformation": "rotation", "stabiliser": [], "members": members, "verification": verification}
+    >>> [drawing.label for drawing in synthetic_drawings(family, members_in_order(family, ["conv1"]))]
+    ['Poses of the 2 members on photographs and on drawn stimuli: pose of the plane']
+    """
     drawings = []
     for entry in family["verification"]:
         members, axis = entry.get("members") or [], axis_of(family["transformation"], entry["axis"])
         if axis is not None and not isinstance(axis, Switch) and members:
-            drawing = draw_synthetic(family, shown, axis, members)
+            drawing = _draw_synthetic(family, shown, axis, members)
             if drawing is not None:
                 drawings.append(drawing)
     return drawings
 
 
-def draw_synthetic(
+def _draw_synthetic(
     family: FamilyEntry, shown: Sequence[Shown], axis: Axis, members: Sequence[_Measured]
 ) -> Drawing | None:
     """Draw each member's pose on photographs and on drawn stimuli.

@@ -13,7 +13,17 @@ __all__ = ["synthetic_rows"]
 
 
 def synthetic_rows(family: FamilyEntry) -> list[dict[str, Any]]:
-    """Give what drawn stimuli say: what drives the family most, and how its poses on them compare."""
+    """Give what drawn stimuli say: what drives the family most, and how its poses on them compare.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from equiscope.reports import load_document
+    >>> document = load_document(Path("equiscope-runs/mini"))
+    >>> family = next(own for own in document["families"] if own["id"] == "conv2d0-hue-1")
+    >>> [(row["axis"], row["kind"]) for row in synthetic_rows(family)]
+    [('hue', 'colour_centre_surround')]
+    """
     rows = []
     for entry in family["verification"]:
         axis = axis_of(family["transformation"], entry["axis"])
