@@ -11,7 +11,7 @@ own noise      families whose members have noise of their own: 10, 20, 40 and 60
 exact, loose   exact families beside families with 30 % of noise
 noise          smooth noise beside three exact families
 hue            colour spots, edges and half edges in several hues, look-alikes, noise
-reflection     pairs of mirror images at any angles, look-alikes, noise
+reflection     pairs of mirror images, exact and with noise
 scale          spots, arcs and half edges in several sizes, look-alikes, noise
 hue-rotation   coloured arcs and edges in several hues at several angles, look-alikes, noise
 ============== ======================================================================================================
@@ -241,9 +241,9 @@ def _hue(drawing: Drawing) -> None:
 def _reflection(drawing: Drawing) -> None:
     for pair in range(8):
         pattern, noise = random_pattern(int(drawing.rng.integers(1 << 30))), (0.0, 0.2, 0.4, 0.6)[pair % 4]
-        angles = drawing.rng.uniform(0, 360, 2).tolist()
-        poses = [Pose(angle_deg=angles[0], is_mirrored=False), Pose(angle_deg=angles[1], is_mirrored=True)]
-        drawing.family(f"pair {pair}", drawn(pattern), poses, noise=noise)
+        feature = drawn(pattern).moved(float(drawing.rng.uniform(0, 360)))
+        poses = [Pose(is_mirrored=False), Pose(is_mirrored=True)]
+        drawing.family(f"pair {pair}", feature, poses, noise=noise)
     drawing.strangers(10)
 
 

@@ -202,9 +202,8 @@ def _unit_norm(kernels: Tensor) -> Tensor:
 
 def _moved(features: Sequence[Feature], transformation: str, side_px: int) -> Iterator[Tensor]:
     """Yield the kernels of all features at one pose after the other, shape (unit, 3, y, x)."""
-    turns = "rotation" in transformation or transformation == "reflection"
+    turns = "rotation" in transformation
     hues = [hue_matrix(-hue_deg) for hue_deg in (_HUES_DEG if "hue" in transformation else (0.0,))]
-    # Two that are turned copies without a mirror are no pair of mirror images.
     mirror = transformation == "reflection"
     for octaves in _OCTAVES if transformation == "scale" else (0.0,):
         own = [feature.moved(octaves=octaves, mirror=mirror) for feature in features]
