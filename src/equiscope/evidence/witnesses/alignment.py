@@ -1,0 +1,273 @@
+"""The weights into the members of a family, each turned back to pose 0, as vectors that can be compared.
+
+If v is u moved by g, then v's kernels are u's moved by g, from inputs that are moved by g. Moved back by its own pose,
+every member's weights are then the same. Two members are as alike as the cosine of these vectors says: 1 for exact
+copies, about 0 for units that merely answer at related poses.
+
+In a first layer the inputs are the colours of the image: a turn of the plane turns the kernel, a turn of hue turns its
+colours. In a later layer they are units; those of a family that turns along are read at their poses relative to the
+member's, by harmonics of that difference, and those that the transformation leaves as they are count one by one. All
+other inputs cannot be moved, so nothing can be said of what comes from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equiscope.evidence.circuits.ends import End, character_values, characters, family_end
+from equiscope.evidence.circuits.harmonics import KernelBasis, fitted_basis, rotating_basis
+from equiscope.evidence.circuits.layer_pair import LayerPair
+from equiscope.families.family import Family
+from equiscope.transformations import Axis, alone, find
+from equiscope.transformations.hue import HUE
+from equiscope.transformations.pixels.colour import hue_matrix
+from equiscope.transformations.reflection import MIRRORED
+from equiscope.transformations.rotation import ANGLE
+
+__all__ = ["Aligned", "ImageWeights", "InputWeights", "is_aligned", "join_aligned"]
+
+Floats = NDArray[np.float64]
+Complex = NDArray[np.complex128]
+
+# Axes along which kernels can be moved back.
+_AXES = (ANGLE, HUE, MIRRORED)
+# Highest harmonics over the difference of poses: a field of sixteen steps has eight.
+_MOST_ANGULAR, _MOST_HUE = 8, 3
+# Share of the energy of the inputs' harmonics that keeps a fit to few inputs finite.
+_RIDGE = 1e-3
+# Kernels up to this side are written in as many functions as they have cells.
+_SMALL_CELLS = 13
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """The weights of some units, moved back by their poses.
+
+    Attributes
+    ----------
+    vectors
+        Shape (unit, coefficient).
+    energy
+        Of the weights that they stand for, shape (unit,): of inputs that can be moved.
+    untested
+        Of the weights from all other inputs, shape (unit,).
+    """
+
+    vectors: Complex
+    energy: Floats
+    untested: Floats
+
+    @property
+    def likeness(self) -> Floats:
+        """Cosine of every two units, shape (unit, unit).
+
+        Examples
+        --------
+        >>> Aligned(np.eye(2) + 0j, np.ones(2), np.zeros(2)).likeness.tolist()
+        [[1.0, 0.0], [0.0, 1.0]]
+        """
+        scale = np.sqrt(np.maximum(self.energy, 1e-30))
+        return np.asarray((self.vectors @ self.vectors.conj().T).real / np.outer(scale, scale))
+
+    @property
+    def tested(self) -> float:
+        """Share of the energy of all inputs that could be tested.
+
+        Examples
+        --------
+        >>> Aligned(np.ones((1, 1), complex), np.array([3.0]), np.array([1.0])).tested
+        0.75
+        """
+        return float(self.energy.sum() / max(float((self.energy + self.untested).sum()), 1e-30))
+
+
+def is_aligned(transformation: str) -> bool:
+    """Whether the weights of a transformation's families can be moved back.
+
+    Examples
+    --------
+    >>> is_aligned("hue-rotation"), is_aligned("scale")
+    (True, False)
+    """
+    return set(find(transformation).axes) <= set(_AXES)
+
+
+def join_aligned(parts: Sequence[Aligned]) -> Aligned:
+    """Join what comes from several layers.
+
+    Examples
+    --------
+    >>> one = Aligned(np.ones((2, 3), complex), np.ones(2), np.zeros(2))
+    >>> join_aligned([one, one]).vectors.shape
+    (2, 6)
+    """
+    return Aligned(
+        np.concatenate([part.vectors for part in parts], axis=1),
+        np.sum([part.energy for part in parts], axis=0),
+        np.sum([part.untested for part in parts], axis=0),
+    )
+
+
+class ImageWeights:
+    """Kernels that read the image.
+
+    Parameters
+    ----------
+    kernels
+        Of the units of a first layer, shape (unit, 3, y, x).
+
+    Examples
+    --------
+    A kernel, and itself a quarter turn further.
+
+    >>> kernel = np.random.default_rng(0).normal(size=(3, 5, 5))
+    >>> weights = ImageWeights(np.stack([kernel, np.rot90(kernel, axes=(1, 2))]))
+    >>> aligned = weights.align([0, 1], [{"angle_deg": 10.0}, {"angle_deg": 100.0}])
+    >>> round(float(aligned.likeness[0, 1]), 6)
+    1.0
+    """
+
+    def __init__(self, kernels: NDArray[Any]) -> None:
+        basis = _image_basis(kernels)
+        self._orders = basis.orders
+        self._coefficients = basis.coefficients(kernels.reshape(*kernels.shape[:2], -1).astype(np.float64))
+
+    def align(self, channels: Sequence[int], poses: Sequence[Mapping[str, float]]) -> Aligned:
+        """Move the kernels of some units back by poses; a unit is mirrored before it is turned."""
+        hues = np.stack([hue_matrix(pose.get(HUE.name, 0.0)).numpy() for pose in poses])
+        coefficients = np.einsum("ucd,ucf->udf", hues, self._coefficients[np.asarray(channels)])
+        angles = np.radians([pose.get(ANGLE.name, 0.0) for pose in poses])
+        coefficients = coefficients * np.exp(1j * angles[:, None, None] * self._orders)
+        is_mirrored = np.array([bool(pose.get(MIRRORED.name, False)) for pose in poses])
+        # What is mirrored left to right has each function's azimuth taken from half a turn.
+        sign = np.where(self._orders % 2 == 0, 1.0, -1.0)
+        coefficients[is_mirrored] = sign * coefficients[is_mirrored].conj()
+        vectors = coefficients.reshape(len(poses), -1)
+        return Aligned(vectors, (np.abs(vectors) ** 2).sum(1), np.zeros(len(poses)))
+
+
+def _image_basis(kernels: NDArray[Any]) -> KernelBasis:
+    height, width = kernels.shape[2:]
+    y, x = np.meshgrid(
+        (height - 1) / 2 - np.arange(height), np.arange(width) - (width - 1) / 2, indexing="ij"
+    )
+    cells = np.stack([x.ravel(), y.ravel()], axis=1)
+    if max(height, width) <= _SMALL_CELLS:
+        return rotating_basis(cells)
+    return fitted_basis(cells, kernels.reshape(-1, height * width).astype(np.float64), most=24)
+
+
+class InputWeights:
+    """Weights from the units of an earlier layer into the members of one family.
+
+    Parameters
+    ----------
+    pair
+        The layers, with their families and units.
+    family
+        Of the later layer.
+
+    Examples
+    --------
+    >>> from equiscope.evidence.circuits.paths import ExpandedWeights
+    >>> from equiscope.testing import planted_circuits
+    >>> planted, place = planted_circuits(), np.arange(-4.0, 5.0)
+    >>> kernels = planted.model.module.late.weight.detach().numpy()
+    >>> weights = ExpandedWeights("early", "late", kernels, place, place, 1.0, ())
+    >>> family = planted.families[3]
+    >>> own = InputWeights(LayerPair(weights, planted.families, planted.units), family)
+    >>> bool(np.median(own.align([member.pose for member in family.members]).likeness) > 0.9)
+    True
+    """
+
+    def __init__(self, pair: LayerPair, family: Family) -> None:
+        self._family, self._end, self._orders = family, family_end(family), pair.basis.orders
+        channels = family.channels
+        axes = find(family.transformation).axes
+        spread = _spreads(pair)
+
+        def weighed(sources: NDArray[np.int64]) -> Complex:
+            return np.asarray(pair.coefficients(channels, sources) * spread[sources][None, :, None])
+
+        self._turning: list[tuple[End, Complex]] = []
+        taken: set[int] = set()
+        for source in _turning_sources(pair, axes) if self._end is not None else ():
+            if taken.isdisjoint(source.channels.tolist()):
+                self._turning.append((source, weighed(source.channels)))
+                taken |= set(source.channels.tolist())
+        still = [c for c in _still_units(pair, axes) if c not in taken] if self._end is not None else []
+        self._still = weighed(np.array(still, dtype=np.int64))
+        outside = np.setdiff1d(np.arange(pair.energy.shape[1]), [*taken, *still])
+        self._untested = (pair.energy[np.ix_(channels, outside)] * spread[outside] ** 2).sum(1)
+
+    def align(self, poses: Sequence[Mapping[str, float]]) -> Aligned:
+        """Move the weights back by poses, one a member."""
+        n = len(poses)
+        if self._end is None:
+            return Aligned(np.zeros((n, 0), complex), np.zeros(n), self._untested)
+        target = _at(self._end, poses)
+        angles = np.zeros(n) if target.angles is None else target.angles
+        phases = np.exp(1j * np.outer(angles, self._orders))[:, None]
+        blocks = [(self._still * phases).reshape(n, -1)]
+        energy = (np.abs(self._still) ** 2).sum((1, 2))
+        for source, weights in self._turning:
+            blocks.append(_by_difference(weights * phases, source, target, self._orders))
+            energy = energy + (np.abs(weights) ** 2).sum((1, 2))
+        return Aligned(np.concatenate(blocks, axis=1), energy, self._untested)
+
+
+def _at(end: End, poses: Sequence[Mapping[str, float]]) -> End:
+    angles = None if end.angles is None else np.radians([pose[ANGLE.name] for pose in poses])
+    hues = None if end.hues is None else np.radians([pose[HUE.name] for pose in poses])
+    return replace(end, angles=angles, hues=hues)
+
+
+def _spreads(pair: LayerPair) -> Floats:
+    """Give each source unit's standard deviation: a weight counts by what usually comes through it."""
+    of_unit = {unit.channel: unit.sd for unit in pair.units if unit.layer == pair.weights.source}
+    return np.nan_to_num([of_unit.get(channel, 0.0) for channel in range(pair.energy.shape[1])])
+
+
+def _turning_sources(pair: LayerPair, axes: Sequence[Axis]) -> list[End]:
+    """Families whose poses move along with the target's: along some of its axes, and indifferent to the others."""
+    found = []
+    for family in pair.families:
+        own = set(find(family.transformation).axes)
+        others = {alone(axis) for axis in axes if axis not in own}
+        end = family_end(family) if family.layers == (pair.weights.source,) else None
+        if end is not None and own <= set(axes) and others <= set(family.invariant_to):
+            found.append((len(others), -family.size, end))
+    # What moves along all axes says most; then large families, in which relative poses are sampled best.
+    return [end for *_, end in sorted(found, key=lambda entry: entry[:2])]
+
+
+def _still_units(pair: LayerPair, axes: Sequence[Axis]) -> list[int]:
+    """Units of the earlier layer that are invariant along all axes."""
+    names = [alone(axis) for axis in axes]
+    return [
+        unit.channel
+        for unit in pair.units
+        if unit.layer == pair.weights.source and all(unit.under(name).kind == "invariant" for name in names)
+    ]
+
+
+def _by_difference(upright: Complex, source: End, target: End, orders: NDArray[np.int64]) -> Complex:
+    """Write each target's kernels as a function of the difference of poses, shape (target, coefficient).
+
+    The same function, read at other differences, gives the same coefficients; their norm is that of the kernels.
+    """
+    chosen, is_allowed = characters(source, target, orders, most=(_MOST_ANGULAR, _MOST_HUE))
+    (inputs,), (outputs,) = (character_values([end], chosen, 1.0) for end in (source, target))
+    rows = []
+    for kernels, output in zip(upright, outputs, strict=True):
+        design = inputs * output.conj()
+        gram = design.conj().T @ design
+        penalty = _RIDGE * np.trace(gram).real / len(gram) * np.eye(len(gram))
+        rows.append(np.linalg.solve(gram + penalty, design.conj().T @ kernels))
+    # What one end's symmetry forbids is left out: it counts as energy that is not alike.
+    return np.asarray((np.stack(rows) * is_allowed.T * np.sqrt(source.size)).reshape(len(upright), -1))

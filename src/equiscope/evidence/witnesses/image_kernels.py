@@ -1,0 +1,85 @@
+"""The kernels by which the units of a first layer read the image, and whether that is all that they do."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from equiscope.evidence.circuits.linearised import Gains, Linearise
+from equiscope.evidence.circuits.running import run_to
+from equiscope.models import Model
+from equiscope.models.geometry import LayerGeometry
+from equiscope.models.sides import fitted
+
+__all__ = ["read_image_kernels"]
+
+_UNITS_PER_PASS = 64
+# Noise images on which the kernels must say what the layer answers.
+_N_IMAGES = 8
+# Share of the answers' variance, where a unit is above its threshold, that kernels must explain: a layer behind another
+# nonlinearity is below 0.9.
+_LEAST_EXPLAINED = 0.97
+
+
+def read_image_kernels(model: Model, geometry: LayerGeometry) -> NDArray[np.float32] | None:
+    """Read by which kernel each unit answers to the image.
+
+    Parameters
+    ----------
+    model
+        The network.
+    geometry
+        Of the layer.
+
+    Returns
+    -------
+    ndarray or None
+        Shape (unit, 3, y, x), activation units for RGB in [0, 1]. None where the answers are not such a sum, cut off
+        below some threshold: behind another layer, for whole images, or where the path cannot be read.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> from equiscope.models.geometry import find_geometry
+    >>> model = Model(nn.Sequential(nn.Conv2d(3, 4, 5), nn.ReLU(), nn.Conv2d(4, 2, 3), nn.ReLU()))
+    >>> geometry = find_geometry(model, ["1", "3"])
+    >>> read_image_kernels(model, geometry["1"]).shape, read_image_kernels(model, geometry["3"])
+    ((4, 3, 5, 5), None)
+    """
+    if geometry.is_global:
+        return None
+    network, size_px = fitted(model, geometry.sides), geometry.patch_px
+    row, column = geometry.position_in_patch(size_px)
+    kernels = np.zeros((geometry.n_channels, 3, size_px, size_px), np.float32)
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.rand(_N_IMAGES, 3, size_px, size_px, generator=generator)
+
+    def answer(images: Tensor) -> Tensor:
+        return run_to(network, images, geometry.layer, {})[:, :, row, column]
+
+    try:
+        for start in range(0, geometry.n_channels, _UNITS_PER_PASS):
+            n = min(_UNITS_PER_PASS, geometry.n_channels - start)
+            images = torch.full((n, 3, size_px, size_px), 0.5, requires_grad=True)
+            with torch.enable_grad(), Linearise(Gains()):
+                own = answer(images)[:, start : start + n].diagonal().sum()
+                (slope,) = torch.autograd.grad(own, images)
+            kernels[start : start + n] = slope.numpy()
+        with torch.no_grad():
+            answers = answer(noise).float().cpu().numpy()
+            with Linearise(Gains()):
+                predicted = answer(noise).float().cpu().numpy()
+    except Exception:  # networks refuse with any type
+        return None
+    return kernels if kernels.any() and _explains(predicted, answers) else None
+
+
+def _explains(predicted: NDArray[np.float32], answers: NDArray[np.float32]) -> bool:
+    """Whether answers are what is predicted, wherever that is above the threshold."""
+    is_above = predicted > 0
+    if not is_above.any():
+        return False
+    expected, found = predicted[is_above].astype(np.float64), answers[is_above].astype(np.float64)
+    return bool(((found - expected) ** 2).sum() <= (1 - _LEAST_EXPLAINED) * (expected**2).sum())
