@@ -29,8 +29,9 @@ import torch
 from numpy.typing import NDArray
 
 import equiscope
-from equiscope.families.family import Family, LayerFamilies
+from equiscope.families.family import Family
 from equiscope.families.find import find_families
+from equiscope.families.layer_families import LayerFamilies
 from equiscope.measurement.examples import Examples
 from equiscope.measurement.responses import Responses, scramble_responses
 from equiscope.runs.examples import load_examples

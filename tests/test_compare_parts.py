@@ -38,7 +38,8 @@ from equiscope.evidence.compare.spectra import (
     score_held_out,
     turn_spectra,
 )
-from equiscope.families.family import Family, NullSummary
+from equiscope.families.family import Family
+from equiscope.families.layer_families import NullSummary
 from equiscope.measurement.examples import Examples, split_halves
 from equiscope.models.geometry import find_geometry
 from equiscope.transformations.groups import CyclicGroup, Involution

@@ -21,7 +21,7 @@ from equiscope.evidence.compare.comparison import (
     count_by_layers,
     save_comparison,
 )
-from equiscope.families.family import NullSummary
+from equiscope.families.layer_families import NullSummary
 from equiscope.reports import ReportDocument, build_site
 from equiscope.reports.document.pictures.sprites import Pictures
 from equiscope.reports.site.files import show_evidence

@@ -52,7 +52,7 @@ from equiscope.evidence.compare.comparison import (
 )
 from equiscope.evidence.featurevis import visualise_run
 from equiscope.evidence.verify.whole_run import verify_run
-from equiscope.families.family import UnitPair
+from equiscope.families.layer_families import UnitPair
 from equiscope.families.rotation_scale import FamilyLink
 from equiscope.measurement.examples import Examples
 from equiscope.transformations import ALL

@@ -23,8 +23,8 @@ from equiscope.families.circle_poses import (
     synchronise,
 )
 from equiscope.families.correlations import OrbitCorrelations, correlate_orbits
-from equiscope.families.family import LayerFamilies
 from equiscope.families.find import find_families
+from equiscope.families.layer_families import LayerFamilies
 from equiscope.families.tuning import tune_family
 from equiscope.foundations.statistics import circular_difference_deg, circular_mean_deg
 from equiscope.measurement.bank import Bank

@@ -19,8 +19,9 @@ from equiscope.families.correlations import (
     correlate_orbits,
     correlate_torus,
 )
-from equiscope.families.family import INVARIANCE_CUT, UnitPair
+from equiscope.families.family import INVARIANCE_CUT
 from equiscope.families.find import find_families, open_search
+from equiscope.families.layer_families import UnitPair
 from equiscope.families.linkage import keep_company
 from equiscope.families.pair import PairCorrelations, correlate_pairs
 from equiscope.measurement.bank import Bank

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from equiscope.families.family import Family, UnitPair
+from equiscope.families.family import Family
+from equiscope.families.layer_families import UnitPair
 from equiscope.families.rotation_scale import FamilyLink, find_rotation_scale_families
 from hand_made import a_family, a_member
 

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from equiscope.families.family import Family, Symmetry, UnitPair
+from equiscope.families.family import Family, Symmetry
 from equiscope.families.find import find_families, open_search
+from equiscope.families.layer_families import UnitPair
 from equiscope.families.search import Accepted, PoseSearch, SearchOptions, run_search
 from equiscope.foundations.errors import EquiscopeError
 from equiscope.measurement.bank import Bank

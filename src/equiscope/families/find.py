@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiscope.families.circle import CircleSearch
-from equiscope.families.family import LayerFamilies
 from equiscope.families.handed import HandedSearch
+from equiscope.families.layer_families import LayerFamilies
 from equiscope.families.line import LineSearch
 from equiscope.families.pair import PairSearch
 from equiscope.families.search import PoseSearch, SearchOptions, run_search

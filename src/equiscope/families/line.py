@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from equiscope.families.family import INVARIANCE_CUT, Family, Member, Symmetry, UnitPair, classify_units
+from equiscope.families.family import INVARIANCE_CUT, Family, Member, Symmetry, classify_units
+from equiscope.families.layer_families import UnitPair
 from equiscope.families.search import Accepted, PoseSearch, SearchOptions
 from equiscope.foundations.statistics import bootstrap_weights, percentile_interval, resample_correlation
 from equiscope.measurement.examples import Examples

@@ -14,7 +14,8 @@ from math import nan
 import numpy as np
 from numpy.typing import NDArray
 
-from equiscope.families.family import Family, Member, UnitPair
+from equiscope.families.family import Family, Member
+from equiscope.families.layer_families import UnitPair
 from equiscope.foundations.statistics import adjust_p_values, circular_difference_deg, circular_mean_deg
 from equiscope.transformations import Pose
 from equiscope.transformations.rotation import ANGLE

@@ -22,7 +22,8 @@ from typing import Any, ClassVar, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from equiscope.families.family import Family, LayerFamilies, Symmetry, UnitPair, summarise_null
+from equiscope.families.family import Family, Symmetry
+from equiscope.families.layer_families import LayerFamilies, UnitPair, summarise_null
 from equiscope.families.linkage import MIN_SCORE, OUTLIER_FLOOR, keep_company
 from equiscope.foundations.statistics import family_q_values
 from equiscope.measurement.examples import Examples

@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from equiscope.families.family import Family, LayerFamilies, Symmetry, Unit, join_units, with_invariances
+from equiscope.families.family import Family, Symmetry, Unit, join_units, with_invariances
+from equiscope.families.layer_families import LayerFamilies
 from equiscope.families.rotation_scale import FamilyLink, find_rotation_scale_families
 from equiscope.foundations.documents import to_json
 from equiscope.foundations.errors import DamagedFileError

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from equiscope.families.family import Family, LayerFamilies, NullSummary, Symmetry, Tuning, UnitPair
+from equiscope.families.family import Family, Symmetry, Tuning
+from equiscope.families.layer_families import LayerFamilies, NullSummary, UnitPair
 from equiscope.foundations.records import NumberTree, reading
 from equiscope.runs.earlier import result_of_2
 from equiscope.runs.findings import FamiliesFile, families_document

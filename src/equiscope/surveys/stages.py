@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from equiscope.families.circle import find_invariance
 from equiscope.families.explain import Comparison, simplest
-from equiscope.families.family import INVARIANCE_CUT, LayerFamilies, NullSummary, Symmetry, Tuning
+from equiscope.families.family import INVARIANCE_CUT, Symmetry, Tuning
 from equiscope.families.find import open_search
+from equiscope.families.layer_families import LayerFamilies, NullSummary
 from equiscope.families.search import SearchOptions, run_search
 from equiscope.families.tuning import tune_family
 from equiscope.foundations.progress import Progress

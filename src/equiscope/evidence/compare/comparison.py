@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-from equiscope.families.family import NullSummary
+from equiscope.families.layer_families import NullSummary
 from equiscope.foundations.files import file_name
 from equiscope.foundations.records import leave_out_damaged
 from equiscope.runs.layout import SCHEMA_VERSION

@@ -36,7 +36,7 @@ from equiscope.evidence.compare.spectra import (
     score_held_out,
     turn_spectra,
 )
-from equiscope.families.family import NullSummary, summarise_null
+from equiscope.families.layer_families import NullSummary, summarise_null
 from equiscope.foundations.statistics import bootstrap_weights, family_q_values, percentile_interval
 from equiscope.measurement.examples import split_halves
 from equiscope.transformations.groups import CyclicGroup, Involution

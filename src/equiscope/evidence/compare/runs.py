@@ -28,7 +28,8 @@ from equiscope.evidence.compare.comparison import (
 from equiscope.evidence.compare.counterparts import Counterpart, find_counterparts
 from equiscope.evidence.compare.outcomes import describe_families
 from equiscope.evidence.compare.sides import Side, choose_shared_stimuli, measure_side, open_side
-from equiscope.families.family import Family, NullSummary
+from equiscope.families.family import Family
+from equiscope.families.layer_families import NullSummary
 from equiscope.foundations.devices import choose_precision
 from equiscope.foundations.errors import EquiscopeError, unknown_name
 from equiscope.foundations.limits import DRAWS, list_names
