@@ -19,7 +19,7 @@ from PIL import Image
 from torch import nn
 
 import equiscope
-from equiscope.evidence.circuits import Circuits, load_circuits, recover, recover_circuits, write_graph
+from equiscope.evidence.circuits import Circuits, load_circuits, normalisations, recover_circuits, write_graph
 from equiscope.evidence.circuits.circuit import Circuit, CircuitEnd, circuit_id, class_text
 from equiscope.evidence.circuits.drawn import weights_path
 from equiscope.evidence.circuits.ends import End, family_end
@@ -338,8 +338,8 @@ def test_small_images_do_not_shrink_those_on_which_normalisations_are_measured(t
         pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
         Image.fromarray(pixels).save(tmp_path / f"{name}.png")
     images = equiscope.open_images(tmp_path)
-    assert recover._sample(images, 20).shape == (2, 3, 60, 60)
-    assert recover._sample(images, 100).shape == (1, 3, 70, 70)  # the largest there is
+    assert normalisations._sample(images, 20).shape == (2, 3, 60, 60)
+    assert normalisations._sample(images, 100).shape == (1, 3, 70, 70)  # the largest there is
 
 
 def test_gradients_of_a_linear_network_are_its_weights(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,10 +19,12 @@ from equiscope.families.circle_poses import (
     find_candidates,
     find_stabiliser_order,
     is_consistent,
+    pair_correlations,
     phase_coherence,
 )
 from equiscope.families.correlations import OrbitCorrelations, correlate_orbits
 from equiscope.families.family import INVARIANCE_CUT, Family, Member, Symmetry, classify_units
+from equiscope.families.linkage import link_members
 from equiscope.families.search import Accepted, PoseSearch, SearchOptions
 from equiscope.foundations.statistics import bootstrap_weights, percentile_interval
 from equiscope.measurement.examples import Examples
@@ -159,9 +161,15 @@ class CircleSearch(PoseSearch[Candidate, Candidate, OrbitCorrelations]):
         """Make families, numbered by falling size."""
         (layer,) = self.layers
         return [
-            _as_family(layer, self.transformation, number, verified)
+            replace(
+                _as_family(layer, self.transformation, number, verified), tree=self._tree(verified.candidate)
+            )
             for number, verified in enumerate(self.verified(accepted), start=1)
         ]
+
+    def _tree(self, candidate: Candidate) -> tuple[tuple[int, int, float], ...]:
+        """How the members come together on the finding half."""
+        return link_members(pair_correlations(self.finding, candidate))
 
     def classify(self, families: Sequence[Family]) -> tuple[Symmetry, ...]:
         """Tell units without a family by their held-out correlation with themselves turned."""

@@ -32,6 +32,7 @@ __all__ = [
     "find_stabiliser_order",
     "is_coherent",
     "is_consistent",
+    "pair_correlations",
     "phase_coherence",
     "pose_spread_deg",
     "resolve_stabiliser",
@@ -204,10 +205,23 @@ def consensus(correlations: OrbitCorrelations, candidate: Candidate) -> Floats:
     >>> consensus(correlations, Candidate(np.arange(3), np.array([0.0, 90.0, 200.0]), 1)).round(3).tolist()
     [1.0, 1.0, 1.0]
     """
-    relative_deg = candidate.poses_deg[None, :] - candidate.poses_deg[:, None]
-    pair = correlations.at(candidate.channels[:, None], candidate.channels[None, :], relative_deg)
+    pair = pair_correlations(correlations, candidate)
     np.fill_diagonal(pair, 0)
     return np.asarray(pair.sum(1) / (len(pair) - 1))
+
+
+def pair_correlations(correlations: OrbitCorrelations, candidate: Candidate) -> Floats:
+    """Correlation of every two members at the family's own relative poses, shape (member, member).
+
+    Examples
+    --------
+    >>> angles = np.radians([0.0, 90.0, 200.0])
+    >>> correlations = OrbitCorrelations(np.exp(1j * (angles[:, None] - angles))[None].repeat(2, 0), n_stimuli=10)
+    >>> pair_correlations(correlations, Candidate(np.arange(3), np.array([0.0, 90.0, 200.0]), 1)).shape
+    (3, 3)
+    """
+    relative_deg = candidate.poses_deg[None, :] - candidate.poses_deg[:, None]
+    return np.asarray(correlations.at(candidate.channels[:, None], candidate.channels[None, :], relative_deg))
 
 
 def edge_disagreement_deg(correlations: OrbitCorrelations, candidate: Candidate) -> float:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from equiscope.families.verdict import Verdict
 from equiscope.transformations import Pose, find
 from equiscope.transformations.spaces import Circle, Cylinder, HandedCircle
 
@@ -163,6 +164,12 @@ class Family:
         images; empty where it was not compared.
     alternatives
         What was compared, the simplest first.
+    tree
+        How its members come together: pairs of places in the family, or of earlier merges counted from ``size`` on,
+        with the mean correlation on the finding half at which they merge (`linkage.link_members`). Empty where
+        families are not linked.
+    verdict
+        Whether its members are copies; None where that was not asked.
     """
 
     id: str
@@ -186,6 +193,8 @@ class Family:
     invariant_to: tuple[str, ...] = ()
     explained_by: str = ""
     alternatives: tuple[Explanation, ...] = ()
+    tree: tuple[tuple[int, int, float], ...] = ()
+    verdict: Verdict | None = None
 
     @property
     def layer(self) -> str:

@@ -24,6 +24,7 @@ __all__ = [
     "by_size",
     "keep_company",
     "link_families",
+    "link_members",
 ]
 
 Floats = NDArray[np.float64]
@@ -189,6 +190,31 @@ def _link(height: NDArray[np.float32], level: float, min_size: int) -> list[Ints
         reach[node] = max(OUTLIER_RATIO * merge_distance, OUTLIER_FLOOR) if is_family else float("inf")
     closed += groups.values()
     return [np.array(sorted(group)) for group in closed if len(group) >= min_size]
+
+
+def link_members(correlation: Floats) -> tuple[tuple[int, int, float], ...]:
+    """Link the members of one family: which come together first, and at which mean correlation.
+
+    Parameters
+    ----------
+    correlation
+        Of every two members at their poses, shape (member, member).
+
+    Returns
+    -------
+    tuple
+        Merges from the closest on: the two that merge, members by their place or earlier merges counted from the
+        number of members on, and the mean correlation between the two. Average linkage, as the search itself uses.
+
+    Examples
+    --------
+    >>> link_members(np.array([[1.0, 0.5, 0.9], [0.5, 1.0, 0.6], [0.9, 0.6, 1.0]]))
+    ((0, 2, 0.9), (1, 3, 0.55))
+    """
+    distance = 1 - np.nan_to_num((correlation + correlation.T) / 2, nan=-1.0)
+    np.fill_diagonal(distance, 0)
+    tree = linkage(squareform(np.clip(distance, 0, None), checks=False), "average")
+    return tuple((int(a), int(b), round(1 - float(away), 6)) for a, b, away, _ in tree)
 
 
 def _hold_together(poses: PoseFit[C], members: Ints, min_score: float, min_size: int) -> C | None:

@@ -22,7 +22,7 @@ from equiscope.families.circle_poses import (
 )
 from equiscope.families.correlations import TorusCorrelations, correlate_torus
 from equiscope.families.family import INVARIANCE_CUT, Family, Member, Symmetry, classify_units
-from equiscope.families.linkage import link_families
+from equiscope.families.linkage import link_families, link_members
 from equiscope.families.search import Accepted, PoseSearch, SearchOptions
 from equiscope.foundations.statistics import (
     bootstrap_weights,
@@ -169,10 +169,15 @@ def _folded(poses: Floats, stabiliser: tuple[tuple[float, float], ...]) -> Float
     return np.asarray(np.take_along_axis(turned, key.argmin(0)[None, :, None], axis=0)[0])
 
 
-def _consensus(correlations: TorusCorrelations, candidate: ToralCandidate) -> Floats:
+def _pairs(correlations: TorusCorrelations, candidate: ToralCandidate) -> Floats:
+    """Correlation of every two members at the family's relative poses, shape (member, member)."""
     u, v = candidate.channels[:, None], candidate.channels[None, :]
     away = candidate.poses[None, :] - candidate.poses[:, None]
-    pair = correlations.at(u, v, away[..., 0], away[..., 1])
+    return np.asarray(correlations.at(u, v, away[..., 0], away[..., 1]))
+
+
+def _consensus(correlations: TorusCorrelations, candidate: ToralCandidate) -> Floats:
+    pair = _pairs(correlations, candidate)
     np.fill_diagonal(pair, 0)
     return np.asarray(pair.sum(1) / (len(pair) - 1))
 
@@ -354,6 +359,7 @@ class TorusSearch(PoseSearch[ToralCandidate, ToralCandidate, TorusCorrelations])
             phase_coherence=_coherence(verifying, candidate),
             half_turns=half_turns,
             duplicates=_duplicates(channels, candidate),
+            tree=link_members(_pairs(self.finding, candidate)),
         )
 
 

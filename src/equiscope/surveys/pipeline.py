@@ -14,7 +14,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 
+from equiscope.evidence.witnesses.judge import judge_families
+from equiscope.evidence.witnesses.weights import consult_weights
 from equiscope.families.family import Family, Symmetry, Unit, join_units, with_invariances
 from equiscope.families.layer_families import LayerFamilies
 from equiscope.families.rotation_scale import FamilyLink, find_rotation_scale_families
@@ -39,7 +42,14 @@ from equiscope.runs.manifest import read_geometries, read_manifest
 from equiscope.runs.writing import write_json
 from equiscope.stimuli import ImageSet
 from equiscope.surveys.image_pass import ImagePass
-from equiscope.surveys.results import read_explained, read_result, result_document, result_path, result_paths
+from equiscope.surveys.results import (
+    read_explained,
+    read_judged,
+    read_result,
+    result_document,
+    result_path,
+    result_paths,
+)
 from equiscope.surveys.stages import Stage, StageResult
 from equiscope.surveys.timings import Timings
 from equiscope.transformations import find
@@ -97,6 +107,8 @@ class Pipeline:
         self.progress.expect(self._costs(stage))
         found = self._stages(stage)
         families, units, links = self._join(found, examples)
+        self.progress.begin_next()
+        families = self._judged(families, units, geometries)
         self._write("families.json", families_document(families))
         self._write("units.json", units_document(units))
         self.progress.begin_next()
@@ -250,6 +262,24 @@ class Pipeline:
             false_discovery_rate=self.settings["false_discovery_rate"],
             seed=self.settings["seed"],
         )
+
+    def _judged(
+        self, families: tuple[Family, ...], units: Sequence[Unit], geometries: Mapping[str, LayerGeometry]
+    ) -> tuple[Family, ...]:
+        """All families, each with the verdict of its weights."""
+        path = self.folder / "results" / "judged.json"
+        by_id = self._kept(path, partial(read_judged, of=families))
+        if by_id is None:
+            with (
+                self._timed("verdicts"),
+                self.progress("verdicts by the weights", len(families)) as on_family,
+                threadpool_limits(limits=1, user_api="blas"),
+            ):
+                weights = consult_weights(self.model, self.images, geometries, families, units)
+                judged = judge_families(families, weights, on_family)
+            write_json(path, families_document(judged))
+            by_id = {family.id: family for family in judged}
+        return _named(by_id, families)
 
     # What is kept ---------------------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from equiscope.runs.reading import load_record
 from equiscope.surveys.stages import StageResult
 from equiscope.transformations import find
 
-__all__ = ["read_explained", "read_result", "result_document", "result_path", "result_paths"]
+__all__ = ["read_explained", "read_judged", "read_result", "result_document", "result_path", "result_paths"]
 
 
 def result_path(folder: Path, name: str, layer: str) -> Path:
@@ -161,3 +161,29 @@ def read_explained(path: Path, of: Sequence[StageResult]) -> dict[str, Family]:
     by_id = {family.id: family for family in load_record(path, FamiliesFile).families}
     with reading(path):
         return {family.id: by_id[family.id] for entry in of for family in entry.result.families}
+
+
+def read_judged(path: Path, of: Sequence[Family]) -> dict[str, Family]:
+    """Read the verdicts on families, by their ids.
+
+    Raises
+    ------
+    DamagedFileError
+        If the file is damaged, lacks one of the families, or judged one of other members.
+
+    Examples
+    --------
+    >>> from dataclasses import replace
+    >>> from equiscope.families.verdict import Verdict
+    >>> from equiscope.runs.writing import write_json
+    >>> family = Family("conv1-rotation-1", ("conv1",), "rotation", 0.9, 0.8, 1.0, 0.01, members=())
+    >>> write_json(Path("judged.json"), families_document([replace(family, verdict=Verdict("copies"))]))
+    >>> read_judged(Path("judged.json"), [family])["conv1-rotation-1"].verdict.word
+    'copies'
+    """
+    by_id = {family.id: family for family in load_record(path, FamiliesFile).families}
+    with reading(path):
+        for family in of:
+            if by_id[family.id].members != family.members:
+                raise ValueError(f"the verdict on {family.id} is about other members")
+        return {family.id: replace(family, verdict=by_id[family.id].verdict) for family in of}

@@ -34,9 +34,9 @@ from equiscope.transformations import standard_names, surveyed_names, with_neede
 
 __all__ = ["survey_network"]
 
-# Receptive fields, the pass over the images, the tuning of all units, the report.
-_N_OTHER_STAGES = 4
-# The embedded network has 29; from twice that on it is worth saying how a survey gets smaller.
+# Receptive fields, the pass over the images, verdicts, the tuning of all units, the report.
+_N_OTHER_STAGES = 5
+# The embedded network has 30; from twice that on it is worth saying how a survey gets smaller.
 _MANY_STAGES = 64
 
 

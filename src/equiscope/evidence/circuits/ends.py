@@ -140,9 +140,7 @@ def invariant_units(units: Iterable[Unit], layer: str, transformation: str) -> I
     )
 
 
-def characters(
-    source: End, target: End, orders: Ints, most: tuple[int, int] = (_MOST_ANGULAR, _HUE)
-) -> tuple[Floats, NDArray[np.bool_]]:
+def characters(source: End, target: End, orders: Ints) -> tuple[Floats, NDArray[np.bool_]]:
     """Choose the harmonics of the difference of poses in which the template between two ends is written.
 
     Parameters
@@ -151,8 +149,6 @@ def characters(
         The ends. Kernels are turned by the target's pose where it has an angle, otherwise by the source's.
     orders
         Angular order of each function of the kernel, shape (function,).
-    most
-        Highest harmonics of angle and hue, for families of many members.
 
     Returns
     -------
@@ -169,10 +165,9 @@ def characters(
     ([[0.0, 0.0]], [True, True, True])
     """
     has_angles = source.angles is not None and target.angles is not None
-    highest = max(_ANGULAR, source.n_turns, min(source.size * source.n_turns // 2, most[0]))
+    highest = max(_ANGULAR, source.n_turns, min(source.size * source.n_turns // 2, _MOST_ANGULAR))
     over_angle = range(-highest, highest + 1) if has_angles else (0,)
-    of_hue = max(_HUE, min(source.size // 2, most[1]))
-    over_hue = range(-of_hue, of_hue + 1) if source.hues is not None and target.hues is not None else (0,)
+    over_hue = range(-_HUE, _HUE + 1) if source.hues is not None and target.hues is not None else (0,)
     chosen = np.array([(c, p) for c in over_angle for p in over_hue], dtype=float)
     is_allowed = np.ones((len(orders), len(chosen)), bool)
     turning, other = (target, source) if target.angles is not None else (source, target)

@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import torch
 from threadpoolctl import threadpool_limits
 
 from equiscope.evidence.circuits.causal import CausalCheck, check_circuits
@@ -19,8 +18,9 @@ from equiscope.evidence.circuits.find import find_circuits
 from equiscope.evidence.circuits.gradients import gradient_weights
 from equiscope.evidence.circuits.kept_weights import KeptWeights, keep_weights
 from equiscope.evidence.circuits.layer_pair import LayerPair
-from equiscope.evidence.circuits.linearised import Gains, measure_gains
+from equiscope.evidence.circuits.linearised import Gains
 from equiscope.evidence.circuits.neighbours import find_neighbours, save_neighbours
+from equiscope.evidence.circuits.normalisations import measure_gains_on
 from equiscope.evidence.circuits.paths import ExpandedWeights, NoPathError, expanded_weights
 from equiscope.evidence.circuits.results import Circuits, LayerPairSummary, Skipped, save_circuits
 from equiscope.evidence.circuits.strangers import find_stranger_circuits
@@ -36,7 +36,6 @@ from equiscope.measurement.examples import Examples
 from equiscope.models import Model
 from equiscope.models.borrowing import borrows_model
 from equiscope.models.geometry import LayerGeometry
-from equiscope.models.sides import fitted
 from equiscope.runs.examples import load_examples
 from equiscope.runs.manifest import read_geometries
 from equiscope.runs.run import Run, check_network
@@ -44,7 +43,6 @@ from equiscope.stimuli import ImageSet
 
 __all__ = ["recover_circuits"]
 
-_N_GAIN_IMAGES = 12
 _CHECKED = 40
 # Highest order of kernels: mean gradients over few stimuli carry less detail than weights.
 _ORDER = {"expanded": 11, "gradient": 5}
@@ -199,7 +197,11 @@ def _recover(
     settings: _Settings,
 ) -> Circuits:
     examples = load_examples(run.folder / "examples.npz")[0]
-    gains = _measure_normalisations(model, images, geometries, settings.progress)
+    gains = None
+    with settings.progress("measuring normalisations", 1) as on_step:
+        if images is not None:
+            gains = measure_gains_on(model, images, geometries)
+        on_step(1)
     job = _Job(run, model, images, geometries, examples, gains, settings)
     found = _Found()
     for target in job.layers[1:]:
@@ -219,31 +221,6 @@ def _recover(
     )  # fmt: skip
     save_circuits(run.folder, result)
     return result
-
-
-def _measure_normalisations(
-    model: Model, images: ImageSet | None, geometries: Mapping[str, LayerGeometry], progress: Progress
-) -> Gains | None:
-    """Measure what normalisations up to the last layer are replaced by; None without images."""
-    last = list(geometries)[-1]
-    needed_px = max((g.patch_px for g in geometries.values() if not g.is_global), default=1)
-    with progress("measuring normalisations", 1) as on_step:
-        network = fitted(model, geometries[last].sides)
-        gains = None if images is None else measure_gains(network, _sample(images, needed_px), last)
-        on_step(1)
-    return gains
-
-
-def _sample(images: ImageSet, needed_px: int) -> torch.Tensor:
-    """Return a dozen images of one size, from all over the set, no smaller than is needed where there are such."""
-    step = max(1, len(images) // _N_GAIN_IMAGES)
-    loaded = [image for i in range(0, len(images), step) if (image := images.load(i)) is not None]
-    sides = [min(image.shape[1:]) for image in loaded]
-    # All are cut to the smallest, into which layers may not fit.
-    least_px = min(needed_px, max(sides))
-    large = [image for image, side in zip(loaded, sides, strict=True) if side >= least_px]
-    side = min(min(image.shape[1:]) for image in large)
-    return torch.stack([image[:, :side, :side] for image in large[:_N_GAIN_IMAGES]])
 
 
 def _weights_into(job: _Job, target: str, found: _Found) -> list[_Weights]:

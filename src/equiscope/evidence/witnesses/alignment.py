@@ -5,9 +5,10 @@ every member's weights are then the same. Two members are as alike as the cosine
 copies, about 0 for units that merely answer at related poses.
 
 In a first layer the inputs are the colours of the image: a turn of the plane turns the kernel, a turn of hue turns its
-colours. In a later layer they are units; those of a family that turns along are read at their poses relative to the
-member's, by harmonics of that difference, and those that the transformation leaves as they are count one by one. All
-other inputs cannot be moved, so nothing can be said of what comes from them.
+colours. In a later layer they are units. Those of a family that turns along stand at poses relative to the member's:
+weights are put onto a grid of relative poses, and two members are compared where both have inputs near. Units that the
+transformation leaves as they are count one by one. All other inputs cannot be moved, so nothing can be said of what
+comes from them.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from equiscope.evidence.circuits.ends import End, character_values, characters, family_end
+from equiscope.evidence.circuits.ends import End, family_end
 from equiscope.evidence.circuits.harmonics import KernelBasis, fitted_basis, rotating_basis
 from equiscope.evidence.circuits.layer_pair import LayerPair
 from equiscope.families.family import Family
+from equiscope.foundations.statistics import circular_difference_deg
 from equiscope.transformations import Axis, alone, find
 from equiscope.transformations.hue import HUE
 from equiscope.transformations.pixels.colour import hue_matrix
@@ -36,10 +38,10 @@ Complex = NDArray[np.complex128]
 
 # Axes along which kernels can be moved back.
 _AXES = (ANGLE, HUE, MIRRORED)
-# Highest harmonics over the difference of poses: a field of sixteen steps has eight.
-_MOST_ANGULAR, _MOST_HUE = 8, 3
-# Share of the energy of the inputs' harmonics that keeps a fit to few inputs finite.
-_RIDGE = 1e-3
+# Steps of the grid of relative poses, and how near an input must be to count: natural units are tuned to a sixth of a
+# turn of the plane, and more broadly in hue.
+_N_ANGLES, _N_HUES = 24, 12
+_ANGLE_WIDTH_DEG, _HUE_WIDTH_DEG = 12.0, 25.0
 # Kernels up to this side are written in as many functions as they have cells.
 _SMALL_CELLS = 13
 
@@ -51,39 +53,47 @@ class Aligned:
     Attributes
     ----------
     vectors
-        Shape (unit, coefficient).
+        Weights at every place of comparison, each times the unit's cover there, shape (unit, coefficient).
+    shown
+        Energy of the weights at each place, times the cover, shape (unit, place).
+    cover
+        How near the unit has inputs to each place, in [0, 1], shape (unit, place).
+    compared
+        Energy of each unit's weights from inputs near which the others have one, shape (unit,).
     energy
-        Of the weights that they stand for, shape (unit,): of inputs that can be moved.
-    untested
-        Of the weights from all other inputs, shape (unit,).
+        Energy of the weights from all inputs, shape (unit,).
     """
 
     vectors: Complex
+    shown: Floats
+    cover: Floats
+    compared: Floats
     energy: Floats
-    untested: Floats
 
     @property
     def likeness(self) -> Floats:
-        """Cosine of every two units, shape (unit, unit).
+        """Cosine of every two units over the places that both have inputs near, shape (unit, unit), in [-1, 1].
 
         Examples
         --------
-        >>> Aligned(np.eye(2) + 0j, np.ones(2), np.zeros(2)).likeness.tolist()
+        >>> Aligned(np.eye(2) + 0j, np.eye(2), np.ones((2, 2)), np.ones(2), np.ones(2)).likeness.tolist()
         [[1.0, 0.0], [0.0, 1.0]]
         """
-        scale = np.sqrt(np.maximum(self.energy, 1e-30))
-        return np.asarray((self.vectors @ self.vectors.conj().T).real / np.outer(scale, scale))
+        common = self.shown @ self.cover.T
+        scale = np.sqrt(np.maximum(common * common.T, 1e-60))
+        return np.asarray((self.vectors @ self.vectors.conj().T).real / scale)
 
     @property
     def tested(self) -> float:
-        """Share of the energy of all inputs that could be tested.
+        """Share of the energy of all inputs that could be compared with those of another unit.
 
         Examples
         --------
-        >>> Aligned(np.ones((1, 1), complex), np.array([3.0]), np.array([1.0])).tested
+        >>> one = np.ones((2, 1))
+        >>> Aligned(one + 0j, one, one, np.array([3.0, 3.0]), np.array([4.0, 4.0])).tested
         0.75
         """
-        return float(self.energy.sum() / max(float((self.energy + self.untested).sum()), 1e-30))
+        return float(self.compared.sum() / max(float(self.energy.sum()), 1e-60))
 
 
 def is_aligned(transformation: str) -> bool:
@@ -102,15 +112,24 @@ def join_aligned(parts: Sequence[Aligned]) -> Aligned:
 
     Examples
     --------
-    >>> one = Aligned(np.ones((2, 3), complex), np.ones(2), np.zeros(2))
+    >>> one = Aligned(np.ones((2, 3), complex), np.ones((2, 1)), np.ones((2, 1)), np.ones(2), np.ones(2))
     >>> join_aligned([one, one]).vectors.shape
     (2, 6)
     """
     return Aligned(
         np.concatenate([part.vectors for part in parts], axis=1),
+        np.concatenate([part.shown for part in parts], axis=1),
+        np.concatenate([part.cover for part in parts], axis=1),
+        np.sum([part.compared for part in parts], axis=0),
         np.sum([part.energy for part in parts], axis=0),
-        np.sum([part.untested for part in parts], axis=0),
     )
+
+
+def _one_by_one(weights: Complex) -> Aligned:
+    """Weights from inputs that stay as they are: each is its own place, which all units have."""
+    n = len(weights)
+    energy = (np.abs(weights.reshape(n, -1)) ** 2).sum(1)
+    return Aligned(weights.reshape(n, -1), energy[:, None], np.ones((n, 1)), energy, energy)
 
 
 class ImageWeights:
@@ -147,8 +166,7 @@ class ImageWeights:
         # What is mirrored left to right has each function's azimuth taken from half a turn.
         sign = np.where(self._orders % 2 == 0, 1.0, -1.0)
         coefficients[is_mirrored] = sign * coefficients[is_mirrored].conj()
-        vectors = coefficients.reshape(len(poses), -1)
-        return Aligned(vectors, (np.abs(vectors) ** 2).sum(1), np.zeros(len(poses)))
+        return _one_by_one(coefficients)
 
 
 def _image_basis(kernels: NDArray[Any]) -> KernelBasis:
@@ -209,16 +227,15 @@ class InputWeights:
         """Move the weights back by poses, one a member."""
         n = len(poses)
         if self._end is None:
-            return Aligned(np.zeros((n, 0), complex), np.zeros(n), self._untested)
+            nothing = np.zeros((n, 0))
+            return Aligned(nothing.astype(complex), nothing, nothing, np.zeros(n), self._untested)
         target = _at(self._end, poses)
         angles = np.zeros(n) if target.angles is None else target.angles
         phases = np.exp(1j * np.outer(angles, self._orders))[:, None]
-        blocks = [(self._still * phases).reshape(n, -1)]
-        energy = (np.abs(self._still) ** 2).sum((1, 2))
-        for source, weights in self._turning:
-            blocks.append(_by_difference(weights * phases, source, target, self._orders))
-            energy = energy + (np.abs(weights) ** 2).sum((1, 2))
-        return Aligned(np.concatenate(blocks, axis=1), energy, self._untested)
+        parts = [_one_by_one(self._still * phases)]
+        parts += [_on_grid(weights * phases, source, target) for source, weights in self._turning]
+        aligned = join_aligned(parts)
+        return replace(aligned, energy=aligned.energy + self._untested)
 
 
 def _at(end: End, poses: Sequence[Mapping[str, float]]) -> End:
@@ -256,18 +273,40 @@ def _still_units(pair: LayerPair, axes: Sequence[Axis]) -> list[int]:
     ]
 
 
-def _by_difference(upright: Complex, source: End, target: End, orders: NDArray[np.int64]) -> Complex:
-    """Write each target's kernels as a function of the difference of poses, shape (target, coefficient).
+def _on_grid(weights: Complex, source: End, target: End) -> Aligned:
+    """Put weights, shape (target, source, function), onto a grid of the sources' poses relative to each target's.
 
-    The same function, read at other differences, gives the same coefficients; their norm is that of the kernels.
+    At a place stands the mean of the weights from inputs near it, as near as a Gaussian says; its cover is that of the
+    nearest input.
     """
-    chosen, is_allowed = characters(source, target, orders, most=(_MOST_ANGULAR, _MOST_HUE))
-    (inputs,), (outputs,) = (character_values([end], chosen, 1.0) for end in (source, target))
-    rows = []
-    for kernels, output in zip(upright, outputs, strict=True):
-        design = inputs * output.conj()
-        gram = design.conj().T @ design
-        penalty = _RIDGE * np.trace(gram).real / len(gram) * np.eye(len(gram))
-        rows.append(np.linalg.solve(gram + penalty, design.conj().T @ kernels))
-    # What one end's symmetry forbids is left out: it counts as energy that is not alike.
-    return np.asarray((np.stack(rows) * is_allowed.T * np.sqrt(source.size)).reshape(len(upright), -1))
+    n, n_sources, _ = weights.shape
+    near, met = np.ones((n, 1, n_sources)), np.ones((n, n_sources, n, n_sources))
+    for own, other, width_deg, n_steps, turns in (
+        (target.angles, source.angles, _ANGLE_WIDTH_DEG, _N_ANGLES, source.n_turns),
+        (target.hues, source.hues, _HUE_WIDTH_DEG, _N_HUES, 1),
+    ):
+        if own is None or other is None:
+            continue
+        period = 360.0 / turns
+        places = np.arange(n_steps) * period / n_steps
+        relative = np.degrees(other[None] - own[:, None])
+        along = _nearness(relative[:, None, :], places[None, :, None], width_deg, period)
+        near = (near[:, :, None] * along[:, None]).reshape(n, -1, n_sources)
+        met *= _nearness(relative[:, :, None, None], relative, width_deg, period)
+    cover = near.max(2)
+    mean = np.einsum("vsu,vuk->vsk", near / np.maximum(near.sum(2, keepdims=True), 1e-12), weights)
+    # As much energy as there is in the weights, however many places there are.
+    mean = mean * np.sqrt(n_sources / near.shape[1])
+    energy = (np.abs(weights) ** 2).sum(2)
+    by_others = (met.max(3).sum(2) - 1) / max(n - 1, 1)
+    return Aligned(
+        (cover[:, :, None] * mean).reshape(n, -1),
+        cover * (np.abs(mean) ** 2).sum(2),
+        cover,
+        (energy * by_others).sum(1),
+        energy.sum(1),
+    )
+
+
+def _nearness(a_deg: Floats, b_deg: Floats, width_deg: float, period_deg: float) -> Floats:
+    return np.asarray(np.exp(-((circular_difference_deg(a_deg, b_deg, period_deg) / width_deg) ** 2) / 2))

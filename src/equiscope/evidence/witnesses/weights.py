@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from equiscope.evidence.circuits.layer_pair import LayerPair
 from equiscope.evidence.circuits.linearised import Gains
+from equiscope.evidence.circuits.normalisations import measure_gains_on
 from equiscope.evidence.circuits.paths import expanded_weights
 from equiscope.evidence.circuits.ties import permutations
 from equiscope.evidence.witnesses.alignment import (
@@ -30,10 +31,12 @@ from equiscope.evidence.witnesses.image_kernels import read_image_kernels
 from equiscope.families.family import Family, Unit
 from equiscope.foundations.errors import EquiscopeError
 from equiscope.models import Model
+from equiscope.models.borrowing import borrows_model
 from equiscope.models.geometry import LayerGeometry
+from equiscope.stimuli import ImageSet
 from equiscope.transformations import find
 
-__all__ = ["WeightWitness", "WeightsOf"]
+__all__ = ["WeightWitness", "WeightsOf", "consult_weights"]
 
 Floats = NDArray[np.float64]
 # Moves the weights of a family's members back by poses.
@@ -124,7 +127,7 @@ class WeightsOf:
             return WeightWitness(reason=align)
         poses = [member.pose for member in family.members]
         aligned = align(poses)
-        if not aligned.energy.any():
+        if not aligned.compared.any():
             return WeightWitness(
                 reason="none of its inputs is in a family that moves along, or stays as it is"
             )
@@ -172,6 +175,34 @@ class WeightsOf:
                 continue
             found.append(LayerPair(weights, self.families, self.units))
         return found or why
+
+
+@borrows_model
+def consult_weights(
+    model: Model,
+    images: ImageSet,
+    geometries: Mapping[str, LayerGeometry],
+    families: Sequence[Family],
+    units: Sequence[Unit],
+) -> WeightsOf:
+    """Open a network's weights as a witness; normalisations are measured on a dozen of the images.
+
+    Examples
+    --------
+    >>> from equiscope import open_images
+    >>> from equiscope.models.geometry import find_geometry
+    >>> from equiscope.testing import planted_circuits
+    >>> planted = planted_circuits()
+    >>> own = find_geometry(planted.model, ["early", "late"])
+    >>> weights = consult_weights(planted.model, open_images(max_side_px=96), own, planted.families, planted.units)
+    >>> round(weights.of(planted.families[0]).likeness, 2)
+    1.0
+    """
+    try:
+        gains = measure_gains_on(model, images, geometries)
+    except EquiscopeError:  # a network whose normalisations cannot be measured may have paths without any
+        gains = None
+    return WeightsOf(model, geometries, families, units, gains)
 
 
 def _permuted(align: Align, family: Family, poses: Sequence[Mapping[str, float]]) -> float:
