@@ -46,6 +46,7 @@ _FAMILY_COLUMNS = [
     "stabiliser",
     "circuits_tested",
     "circuits_symmetric",
+    *"verdict likeness likeness_low likeness_high tested core".split(),
 ]
 _UNIT_COLUMNS = [
     *"layer channel mean sd transformation kind family score invariance stabiliser_order".split(),
@@ -178,8 +179,21 @@ def _member_rows(families: Sequence[Family], circuits: Circuits | None) -> list[
             f"circuits_{key}": getattr(confirmed.get(family.id), f"n_{key}", None)
             for key in ("tested", "symmetric")
         }
-        rows += [shared | _member_row(member) for member in family.members]
+        rows += [
+            shared | _member_row(member) | _verdict_of(family, place)
+            for place, member in enumerate(family.members)
+        ]
     return rows
+
+
+def _verdict_of(family: Family, place: int) -> dict[str, Any]:
+    """Give the verdict on a member's family, and which of its cores, counted from 1, the member is in."""
+    verdict = family.verdict
+    if verdict is None:
+        return {}
+    figures = {key: getattr(verdict, key) for key in ("likeness", "likeness_low", "likeness_high", "tested")}
+    cores = (number for number, core in enumerate(verdict.cores, start=1) if place in core.members)
+    return figures | {"verdict": verdict.word, "core": next(cores, None)}
 
 
 def _member_row(member: Member) -> dict[str, Any]:

@@ -9,7 +9,15 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from equiscope.families.family import Family, Tuning, Unit
-from equiscope.reports.document.schema import FamilyEntry, KindsEntry, PoseEntry, TuningEntry, UnitEntry
+from equiscope.families.verdict import Verdict
+from equiscope.reports.document.schema import (
+    FamilyEntry,
+    KindsEntry,
+    PoseEntry,
+    TuningEntry,
+    UnitEntry,
+    VerdictEntry,
+)
 
 __all__ = ["count_kinds", "family_entry", "shown_axes", "unit_entry"]
 
@@ -112,6 +120,7 @@ def family_entry(family: Family, tuning: Tuning | None) -> FamilyEntry:
         ],
         "tuning": None if tuning is None else _tuning_entry(tuning),
         "verification": [],
+        "verdict": None if family.verdict is None else _verdict_entry(family.verdict),
         "members": [
             {
                 "layer": member.layer,
@@ -122,6 +131,21 @@ def family_entry(family: Family, tuning: Tuning | None) -> FamilyEntry:
                 "score_high": member.score_high,
             }
             for member in family.members
+        ],
+    }
+
+
+def _verdict_entry(verdict: Verdict) -> VerdictEntry:
+    return {
+        "word": verdict.word,
+        "reason": verdict.reason,
+        "likeness": _measured(verdict.likeness),
+        "likeness_low": _measured(verdict.likeness_low),
+        "likeness_high": _measured(verdict.likeness_high),
+        "permuted_95": _measured(verdict.permuted_95),
+        "tested": _measured(verdict.tested),
+        "cores": [
+            {"members": list(core.members), "likeness": _measured(core.likeness)} for core in verdict.cores
         ],
     }
 

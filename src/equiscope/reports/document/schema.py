@@ -206,6 +206,26 @@ class TurnedEntry(TypedDict):
     responses: NotRequired[list[list[float | None]]]
 
 
+class CoreEntry(TypedDict):
+    """Members of a family, by their place in it, that are copies of each other by their weights."""
+
+    members: list[int]
+    likeness: float | None
+
+
+class VerdictEntry(TypedDict):
+    """What the weights say of a family; the figures are those of `equiscope.families.verdict.Verdict`."""
+
+    word: str
+    reason: str
+    likeness: float | None
+    likeness_low: float | None
+    likeness_high: float | None
+    permuted_95: float | None
+    tested: float | None
+    cores: list[CoreEntry]
+
+
 class FamilyEntry(TypedDict):
     """Units that are copies of one feature under ``transformation``.
 
@@ -216,7 +236,7 @@ class FamilyEntry(TypedDict):
     themselves after half a turn of both, of hue, of the plane; otherwise empty. ``explained_by`` is empty where
     transformations were not compared. ``verification`` is empty where nothing was verified, and ``confirmation`` is
     None or absent where circuits were not recovered. ``turned`` is None or absent where no stimulus could be shown
-    transformed. The other figures are those of `equiscope.Family`.
+    transformed, ``verdict`` where none was asked for. The other figures are those of `equiscope.Family`.
     """
 
     id: str
@@ -243,6 +263,7 @@ class FamilyEntry(TypedDict):
     verification: list[VerificationEntry]
     confirmation: NotRequired[ConfirmationEntry | None]
     turned: NotRequired[TurnedEntry | None]
+    verdict: NotRequired[VerdictEntry | None]
     members: list[MemberEntry]
 
 

@@ -26,6 +26,7 @@ from equiscope.reports.views.family.charts import family_charts
 from equiscope.reports.views.family.pose_drawings import draw_poses, poses_kind
 from equiscope.reports.views.family.tuning_drawings import draw_joint_tuning, draw_tuning
 from equiscope.reports.views.family.turned import draw_turned, turned_sentence
+from equiscope.reports.views.family.verdict import verdict_of
 from equiscope.reports.views.family.weights import what_weights_say
 from equiscope.reports.views.featurevis.evidence import FEATUREVIS
 from equiscope.reports.views.templates import render_template
@@ -101,6 +102,7 @@ def _render_family(
         layers=family["layers"],
         known_layers=context.layers,
         remark=explanation_remark(family),
+        verdict=verdict_of(family),
         kind=kind,
         # Where a chart is too wide to stand beside the members it goes above them.
         is_wide=kind == "chart",

@@ -80,9 +80,24 @@ def overview_rows(layer: LayerEntry, families: Sequence[FamilyEntry]) -> list[di
                     and any(member["layer"] == layer["name"] for member in family["members"])
                     for family in families
                 ),
+                "copies": _copies_text(layer["name"], kinds, families),
             }
         )
     return rows
+
+
+def _copies_text(layer: str, kinds: KindsEntry, families: Sequence[FamilyEntry]) -> str | None:
+    """Give the share of a layer's units that are copies of another by their weights; None where none was asked."""
+    own = [family for family in families if family["transformation"] == kinds["transformation"]]
+    counts: dict[str, int] = dict(kinds["counts"])  # type: ignore[arg-type]
+    total, n = sum(counts.values()), 0
+    if not total or all(family.get("verdict") is None for family in own):
+        return None
+    for family in own:
+        verdict = family.get("verdict")
+        places = {place for core in verdict["cores"] for place in core["members"]} if verdict else set()
+        n += sum(family["members"][place]["layer"] == layer for place in places)
+    return _percent(n / total)
 
 
 def _y_of(share: float) -> float:

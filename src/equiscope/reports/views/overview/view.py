@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from equiscope.construction.simplify import TRANSFORMATIONS
 from equiscope.evidence.circuits.tying_axes import is_pair
+from equiscope.families.verdict import ALIKE_IN_POSE, COPIES, UNTESTED
 from equiscope.foundations.received import shown_command
 from equiscope.reports.document.schema import FamilyEntry, LayerEntry, MemberEntry, ReportDocument
 from equiscope.reports.document.wording import MISSING, counted, measured, number
@@ -163,6 +165,7 @@ def _facts(document: ReportDocument) -> dict[str, Any]:
         found = f"{counted(len(families), 'family')} of {copies}, with {counted(len(members), 'unit')} in {where}."
     else:
         found = f"no family of {copies} in {counted(len(layers), 'layer')}."
+    found += _verdicts(families)
     kinds = [
         (name, sum(family["transformation"] == name for family in families))
         for name in _transformations_of(document)
@@ -188,6 +191,17 @@ def _facts(document: ReportDocument) -> dict[str, Any]:
         "seconds": ", ".join(seconds) or MISSING,
         "total_seconds": f"{total:,.0f} s" if seconds else "an unknown time",
     }
+
+
+def _verdicts(families: Sequence[FamilyEntry]) -> str:
+    """Say how many families are copies by their weights; nothing where that was not asked."""
+    words = Counter(verdict["word"] for family in families if (verdict := family.get("verdict")) is not None)
+    if not words:
+        return ""
+    return (
+        f" By their weights {words[COPIES]} are copies as a whole and {words[ALIKE_IN_POSE]} only alike in pose; "
+        f"{words[UNTESTED]} could not be tested."
+    )
 
 
 def _index(context: SiteContext) -> dict[str, Any]:

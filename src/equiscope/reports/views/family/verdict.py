@@ -1,0 +1,61 @@
+"""The verdict on a family, in words: the first thing that a reader sees of it."""
+
+from __future__ import annotations
+
+from equiscope.families.verdict import ALIKE_IN_POSE, COPIES
+from equiscope.reports.document.schema import FamilyEntry, VerdictEntry
+from equiscope.reports.document.wording import interval_text, measured, number
+
+__all__ = ["verdict_of"]
+
+
+def verdict_of(family: FamilyEntry) -> tuple[str, str]:
+    """Give the verdict on a family, and the sentences that say what it rests on.
+
+    Examples
+    --------
+    >>> figures = {"likeness": 0.97, "likeness_low": 0.95, "likeness_high": 0.99, "permuted_95": 0.3, "tested": 1.0}
+    >>> said = figures | {"word": "copies", "reason": "", "cores": [{"members": [0, 1, 2], "likeness": 0.97}]}
+    >>> word, sentence = verdict_of({"size": 3, "verdict": said, "members": []})
+    >>> word, sentence.partition(":")[0]
+    ('Copies', 'By their weights the members are copies of each other')
+    """
+    verdict = family.get("verdict")
+    if verdict is None:
+        return "Untested", (
+            "whether the members are copies was not asked when this run was made; giving the survey’s command again "
+            "asks."
+        )
+    if verdict["word"] == COPIES:
+        return "Copies", f"By their weights the members are copies of each other: {_figures(verdict)}"
+    if verdict["word"] == ALIKE_IN_POSE:
+        return "Alike in pose", (
+            "The members answer at related poses, but by their weights they are not all copies of each other: "
+            f"{_figures(verdict)} {_cores(family, verdict)}"
+        )
+    return "Untested", f"Whether the members are copies could not be tested: {verdict['reason']}."
+
+
+def _figures(verdict: VerdictEntry) -> str:
+    interval = interval_text(verdict["likeness"], verdict["likeness_low"], verdict["likeness_high"])
+    beside = f" ({interval} with 95 % confidence)" if interval else ""
+    permuted = verdict["permuted_95"]
+    null = "" if permuted is None else f", with poses permuted among them by less than {number(permuted)}"
+    share = measured(verdict["tested"])
+    tested = "" if share is None else f" {share:.0%} of what feeds them could be compared."
+    return (
+        f"moved back to pose 0, the weights of two members are alike by {number(verdict['likeness'])}{beside}, 1 for "
+        f"exact copies{null}.{tested}"
+    )
+
+
+def _cores(family: FamilyEntry, verdict: VerdictEntry) -> str:
+    """Name the parts of a family that are copies."""
+    if not verdict["cores"]:
+        return "No part of the family is."
+    members = family["members"]
+    named = [
+        f"{', '.join(str(members[place]['channel']) for place in core['members'])} ({number(core['likeness'])})"
+        for core in verdict["cores"]
+    ]
+    return f"Parts that are: {'; '.join(named)}."
