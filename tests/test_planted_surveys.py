@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 import equiscope
+from equiscope.evidence.verify.verification import load_verification
+from equiscope.evidence.verify.whole_run import verify_run
 from equiscope.families.family import Family
 from equiscope.foundations.statistics import circular_difference_deg
 from equiscope.testing import (
@@ -69,6 +71,27 @@ def test_every_transformation_passes_the_contract(
 ) -> None:
     name, planted, run = surveyed
     check_transformation(find(name), planted, run=run)
+
+
+def test_drawings_confirm_the_poses(surveyed: tuple[str, PlantedTransformations, equiscope.Run]) -> None:
+    name, planted, run = surveyed
+    own = {f.id for f in run.families if f.transformation == name}
+    # The contract has verified the run already, where it came first.
+    verified = load_verification(run.folder) or verify_run(run, planted.model)
+    found = [entry for entry in verified if entry.family in own]
+    assert {entry.family for entry in found} == own
+    limits = {"hue": 3.0, "rotation": 5.0, "scale": 0.25, "brightness": 0.25}
+    for entry in found:
+        if entry.axis == "pair":
+            assert entry.score > 0.99
+            assert entry.margin > 0
+        elif entry.n_measured >= 2:
+            assert entry.median_error < limits[entry.axis], (entry.family, entry.axis, entry.stimulus)
+    # Sizes that lie at the end of what was drawn are not measured: of three scale families one is left.
+    needed = 1 if name == "scale" else len(found) / 2
+    assert sum(entry.axis == "pair" or entry.n_measured >= 2 for entry in found) >= needed
+    # One member alone agrees with itself: that is no measurement.
+    assert not [entry for entry in found if entry.n_measured == 1]
 
 
 class _Speaking(Reflection):

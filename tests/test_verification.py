@@ -12,7 +12,7 @@ import equiscope
 from equiscope.evidence.verify.verification import FamilyVerification, load_verification
 from equiscope.evidence.verify.whole_run import verify_run
 from equiscope.foundations.errors import EquiscopeError
-from equiscope.testing import Planted, PlantedTransformations, planted_network, planted_transformation
+from equiscope.testing import Planted, planted_network
 from hand_made import moved
 
 
@@ -84,24 +84,3 @@ def test_nothing_is_read_where_nothing_was_verified(tmp_path: Path) -> None:
 def test_another_network_is_refused(run: equiscope.Run) -> None:
     with pytest.raises(EquiscopeError, match="has other weights than the network of"):
         verify_run(run, planted_network(seed=3).model)
-
-
-@pytest.mark.parametrize("name", ["hue", "hue-rotation", "scale", "reflection", "contrast", "dihedral"])
-def test_other_transformations_are_confirmed(name: str, tmp_path: Path) -> None:
-    planted: PlantedTransformations = planted_transformation(name)
-    run = equiscope.survey(planted.model, transformations=[name], precision="float32", out=tmp_path / "run")
-    own = {f.id for f in run.families if f.transformation == name}
-    found = [entry for entry in verify_run(run, planted.model) if entry.family in own]
-    assert {entry.family for entry in found} == own
-    limits = {"hue": 3.0, "rotation": 5.0, "scale": 0.25}
-    for entry in found:
-        if entry.axis == "pair":
-            assert entry.score > 0.99
-            assert entry.margin > 0
-        elif entry.n_measured >= 2:
-            assert entry.median_error < limits[entry.axis], (entry.family, entry.axis, entry.stimulus)
-    # Sizes that lie at the end of what was drawn are not measured: of three scale families one is left.
-    needed = 1 if name == "scale" else len(found) / 2
-    assert sum(entry.axis == "pair" or entry.n_measured >= 2 for entry in found) >= needed
-    # One member alone agrees with itself: that is no measurement.
-    assert not [entry for entry in found if entry.n_measured == 1]

@@ -188,7 +188,7 @@ def test_what_comes_from_units_that_cannot_be_moved_is_not_tested() -> None:
 def test_likeness_stays_within_its_bounds_whatever_the_inputs() -> None:
     rng = np.random.default_rng(0)
     planted, place = planted_circuits(), np.arange(-4.0, 5.0)
-    kernels = rng.normal(size=planted.model.module.late.weight.shape).astype(np.float32)
+    kernels = np.asarray(rng.normal(size=planted.model.module.late.weight.shape), dtype=np.float32)
     weights = ExpandedWeights("early", "late", kernels, place, place, 1.0, ())
     pair = LayerPair(weights, planted.families, planted.units)
     for family in planted.families[2:]:

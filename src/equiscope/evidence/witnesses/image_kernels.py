@@ -16,8 +16,8 @@ from equiscope.models.sides import fitted
 __all__ = ["read_image_kernels"]
 
 _UNITS_PER_PASS = 64
-# Noise images on which the kernels must say what the layer answers.
-_N_IMAGES = 8
+# Units whose own kernels are shown as images, on which the kernels of all must say what the layer answers.
+_N_SHOWN = 16
 # Share of the answers' variance, where a unit is above its threshold, that kernels must explain: a layer behind another
 # nonlinearity is below 0.9.
 _LEAST_EXPLAINED = 0.97
@@ -53,8 +53,6 @@ def read_image_kernels(model: Model, geometry: LayerGeometry) -> NDArray[np.floa
     network, size_px = fitted(model, geometry.sides), geometry.patch_px
     row, column = geometry.position_in_patch(size_px)
     kernels = np.zeros((geometry.n_channels, 3, size_px, size_px), np.float32)
-    generator = torch.Generator().manual_seed(0)
-    noise = torch.rand(_N_IMAGES, 3, size_px, size_px, generator=generator)
 
     def answer(images: Tensor) -> Tensor:
         return run_to(network, images, geometry.layer, {})[:, :, row, column]
@@ -68,12 +66,20 @@ def read_image_kernels(model: Model, geometry: LayerGeometry) -> NDArray[np.floa
                 (slope,) = torch.autograd.grad(own, images)
             kernels[start : start + n] = slope.numpy()
         with torch.no_grad():
-            answers = answer(noise).float().cpu().numpy()
+            shown = _as_images(kernels)
+            answers = answer(shown).float().cpu().numpy()
             with Linearise(Gains()):
-                predicted = answer(noise).float().cpu().numpy()
+                predicted = answer(shown).float().cpu().numpy()
     except Exception:  # networks refuse with any type
         return None
     return kernels if kernels.any() and _explains(predicted, answers) else None
+
+
+def _as_images(kernels: NDArray[np.float32]) -> Tensor:
+    """Make images of some kernels: what their units answer to most."""
+    chosen = kernels[np.linspace(0, len(kernels) - 1, min(_N_SHOWN, len(kernels))).round().astype(int)]
+    largest = np.maximum(np.abs(chosen).max((1, 2, 3), keepdims=True), 1e-30)
+    return torch.from_numpy(0.5 + 0.5 * chosen / largest)
 
 
 def _explains(predicted: NDArray[np.float32], answers: NDArray[np.float32]) -> bool:

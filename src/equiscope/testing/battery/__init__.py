@@ -22,7 +22,7 @@ from equiscope.testing.battery.drawn import DRAWN, Drawing
 from equiscope.testing.battery.features import likeness, sample
 from equiscope.testing.battery.geometries import Threshold, set_thresholds, with_kernels
 from equiscope.testing.battery.scene import ALIKE, COPIES, LayerScene, Scene, is_for_choosing
-from equiscope.testing.battery.score import Score, score_layer, score_scene
+from equiscope.testing.battery.score import Score, copies_of, score_layer, score_scene
 from equiscope.testing.battery.stacked import STACKED, Stack, kernels_of, late_likeness
 from equiscope.testing.battery.trained import TRAINED, train_fields
 
@@ -34,6 +34,7 @@ __all__ = [
     "Scene",
     "Score",
     "battery_scene",
+    "copies_of",
     "is_for_choosing",
     "score_layer",
     "score_scene",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from math import nan
 
 import numpy as np
@@ -14,7 +14,7 @@ from equiscope.families.family import Family
 from equiscope.testing.battery.scene import LayerScene, Scene
 from equiscope.transformations import Axis, Pose, Turn, find
 
-__all__ = ["Score", "score_layer", "score_scene"]
+__all__ = ["Score", "copies_of", "score_layer", "score_scene"]
 
 Floats = NDArray[np.float64]
 
@@ -67,9 +67,28 @@ class Score:
         return self.n_found / self.n_copies if self.n_copies else nan
 
 
-def score_scene(
-    scene: Scene, families: Iterable[Family], is_called: Callable[[Family], bool] = lambda _: True
-) -> dict[str, Score]:
+def copies_of(families: Iterable[Family]) -> list[Family]:
+    """Give what is called copies: each core of each family, as a family of its own.
+
+    Examples
+    --------
+    >>> from equiscope.families.family import Member
+    >>> from equiscope.families.verdict import Core, Verdict
+    >>> members = tuple(Member("1", i, Pose(angle_deg=30.0 * i), 0.9, 0.8, 1.0) for i in range(4))
+    >>> verdict = Verdict("alike in pose", cores=(Core((0, 1), 0.9), Core((2, 3), 0.8)))
+    >>> family = Family("1-rotation-1", ("1",), "rotation", 0.9, 0.8, 1.0, 0.01, members, verdict=verdict)
+    >>> [core.channels.tolist() for core in copies_of([family])]
+    [[0, 1], [2, 3]]
+    """
+    return [
+        replace(family, members=tuple(family.members[place] for place in core.members))
+        for family in families
+        if family.verdict is not None
+        for core in family.verdict.cores
+    ]
+
+
+def score_scene(scene: Scene, families: Iterable[Family]) -> dict[str, Score]:
     """Score the families of every layer whose truth is known.
 
     Parameters
@@ -77,11 +96,10 @@ def score_scene(
     scene
         The truth.
     families
-        What a survey of it found.
-    is_called
-        Whether a family is called copies. By default all are, as they were before there was a verdict.
+        What is called copies (`copies_of`), or all that a survey found. Those of other transformations, which it
+        surveys before, do not count.
     """
-    called = [family for family in families if is_called(family)]
+    called = [own for own in families if own.transformation == scene.transformation]
     return {
         name: score_layer(layer, [own for own in called if own.layers == (name,)], scene.transformation)
         for name, layer in scene.layers.items()
