@@ -3,11 +3,11 @@ r"""Survey the battery of networks whose families are known, and print how often
     python reproduce/battery.py --seeds 1 3 --out battery.jsonl
     python reproduce/battery.py --kinds mixtures "own noise" --seeds 1
 
-Two lines a layer of a scene: of the families that the survey accepted, and of what is called copies by the weights. Each
-says how many pairs of units are in one of them, how many of these are no copies (likeness of their kernels below 0.8),
-how many pairs are copies (0.9 or more), how many of them are in one of them, the 95th percentile of their pose errors,
-and the adjusted Rand index. Then the sums, apart for the seeds on which thresholds may be chosen, and for those that are
-only for reporting. Shown are the embedded photographs at up to 256 px. Trained scenes take some minutes each.
+Two lines a layer of a scene: of the families that the survey accepted, and of what is called copies by the weights.
+Each says how many pairs of units are in one of them, how many of these are no copies (likeness of their kernels below
+0.8), how many pairs are copies (0.9 or more), how many of them are in one of them, the 95th percentile of their pose
+errors, and the adjusted Rand index. Then the sums, apart for the seeds on which thresholds may be chosen, and for those
+that are only for reporting. Shown are the embedded photographs at up to 256 px. Trained scenes take some minutes each.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ def test_survey_prints_a_table_and_the_report(run: subprocess.CompletedProcess[s
     # No terminal, so no bar: the plan, a line a part of each stage, and what could not be measured.
     assert "━" not in run.stderr
     plan, *rest = run.stderr.splitlines()
-    assert plan == "1 layer × 7 transformations: 11 stages to do"
+    assert plan == "1 layer × 7 transformations: 12 stages to do"
     assert rest[0] == "finding receptive fields [1/11]"
     assert "drawing the report [11/11]" in rest
     assert all(line.startswith("0, ") or line.endswith("/11]") for line in rest)

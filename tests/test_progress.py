@@ -132,7 +132,7 @@ def test_costs_are_those_of_what_is_to_do(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_survey_numbers_what_it_does_and_goes_on_with_what_is_left(tmp_path: Path) -> None:
     told = Told()
     survey(tmp_path / "run", told, ["0", "2"], n_null=2)
-    n_stages = 2 * (len(standard_names()) - 1) + 1 + 4
+    n_stages = 2 * (len(standard_names()) - 1) + 1 + 5
     assert told.plans == [f"2 layers × {len(standard_names())} transformations: {n_stages} stages to do"]
     assert {total for _, total in told.numbers} == {n_stages}
     numbers = [number for number, _ in told.numbers]
