@@ -20,6 +20,7 @@ from equiscope.testing.planted_transformations import (
 from equiscope.testing.rotating import equivariant_network
 
 if TYPE_CHECKING:
+    from equiscope.testing.battery import battery_scene
     from equiscope.testing.contract import check_transformation
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "PlantedTransformations",
     "assert_equivariant",
     "assert_fields_equivariant",
+    "battery_scene",
     "check_transformation",
     "equivariant_network",
     "planted_circuits",
@@ -48,4 +50,4 @@ __all__ = [
 ]
 
 # It stands on the commands, for which those who want a planted network need not wait.
-__getattr__ = lazy_names(__name__, {"check_transformation": "contract"})
+__getattr__ = lazy_names(__name__, {"battery_scene": "battery", "check_transformation": "contract"})

@@ -221,7 +221,7 @@ class InputWeights:
         still = [c for c in _still_units(pair, axes) if c not in taken] if self._end is not None else []
         self._still = weighed(np.array(still, dtype=np.int64))
         outside = np.setdiff1d(np.arange(pair.energy.shape[1]), [*taken, *still])
-        self._untested = (pair.energy[np.ix_(channels, outside)] * spread[outside] ** 2).sum(1)
+        self._untested = (np.abs(weighed(outside)) ** 2).sum((1, 2))
 
     def align(self, poses: Sequence[Mapping[str, float]]) -> Aligned:
         """Move the weights back by poses, one a member."""
