@@ -144,8 +144,8 @@ def test_a_survey_numbers_what_it_does_and_goes_on_with_what_is_left(tmp_path: P
     again = Told()
     survey(tmp_path / "run", again, ["0", "2"], n_null=2)
     assert again.plans[0].endswith(": 6 stages to do")
-    assert again.parts[2][0].endswith(" 2 [3/5]")
-    assert again.numbers[-1] == (5, 5)
+    assert again.parts[2][0].endswith(" 2 [3/6]")
+    assert again.numbers[-1] == (6, 6)
 
 
 @pytest.mark.parametrize("n_null", [1, 6])
