@@ -235,7 +235,7 @@ def test_what_cannot_be_tested_says_why() -> None:
 
 class _Gate(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x * torch.softmax(x, 1)
+        return x * torch.softmax(20 * x, 1)
 
 
 def test_a_path_that_is_not_linear_is_untested_and_named() -> None:
@@ -248,6 +248,49 @@ def test_a_path_that_is_not_linear_is_untested_and_named() -> None:
     assert judged.verdict is not None
     assert judged.verdict.word == UNTESTED
     assert "not linear" in judged.verdict.reason
+
+
+class _Picky(nn.Module):
+    """Throws where it is asked for gradients."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if torch.is_grad_enabled() and x.requires_grad:
+            raise AssertionError("no gradients\nhere")
+        return x
+
+
+def test_whatever_a_network_throws_is_a_reason_and_no_error() -> None:
+    torch.manual_seed(0)
+    model = Model(nn.Sequential(nn.Conv2d(3, 4, 5), nn.ReLU(), _Picky(), nn.Conv2d(4, 3, 3)).eval(), "picky")
+    members = tuple(Member("3", c, Pose(angle_deg=90.0 * c), 0.9, 0.8, 1.0) for c in range(3))
+    family = Family("3-rotation-1", ("3",), "rotation", 0.9, 0.8, 1.0, 0.01, members)
+    geometries = find_geometry(model, ["1", "3"])
+    (judged,) = judge_families([family], WeightsOf(model, geometries, [family], ()))
+    assert judged.verdict is not None
+    assert judged.verdict.reason == (
+        "picky cannot run on the way from 1 to 3 (no gradients): its weights stay unread"
+    )
+
+
+def test_a_layer_of_which_one_way_cannot_be_read_is_untested() -> None:
+    class Both(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(3, 4, 3, padding=1)
+            self.gate, self.last = _Gate(), nn.Conv2d(4, 3, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.last(self.first(x) + self.gate(self.second(x)))  # type: ignore[no-any-return]
+
+    torch.manual_seed(0)
+    model = Model(Both().eval())
+    members = tuple(Member("last", c, Pose(angle_deg=90.0 * c), 0.9, 0.8, 1.0) for c in range(3))
+    family = Family("last-rotation-1", ("last",), "rotation", 0.9, 0.8, 1.0, 0.01, members)
+    units = [Unit("first", c, 0.0, 1.0, (Symmetry("rotation", "invariant"),)) for c in range(4)]
+    geometries = find_geometry(model, ["first", "second", "last"])
+    assert "not linear" in WeightsOf(model, geometries, [family], units).of(family).reason
+    only = {name: geometries[name] for name in ("first", "last")}
+    assert WeightsOf(model, only, [family], units).of(family).reason == ""
 
 
 def test_intervals_and_nulls_of_pairs_are_not_made_up() -> None:

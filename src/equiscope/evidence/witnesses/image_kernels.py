@@ -16,6 +16,7 @@ from equiscope.models.sides import fitted
 __all__ = ["read_image_kernels"]
 
 _UNITS_PER_PASS = 64
+_GREY = 0.5
 # Units whose own kernels are shown as images, on which the kernels of all must say what the layer answers.
 _N_SHOWN = 16
 # Share of the answers' variance, where a unit is above its threshold, that kernels must explain: a layer behind another
@@ -60,7 +61,7 @@ def read_image_kernels(model: Model, geometry: LayerGeometry) -> NDArray[np.floa
     try:
         for start in range(0, geometry.n_channels, _UNITS_PER_PASS):
             n = min(_UNITS_PER_PASS, geometry.n_channels - start)
-            images = torch.full((n, 3, size_px, size_px), 0.5, requires_grad=True)
+            images = torch.full((n, 3, size_px, size_px), _GREY, requires_grad=True)
             with torch.enable_grad(), Linearise(Gains()):
                 own = answer(images)[:, start : start + n].diagonal().sum()
                 (slope,) = torch.autograd.grad(own, images)
@@ -69,7 +70,8 @@ def read_image_kernels(model: Model, geometry: LayerGeometry) -> NDArray[np.floa
             shown = _as_images(kernels)
             answers = answer(shown).float().cpu().numpy()
             with Linearise(Gains()):
-                predicted = answer(shown).float().cpu().numpy()
+                at_grey = answer(torch.full((1, 3, size_px, size_px), _GREY)).float().cpu().numpy()
+        predicted = at_grey + np.einsum("icyx,ucyx->iu", shown.numpy() - _GREY, kernels)
     except Exception:  # networks refuse with any type
         return None
     return kernels if kernels.any() and _explains(predicted, answers) else None
@@ -79,7 +81,7 @@ def _as_images(kernels: NDArray[np.float32]) -> Tensor:
     """Make images of some kernels: what their units answer to most."""
     chosen = kernels[np.linspace(0, len(kernels) - 1, min(_N_SHOWN, len(kernels))).round().astype(int)]
     largest = np.maximum(np.abs(chosen).max((1, 2, 3), keepdims=True), 1e-30)
-    return torch.from_numpy(0.5 + 0.5 * chosen / largest)
+    return torch.from_numpy(_GREY + 0.5 * chosen / largest)
 
 
 def _explains(predicted: NDArray[np.float32], answers: NDArray[np.float32]) -> bool:

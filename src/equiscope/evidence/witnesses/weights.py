@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from equiscope.evidence.circuits.layer_pair import LayerPair
 from equiscope.evidence.circuits.linearised import Gains
 from equiscope.evidence.circuits.normalisations import measure_gains_on
-from equiscope.evidence.circuits.paths import expanded_weights
+from equiscope.evidence.circuits.paths import NoPathError, expanded_weights
 from equiscope.evidence.circuits.ties import permutations
 from equiscope.evidence.witnesses.alignment import (
     Aligned,
@@ -33,6 +33,7 @@ from equiscope.foundations.errors import EquiscopeError
 from equiscope.models import Model
 from equiscope.models.borrowing import borrows_model
 from equiscope.models.geometry import LayerGeometry
+from equiscope.models.refusals import refusals_told
 from equiscope.stimuli import ImageSet
 from equiscope.transformations import find
 
@@ -163,18 +164,23 @@ class WeightsOf:
         before = names[: names.index(layer)]
         if not before:
             return "it reads the image through other layers, which were not surveyed"
-        found, why = [], ""
+        found = []
         for source in before:
             others = [name for name in names if name not in (source, layer)]
             try:
-                weights = expanded_weights(
-                    self.model, self.geometries[source], self.geometries[layer], self.gains, others
-                )
-            except EquiscopeError as error:
-                why = str(error)
+                with refusals_told(
+                    self.model, f"the way from {source} to {layer}", "its weights stay unread"
+                ):
+                    weights = expanded_weights(
+                        self.model, self.geometries[source], self.geometries[layer], self.gains, others
+                    )
+            except NoPathError:
                 continue
+            except EquiscopeError as error:
+                # What comes this way would be left out of what is said to be tested.
+                return str(error)
             found.append(LayerPair(weights, self.families, self.units))
-        return found or why
+        return found or "no weights lead to it from the layers that were surveyed before it"
 
 
 @borrows_model
@@ -200,7 +206,7 @@ def consult_weights(
     """
     try:
         gains = measure_gains_on(model, images, geometries)
-    except EquiscopeError:  # a network whose normalisations cannot be measured may have paths without any
+    except Exception:  # networks refuse with any type; paths without normalisations can be read all the same
         gains = None
     return WeightsOf(model, geometries, families, units, gains)
 
