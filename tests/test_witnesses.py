@@ -278,6 +278,7 @@ def test_a_layer_of_which_one_way_cannot_be_read_is_untested() -> None:
             super().__init__()
             self.first, self.second = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(3, 4, 3, padding=1)
             self.gate, self.last = _Gate(), nn.Conv2d(4, 3, 3)
+            self.second.weight.data *= 10
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.last(self.first(x) + self.gate(self.second(x)))  # type: ignore[no-any-return]

@@ -19,8 +19,8 @@ _UNITS_PER_PASS = 64
 _GREY = 0.5
 # Units whose own kernels are shown as images, on which the kernels of all must say what the layer answers.
 _N_SHOWN = 16
-# Share of the answers' variance, where a unit is above its threshold, that kernels must explain: a layer behind another
-# nonlinearity is below 0.9.
+# Share of the energy of what images change that kernels must explain, where a unit is above its threshold: behind
+# another nonlinearity it is far below.
 _LEAST_EXPLAINED = 0.97
 
 
@@ -71,10 +71,10 @@ def read_image_kernels(model: Model, geometry: LayerGeometry) -> NDArray[np.floa
             answers = answer(shown).float().cpu().numpy()
             with Linearise(Gains()):
                 at_grey = answer(torch.full((1, 3, size_px, size_px), _GREY)).float().cpu().numpy()
-        predicted = at_grey + np.einsum("icyx,ucyx->iu", shown.numpy() - _GREY, kernels)
+        change = np.einsum("icyx,ucyx->iu", shown.numpy() - _GREY, kernels)
     except Exception:  # networks refuse with any type
         return None
-    return kernels if kernels.any() and _explains(predicted, answers) else None
+    return kernels if kernels.any() and _explains(change, at_grey, answers) else None
 
 
 def _as_images(kernels: NDArray[np.float32]) -> Tensor:
@@ -84,10 +84,14 @@ def _as_images(kernels: NDArray[np.float32]) -> Tensor:
     return torch.from_numpy(_GREY + 0.5 * chosen / largest)
 
 
-def _explains(predicted: NDArray[np.float32], answers: NDArray[np.float32]) -> bool:
-    """Whether answers are what is predicted, wherever that is above the threshold."""
-    is_above = predicted > 0
+def _explains(
+    change: NDArray[np.float32], at_grey: NDArray[np.float32], answers: NDArray[np.float32]
+) -> bool:
+    """Whether answers change against grey as the kernels say, wherever that leads above the threshold."""
+    is_above = at_grey + change > 0
     if not is_above.any():
         return False
-    expected, found = predicted[is_above].astype(np.float64), answers[is_above].astype(np.float64)
-    return bool(((found - expected) ** 2).sum() <= (1 - _LEAST_EXPLAINED) * (expected**2).sum())
+    missed = (answers - at_grey - change)[is_above].astype(np.float64)
+    return bool(
+        (missed**2).sum() <= (1 - _LEAST_EXPLAINED) * (change[is_above].astype(np.float64) ** 2).sum()
+    )
