@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from equiscope import Model
+from equiscope import Model, Run
 from equiscope.evidence.verify import lines
 from equiscope.evidence.verify.drawn import size_series
 from equiscope.evidence.verify.drawn.catalogue import show_catalogue
@@ -17,8 +18,12 @@ from equiscope.evidence.verify.drawn.shown import Shown, record_centres
 from equiscope.evidence.verify.drawn.size_series import _magnified, make_size_series, series_octaves
 from equiscope.evidence.verify.lines import _preferred_step, _show_series, verify_lines
 from equiscope.evidence.verify.pairs import verify_pairs
+from equiscope.evidence.verify.whole_run import verify_run
 from equiscope.families.family import Family
 from equiscope.models.geometry import find_geometry
+from equiscope.runs.layout import SCHEMA_VERSION
+from equiscope.runs.reading import read_json
+from equiscope.runs.writing import write_json
 from equiscope.stimuli.drawn import SyntheticStimulus
 from equiscope.transformations import find
 from hand_made import a_family, a_member
@@ -159,6 +164,26 @@ def test_responses_are_those_at_the_centre_after_the_rectifier(model: Model) -> 
     assert seen == pytest.approx(np.maximum(plain, 0), abs=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("layers", "size_px", "positions"),
+    [(("0", "1"), 5, (1, 0)), (("1", "0"), 7, (1, 2)), (("0", "3"), 7, (2, 0)), (("3", "1"), 7, (0, 1))],
+)
+def test_several_layers_answer_side_by_side_each_at_its_own_middle(
+    layers: tuple[str, str], size_px: int, positions: tuple[int, int]
+) -> None:
+    """In the order in which they are given; the last layer has no position in the very middle."""
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(3, 2, 3), nn.Conv2d(2, 3, 3), nn.AvgPool2d(2), nn.Conv2d(3, 4, 1)).eval()
+    model = Model(module)
+    geometries = find_geometry(model, ["0", "1", "3"])
+    patches = torch.rand(3, 3, size_px, size_px)
+    seen = record_centres(model, [geometries[layer] for layer in layers], size_px, patches, torch.float32)
+    with torch.no_grad():
+        answers = [module[: int(layer) + 1](model.preprocess(patches)) for layer in layers]
+    plain = torch.cat([own[:, :, at, at] for own, at in zip(answers, positions, strict=True)], 1).numpy()
+    assert seen == pytest.approx(np.maximum(plain, 0), abs=1e-5)
+
+
 def test_the_margin_is_over_the_likeness_of_both_members_as_they_are(model: Model) -> None:
     geometry = find_geometry(model, ["conv"])["conv"]
     shown = [s for s in show_catalogue(model, geometry, torch.float32) if len(s.angles_deg) in (1, 8, 16, 32)]
@@ -210,3 +235,22 @@ def test_along_a_line_a_drawing_is_shown_at_its_best_angle() -> None:
             assert entry.responses[entry.steps == 0, 0][0] == pytest.approx(best, abs=1e-5)
         # Linear units answer more, the brighter it is.
         assert (np.diff(entry.responses[:, 0], axis=0) >= -1e-4).all()
+
+
+def test_a_layer_that_sees_the_whole_image_is_shown_no_drawing(tmp_path: Path) -> None:
+    """Nothing can be drawn about a middle of its field; families of other layers are verified all the same."""
+    model = Model(nn.Sequential(nn.Conv2d(3, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Conv2d(2, 2, 1)).eval())
+    geometries = find_geometry(model, ["2", "0"])
+    assert [geometry.is_global for geometry in geometries.values()] == [True, False]
+    manifest = {
+        "schema_version": SCHEMA_VERSION,
+        "model": {"name": "made", "weights_sha256": model.weights_sha256()},
+        "geometry": [dataclasses.asdict(geometry) for geometry in geometries.values()],
+    }
+    write_json(tmp_path / "run.json", manifest)
+    families = [
+        a_family("contrast", [a_member(layer, i, is_inverted=i) for i in (0, 1)]) for layer in ("2", "0")
+    ]
+    run = Run(tmp_path, read_json(tmp_path / "run.json"), families=tuple(families))
+    found = verify_run(run, model)
+    assert [entry.family for entry in found] == ["0-contrast-1"]
