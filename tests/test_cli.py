@@ -78,9 +78,9 @@ def test_survey_prints_a_table_and_the_report(run: subprocess.CompletedProcess[s
     assert "━" not in run.stderr
     plan, *rest = run.stderr.splitlines()
     assert plan == "1 layer × 7 transformations: 12 stages to do"
-    assert rest[0] == "finding receptive fields [1/11]"
-    assert "drawing the report [11/11]" in rest
-    assert all(line.startswith("0, ") or line.endswith("/11]") for line in rest)
+    assert rest[0] == "finding receptive fields [1/12]"
+    assert "drawing the report [12/12]" in rest
+    assert all(line.startswith("0, ") or line.endswith("/12]") for line in rest)
     command = json.loads((place / "run" / "run.json").read_text())["command"]
     assert command.startswith("equiscope survey mine.py:network --images images.npz")
 

@@ -40,6 +40,7 @@ def verify_pairs(
     >>> from equiscope.families.family import Member
     >>> from equiscope.models.geometry import find_geometry
     >>> from equiscope.transformations import Pose
+    >>> _ = torch.manual_seed(0)
     >>> layer = nn.Conv2d(3, 2, 5, bias=False)
     >>> layer.weight.data[1] = layer.weight.data[0].flip(2)
     >>> model = Model(nn.Sequential(layer))

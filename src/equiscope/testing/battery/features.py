@@ -108,8 +108,8 @@ def noisy(feature: Feature, number: int, share: float) -> Feature:
     --------
     >>> from equiscope.testing.patterns import arc
     >>> curve = drawn(arc(7.0, 2.0))
-    >>> round(float(likeness([noisy(curve, 1, 0.4), noisy(curve, 2, 0.4)], "rotation")[0, 1]), 1)
-    0.9
+    >>> 0.7 < float(likeness([noisy(curve, 1, 0.4), noisy(curve, 2, 0.4)], "rotation")[0, 1]) < 0.95
+    True
     """
     _, functional, norm = feature.terms[0]
     return replace(

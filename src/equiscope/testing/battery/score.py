@@ -98,6 +98,15 @@ def score_scene(scene: Scene, families: Iterable[Family]) -> dict[str, Score]:
     families
         What is called copies (`copies_of`), or all that a survey found. Those of other transformations, which it
         surveys before, do not count.
+
+    Examples
+    --------
+    Of a scene in which nothing was found every pair of copies is missing.
+
+    >>> from equiscope.testing.battery import battery_scene
+    >>> score = score_scene(battery_scene("reflection"), [])["responses"]
+    >>> score.n_called, score.n_copies > 0, score.share_found
+    (0, True, 0.0)
     """
     called = [own for own in families if own.transformation == scene.transformation]
     return {
