@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sklearn.datasets import load_sample_images
+from typer.testing import CliRunner
 
 import equiscope as package
 from equiscope.cli import app
@@ -83,6 +84,18 @@ def test_survey_prints_a_table_and_the_report(run: subprocess.CompletedProcess[s
     assert all(line.startswith("0, ") or line.endswith("/12]") for line in rest)
     command = json.loads((place / "run" / "run.json").read_text())["command"]
     assert command.startswith("equiscope survey mine.py:network --images images.npz")
+
+
+def test_survey_says_how_many_families_are_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    asked = ["survey", "mini", "--layers", "conv2d0", "--transformations", "reflection", "--out", "run"]
+    result = CliRunner().invoke(app, asked)
+    assert result.exit_code == 0, result.output
+    families = json.loads((tmp_path / "run" / "families.json").read_text())["families"]
+    words = [family["verdict"]["word"] for family in families]
+    assert words.count("copies") > 0
+    said = ", ".join(f"{words.count(word)} {word}" for word in ("copies", "alike in pose", "untested"))
+    assert f"by their weights: {said}\n" in result.output
 
 
 def test_verify_prints_a_table_and_draws_the_report_again(

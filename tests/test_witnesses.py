@@ -390,6 +390,9 @@ def test_a_survey_judges_its_families_and_keeps_the_verdicts(tmp_path: Path) -> 
     assert [family.verdict for family in again.families] == [family.verdict for family in run.families]
     page = (tmp_path / "run" / "site").rglob("family/*.js")
     assert all("<strong>Copies.</strong>" in path.read_text(encoding="utf-8") for path in page)
+    told = (tmp_path / "run" / "index.html").read_text(encoding="utf-8")
+    assert f"{len(run.families)} families whose units answer as " in told
+    assert f"By their weights {len(run.families)} are copies as a whole and 0 only alike in pose" in told
     # The verdict of other members is not taken over.
     judged = tmp_path / "run" / "results" / "judged.json"
     judged.write_text(

@@ -105,8 +105,18 @@ def survey(
         f"{len(run.families)} families of {len(members)} units, {seconds:.0f} s",
         highlight=False,
     )
+    if run.families:
+        out_console.print(f"by their weights: {_verdicts(run)}", highlight=False)
     # Not through rich, which would break a long path over lines.
     typer.echo(f"report: {run.report}")
+
+
+def _verdicts(run: Run) -> str:
+    """Say how many families are copies, how many only alike in pose, and how many could not be tested."""
+    from equiscope.families.verdict import VERDICTS
+
+    words = [family.verdict.word for family in run.families if family.verdict is not None]
+    return ", ".join(f"{words.count(word)} {word}" for word in VERDICTS)
 
 
 def _kinds_table(run: Run) -> Table:

@@ -162,7 +162,9 @@ def _facts(document: ReportDocument) -> dict[str, Any]:
     if families:
         of_all = f"{n_with} of " if n_with < len(layers) else ""
         where = f"{of_all}{counted(len(layers), 'layer')}"
-        found = f"{counted(len(families), 'family')} of {copies}, with {counted(len(members), 'unit')} in {where}."
+        # Whether they are copies is the verdict's to say, where there is one.
+        of = f"of {copies}" if not _verdicts(families) else f"whose units answer as {copies}"
+        found = f"{counted(len(families), 'family')} {of}, with {counted(len(members), 'unit')} in {where}."
     else:
         found = f"no family of {copies} in {counted(len(layers), 'layer')}."
     found += _verdicts(families)
