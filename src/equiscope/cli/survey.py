@@ -96,27 +96,25 @@ def survey(
         print_note(note)
     out_console = wide_console()
     out_console.print(_kinds_table(run))
-    seconds = sum(run.manifest["seconds"].values())
-    members = {(member.layer, member.channel) for family in run.families for member in family.members}
     for result in run.manifest["results"]:
         for note in result["notes"]:
             print_note(f"{'+'.join(result['layers'])}, {note}")
-    out_console.print(
-        f"{len(run.families)} families of {len(members)} units, {seconds:.0f} s",
-        highlight=False,
-    )
-    if run.families:
-        out_console.print(f"by their weights: {_verdicts(run)}", highlight=False)
+    out_console.print(_found(run), highlight=False)
     # Not through rich, which would break a long path over lines.
     typer.echo(f"report: {run.report}")
 
 
-def _verdicts(run: Run) -> str:
-    """Say how many families are copies, how many only alike in pose, and how many could not be tested."""
+def _found(run: Run) -> str:
+    """Say how many families there are, and how many are copies, only alike in pose, or could not be tested."""
     from equiscope.families.verdict import VERDICTS
 
+    seconds = sum(run.manifest["seconds"].values())
+    members = {(member.layer, member.channel) for family in run.families for member in family.members}
+    found = f"{len(run.families)} families of {len(members)} units, {seconds:.0f} s"
     words = [family.verdict.word for family in run.families if family.verdict is not None]
-    return ", ".join(f"{words.count(word)} {word}" for word in VERDICTS)
+    if not words:
+        return found
+    return f"{found}\nby their weights: {', '.join(f'{words.count(word)} {word}' for word in VERDICTS)}"
 
 
 def _kinds_table(run: Run) -> Table:

@@ -15,8 +15,12 @@ from torch import Tensor
 
 from equiscope.testing.patterns import Pattern, mirrored, random_pattern
 from equiscope.testing.planted_transformations.units import luma_functional
-from equiscope.transformations import Pose
+from equiscope.transformations import Pose, find
+from equiscope.transformations.hue import HUE
 from equiscope.transformations.pixels.colour import hue_matrix
+from equiscope.transformations.reflection import MIRRORED
+from equiscope.transformations.rotation import ANGLE
+from equiscope.transformations.scale import OCTAVES
 
 __all__ = ["SIDE_PX", "Feature", "drawn", "likeness", "noisy", "sample"]
 
@@ -202,10 +206,10 @@ def _unit_norm(kernels: Tensor) -> Tensor:
 
 def _moved(features: Sequence[Feature], transformation: str, side_px: int) -> Iterator[Tensor]:
     """Yield the kernels of all features at one pose after the other, shape (unit, 3, y, x)."""
-    turns = "rotation" in transformation
-    hues = [hue_matrix(-hue_deg) for hue_deg in (_HUES_DEG if "hue" in transformation else (0.0,))]
-    mirror = transformation == "reflection"
-    for octaves in _OCTAVES if transformation == "scale" else (0.0,):
+    axes = find(transformation).axes
+    turns, mirror = ANGLE in axes, MIRRORED in axes
+    hues = [hue_matrix(-hue_deg) for hue_deg in (_HUES_DEG if HUE in axes else (0.0,))]
+    for octaves in _OCTAVES if OCTAVES in axes else (0.0,):
         own = [feature.moved(octaves=octaves, mirror=mirror) for feature in features]
         turned = torch.stack(
             [_sample_turned(f, _ANGLES_DEG if turns else (0.0,), side_px) for f in own], dim=1
