@@ -204,7 +204,7 @@ class InputWeights:
     """
 
     def __init__(self, pair: LayerPair, family: Family) -> None:
-        self._family, self._end, self._orders = family, family_end(family), pair.basis.orders
+        self._end, self._orders = family_end(family), pair.basis.orders
         channels = family.channels
         axes = find(family.transformation).axes
         spread = _spreads(pair)
@@ -223,8 +223,8 @@ class InputWeights:
         outside = np.setdiff1d(np.arange(pair.energy.shape[1]), [*taken, *still])
         self._untested = (np.abs(weighed(outside)) ** 2).sum((1, 2))
 
-    def align(self, poses: Sequence[Mapping[str, float]]) -> Aligned:
-        """Move the weights back by poses, one a member."""
+    def align(self, poses: Sequence[Mapping[str, float]], *, is_counted: bool = True) -> Aligned:
+        """Move the weights back by poses, one a member; without ``is_counted`` it is not told what was compared."""
         n = len(poses)
         if self._end is None:
             nothing = np.zeros((n, 0))
@@ -233,7 +233,10 @@ class InputWeights:
         angles = np.zeros(n) if target.angles is None else target.angles
         phases = np.exp(1j * np.outer(angles, self._orders))[:, None]
         parts = [_one_by_one(self._still * phases)]
-        parts += [_on_grid(weights * phases, source, target) for source, weights in self._turning]
+        parts += [
+            _on_grid(weights * phases, source, target, is_counted=is_counted)
+            for source, weights in self._turning
+        ]
         aligned = join_aligned(parts)
         return replace(aligned, energy=aligned.energy + self._untested)
 
@@ -273,14 +276,15 @@ def _still_units(pair: LayerPair, axes: Sequence[Axis]) -> list[int]:
     ]
 
 
-def _on_grid(weights: Complex, source: End, target: End) -> Aligned:
+def _on_grid(weights: Complex, source: End, target: End, *, is_counted: bool) -> Aligned:
     """Put weights, shape (target, source, function), onto a grid of the sources' poses relative to each target's.
 
     At a place stands the mean of the weights from inputs near it, as near as a Gaussian says; its cover is that of the
-    nearest input.
+    nearest input. What could be compared is counted only where it is asked for.
     """
     n, n_sources, _ = weights.shape
-    near, met = np.ones((n, 1, n_sources)), np.ones((n, n_sources, n, n_sources))
+    near = np.ones((n, 1, n_sources))
+    apart: list[tuple[Floats, float, float]] = []
     for own, other, width_deg, n_steps, turns in (
         (target.angles, source.angles, _ANGLE_WIDTH_DEG, _N_ANGLES, source.n_turns),
         (target.hues, source.hues, _HUE_WIDTH_DEG, _N_HUES, 1),
@@ -292,20 +296,33 @@ def _on_grid(weights: Complex, source: End, target: End) -> Aligned:
         relative = np.degrees(other[None] - own[:, None])
         along = _nearness(relative[:, None, :], places[None, :, None], width_deg, period)
         near = (near[:, :, None] * along[:, None]).reshape(n, -1, n_sources)
-        met *= _nearness(relative[:, :, None, None], relative, width_deg, period)
+        apart.append((relative, width_deg, period))
     cover = near.max(2)
     mean = np.einsum("vsu,vuk->vsk", near / np.maximum(near.sum(2, keepdims=True), 1e-12), weights)
     # As much energy as there is in the weights, however many places there are.
     mean = mean * np.sqrt(n_sources / near.shape[1])
     energy = (np.abs(weights) ** 2).sum(2)
-    by_others = (met.max(3).sum(2) - 1) / max(n - 1, 1)
     return Aligned(
         (cover[:, :, None] * mean).reshape(n, -1),
         cover * (np.abs(mean) ** 2).sum(2),
         cover,
-        (energy * by_others).sum(1),
+        (energy * _met_by_others(apart, n, n_sources)).sum(1) if is_counted else np.zeros(n),
         energy.sum(1),
     )
+
+
+def _met_by_others(apart: Sequence[tuple[Floats, float, float]], n: int, n_sources: int) -> Floats:
+    """How near the others have an input to each of a target's, on average, shape (target, source).
+
+    One target after the other: for all together, families of a hundred would take gigabytes.
+    """
+    found = np.zeros((n, n_sources))
+    for own in range(n):
+        near = np.ones((n_sources, n, n_sources))
+        for relative, width_deg, period_deg in apart:
+            near *= _nearness(relative[own][:, None, None], relative, width_deg, period_deg)
+        found[own] = (near.max(2).sum(1) - 1) / max(n - 1, 1)
+    return found
 
 
 def _nearness(a_deg: Floats, b_deg: Floats, width_deg: float, period_deg: float) -> Floats:

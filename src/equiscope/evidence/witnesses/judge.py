@@ -82,7 +82,7 @@ def give_verdict(family: Family, witness: WeightWitness) -> Verdict:
         ALIKE_IN_POSE, "", witness.likeness, witness.low, witness.high, witness.permuted_95, witness.tested
     )
     if witness.tested < LEAST_TESTED:
-        why = f"only {witness.tested:.0%} of what feeds its members comes from units that move along with it"
+        why = f"only {100 * witness.tested:.0f} % of what feeds its members comes from units that move along with it"
         return replace(figures, word=UNTESTED, reason=why)
     cores = _find_cores(family, witness.pairs)
     stands_out = isnan(witness.permuted_95) or witness.likeness > witness.permuted_95

@@ -1,15 +1,13 @@
 """What the weights say of a family: how alike its members are, all their inputs moved back to pose 0.
 
 The figure is the mean likeness of two members (`alignment`), 1 for exact copies. Its interval comes from resampled
-members; its nulls are the same with the poses permuted among the members, and what other units of the layer reach
-against a member at whatever pose suits them best. Weights took no part in finding the family.
+members; its null is the same with the poses permuted among the members. Weights took no part in finding the family.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from math import nan
 
 import numpy as np
@@ -40,8 +38,8 @@ from equiscope.transformations import find
 __all__ = ["WeightWitness", "WeightsOf", "consult_weights"]
 
 Floats = NDArray[np.float64]
-# Moves the weights of a family's members back by poses.
-Align = Callable[[Sequence[Mapping[str, float]]], Aligned]
+# Moves the weights of a family's members back by poses, and counts what could be compared where that is asked for.
+Align = Callable[[Sequence[Mapping[str, float]], bool], Aligned]
 
 _N_DRAWS, _N_RESAMPLES = 100, 200
 
@@ -127,7 +125,7 @@ class WeightsOf:
         if isinstance(align, str):
             return WeightWitness(reason=align)
         poses = [member.pose for member in family.members]
-        aligned = align(poses)
+        aligned = align(poses, True)
         if not aligned.compared.any():
             return WeightWitness(
                 reason="none of its inputs is in a family that moves along, or stays as it is"
@@ -140,12 +138,14 @@ class WeightsOf:
         """Give what moves the weights into a family's members back by poses; or say why they cannot be read."""
         image = self._image_weights(family.layer)
         if image is not None:
-            return partial(image.align, family.channels.tolist())
+            return lambda poses, _: image.align(family.channels.tolist(), poses)
         pairs = self._layer_pairs(family.layer)
         if isinstance(pairs, str):
             return pairs
         inputs = [InputWeights(pair, family) for pair in pairs]
-        return lambda poses: join_aligned([own.align(poses) for own in inputs])
+        return lambda poses, is_counted: join_aligned(
+            [own.align(poses, is_counted=is_counted) for own in inputs]
+        )
 
     def _image_weights(self, layer: str) -> ImageWeights | None:
         if layer not in self._images:
@@ -218,7 +218,7 @@ def _permuted(align: Align, family: Family, poses: Sequence[Mapping[str, float]]
     axis = find(family.transformation).axes[0].name
     along = np.radians([float(pose[axis]) for pose in poses]) * family.stabiliser_order
     orders = permutations(along, _N_DRAWS, np.random.default_rng(0))
-    found = [_mean_of_pairs(align([poses[index] for index in order]).likeness) for order in orders]
+    found = [_mean_of_pairs(align([poses[index] for index in order], False).likeness) for order in orders]
     return float(np.quantile(found, 0.95))
 
 

@@ -14,14 +14,12 @@ __all__ = ["GEOMETRIES", "set_thresholds", "with_kernels"]
 GEOMETRIES = ("plain", "strided", "inception", "residual")
 
 
-def _convolution(weight: Tensor, bias: Tensor | None = None) -> nn.Conv2d:
+def _convolution(weight: Tensor) -> nn.Conv2d:
     # On "meta" torch draws no initial weights, so that its global random state stays as it is.
     own = nn.Conv2d(
-        weight.shape[1], len(weight), (weight.shape[2], weight.shape[3]), bias=bias is not None, device="meta"
+        weight.shape[1], len(weight), (weight.shape[2], weight.shape[3]), bias=False, device="meta"
     )
     own.weight = nn.Parameter(weight.float())
-    if bias is not None:
-        own.bias = nn.Parameter(bias.float())
     return own
 
 

@@ -42,7 +42,7 @@ def _figures(verdict: VerdictEntry) -> str:
     permuted = verdict["permuted_95"]
     null = "" if permuted is None else f", with poses permuted among them by less than {number(permuted)}"
     share = measured(verdict["tested"])
-    tested = "" if share is None else f" {share:.0%} of what feeds them could be compared."
+    tested = "" if share is None else f" {100 * share:.0f} % of what feeds them could be compared."
     return (
         f"moved back to pose 0, the weights of two members are alike by {number(verdict['likeness'])}{beside}, 1 for "
         f"exact copies{null}.{tested}"
