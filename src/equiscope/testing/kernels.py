@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from equiscope.testing.patterns import Pattern
 
-__all__ = ["KERNEL_SIZE_PX", "blurring_stem", "expected_sd", "sample_kernel"]
+__all__ = ["KERNEL_SIZE_PX", "blurring_stem", "expected_sd", "sample_harmonics", "sample_kernel"]
 
 KERNEL_SIZE_PX = 23
 
@@ -33,6 +34,36 @@ def sample_kernel(pattern: Pattern, pose_deg: float) -> Tensor:
     kernel = kernel - window * (kernel.sum() / window.sum())
     normed: Tensor = kernel / kernel.norm()
     return normed
+
+
+def sample_harmonics(coefficients: Tensor, widths_px: Sequence[float], side_px: int) -> Tensor:
+    """Sample sums of circular harmonics under Gaussians, shape (..., width, harmonic) to (..., y, x).
+
+    Harmonic m is ``radius^m exp(-radius² / 2 width²) cos(m azimuth + phase)``, of unit energy in the continuum.
+
+    Parameters
+    ----------
+    coefficients
+        Complex; harmonics from 0 on.
+    widths_px, side_px
+        Of the Gaussians, and of the kernel.
+
+    Examples
+    --------
+    >>> sample_harmonics(torch.ones(6, 2, 4, dtype=torch.complex128), (0.8, 1.0), 5).shape
+    torch.Size([6, 5, 5])
+    """
+    axis = torch.arange(side_px, dtype=torch.float64) - (side_px - 1) / 2
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    functions = []
+    for width in widths_px:
+        upright = torch.complex(x, -y) / width
+        envelope = torch.exp(-(upright.abs() ** 2) / 2) / width
+        functions += [
+            upright**m * envelope / math.sqrt(math.factorial(m)) for m in range(coefficients.shape[-1])
+        ]
+    basis = torch.stack(functions).reshape(len(widths_px), -1, side_px, side_px)
+    return torch.einsum("...wm,wmyx->...yx", coefficients, basis).real
 
 
 def expected_sd(kernel: Tensor) -> float:

@@ -51,7 +51,7 @@ from equiscope.families.circle import equal_turns
 from equiscope.families.family import Family, Member, Symmetry, Unit
 from equiscope.foundations.errors import EquiscopeError
 from equiscope.models.model import Model
-from equiscope.testing.kernels import sample_kernel
+from equiscope.testing.kernels import sample_harmonics, sample_kernel
 from equiscope.testing.patterns import Pattern, arc, bar, half_edge, random_pattern, spot
 from equiscope.transformations import Pose
 from equiscope.transformations.pixels.colour import LUMA
@@ -328,20 +328,20 @@ def _block(source: _Group, target: _Group, generator: torch.Generator, is_tied: 
 
     kind = _circuit_class(source, target)
     if not kind or not is_tied:
-        kernels = _kernels(draw(target.size, source.size))
+        kernels = _sampled(draw(target.size, source.size))
     elif kind == "equivariant→equivariant":
         # A turn that leaves the target as it is turns its kernel and moves every input's relative pose.
         is_allowed = _returns(harmonics + characters[:, None], target) & _returns(characters, source)[:, None]
         template = draw(len(characters)) * is_allowed[:, None]
         relative = torch.exp(1j * characters * (a - b[:, None])[..., None])
         turn = torch.exp(-1j * harmonics * b[:, None, None, None])
-        kernels = _kernels(torch.einsum("vuc,cwm->vuwm", relative, template) * turn)
+        kernels = _sampled(torch.einsum("vuc,cwm->vuwm", relative, template) * turn)
     elif kind == "invariant→equivariant":
         template = draw(1, source.size) * _returns(harmonics, target)
-        kernels = _kernels(template * torch.exp(-1j * harmonics * b[:, None, None, None]))
+        kernels = _sampled(template * torch.exp(-1j * harmonics * b[:, None, None, None]))
     else:
         template = draw(target.size, 1) * _returns(harmonics, source)
-        kernels = _kernels(template * torch.exp(-1j * harmonics * a[:, None, None]))
+        kernels = _sampled(template * torch.exp(-1j * harmonics * a[:, None, None]))
     # One energy for each template: a unit's for single units.
     axes = {"invariant→equivariant": (0, 2, 3), "equivariant→invariant": (1, 2, 3)}.get(kind, (0, 1, 2, 3))
     kernels = kernels / kernels.square().mean(axes, keepdim=True).sqrt()
@@ -353,19 +353,5 @@ def _returns(harmonics: Tensor, group: _Group) -> Tensor:
     return harmonics % group.stabiliser_order == 0
 
 
-def _kernels(coefficients: Tensor) -> Tensor:
-    """Sample sums of circular harmonics under Gaussians, shape (..., width, harmonic) to (..., y, x).
-
-    Harmonic m is ``radius^m exp(-radius² / 2 width²) cos(m azimuth + phase)``, of unit energy in the continuum.
-    """
-    axis = torch.arange(_KERNEL_SIZE_PX, dtype=torch.float64) - (_KERNEL_SIZE_PX - 1) / 2
-    y, x = torch.meshgrid(axis, axis, indexing="ij")
-    functions = []
-    for width in _WIDTHS_PX:
-        upright = torch.complex(x, -y) / width
-        envelope = torch.exp(-(upright.abs() ** 2) / 2) / width
-        functions += [
-            upright**m * envelope / math.sqrt(math.factorial(m)) for m in range(_HIGHEST_HARMONIC + 1)
-        ]
-    basis = torch.stack(functions).reshape(len(_WIDTHS_PX), -1, _KERNEL_SIZE_PX, _KERNEL_SIZE_PX)
-    return torch.einsum("...wm,wmyx->...yx", coefficients, basis).real
+def _sampled(coefficients: Tensor) -> Tensor:
+    return sample_harmonics(coefficients, _WIDTHS_PX, _KERNEL_SIZE_PX)

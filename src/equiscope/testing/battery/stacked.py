@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from equiscope.testing.battery.features import Feature, drawn
+from equiscope.testing.kernels import sample_harmonics
 from equiscope.testing.patterns import Pattern, arc, half_edge, odd_gabor, random_pattern, short_bar, spot
 from equiscope.transformations import Pose
 
@@ -159,24 +160,12 @@ def _half(pattern: Pattern) -> Pattern:
 def kernels_of(coefficients: Tensor) -> Tensor:
     """Sample kernels, shape (..., width, harmonic) to (..., y, x).
 
-    Harmonic m is ``radius^m exp(-radius² / 2 width²) cos(m azimuth + phase)``.
-
     Examples
     --------
     >>> kernels_of(torch.ones(2, 4, dtype=torch.complex128)).shape
     torch.Size([5, 5])
     """
-    axis = torch.arange(_SIDE, dtype=torch.float64) - (_SIDE - 1) / 2
-    y, x = torch.meshgrid(axis, axis, indexing="ij")
-    functions = []
-    for width in _WIDTHS:
-        upright = torch.complex(x, -y) / width
-        envelope = torch.exp(-(upright.abs() ** 2) / 2) / width
-        functions += [
-            upright**m * envelope / math.sqrt(math.factorial(m)) for m in range(_HIGHEST_HARMONIC + 1)
-        ]
-    basis = torch.stack(functions).reshape(len(_WIDTHS), -1, _SIDE, _SIDE)
-    return torch.einsum("...wm,wmyx->...yx", coefficients, basis).real
+    return sample_harmonics(coefficients, _WIDTHS, _SIDE)
 
 
 def late_likeness(stack: Stack) -> NDArray[np.float64]:
