@@ -88,7 +88,7 @@ def verified(rows: dict[int, tuple[float, float]], order: int = 1) -> Verified:
     channels = np.array(list(rows))
     poses, scores = np.array(list(rows.values())).T
     candidate = Candidate(channels, poses, order)
-    return Verified(candidate, scores, scores - 0.1, scores + 0.1, 0.7, 0.9, 1.0, 0.95, 0.8, 0.01)
+    return Verified(candidate, scores, scores - 0.1, scores + 0.1, 0.7, 0.9, 1.0, 0.95, 0.8, 0.01, 0.5)
 
 
 def folded(rows: dict[int, tuple[float, float]], n_units: int = 10, order: int = 1) -> tuple[list[Any], bool]:

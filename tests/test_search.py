@@ -33,12 +33,16 @@ def responses_of(group: Any, n_units: int = 3) -> Responses[Any]:
 
 @dataclass(frozen=True)
 class Proposal:
-    """What the fake search proposes: how close its members are, the figure on either half, whether it is confirmed."""
+    """What the fake search proposes: how close its members are, the figure on either half, whether it is confirmed.
+
+    ``parts``: what it is divided into.
+    """
 
     name: str
     closeness: float = 0.99
     rank: float = 0.9
     is_confirmed: bool = True
+    parts: tuple[Proposal, ...] = ()
 
 
 GOOD = [Proposal("one"), Proposal("two", rank=0.8)]
@@ -69,7 +73,10 @@ class FakeSearch(PoseSearch[Proposal, Proposal, tuple[str, int]]):
             return list(self.proposals)
         draw = sum(call == ("propose", ("null", 0)) for call in self.asked) - 1
         figures = self.null[draw] if draw < len(self.null) else ()
-        return [Proposal("null", rank=figure) for figure in figures]
+        # Half of them are parts of what does not hold.
+        parts = [Proposal("part", rank=figure) for figure in figures[1::2]]
+        whole = [Proposal("null", rank=figure) for figure in figures[::2]]
+        return [*whole, Proposal("whole", rank=-0.1, parts=tuple(parts))] if parts else whole
 
     def closeness(self, correlations: tuple[str, int], candidates: Sequence[Proposal]) -> list[float]:
         self.asked.append(("closeness", correlations))
@@ -77,9 +84,13 @@ class FakeSearch(PoseSearch[Proposal, Proposal, tuple[str, int]]):
 
     def verify(
         self, correlations: tuple[str, int], candidates: Sequence[Proposal]
-    ) -> list[tuple[Proposal, float]]:
+    ) -> list[tuple[Proposal, float] | None]:
         self.asked.append(("verify", correlations))
-        return [(own, own.rank) for own in candidates if own.rank > 0]
+        return [(own, own.rank) if own.rank > 0 else None for own in candidates]
+
+    def divide(self, correlations: tuple[str, int], candidate: Proposal) -> list[Proposal]:
+        assert correlations[1] == 0
+        return list(candidate.parts)
 
     def confirm(self, accepted: list[Accepted[Proposal]]) -> list[Accepted[Proposal]]:
         return [own for own in accepted if own.candidate.is_confirmed]
@@ -128,8 +139,31 @@ def test_each_guard_refuses_what_only_it_can_tell(impostor: Proposal) -> None:
     assert result.n_refused == 1
 
 
+@pytest.mark.parametrize("refused", [{"closeness": 0.5}, {"rank": -0.1}], ids=["far", "does not hold"])
+def test_what_is_refused_is_divided_until_its_parts_hold(refused: dict[str, float]) -> None:
+    null = [[0.35], [0.4]] * 20
+    part = Proposal("part", rank=0.7)
+    inner = Proposal("inner", **{"parts": (part, Proposal("bad", rank=-0.1)), **refused})  # type: ignore[arg-type]
+    outer = Proposal("outer", **{"parts": (inner, Proposal("far", closeness=0.5)), **refused})  # type: ignore[arg-type]
+    result = run_search(FakeSearch([*GOOD, outer], null))
+    assert [family.id for family in result.families] == ["one", "two", "part"]
+    assert result.n_refused == 0
+
+
+def test_what_holds_is_not_divided() -> None:
+    assert names([*GOOD, Proposal("whole", rank=0.7, parts=(Proposal("part", rank=0.75),))]) == [
+        "one",
+        "two",
+        "whole",
+    ]
+
+
+def test_parts_count_in_the_null_too() -> None:
+    assert names(GOOD, [[0.1, 0.95]] * 10) == []
+
+
 def test_the_null_is_of_both_halves_with_numbers_of_its_own() -> None:
-    space = FakeSearch(GOOD, n_null=3, seed=5)
+    space = FakeSearch(GOOD, [[0.1]] * 3, n_null=3, seed=5)
     run_search(space)
     expected = [np.random.default_rng([5, 99, draw, half]).random() for draw in range(3) for half in (0, 1)]
     assert space.drawn == expected
@@ -137,6 +171,7 @@ def test_the_null_is_of_both_halves_with_numbers_of_its_own() -> None:
         ("propose", ("found", 0)),
         ("closeness", ("found", 0)),
         *[("propose", ("null", 0)), ("verify", ("null", 1))] * 3,
+        ("closeness", ("found", 0)),
         ("verify", ("found", 1)),
     ]
 

@@ -48,9 +48,11 @@ def scene_of(kind: str) -> Scene:
     return battery_scene(kind, seed=1)
 
 
-def likeness_of(features: list[Feature], poses: list[dict[str, float]]) -> Floats:
+def likeness_of(
+    features: list[Feature], poses: list[dict[str, float]], transformation: str = "hue-rotation"
+) -> Floats:
     weights = ImageWeights(torch.stack([sample(feature) for feature in features]).numpy())
-    return weights.align(list(range(len(features))), poses).likeness
+    return weights.align(list(range(len(features))), [Pose(pose) for pose in poses], transformation).likeness
 
 
 # --- a first layer ---------------------------------------------------------------------------------------------
@@ -78,6 +80,26 @@ def test_recoloured_and_mirrored_kernels_are_alike_at_their_poses() -> None:
     poses = [{"is_mirrored": False, "angle_deg": 0.0}, {"is_mirrored": True, "angle_deg": 70.0}]
     assert likeness_of(both, poses)[0, 1] > 0.99
     assert likeness_of(both, [poses[0], poses[1] | {"angle_deg": -70.0}])[0, 1] < 0.8
+
+
+def test_kernels_of_other_sizes_are_alike_at_their_sizes() -> None:
+    sizes = [{"octaves": octaves} for octaves in (-0.75, -0.25, 0.25)]
+    arcs = [drawn(arc(7.0, 2.0)).moved(**size) for size in sizes]
+    thinner = drawn(arc(7.0, 0.7)).moved(**sizes[2])
+    found = likeness_of([*arcs, thinner], [*sizes, sizes[2]], "scale")
+    assert found[:3, :3].min() > 0.95
+    assert found[:3, 3].max() < 0.8
+    assert likeness_of(arcs, [sizes[0]] * 3, "scale")[0, 2] < 0.6
+
+
+@pytest.mark.parametrize(("transformation", "axis"), [("contrast", "is_inverted"), ("up-down", "is_flipped")])
+def test_kernels_of_pairs_are_changed_as_pictures_are(transformation: str, axis: str) -> None:
+    pattern = torch.from_numpy(np.random.default_rng(0).normal(size=(1, 9, 7))).repeat(3, 1, 1).numpy()
+    changed = -pattern if transformation == "contrast" else pattern[:, ::-1]
+    weights = ImageWeights(np.stack([pattern, changed]))
+    as_they_are, of_a_pair = ([Pose({axis: False}), Pose({axis: on})] for on in (False, True))
+    assert weights.align([0, 1], of_a_pair, transformation).likeness[0, 1] == pytest.approx(1.0, abs=1e-6)
+    assert weights.align([0, 1], as_they_are, transformation).likeness[0, 1] < 0.5
 
 
 @pytest.mark.parametrize("share", [0.2, 0.6])
@@ -215,7 +237,7 @@ def test_what_cannot_be_tested_says_why() -> None:
     weights = WeightsOf(planted.model, geometries, planted.families, planted.units)
     family = planted.families[2]
     scale = dataclasses.replace(family, transformation="scale")
-    assert "not compared under scale" in weights.of(scale).reason
+    assert "under scale weights are compared only where" in weights.of(scale).reason
     spread = dataclasses.replace(family, layers=("early", "late"))
     assert "in several" in weights.of(spread).reason
     alone = WeightsOf(planted.model, {"late": geometries["late"]}, planted.families[2:], planted.units)
@@ -336,6 +358,9 @@ def test_verdict_follows_likeness_its_null_and_what_was_tested() -> None:
     assert give_verdict(family, of_likeness(alike - 0.02)).word == ALIKE_IN_POSE
     assert give_verdict(family, of_likeness(alike, permuted_95=0.9)).word == ALIKE_IN_POSE
     assert give_verdict(family, of_likeness(alike, permuted_95=nan)).word == COPIES
+    assert give_verdict(dataclasses.replace(family, strangers_95=0.89), of_likeness(alike)).word == COPIES
+    ordinary = give_verdict(dataclasses.replace(family, strangers_95=0.91), of_likeness(alike))
+    assert (ordinary.word, ordinary.cores) == (ALIKE_IN_POSE, ())
     little = give_verdict(family, of_likeness(alike, tested=LEAST_TESTED - 0.01))
     assert little.word == UNTESTED
     assert "of what feeds its members" in little.reason

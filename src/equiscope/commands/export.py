@@ -36,7 +36,9 @@ _CIRCUIT_COLUMNS = (
 # Every axis along which some transformation moves features is a column.
 _AXES = {axis.name: axis for transformation in ALL for axis in transformation.axes}
 _DISTANCES = {f"disagreement_{name}": name for name, axis in _AXES.items() if not isinstance(axis, Switch)}
-_SHARED = "phase_coherence margin margin_low margin_high q_value stabiliser_order explained_by".split()
+_SHARED = (
+    "phase_coherence margin margin_low margin_high strangers_95 q_value stabiliser_order explained_by".split()
+)
 _FAMILY_COLUMNS = [
     *"family layer transformation channel".split(),
     *_AXES,

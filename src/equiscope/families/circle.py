@@ -14,25 +14,29 @@ from equiscope.families.circle_poses import (
     CLOSE_COPIES,
     GRID_DEG,
     Candidate,
+    CircleFit,
     consensus,
     edge_disagreement_deg,
     find_candidates,
     find_stabiliser_order,
+    in_order,
     is_consistent,
     pair_correlations,
     phase_coherence,
 )
 from equiscope.families.correlations import OrbitCorrelations, correlate_orbits
 from equiscope.families.family import INVARIANCE_CUT, Family, Member, Symmetry, classify_units
-from equiscope.families.linkage import link_members
+from equiscope.families.invariance import does_vary
+from equiscope.families.linkage import by_size, divide_group, link_members
 from equiscope.families.search import Accepted, PoseSearch, SearchOptions
+from equiscope.families.strangers import strangers_percentile
 from equiscope.foundations.statistics import bootstrap_weights, percentile_interval
 from equiscope.measurement.examples import Examples
 from equiscope.measurement.responses import Responses
 from equiscope.transformations import Pose, find
 from equiscope.transformations.groups import CyclicGroup
 
-__all__ = ["CircleSearch", "Verified", "equal_turns", "find_invariance", "spacing"]
+__all__ = ["CircleSearch", "Verified", "equal_turns", "find_varying", "spacing"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -46,8 +50,15 @@ _N_RESAMPLES = 200
 _FEW_ANGLES = 8
 
 
-def find_invariance(responses: Responses[CyclicGroup], half: int) -> Floats:
-    """Lowest correlation of each unit with itself at any turn, on one half of the images, shape (unit,).
+def find_varying(correlations: OrbitCorrelations, n_units: int) -> NDArray[np.bool_]:
+    """Tell which units vary on their circle: see `equiscope.families.invariance`.
+
+    Parameters
+    ----------
+    correlations
+        Of the units, or of the units and, behind them, their mirror images.
+    n_units
+        How many units there are.
 
     Examples
     --------
@@ -58,10 +69,14 @@ def find_invariance(responses: Responses[CyclicGroup], half: int) -> Floats:
     >>> bank = Bank("conv1", place // 3, place, np.zeros((6, 2), int), place)
     >>> values = np.abs(np.random.default_rng(0).normal(size=(6, 4, 2))).astype(np.float32)
     >>> values[:, :, 1] = values[:, :1, 1]
-    >>> find_invariance(Responses(bank, CyclicGroup(4), values), half=1).round(2).tolist()
-    [0.05, 1.0]
+    >>> find_varying(correlate_orbits(Responses(bank, CyclicGroup(4), values), half=1), 2).tolist()
+    [True, False]
     """
-    return np.asarray(correlate_orbits(responses, half).autocorrelation(GRID_DEG).min(0))
+    own = np.asarray(correlations.autocorrelation(GRID_DEG).min(0), dtype=float)
+    others = np.full(len(own), -1.0)
+    in_doubt = np.flatnonzero(own > INVARIANCE_CUT)
+    others[in_doubt] = correlations.nearest(in_doubt, GRID_DEG, n_units)
+    return does_vary(own, others)
 
 
 @dataclass(frozen=True)
@@ -81,6 +96,7 @@ class Verified:
     phase_coherence: float
     score: float
     q_value: float
+    strangers_95: float
 
 
 class CircleSearch(PoseSearch[Candidate, Candidate, OrbitCorrelations]):
@@ -109,8 +125,7 @@ class CircleSearch(PoseSearch[Candidate, Candidate, OrbitCorrelations]):
         """Correlate both halves of the responses that are searched; units that are left out take no part."""
         self.searched = responses
         self.finding, self.verifying = correlate_orbits(responses, 0), correlate_orbits(responses, 1)
-        lowest = self.finding.autocorrelation(GRID_DEG).min(0)
-        self.eligible = np.flatnonzero((lowest <= INVARIANCE_CUT) & ~is_left_out)
+        self.eligible = np.flatnonzero(find_varying(self.finding, len(self.is_inactive)) & ~is_left_out)
 
     def correlate(self, half: int, scramble: np.random.Generator) -> OrbitCorrelations:
         """Correlate with each (stimulus, unit) turned at random."""
@@ -126,16 +141,22 @@ class CircleSearch(PoseSearch[Candidate, Candidate, OrbitCorrelations]):
 
     def verify(
         self, correlations: OrbitCorrelations, candidates: Sequence[Candidate]
-    ) -> list[tuple[Candidate, float]]:
+    ) -> list[tuple[Candidate, float] | None]:
         """Keep what is turned, coherent and closed; ranked by mean score."""
         return [
             (candidate, float(consensus(correlations, candidate).mean()))
-            for candidate in candidates
             if is_consistent(correlations, candidate)
+            else None
+            for candidate in candidates
         ]
 
+    def divide(self, correlations: OrbitCorrelations, candidate: Candidate) -> list[Candidate]:
+        """Divide where the members came together last."""
+        return [in_order(part) for part in divide_group(CircleFit(correlations), candidate)]
+
     def verified(self, accepted: Sequence[Accepted[Candidate]]) -> list[Verified]:
-        """Measure what the held-out half says about accepted candidates."""
+        """Measure what the held-out half says about accepted candidates, the largest first."""
+        accepted = sorted(accepted, key=lambda own: by_size(own.candidate))
         resampled = _bootstrap(self.searched, [own.candidate for own in accepted], self.options.seed)
         found = []
         for own, samples in zip(accepted, resampled, strict=True):
@@ -153,9 +174,16 @@ class CircleSearch(PoseSearch[Candidate, Candidate, OrbitCorrelations]):
                     phase_coherence(self.verifying, own.candidate),
                     own.rank,
                     own.q_value,
+                    strangers_percentile(self._fit_strangers(own.candidate)),
                 )
             )
         return found
+
+    def _fit_strangers(self, candidate: Candidate) -> Floats:
+        """How alike units outside a family are to its members at the pose that suits them best, on held-out images."""
+        n_units = len(self.is_inactive)
+        is_own = np.isin(self.eligible % n_units, candidate.channels % n_units)
+        return CircleFit(self.verifying).fit(candidate, self.eligible[~is_own])
 
     def describe(self, accepted: Sequence[Accepted[Candidate]]) -> list[Family]:
         """Make families, numbered by falling size."""
@@ -227,6 +255,7 @@ def _as_family(layer: str, transformation: str, number: int, verified: Verified)
         gap_deviation_deg=deviation,
         holes_deg=holes,
         duplicates=duplicates,
+        strangers_95=verified.strangers_95,
     )
 
 

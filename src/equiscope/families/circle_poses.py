@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiscope.families.correlations import OrbitCorrelations
-from equiscope.families.family import INVARIANCE_CUT
-from equiscope.families.linkage import MIN_SCORE, OUTLIER_FLOOR, OUTLIER_RATIO, by_size, link_families
+from equiscope.families.linkage import MIN_SCORE, OUTLIER_RATIO, by_size, link_families
 from equiscope.foundations.statistics import circular_difference_deg
 
 __all__ = [
@@ -30,6 +29,7 @@ __all__ = [
     "edge_disagreement_deg",
     "find_candidates",
     "find_stabiliser_order",
+    "in_order",
     "is_coherent",
     "is_consistent",
     "pair_correlations",
@@ -111,7 +111,7 @@ def find_stabiliser_order(autocorrelation: Floats) -> int:
     (2, 1)
     """
     lowest = float(np.min(autocorrelation))
-    if not np.isfinite(lowest) or lowest >= INVARIANCE_CUT:
+    if not np.isfinite(lowest) or lowest >= 1 - _EXACT:
         return 1
     needed = lowest + STABILISER_SHARE * (1 - lowest)
     found = 1
@@ -252,8 +252,8 @@ def phase_coherence(correlations: OrbitCorrelations, candidate: Candidate) -> fl
     -------
     float
         ``sum Re(c_f exp(i f angle)) / sum |c_f|`` over all pairs at the family's relative poses and all angular
-        frequencies f above the fundamental (the stabiliser's order), in [-1, 1]; NaN where those hold less than a
-        thousandth of the oriented energy.
+        frequencies f above the fundamental (the stabiliser's order) whose phases are measured, in [-1, 1]; NaN where
+        those hold less than a thousandth of the oriented energy.
 
     Notes
     -----
@@ -274,7 +274,9 @@ def phase_coherence(correlations: OrbitCorrelations, candidate: Candidate) -> fl
     frequency = np.arange(len(pairs))
     relative = np.radians(candidate.poses_deg[v] - candidate.poses_deg[u])
     turned = pairs * np.exp(1j * np.outer(frequency, relative))
-    higher = turned[frequency > candidate.stabiliser_order]
+    is_higher = frequency > candidate.stabiliser_order
+    is_higher[-1] &= not correlations.has_nyquist
+    higher = turned[is_higher]
     energy = float(np.abs(higher).sum())
     if energy <= _LEAST_HARMONICS * float(np.abs(turned[1:]).sum()):
         return float("nan")
@@ -349,6 +351,10 @@ class CircleFit:
         """Mean correlation of each member with the others, shape (member,)."""
         return consensus(self.correlations, candidate)
 
+    def pairs(self, candidate: Candidate) -> Floats:
+        """Correlation of every two members at the family's relative poses."""
+        return pair_correlations(self.correlations, candidate)
+
     def coherence(self, candidate: Candidate) -> float:
         """Agreement of the higher harmonics, to which the angles were not fitted."""
         return phase_coherence(self.correlations, candidate)
@@ -380,7 +386,7 @@ def resolve_stabiliser(correlations: OrbitCorrelations, candidate: Candidate) ->
             continue
         finer = synchronise(correlations, candidate.channels, lower)
         far, near = (1 - float(consensus(correlations, c).mean()) for c in (candidate, finer))
-        if far > max(OUTLIER_RATIO * near, OUTLIER_FLOOR):
+        if far > max(OUTLIER_RATIO * near, _EXACT):
             candidate = finer
     return candidate
 
@@ -399,7 +405,7 @@ def find_candidates(
     [[0, 1, 2]]
     """
     found = link_families(CircleFit(correlations), units, min_score=min_score, min_size=min_size)
-    return [_in_order(candidate) for candidate in _join_parts(correlations, found)]
+    return [in_order(candidate) for candidate in _join_parts(correlations, found)]
 
 
 def _join_parts(correlations: OrbitCorrelations, found: list[Candidate]) -> list[Candidate]:
@@ -416,7 +422,10 @@ def _join_parts(correlations: OrbitCorrelations, found: list[Candidate]) -> list
             if len(one.channels) != len(other.channels):
                 continue
             whole = synchronise(correlations, np.concatenate([one.channels, other.channels]))
-            if _is_even(whole) and (consensus(correlations, whole) > 1 - CLOSE_COPIES).all():
+            # Of each with those of the other part alone: its own part's are exact and would hide how far that is.
+            across = pair_correlations(correlations, whole)[: len(one.channels), len(one.channels) :]
+            apart = 1 - np.concatenate([across.mean(0), across.mean(1)])
+            if _is_even(whole) and (apart < CLOSE_COPIES).all():
                 parts = [part for part in parts if part is not one and part is not other] + [whole]
                 joined = True
                 break
@@ -430,8 +439,14 @@ def _is_even(candidate: Candidate) -> bool:
     return bool((np.abs(gaps - step) < _EVEN_DEG).all())
 
 
-def _in_order(candidate: Candidate) -> Candidate:
-    """Members by channel, the first at pose zero."""
+def in_order(candidate: Candidate) -> Candidate:
+    """Give a candidate's members by channel, the first at pose zero.
+
+    Examples
+    --------
+    >>> in_order(Candidate(np.array([5, 2]), np.array([0.0, 90.0]), 1)).poses_deg.tolist()
+    [0.0, 270.0]
+    """
     order = np.argsort(candidate.channels)
     poses = candidate.poses_deg[order]
     return Candidate(

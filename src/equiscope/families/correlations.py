@@ -18,6 +18,10 @@ from equiscope.transformations.groups import CyclicGroup, TorusGroup
 __all__ = ["OrbitCorrelations", "TorusCorrelations", "correlate_orbits", "correlate_torus"]
 
 
+# From so many angles on poses may lie between them.
+_MANY_ANGLES = 8
+
+
 @dataclass(frozen=True)
 class OrbitCorrelations:
     """Correlation of every pair of units under every rotation, as a Fourier series of the angle.
@@ -32,10 +36,13 @@ class OrbitCorrelations:
         Rows and columns of units that did not vary are NaN.
     n_stimuli
         Number of stimuli.
+    has_nyquist
+        Whether the highest frequency is that of two samples a turn, of which only one of two phases is measured.
     """
 
     coefficients: NDArray[np.complex64]
     n_stimuli: int
+    has_nyquist: bool = False
 
     @property
     def n_units(self) -> int:
@@ -62,6 +69,22 @@ class OrbitCorrelations:
         """``rho_uu`` of every unit, shape (angle, unit)."""
         units = np.arange(self.n_units)
         return self.curves(units, units, angles_deg)
+
+    def nearest(
+        self, units: NDArray[np.int64], angles_deg: NDArray[np.float64], n_units: int
+    ) -> NDArray[np.float64]:
+        """Highest correlation of each of some units with another at any of some angles; -1 where nothing varies.
+
+        Units whose numbers differ by ``n_units`` are one unit, seen in two ways.
+        """
+        wave = np.exp(1j * np.radians(np.outer(angles_deg, np.arange(len(self.coefficients)))))
+        highest = np.full(len(units), -1.0)
+        for place, unit in enumerate(units.tolist()):
+            is_other = np.arange(self.n_units) % n_units != unit % n_units
+            with_others = self.coefficients[:, unit, is_other]
+            curves = np.nan_to_num((wave @ with_others).real, nan=-1.0)
+            highest[place] = curves.max(initial=-1.0)
+        return highest
 
     def peaks(
         self, units: NDArray[np.int64], n_grid: int = 128
@@ -161,7 +184,9 @@ def _normalise(cross: Tensor, total: Tensor, n_stimuli: int, order: int) -> Orbi
     variance = covariance.real.sum(0).diagonal().double()
     # A unit that did not vary has no correlation: NaN, not zero.
     sd = torch.where(variance > 1e-6 * count * mean**2 + 1e-20, variance, torch.nan).sqrt().float()
-    return OrbitCorrelations((covariance / torch.outer(sd, sd)).numpy(), n_stimuli)
+    # With few angles turns are those between them, at which that phase is all there is.
+    has_nyquist = order % 2 == 0 and order >= _MANY_ANGLES
+    return OrbitCorrelations((covariance / torch.outer(sd, sd)).numpy(), n_stimuli, has_nyquist)
 
 
 @dataclass(frozen=True)

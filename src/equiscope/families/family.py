@@ -168,6 +168,9 @@ class Family:
         How its members come together: pairs of places in the family, or of earlier merges counted from ``size`` on,
         with the mean correlation on the finding half at which they merge (`linkage.link_members`). Empty where
         families are not linked.
+    strangers_95
+        95th percentile, over the layer's other units that vary, of how alike each is to the members at the pose that
+        suits it best, on held-out images: what the family's score is to be seen beside. NaN where not measured.
     verdict
         Whether its members are copies; None where that was not asked.
     """
@@ -194,6 +197,7 @@ class Family:
     explained_by: str = ""
     alternatives: tuple[Explanation, ...] = ()
     tree: tuple[tuple[int, int, float], ...] = ()
+    strangers_95: float = nan
     verdict: Verdict | None = None
 
     @property

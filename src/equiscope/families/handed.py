@@ -200,6 +200,7 @@ def _as_family(
         gap_deviation_deg=deviation,
         holes_deg=holes,
         duplicates=duplicates,
+        strangers_95=verified.strangers_95,
     )
 
 

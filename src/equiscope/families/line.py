@@ -179,17 +179,19 @@ def _propose(lags: _Lags, layers: Sequence[slice], min_score: float) -> list[tup
     return found
 
 
-def _verify(lags: _Lags, pairs: Sequence[tuple[int, int, float]]) -> list[UnitPair]:
-    """Pairs that correlate better at the relative pose found than at none on the given half, too."""
+def _verify(lags: _Lags, pairs: Sequence[tuple[int, int, float]]) -> list[UnitPair | None]:
+    """Pairs that correlate better at the relative pose found than at none on the given half, too; None for others."""
     curves = lags.pair_curves(*(np.array([pair[i] for pair in pairs], dtype=np.int64) for i in (0, 1)))
-    edges = []
+    edges: list[UnitPair | None] = []
     for (u, v, away), curve in zip(pairs, curves.T, strict=True):
         score = lags.at(curve, away)
         margin = score - lags.at(curve, 0.0)
-        if margin >= _MIN_MARGIN:
-            known = np.nan_to_num(curve, nan=-1.0)
-            own = _refined(known, int(known.argmax()), lags.n_lags) * lags.step
-            edges.append(UnitPair(u, v, away, score, margin, held_out_away=own))
+        if not margin >= _MIN_MARGIN:
+            edges.append(None)
+            continue
+        known = np.nan_to_num(curve, nan=-1.0)
+        own = _refined(known, int(known.argmax()), lags.n_lags) * lags.step
+        edges.append(UnitPair(u, v, away, score, margin, held_out_away=own))
     return edges
 
 
@@ -261,9 +263,9 @@ class LineSearch(PoseSearch[tuple[int, int, float], UnitPair, _Lags]):
 
     def verify(
         self, correlations: _Lags, candidates: Sequence[tuple[int, int, float]]
-    ) -> list[tuple[UnitPair, float]]:
+    ) -> list[tuple[UnitPair, float] | None]:
         """Keep pairs that gain by moving one of them; ranked by that gain."""
-        return [(pair, pair.gain) for pair in _verify(correlations, candidates)]
+        return [None if pair is None else (pair, pair.gain) for pair in _verify(correlations, candidates)]
 
     def pairs(self, accepted: Sequence[Accepted[UnitPair]]) -> tuple[UnitPair, ...]:
         """Give the accepted pairs, units counted through all layers, the most alike first."""

@@ -22,7 +22,8 @@ __all__ = [
     "HasChannels",
     "PoseFit",
     "by_size",
-    "keep_company",
+    "divide_group",
+    "farthest_company",
     "link_families",
     "link_members",
 ]
@@ -70,6 +71,9 @@ class PoseFit(Protocol[C]):
 
     def consensus(self, candidate: C) -> Floats:
         """Mean correlation of each member with the others at the family's relative poses, shape (member,)."""
+
+    def pairs(self, candidate: C) -> Floats:
+        """Correlation of every two members at the family's relative poses, shape (member, member)."""
 
     def coherence(self, candidate: C) -> float:
         """Agreement of what the poses were not fitted to; NaN where there is nothing of it."""
@@ -217,6 +221,43 @@ def link_members(correlation: Floats) -> tuple[tuple[int, int, float], ...]:
     return tuple((int(a), int(b), round(1 - float(away), 6)) for a, b, away, _ in tree)
 
 
+def divide_group(poses: PoseFit[C], candidate: C, *, min_size: int = 3) -> list[C]:
+    """Divide a candidate in two, where its members came together last; parts that are too small are let go.
+
+    Parameters
+    ----------
+    poses
+        Correlations of the layer and how poses are fitted to them.
+    candidate
+        Is divided.
+    min_size
+        Smallest part.
+
+    Examples
+    --------
+    Units 0 to 2 are copies; unit 3 was joined with them last.
+
+    >>> from equiscope.families.circle_poses import CircleFit
+    >>> from equiscope.families.correlations import OrbitCorrelations
+    >>> waves = np.ones((4, 4), complex)
+    >>> waves[3, :3] = waves[:3, 3] = 0.5
+    >>> poses = CircleFit(OrbitCorrelations(np.stack([0 * waves, 0.7 * waves, 0.3 * waves]), n_stimuli=10))
+    >>> [part.channels.tolist() for part in divide_group(poses, poses.synchronise(np.arange(4)))]
+    [[0, 1, 2]]
+    """
+    tree = link_members(poses.pairs(candidate))
+    size = len(candidate.channels)
+    parts = [[index] for index in range(size)]
+    for a, b, _ in tree:
+        parts.append(parts[a] + parts[b])
+    halves = [parts[node] for node in tree[-1][:2]]
+    return [
+        poses.synchronise(candidate.channels[np.array(sorted(half))])
+        for half in halves
+        if len(half) >= min_size
+    ]
+
+
 def _hold_together(poses: PoseFit[C], members: Ints, min_score: float, min_size: int) -> C | None:
     """Synchronise, letting the worst member go until all fit; None if too few remain."""
     while len(members) >= min_size:
@@ -232,8 +273,8 @@ def _hold_together(poses: PoseFit[C], members: Ints, min_score: float, min_size:
     return None
 
 
-def keep_company(scores: Sequence[float], floor: float = OUTLIER_FLOOR) -> NDArray[np.bool_]:
-    """Which of the candidates of one layer are not much worse than its candidates usually are.
+def farthest_company(scores: Sequence[float], floor: float = OUTLIER_FLOOR) -> float:
+    """How far from perfect a candidate may be without being much worse than the candidates of its layer usually are.
 
     Exact copies leave no room for look-alikes; where copies are loose, loose ones count. A candidate may be three times
     as far from perfect as the median one, as members may be in a family, and ``floor`` away in any case. ``scores`` are
@@ -243,13 +284,11 @@ def keep_company(scores: Sequence[float], floor: float = OUTLIER_FLOOR) -> NDArr
     --------
     Copies that are exact keep company with exact ones alone.
 
-    >>> keep_company([0.999, 0.998, 0.9], floor=0.01).tolist(), keep_company([0.9, 0.7, 0.8]).tolist()
-    ([True, True, False], [True, True, True])
+    >>> round(farthest_company([0.999, 0.998, 0.9], floor=0.01), 3), round(farthest_company([0.9, 0.7, 0.8]), 3)
+    (0.01, 0.6)
     """
     distance = 1 - np.asarray(scores, dtype=float)
-    if not len(distance):
-        return np.zeros(0, dtype=bool)
-    return np.asarray(distance <= max(OUTLIER_RATIO * float(np.median(distance)), floor))
+    return max(OUTLIER_RATIO * float(np.median(distance)), floor) if len(distance) else floor
 
 
 def _left_over(units: Ints, found: Sequence[HasChannels]) -> Ints:

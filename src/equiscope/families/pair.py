@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiscope.families.family import INVARIANCE_CUT, Family, Member, Symmetry, classify_units
+from equiscope.families.invariance import does_vary
 from equiscope.families.search import Accepted, PoseSearch, SearchOptions
+from equiscope.families.strangers import strangers_percentile
 from equiscope.foundations.statistics import bootstrap_weights, percentile_interval, resample_correlation
 from equiscope.measurement.examples import Examples
 from equiscope.measurement.responses import Responses
@@ -22,9 +24,6 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 _N_RESAMPLES = 200
-# A unit that is fairly symmetric is still handed if another unit is this many times nearer to its transformed copy
-# than it is itself: the ratio that parts members from outliers in families.
-_MUCH_NEARER = 3.0
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,7 @@ def _varies(correlations: PairCorrelations) -> NDArray[np.bool_]:
     own = correlations.changed.diagonal()
     others = np.nan_to_num(correlations.changed, nan=-1.0)
     np.fill_diagonal(others, -1.0)
-    return np.asarray((own <= INVARIANCE_CUT) | (_MUCH_NEARER * (1 - others.max(0)) < 1 - own))
+    return does_vary(own, others.max(0))
 
 
 def _is_handed(correlations: PairCorrelations, pair: tuple[int, int]) -> bool:
@@ -163,13 +162,14 @@ class PairSearch(PoseSearch[tuple[int, int], tuple[int, int], PairCorrelations])
 
     def verify(
         self, correlations: PairCorrelations, candidates: Sequence[tuple[int, int]]
-    ) -> list[tuple[tuple[int, int], float]]:
+    ) -> list[tuple[tuple[int, int], float] | None]:
         """Keep pairs that are handed and gain by transforming; ranked by that gain."""
         gain = correlations.gain
         return [
             (pair, float(gain[pair]))
-            for pair in candidates
             if _is_handed(correlations, pair) and correlations.margin[pair] > 0
+            else None
+            for pair in candidates
         ]
 
     def confirm(self, accepted: list[Accepted[tuple[int, int]]]) -> list[Accepted[tuple[int, int]]]:
@@ -223,9 +223,16 @@ class PairSearch(PoseSearch[tuple[int, int], tuple[int, int], PairCorrelations])
                     margin=float(self.verifying.margin[u, v]),
                     margin_low=margin_low,
                     margin_high=margin_high,
+                    strangers_95=strangers_percentile(self._fit_strangers(u, v)),
                 )
             )
         return families
+
+    def _fit_strangers(self, u: int, v: int) -> Floats:
+        """How well each other unit would do in the place of one of a pair, on held-out images."""
+        pair = np.array([u, v])
+        others = np.setdiff1d(self.eligible, pair)
+        return np.asarray(self.verifying.changed[pair[:, None], others].max(0))
 
     def classify(self, families: Sequence[Family]) -> tuple[Symmetry, ...]:
         """Tell units without a partner by how alike they are to themselves transformed."""

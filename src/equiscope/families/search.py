@@ -3,10 +3,11 @@
 The loop is the same for every transformation:
 
 1. candidates are proposed from the correlations of the finding half;
-2. those that are much worse than the layer's others are let go (`linkage.keep_company`);
+2. those that are much worse than the layer's others are let go (`linkage.farthest_company`);
 3. the rest must hold on the verifying half, which gives each the figure by which it is ranked;
-4. the same is done with every unit's poses scrambled, which gives the figures that chance gives;
-5. a candidate is accepted if few enough of the null's figures are as high as its own (`family_q_values`).
+4. what was let go or does not hold is divided where its members came together last, and its parts are tried in turn;
+5. the same is done with every unit's poses scrambled, which gives the figures that chance gives;
+6. a candidate is accepted if few enough of the null's figures are as high as its own (`family_q_values`).
 
 What correlating, proposing and verifying mean depends on the space of poses: `PoseSearch` says what a space must offer,
 and each has a module: `circle`, `handed`, `torus`, `pair`, `line`.
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 
 from equiscope.families.family import Family, Symmetry
 from equiscope.families.layer_families import LayerFamilies, UnitPair, summarise_null
-from equiscope.families.linkage import MIN_SCORE, OUTLIER_FLOOR, keep_company
+from equiscope.families.linkage import MIN_SCORE, OUTLIER_FLOOR, farthest_company
 from equiscope.foundations.statistics import family_q_values
 from equiscope.measurement.examples import Examples
 from equiscope.measurement.responses import Responses
@@ -62,11 +63,15 @@ class SearchOptions:
 
 @dataclass(frozen=True)
 class Accepted(Generic[V]):
-    """A candidate that stands out from the null; ``rank``: the figure by which it does."""
+    """A candidate that stands out from the null.
+
+    ``rank``: the figure by which it does; ``origin``: the place of the proposed candidate that it is, or is a part of.
+    """
 
     candidate: V
     rank: float
     q_value: float
+    origin: int = 0
 
 
 class PoseSearch(ABC, Generic[C, V, R]):
@@ -90,7 +95,7 @@ class PoseSearch(ABC, Generic[C, V, R]):
     stream
         Number of this space's stream of random numbers: nulls of different spaces share none.
     company_floor
-        How far from perfect a candidate may be in any case (`keep_company`).
+        How far from perfect a candidate may be in any case (`farthest_company`).
     finding, verifying
         Correlations of the two halves, as they were measured.
     """
@@ -137,8 +142,12 @@ class PoseSearch(ABC, Generic[C, V, R]):
         """How alike the members of each candidate are at its poses, 1 for exact copies."""
 
     @abstractmethod
-    def verify(self, correlations: R, candidates: Sequence[C]) -> list[tuple[V, float]]:
-        """Keep the candidates that hold on another half, each with the figure by which it is ranked."""
+    def verify(self, correlations: R, candidates: Sequence[C]) -> list[tuple[V, float] | None]:
+        """Give each candidate that holds on another half with the figure by which it is ranked; None for the others."""
+
+    def divide(self, correlations: R, candidate: C) -> list[C]:
+        """Divide a candidate that was refused, by the half that found it; nothing where it has no parts."""
+        return []
 
     def count_draws(self) -> int:
         """Count the null draws that are made."""
@@ -207,14 +216,14 @@ def run_search(
     """
     step = on_step or (lambda _: None)
     candidates = space.propose(space.finding)
-    company = keep_company(space.closeness(space.finding, candidates), space.company_floor)
-    kept = [candidate for candidate, is_kept in zip(candidates, company, strict=True) if is_kept]
+    farthest = farthest_company(space.closeness(space.finding, candidates), space.company_floor)
     step(1)
     null = []
     for draw in range(space.count_draws()):
         null.append(_rank_by_chance(space, draw))
         step(1)
-    passing = _pass_null(space, space.verify(space.verifying, kept), null)
+    held = _hold(space, space.finding, space.verifying, candidates, farthest)
+    passing = _pass_null(space, held, null)
     accepted = space.confirm(passing)
     families = space.describe(accepted)
     step(1)
@@ -224,10 +233,45 @@ def run_search(
         families=tuple(families),
         symmetries=space.classify(families),
         null=summarise_null(null, space.threshold(passing, families)),
-        n_refused=len(candidates) - len(accepted),
+        n_refused=len(candidates) - len({own.origin for own in accepted}),
         notes=space.notes,
         pairs=space.pairs(accepted),
     )
+
+
+@dataclass(frozen=True)
+class _Held(Generic[V]):
+    """What holds on the verifying half; ``origin``: the place of the proposed candidate that it is, or is a part of."""
+
+    candidate: V
+    rank: float
+    origin: int
+
+
+def _hold(
+    space: PoseSearch[C, V, R], finding: R, verifying: R, proposed: Sequence[C], farthest: float
+) -> list[_Held[V]]:
+    """Keep the candidates that are close enough and hold, and such parts of those that are not or do not."""
+    held: list[_Held[V]] = []
+    tried = list(enumerate(proposed))
+    while tried:
+        candidates = [candidate for _, candidate in tried]
+        closeness = space.closeness(finding, candidates) if farthest < np.inf else [1.0] * len(candidates)
+        is_close = [1 - own <= farthest for own in closeness]
+        verified = iter(
+            space.verify(
+                verifying, [own for own, is_kept in zip(candidates, is_close, strict=True) if is_kept]
+            )
+        )
+        parts = []
+        for (origin, candidate), is_kept in zip(tried, is_close, strict=True):
+            found = next(verified) if is_kept else None
+            if found is not None:
+                held.append(_Held(*found, origin))
+            else:
+                parts += [(origin, part) for part in space.divide(finding, candidate)]
+        tried = parts
+    return held
 
 
 def _rank_by_chance(space: PoseSearch[Any, Any, Any], draw: int) -> list[float]:
@@ -236,16 +280,16 @@ def _rank_by_chance(space: PoseSearch[Any, Any, Any], draw: int) -> list[float]:
         space.correlate(half, np.random.default_rng([space.options.seed, space.stream, draw, half]))
         for half in (0, 1)
     )
-    return [rank for _, rank in space.verify(verifying, space.propose(finding))]
+    return [own.rank for own in _hold(space, finding, verifying, space.propose(finding), np.inf)]
 
 
 def _pass_null(
-    space: PoseSearch[Any, V, Any], held: Sequence[tuple[V, float]], null: Sequence[Sequence[float]]
+    space: PoseSearch[Any, V, Any], held: Sequence[_Held[V]], null: Sequence[Sequence[float]]
 ) -> list[Accepted[V]]:
     """Keep the candidates whose q-value is low enough."""
-    q_values = family_q_values([rank for _, rank in held], null)
+    q_values = family_q_values([own.rank for own in held], null)
     return [
-        Accepted(candidate, rank, float(q_value))
-        for (candidate, rank), q_value in zip(held, q_values, strict=True)
+        Accepted(own.candidate, own.rank, float(q_value), own.origin)
+        for own, q_value in zip(held, q_values, strict=True)
         if q_value <= space.options.false_discovery_rate
     ]

@@ -22,8 +22,16 @@ from equiscope.families.circle_poses import (
 )
 from equiscope.families.correlations import TorusCorrelations, correlate_torus
 from equiscope.families.family import INVARIANCE_CUT, Family, Member, Symmetry, classify_units
-from equiscope.families.linkage import link_families, link_members
+from equiscope.families.linkage import (
+    OUTLIER_FLOOR,
+    OUTLIER_RATIO,
+    by_size,
+    divide_group,
+    link_families,
+    link_members,
+)
 from equiscope.families.search import Accepted, PoseSearch, SearchOptions
+from equiscope.families.strangers import strangers_percentile
 from equiscope.foundations.statistics import (
     bootstrap_weights,
     circular_difference_deg,
@@ -76,11 +84,15 @@ class ToralCandidate:
     stabiliser: tuple[tuple[float, float], ...]
 
 
-def find_stabiliser(correlations: TorusCorrelations, members: Ints) -> tuple[tuple[float, float], ...]:
+def find_stabiliser(
+    correlations: TorusCorrelations, members: Ints, closeness: float = -1.0
+) -> tuple[tuple[float, float], ...]:
     """Find the largest of the possible stabilisers all of whose elements keep the members as they are.
 
     An element counts if the members' mean correlation with themselves, turned by it, stays above 0.7 of the way from
-    the lowest value on the torus to one.
+    the lowest value on the torus to one, and if they are not much less like themselves turned than like each other:
+    ``closeness`` is the correlation of two members at their poses. Half an edge is nearly itself after half a turn of
+    hue and of the plane; exact copies of it tell the one from the other.
 
     Examples
     --------
@@ -96,6 +108,7 @@ def find_stabiliser(correlations: TorusCorrelations, members: Ints) -> tuple[tup
     if not np.isfinite(lowest):
         return _SUBGROUPS[0]
     needed = lowest + STABILISER_SHARE * (1 - lowest)
+    needed = max(needed, 1 - max(OUTLIER_RATIO * (1 - closeness), OUTLIER_FLOOR))
     found = _SUBGROUPS[0]
     for subgroup in _SUBGROUPS[1:]:
         at = [float(correlations.at(members, members, hue, turn).mean()) for hue, turn in subgroup[1:]]
@@ -131,12 +144,18 @@ class _ToralFit:
                 others = np.flatnonzero(np.arange(n) != v)
                 summed = self.correlations.shifted_mean(pairs[others, v], poses[others])
                 poses[v] = self.correlations.peak(self.correlations.evaluate(summed))
-        stabiliser = find_stabiliser(self.correlations, members)
+        closeness = _pairs(self.correlations, ToralCandidate(members, poses, _SUBGROUPS[0]))
+        usual = float(np.median(closeness[~np.eye(n, dtype=bool)]))
+        stabiliser = find_stabiliser(self.correlations, members, usual)
         return _in_order(ToralCandidate(members, poses, stabiliser))
 
     def consensus(self, candidate: ToralCandidate) -> Floats:
         """Mean correlation of each member with the others at the family's relative poses."""
         return _consensus(self.correlations, candidate)
+
+    def pairs(self, candidate: ToralCandidate) -> Floats:
+        """Correlation of every two members at the family's relative poses."""
+        return _pairs(self.correlations, candidate)
 
     def coherence(self, candidate: ToralCandidate) -> float:
         """Agreement of the higher harmonics at the poses that the strongest ones gave."""
@@ -288,17 +307,24 @@ class TorusSearch(PoseSearch[ToralCandidate, ToralCandidate, TorusCorrelations])
 
     def verify(
         self, correlations: TorusCorrelations, candidates: Sequence[ToralCandidate]
-    ) -> list[tuple[ToralCandidate, float]]:
+    ) -> list[tuple[ToralCandidate, float] | None]:
         """Keep what differs in both turns, is coherent and closed; ranked by mean score."""
         return [
             (candidate, float(_consensus(correlations, candidate).mean()))
-            for candidate in candidates
             if _is_consistent(correlations, candidate)
+            else None
+            for candidate in candidates
         ]
+
+    def divide(self, correlations: TorusCorrelations, candidate: ToralCandidate) -> list[ToralCandidate]:
+        """Divide where the members came together last."""
+        parts: list[ToralCandidate] = divide_group(_ToralFit(correlations), candidate)
+        return parts
 
     def describe(self, accepted: Sequence[Accepted[ToralCandidate]]) -> list[Family]:
         """Make families with the stabilisers that were found."""
-        return [self._as_family(own, number) for number, own in enumerate(accepted, start=1)]
+        largest_first = sorted(accepted, key=lambda own: by_size(own.candidate))
+        return [self._as_family(own, number) for number, own in enumerate(largest_first, start=1)]
 
     def classify(self, families: Sequence[Family]) -> tuple[Symmetry, ...]:
         """Tell units without a family by their correlation with themselves anywhere on the torus."""
@@ -360,6 +386,11 @@ class TorusSearch(PoseSearch[ToralCandidate, ToralCandidate, TorusCorrelations])
             half_turns=half_turns,
             duplicates=_duplicates(channels, candidate),
             tree=link_members(_pairs(self.finding, candidate)),
+            strangers_95=strangers_percentile(
+                _ToralFit(verifying).fit(
+                    candidate, np.setdiff1d(np.arange(len(self.units)), candidate.channels)
+                )
+            ),
         )
 
 

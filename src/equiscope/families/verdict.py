@@ -5,8 +5,8 @@ responses joins them. A verdict is given by evidence that did not find the famil
 back to pose 0 (`equiscope.evidence.witnesses`).
 
 ============== =======================================================================================
-copies         the weights of its members are alike
-alike in pose  they are not; parts of the family that are copies are its cores
+copies         the weights of its members are alike, and its responses stand out
+alike in pose  they are not, or do not; parts of the family that are copies are its cores
 untested       nothing could be said, and why
 ============== =======================================================================================
 """

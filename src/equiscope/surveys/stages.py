@@ -16,9 +16,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from equiscope.families.circle import find_invariance
+from equiscope.families.circle import find_varying
+from equiscope.families.correlations import correlate_orbits
 from equiscope.families.explain import Comparison, simplest
-from equiscope.families.family import INVARIANCE_CUT, Symmetry, Tuning
+from equiscope.families.family import Symmetry, Tuning
 from equiscope.families.find import open_search
 from equiscope.families.layer_families import LayerFamilies, NullSummary
 from equiscope.families.search import SearchOptions, run_search
@@ -308,7 +309,7 @@ class Stage:
                 return np.zeros(0, np.int64)
             with np.errstate(invalid="ignore"):
                 measured = self.measure(transformation, layer, bank, is_done=True)
-                varies &= find_invariance(measured, 0) <= INVARIANCE_CUT
+                varies &= find_varying(correlate_orbits(measured, 0), len(varies))
         return np.flatnonzero(varies)
 
     def _is_measurable(

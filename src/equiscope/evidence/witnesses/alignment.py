@@ -5,19 +5,21 @@ every member's weights are then the same. Two members are as alike as the cosine
 copies, about 0 for units that merely answer at related poses.
 
 In a first layer the inputs are the colours of the image: a turn of the plane turns the kernel, a turn of hue turns its
-colours. In a later layer they are units. Those of a family that turns along stand at poses relative to the member's:
-weights are put onto a grid of relative poses, and two members are compared where both have inputs near. Units that the
-transformation leaves as they are count one by one. All other inputs cannot be moved, so nothing can be said of what
-comes from them.
+colours, and whatever else a transformation does to pictures it does to kernels. In a later layer they are units. Those
+of a family that turns along stand at poses relative to the member's: weights are put onto a grid of relative poses, and
+two members are compared where both have inputs near. Units that the transformation leaves as they are count one by one.
+All other inputs cannot be moved, so nothing can be said of what comes from them.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from equiscope.evidence.circuits.ends import End, family_end
@@ -25,7 +27,7 @@ from equiscope.evidence.circuits.harmonics import KernelBasis, fitted_basis, rot
 from equiscope.evidence.circuits.layer_pair import LayerPair
 from equiscope.families.family import Family
 from equiscope.foundations.statistics import circular_difference_deg
-from equiscope.transformations import Axis, alone, find
+from equiscope.transformations import Axis, Pose, alone, find
 from equiscope.transformations.hue import HUE
 from equiscope.transformations.pixels.colour import hue_matrix
 from equiscope.transformations.reflection import MIRRORED
@@ -42,6 +44,8 @@ _AXES = (ANGLE, HUE, MIRRORED)
 # turn of the plane, and more broadly in hue.
 _N_ANGLES, _N_HUES = 24, 12
 _ANGLE_WIDTH_DEG, _HUE_WIDTH_DEG = 12.0, 25.0
+# Pictures of kernels are so faint about grey that no transformation clips them.
+_GREY, _FAINT = 0.5, 0.1
 # Kernels up to this side are written in as many functions as they have cells.
 _SMALL_CELLS = 13
 
@@ -97,7 +101,7 @@ class Aligned:
 
 
 def is_aligned(transformation: str) -> bool:
-    """Whether the weights of a transformation's families can be moved back.
+    """Whether the weights of a transformation's families can be moved back in a later layer, too.
 
     Examples
     --------
@@ -146,18 +150,21 @@ class ImageWeights:
 
     >>> kernel = np.random.default_rng(0).normal(size=(3, 5, 5))
     >>> weights = ImageWeights(np.stack([kernel, np.rot90(kernel, axes=(1, 2))]))
-    >>> aligned = weights.align([0, 1], [{"angle_deg": 10.0}, {"angle_deg": 100.0}])
+    >>> aligned = weights.align([0, 1], [{"angle_deg": 10.0}, {"angle_deg": 100.0}], "rotation")
     >>> round(float(aligned.likeness[0, 1]), 6)
     1.0
     """
 
     def __init__(self, kernels: NDArray[Any]) -> None:
+        self._kernels = kernels
         basis = _image_basis(kernels)
         self._orders = basis.orders
         self._coefficients = basis.coefficients(kernels.reshape(*kernels.shape[:2], -1).astype(np.float64))
 
-    def align(self, channels: Sequence[int], poses: Sequence[Mapping[str, float]]) -> Aligned:
+    def align(self, channels: Sequence[int], poses: Sequence[Pose], transformation: str) -> Aligned:
         """Move the kernels of some units back by poses; a unit is mirrored before it is turned."""
+        if not is_aligned(transformation):
+            return _one_by_one(_moved_as_pictures(self._kernels[np.asarray(channels)], poses, transformation))
         hues = np.stack([hue_matrix(pose.get(HUE.name, 0.0)).numpy() for pose in poses])
         coefficients = np.einsum("ucd,ucf->udf", hues, self._coefficients[np.asarray(channels)])
         angles = np.radians([pose.get(ANGLE.name, 0.0) for pose in poses])
@@ -167,6 +174,30 @@ class ImageWeights:
         sign = np.where(self._orders % 2 == 0, 1.0, -1.0)
         coefficients[is_mirrored] = sign * coefficients[is_mirrored].conj()
         return _one_by_one(coefficients)
+
+
+def _moved_as_pictures(kernels: NDArray[Any], poses: Sequence[Pose], transformation: str) -> Complex:
+    """Move kernels to the lowest of some poses as their transformation moves pictures of them on grey."""
+    own, side_px = find(transformation), max(kernels.shape[2:])
+    lowest = Pose({axis.name: min(pose[axis.name] for pose in poses) for axis in own.axes})
+    moved = []
+    for kernel, pose in zip(kernels, poses, strict=True):
+        crop_px = own.crop_px_at(pose, [lowest], side_px)
+        crop_px += (crop_px - side_px) % 2
+        # As many cells around the kernel on all sides, which end it in grey.
+        margins = [(crop_px - side) / 2 for side in kernel.shape[1:]]
+        before = [math.floor(margin) for margin in margins]
+        picture = torch.full((3, crop_px, crop_px), _GREY, dtype=torch.float64)
+        rows, columns = (slice(b, b + n) for b, n in zip(before, kernel.shape[1:], strict=True))
+        strength = max(float(np.abs(kernel).max()), 1e-30)
+        picture[:, rows, columns] += torch.from_numpy(_FAINT / strength * kernel.astype(np.float64))
+        centre = tuple(b + (n - 1) / 2 for b, n in zip(before, kernel.shape[1:], strict=True))
+        shown = own.show_at(picture, (centre[0], centre[1]), pose, [lowest], side_px)[0]
+        blank = own.show_at(torch.full_like(picture, _GREY), (centre[0], centre[1]), pose, [lowest], side_px)[
+            0
+        ]
+        moved.append((shown - blank).numpy())
+    return np.stack(moved).reshape(len(moved), -1).astype(complex)
 
 
 def _image_basis(kernels: NDArray[Any]) -> KernelBasis:

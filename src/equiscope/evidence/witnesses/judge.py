@@ -2,15 +2,15 @@
 
 The weights go up the tree in which a family's members came together by their responses. Where two parts merge, both of
 which are copies, the whole is if their members are alike across the merge. A family is *copies* if that holds to the
-top, and if its members are more alike than with poses permuted; otherwise it is *alike in pose*, and the largest parts
-up to which it holds are its cores. So weights decide how far up the tree copies go, never who is in it.
+top, if its members are more alike than with poses permuted, and if they answer more alike than 95 % of the layer's
+other units do at the poses that suit them best; otherwise it is *alike in pose*, and the largest parts up to which it
+holds are its cores. So weights decide how far up the tree copies go, never who is in it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from math import isnan
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,7 +85,7 @@ def give_verdict(family: Family, witness: WeightWitness) -> Verdict:
         why = f"only {100 * witness.tested:.0f} % of what feeds its members comes from units that move along with it"
         return replace(figures, word=UNTESTED, reason=why)
     cores = _find_cores(family, witness.pairs)
-    stands_out = isnan(witness.permuted_95) or witness.likeness > witness.permuted_95
+    stands_out = not (witness.likeness <= witness.permuted_95 or family.score <= family.strangers_95)
     is_whole = len(cores) == 1 and len(cores[0].members) == family.size
     if is_whole and not stands_out:
         cores = []

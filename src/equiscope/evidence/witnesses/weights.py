@@ -33,13 +33,13 @@ from equiscope.models.borrowing import borrows_model
 from equiscope.models.geometry import LayerGeometry
 from equiscope.models.refusals import refusals_told
 from equiscope.stimuli import ImageSet
-from equiscope.transformations import find
+from equiscope.transformations import Pose, Turn, find
 
 __all__ = ["WeightWitness", "WeightsOf", "consult_weights"]
 
 Floats = NDArray[np.float64]
 # Moves the weights of a family's members back by poses, and counts what could be compared where that is asked for.
-Align = Callable[[Sequence[Mapping[str, float]], bool], Aligned]
+Align = Callable[[Sequence[Pose], bool], Aligned]
 
 _N_DRAWS, _N_RESAMPLES = 100, 200
 
@@ -114,9 +114,6 @@ class WeightsOf:
         >>> lines.likeness > 0.98, lines.permuted_95 < 0.8, lines.tested
         (True, True, 1.0)
         """
-        if not is_aligned(family.transformation):
-            said = find(family.transformation).name
-            return WeightWitness(reason=f"weights are not compared under {said}")
         if len(family.layers) > 1:
             return WeightWitness(
                 reason="weights are compared within one layer, and its members are in several"
@@ -138,7 +135,10 @@ class WeightsOf:
         """Give what moves the weights into a family's members back by poses; or say why they cannot be read."""
         image = self._image_weights(family.layer)
         if image is not None:
-            return lambda poses, _: image.align(family.channels.tolist(), poses)
+            return lambda poses, _: image.align(family.channels.tolist(), poses, family.transformation)
+        if not is_aligned(family.transformation):
+            said = find(family.transformation).name
+            return f"under {said} weights are compared only where they are kernels of the image"
         pairs = self._layer_pairs(family.layer)
         if isinstance(pairs, str):
             return pairs
@@ -211,12 +211,17 @@ def consult_weights(
     return WeightsOf(model, geometries, families, units, gains)
 
 
-def _permuted(align: Align, family: Family, poses: Sequence[Mapping[str, float]]) -> float:
+def _permuted(align: Align, family: Family, poses: Sequence[Pose]) -> float:
     """95th percentile of the mean likeness with poses permuted; NaN where two members have no other order."""
     if family.size < 3:
         return nan
-    axis = find(family.transformation).axes[0].name
-    along = np.radians([float(pose[axis]) for pose in poses]) * family.stabiliser_order
+    axis = find(family.transformation).axes[0]
+    coordinates = np.array([float(pose[axis.name]) for pose in poses])
+    if isinstance(axis, Turn):
+        along = np.radians(coordinates) * family.stabiliser_order
+    else:
+        # A piece of a line is put on half a circle, so that its ends stay apart.
+        along = np.pi * (coordinates - coordinates.min()) / max(float(np.ptp(coordinates)), 1e-9)
     orders = permutations(along, _N_DRAWS, np.random.default_rng(0))
     found = [_mean_of_pairs(align([poses[index] for index in order], False).likeness) for order in orders]
     return float(np.quantile(found, 0.95))

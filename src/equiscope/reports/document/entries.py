@@ -121,6 +121,7 @@ def family_entry(family: Family, tuning: Tuning | None) -> FamilyEntry:
         "tuning": None if tuning is None else _tuning_entry(tuning),
         "verification": [],
         "verdict": None if family.verdict is None else _verdict_entry(family.verdict),
+        "strangers_95": _measured(family.strangers_95),
         "members": [
             {
                 "layer": member.layer,

@@ -236,7 +236,8 @@ class FamilyEntry(TypedDict):
     themselves after half a turn of both, of hue, of the plane; otherwise empty. ``explained_by`` is empty where
     transformations were not compared. ``verification`` is empty where nothing was verified, and ``confirmation`` is
     None or absent where circuits were not recovered. ``turned`` is None or absent where no stimulus could be shown
-    transformed, ``verdict`` where none was asked for. The other figures are those of `equiscope.Family`.
+    transformed, ``verdict`` where none was asked for, ``strangers_95`` where
+    others were not asked. The other figures are those of `equiscope.Family`.
     """
 
     id: str
@@ -264,6 +265,7 @@ class FamilyEntry(TypedDict):
     confirmation: NotRequired[ConfirmationEntry | None]
     turned: NotRequired[TurnedEntry | None]
     verdict: NotRequired[VerdictEntry | None]
+    strangers_95: NotRequired[float | None]
     members: list[MemberEntry]
 
 

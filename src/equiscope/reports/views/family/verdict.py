@@ -26,14 +26,26 @@ def verdict_of(family: FamilyEntry) -> tuple[str, str]:
             "whether the members are copies was not asked when this run was made; giving the survey’s command again "
             "asks."
         )
+    beside = _strangers(family)
     if verdict["word"] == COPIES:
-        return "Copies", f"By their weights the members are copies of each other: {_figures(verdict)}"
+        return "Copies", f"By their weights the members are copies of each other: {_figures(verdict)}{beside}"
     if verdict["word"] == ALIKE_IN_POSE:
         return "Alike in pose", (
-            "The members answer at related poses, but by their weights they are not all copies of each other: "
-            f"{_figures(verdict)} {_cores(family, verdict)}"
+            "The members answer at related poses, but they are not all copies of each other. By their weights, "
+            f"{_figures(verdict)} {_cores(family, verdict)}{beside}"
         )
-    return "Untested", f"Whether the members are copies could not be tested: {verdict['reason']}."
+    return "Untested", f"Whether the members are copies could not be tested: {verdict['reason']}.{beside}"
+
+
+def _strangers(family: FamilyEntry) -> str:
+    """Put the layer's other units beside the family."""
+    score, others = measured(family.get("score")), measured(family.get("strangers_95"))
+    if score is None or others is None:
+        return ""
+    return (
+        f" On held-out photographs their answers correlate by {number(score)}; 95 % of the layer’s other units, each "
+        f"at the pose that suits it best, by less than {number(others)}."
+    )
 
 
 def _figures(verdict: VerdictEntry) -> str:
