@@ -10,8 +10,9 @@ import pytest
 from numpy.typing import NDArray
 
 from equiscope.evidence.stabilisers import stabiliser_elements
+from equiscope.evidence.verify.common_curve import peak_deg
 from equiscope.evidence.verify.drawn.shown import Shown, measure_drives
-from equiscope.evidence.verify.poses import _common_offset_deg, _peak_deg, _torus_peak, verify_poses
+from equiscope.evidence.verify.poses import _common_offset_deg, _torus_peak, verify_poses
 from equiscope.evidence.verify.suggestion import suggest_kind
 from equiscope.evidence.verify.verification import summarise_errors
 from equiscope.families.circle import equal_turns
@@ -315,18 +316,18 @@ def test_a_stabiliser_that_turns_hue_as_well_leaves_angles_a_full_turn() -> None
 
 def test_a_maximum_is_read_across_the_end_of_the_circle() -> None:
     # Of 256 places between the samples the last one is 358.6 degrees.
-    assert _peak_deg(bump(16, 358.9), 360.0) == pytest.approx(358.9, abs=0.05)
+    assert peak_deg(bump(16, 358.9), 360.0) == pytest.approx(358.9, abs=0.05)
 
 
 def test_the_finest_wave_that_samples_hold_counts_once() -> None:
     fine = np.radians(np.arange(0, 360, 0.01))
     curve = np.cos(fine - 0.5) + 0.2 * np.cos(2 * fine)
     expected = np.degrees(fine[curve.argmax()])
-    assert _peak_deg(curve[::9000], 360.0) == pytest.approx(expected, abs=0.2)
+    assert peak_deg(curve[::9000], 360.0) == pytest.approx(expected, abs=0.2)
 
 
 def test_two_samples_have_no_maximum_between() -> None:
-    assert np.isnan(_peak_deg(np.array([1.0, 2.0]), 180.0))
+    assert np.isnan(peak_deg(np.array([1.0, 2.0]), 180.0))
 
 
 def test_hue_goes_round_once_where_the_drawing_repeats_after_half_a_turn() -> None:

@@ -42,16 +42,28 @@ def _verification_table(found: Sequence[FamilyVerification]) -> Table:
     """Tabulate what drives each family and how its poses compare."""
     from equiscope.transformations import Switch, axis_of
 
-    headings = ("family", "axis", "driven by", "drive", "runner-up", "lead", "error", "95 %", "outliers")
+    headings = (
+        "family",
+        "axis",
+        "driven by",
+        "drive",
+        "runner-up",
+        "lead",
+        "error",
+        "95 %",
+        "outliers",
+        "agree",
+    )
     table = new_table(headings, text=("family", "axis", "driven by", "runner-up"))
     for entry in found:
-        axis = axis_of(entry.transformation, entry.axis)
+        axis, agree = axis_of(entry.transformation, entry.axis), "–"
         if isinstance(axis, Switch):
             error, interval, outliers = f"r {entry.score:.2f}", f"margin {entry.margin:.2f}", "–"
         elif axis is not None and entry.n_measured:
             error, *ends = map(axis.distance_text, (entry.median_error, entry.error_low, entry.error_high))
             interval = " to ".join(ends)
             outliers = f"{entry.n_outliers} of {entry.n_measured}"
+            agree = f"{entry.agreement:.2f} (chance {entry.agreement_null_95:.2f})"
         else:
             error, interval, outliers = "–", "–", "–"
         table.add_row(
@@ -64,5 +76,6 @@ def _verification_table(found: Sequence[FamilyVerification]) -> Table:
             error,
             interval,
             outliers,
+            agree,
         )
     return table

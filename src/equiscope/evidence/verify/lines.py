@@ -11,10 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from equiscope.evidence.verify.agreement import measure_agreement
 from equiscope.evidence.verify.drawn.shown import N_ANGLES_COARSE, Shown, measure_drives, record_centres
 from equiscope.evidence.verify.drawn.size_series import make_size_series, series_octaves
 from equiscope.evidence.verify.suggestion import suggest_kind
-from equiscope.evidence.verify.verification import FamilyVerification, summarise_errors
+from equiscope.evidence.verify.verification import FamilyVerification, summarise_errors, with_agreement
 from equiscope.families.family import Family
 from equiscope.models import Model
 from equiscope.models.geometry import MAX_OFFSET, LayerGeometry, joint_patch_px
@@ -122,18 +123,20 @@ def _compare_line(
     best = shown[suggestion.best]
     poses = family.coordinates(axis.name)
     preferred = np.array([_preferred_step(best.responses[:, 0, column], best.steps) for column in columns])
-    away = preferred - poses
-    errors = away - np.nanmedian(away) if np.isfinite(away).any() else away
-    return summarise_errors(
-        family,
-        axis.key,
-        suggestion.words,
-        best.stimulus.kind.replace("_", " "),
-        poses,
-        preferred,
-        errors,
-        _OUTLIER_STEPS * (group.step if isinstance(group, Segment) else nan),
+    values = group.values if isinstance(group, Segment) else (nan, nan)
+    limit = _OUTLIER_STEPS * (group.step if isinstance(group, Segment) else nan)
+
+    def errors_at(photographic: Floats) -> Floats:
+        away = preferred - photographic
+        return np.asarray(away - np.nanmedian(away) if np.isfinite(away).any() else away)
+
+    words = best.stimulus.kind.replace("_", " ")
+    summary = summarise_errors(
+        family, axis.key, suggestion.words, words, poses, preferred, errors_at(poses), limit
     )
+    drives = measure_drives(shown, columns)[suggestion.best]
+    span = (float(values[0]), float(values[-1]))
+    return with_agreement(summary, measure_agreement(errors_at, poses, drives, limit, span), drives)
 
 
 def _preferred_step(curve: Floats, values: Floats) -> float:

@@ -1,21 +1,32 @@
 """Poses of the members of a family on drawings, compared with those on photographs, one axis at a time.
 
-A member's pose on a drawing is the turn at which it responds most. Poses have no common zero: what is compared is the
+What a drawing leaves free is chosen once for the family (`common_choice`). A member's pose is the turn at which it
+shows the tuning curve that all members share (`common_curve`). Poses have no common zero: what is compared is the
 difference of both, after the offset that most members share, and up to what the family's stabiliser leaves as it is.
+How much of the family agrees is told beside what chance gives (`agreement`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from math import nan
 
 import numpy as np
 from numpy.typing import NDArray
 
 from equiscope.evidence.stabilisers import stabiliser_elements
+from equiscope.evidence.verify.agreement import measure_agreement
+from equiscope.evidence.verify.common_choice import choose_in_common
+from equiscope.evidence.verify.common_curve import peak_deg, read_poses_deg
 from equiscope.evidence.verify.drawn.shown import Shown, measure_drives
 from equiscope.evidence.verify.suggestion import Suggestion, suggest_kind
-from equiscope.evidence.verify.verification import FamilyVerification, summarise_errors
+from equiscope.evidence.verify.verification import (
+    FamilyVerification,
+    summarise_errors,
+    with_agreement,
+    with_own_choices,
+)
 from equiscope.families.family import Family
 from equiscope.foundations.statistics import (
     circular_difference_deg,
@@ -28,8 +39,6 @@ __all__ = ["OUTLIER_DEG", "verify_poses"]
 
 Floats = NDArray[np.float64]
 
-# Stimuli of the best kind that drive a family nearly as well as the best of them count for its poses, too.
-_NEARLY_AS_WELL = 0.8
 # An error beyond this is an outlier, degrees: less than half the distance of neighbours in a family of eight.
 OUTLIER_DEG = 20.0
 
@@ -85,42 +94,73 @@ def _compare_axis(
     columns: Sequence[int],
     period_deg: float,
 ) -> FamilyVerification:
-    """Read the members' poses on the stimuli that drive them most and have the family's period, along one axis."""
+    """Read the members' poses on what drives the family most and has its period, along one axis."""
     poses = family.coordinates(axis.name)
-    is_hue = axis.drawn == "hue"
-    synthetic = np.full(len(columns), nan)
-    words = ""
+    # A mirrored member shows the mirror image at its pose; only members of one hand share a zero and a curve.
+    has_hands = any(isinstance(own, Switch) for own in find(family.transformation).axes)
+    hands = np.array([has_hands and member.is_mirrored for member in family.members])
+    places = np.flatnonzero(hands == hands[0])
+    read = (
+        _NOT_READ if not shown else _read(family, axis, shown, [columns[place] for place in places.tolist()])
+    )
+    synthetic, drives = np.full(len(columns), nan), np.zeros(len(columns))
     if shown:
+        synthetic[places], drives[places] = read.synthetic, read.drives
+
+    def errors_at(photographic: Floats) -> Floats:
+        return _errors_deg(synthetic, photographic, period_deg)
+
+    summary = summarise_errors(
+        family, axis.key, suggestion.words, read.words, poses, synthetic, errors_at(poses), OUTLIER_DEG
+    )
+    agreement = measure_agreement(errors_at, poses, drives, OUTLIER_DEG, (0.0, period_deg))
+    summary = with_agreement(summary, agreement, drives)
+    if not read.own_words:
+        return summary
+    own_words, own = np.full(len(columns), "", dtype=object), np.full(len(columns), nan)
+    own_words[places], own[places] = read.own_words, read.own_synthetic
+    return with_own_choices(summary, own_words.tolist(), _errors_deg(own, poses, period_deg))
+
+
+@dataclass(frozen=True)
+class _Read:
+    """Poses read on drawings, what they were read on, how much that drives each member, and what each would choose."""
+
+    words: str
+    synthetic: Floats
+    drives: Floats
+    own_words: tuple[str, ...] = ()
+    own_synthetic: Floats = field(default_factory=lambda: np.zeros(0))
+
+
+_NOT_READ = _Read("", np.zeros(0), np.zeros(0))
+
+
+def _read(family: Family, axis: Turn, shown: Sequence[Shown], columns: Sequence[int]) -> _Read:
+    """Read poses along one axis: on two turns at once where the family has two, or else on what all have in common."""
+    is_hue = axis.drawn == "hue"
+    if len(_drawn_axes(family)) > 1:
         drives = measure_drives(shown, columns)
-        own = suggest_kind(shown, drives)
-        best = shown[own.best]
-        words = best.stimulus.label
-        polarity = dict(best.stimulus.parameters).get("polarity")
-        alike = [
-            i
-            for i, entry in enumerate(shown)
-            if entry.stimulus.kind == own.kind
-            and entry.stimulus.period_deg == best.stimulus.period_deg
-            and dict(entry.stimulus.parameters).get("polarity") == polarity
-            and drives[i].mean() >= _NEARLY_AS_WELL * drives[own.best].mean()
-        ]
-        if len(_drawn_axes(family)) > 1:
-            peaks = np.array([_torus_peak(best, column) for column in columns])
-            folded = _nearest_coset(family, peaks)
-            synthetic = folded[:, 0] if is_hue else folded[:, 1]
-        else:
-            curves = [shown[i].responses[:, :, columns].max(1 if is_hue else 0) for i in alike]
-            total = np.sum([curve / max(float(curve.max()), 1e-12) for curve in curves], axis=0)
-            span = 360.0 if is_hue else best.stimulus.period_deg
-            synthetic = np.array([_peak_deg(total[:, k], span) for k in range(len(columns))])
-    if any(isinstance(own, Switch) for own in find(family.transformation).axes):
-        # A mirrored member shows the mirror image at its pose; only members of one hand share a zero.
-        hand = np.array([member.is_mirrored for member in family.members])
-        synthetic = np.where(hand == hand[0], synthetic, nan)
+        best = suggest_kind(shown, drives).best
+        peaks = np.array([_torus_peak(shown[best], column) for column in columns])
+        folded = _nearest_coset(family, peaks)
+        return _Read(shown[best].stimulus.label, folded[:, 0] if is_hue else folded[:, 1], drives[best])
+    chosen = choose_in_common(shown, columns, along_hue=is_hue)
+    own = [peak_deg(chosen.own_curves[:, k], chosen.period_deg) for k in range(len(columns))]
+    return _Read(
+        chosen.words,
+        read_poses_deg(chosen.curves, chosen.drives, chosen.period_deg),
+        chosen.drives,
+        chosen.own_words,
+        np.array(own),
+    )
+
+
+def _errors_deg(synthetic: Floats, poses: Floats, period_deg: float) -> Floats:
+    """Differences of poses on drawings and on photographs, but for the offset that most members share."""
     away = circular_difference_deg(synthetic, poses, period_deg)
     offset = _common_offset_deg(away[np.isfinite(away)], period_deg)
-    errors = circular_difference_deg(away, offset, period_deg)
-    return summarise_errors(family, axis.key, suggestion.words, words, poses, synthetic, errors, OUTLIER_DEG)
+    return circular_difference_deg(away, offset, period_deg)
 
 
 def _common_offset_deg(away_deg: Floats, period_deg: float) -> float:
@@ -130,27 +170,11 @@ def _common_offset_deg(away_deg: Floats, period_deg: float) -> float:
     return circular_mean_deg(near, period_deg=period_deg) if len(near) else nan
 
 
-def _peak_deg(curve: Floats, span_deg: float) -> float:
-    """Place of the maximum of a periodic curve, interpolated; NaN where it does not vary."""
-    n = len(curve)
-    if n < 3 or not float(np.ptp(curve)) > 1e-9 * max(float(curve.max()), 1e-12):
-        return nan
-    spectrum = np.fft.rfft(curve)
-    if n % 2 == 0:
-        spectrum[-1] /= 2
-    fine = np.fft.irfft(spectrum, 16 * n)
-    top = int(fine.argmax())
-    before, at, after = fine[top - 1], fine[top], fine[(top + 1) % len(fine)]
-    bend = before - 2 * at + after
-    shift = 0.5 * (before - after) / bend if bend < 0 else 0.0
-    return float((top + shift) * span_deg / len(fine) % span_deg)
-
-
 def _torus_peak(entry: Shown, column: int) -> tuple[float, float]:
     """Hue and angle at which a unit responds most, each read along its axis through the maximum, degrees."""
     grid = entry.responses[:, :, column]
     hue, angle = np.unravel_index(int(grid.argmax()), grid.shape)
-    return _peak_deg(grid[:, angle], 360.0), _peak_deg(grid[hue], entry.stimulus.period_deg)
+    return peak_deg(grid[:, angle], 360.0), peak_deg(grid[hue], entry.stimulus.period_deg)
 
 
 def _nearest_coset(family: Family, peaks: Floats) -> Floats:

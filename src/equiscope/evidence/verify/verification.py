@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import nan
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +17,17 @@ from equiscope.runs.layout import SCHEMA_VERSION
 from equiscope.runs.reading import load_record
 from equiscope.runs.writing import write_json
 
+if TYPE_CHECKING:
+    from equiscope.evidence.verify.agreement import Agreement
+
 __all__ = [
     "FamilyVerification",
     "MemberVerification",
     "load_verification",
     "save_verification",
     "summarise_errors",
+    "with_agreement",
+    "with_own_choices",
 ]
 
 Floats = NDArray[np.float64]
@@ -36,7 +41,9 @@ class MemberVerification:
     """One member: its pose on photographs and on synthetic stimuli, in the unit of the family's pose.
 
     ``error``: synthetic less photographic pose, after the offset common to the family; NaN, as ``synthetic``, where the
-    member did not fire for the stimulus.
+    member did not fire for the stimulus. ``drive``: its response to the stimulus that poses were read on, as a share of
+    its largest. ``own_stimulus`` and ``own_error``: what of that kind drives it most, and the error that it would have
+    on that: a diagnosis, since members are copies only if one stimulus does for all.
     """
 
     layer: str
@@ -44,6 +51,9 @@ class MemberVerification:
     pose: float
     synthetic: float
     error: float
+    drive: float = nan
+    own_stimulus: str = ""
+    own_error: float = nan
 
 
 @dataclass(frozen=True)
@@ -64,7 +74,8 @@ class FamilyVerification:
     runner_up, lead, lead_low, lead_high
         The next kind, and by how much its drive is lower, with its interval.
     stimulus
-        The stimulus that drove it most, in words; poses were read on it and others of the kind like it.
+        The stimulus that drove it most of those that tell its poses, in words; poses were read on it and others of the
+        kind like it.
     median_error, error_low, error_high
         Median absolute error over members, with its 95 % bootstrap interval over members.
     n_outliers, n_measured
@@ -75,6 +86,12 @@ class FamilyVerification:
         transformed stimuli, and how much more that is than without transforming.
     members
         In the family's order.
+    agreement, agreement_low, agreement_high, agreement_null_95
+        Share of the members, each counted by its drive, with an error that is no outlier; its 95 % bootstrap interval
+        over members; and what chance reaches in one of twenty draws (`equiscope.evidence.verify.agreement`). NaN for
+        pairs, and where fewer than two members fired.
+    read_drive
+        Mean drive of the members on the stimulus that poses were read on.
     """
 
     family: str
@@ -97,6 +114,11 @@ class FamilyVerification:
     score: float
     margin: float
     members: tuple[MemberVerification, ...]
+    agreement: float = nan
+    agreement_low: float = nan
+    agreement_high: float = nan
+    agreement_null_95: float = nan
+    read_drive: float = nan
 
 
 def summarise_errors(
@@ -159,6 +181,53 @@ def summarise_errors(
         ),
         **suggestion,
     )
+
+
+def with_agreement(entry: FamilyVerification, agreement: Agreement, drives: Floats) -> FamilyVerification:
+    """Say how much of a family agrees, and how much what its poses were read on drives each member.
+
+    Examples
+    --------
+    >>> figures = 0.9, 0.8, 1.0, "line", 0.2, 0.1, 0.3, "edge, softness 2 px", 4.0, 2.0, 6.0, 0, 1, nan, nan
+    >>> member = MemberVerification("conv1", 0, 0.0, 5.0, 5.0)
+    >>> entry = FamilyVerification("conv1-rotation-1", "rotation", "rotation", "edge", *figures, members=(member,))
+    >>> from equiscope.evidence.verify.agreement import Agreement
+    >>> found = with_agreement(entry, Agreement(1.0, 0.9, 1.0, 0.4), np.array([0.8]))
+    >>> found.agreement, found.agreement_null_95, found.read_drive, found.members[0].drive
+    (1.0, 0.4, 0.8, 0.8)
+    """
+    members = [
+        replace(member, drive=float(drive)) for member, drive in zip(entry.members, drives, strict=True)
+    ]
+    return replace(
+        entry,
+        members=tuple(members),
+        agreement=agreement.share,
+        agreement_low=agreement.low,
+        agreement_high=agreement.high,
+        agreement_null_95=agreement.null_95,
+        read_drive=float(drives.mean()),
+    )
+
+
+def with_own_choices(
+    entry: FamilyVerification, words: Sequence[str], errors: Sequence[float] | Floats
+) -> FamilyVerification:
+    """Say what each member would have chosen for itself, and its error on that.
+
+    Examples
+    --------
+    >>> figures = 0.9, 0.8, 1.0, "line", 0.2, 0.1, 0.3, "edge, softness 2 px", 4.0, 2.0, 6.0, 0, 1, nan, nan
+    >>> member = MemberVerification("conv1", 0, 0.0, 5.0, 5.0)
+    >>> entry = FamilyVerification("conv1-rotation-1", "rotation", "rotation", "edge", *figures, members=(member,))
+    >>> with_own_choices(entry, ["edge, softness 4 px"], [180.0]).members[0].own_error
+    180.0
+    """
+    members = [
+        replace(member, own_stimulus=own, own_error=float(error))
+        for member, own, error in zip(entry.members, words, errors, strict=True)
+    ]
+    return replace(entry, members=tuple(members))
 
 
 @dataclass(frozen=True)

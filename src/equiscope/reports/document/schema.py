@@ -154,8 +154,10 @@ class AlternativeEntry(TypedDict):
 class VerificationEntry(TypedDict):
     """What synthetic stimuli say about a family along one axis: the figures of `equiscope.FamilyVerification`.
 
-    ``members``: in the family's order, with ``pose`` on photographs, pose on ``synthetic`` stimuli, and ``error``, the
-    difference but for the offset that all members share; absent in documents of earlier versions.
+    ``members``: in the family's order, with ``pose`` on photographs, pose on ``synthetic`` stimuli, ``error``, the
+    difference but for the offset that all members share, ``drive``, and ``own_stimulus`` and ``own_error``, what each
+    alone would have been read on, and the error there. These and the figures below are absent in documents of earlier
+    versions.
     """
 
     axis: str
@@ -176,6 +178,11 @@ class VerificationEntry(TypedDict):
     score: float | None
     margin: float | None
     members: NotRequired[list[dict[str, Any]]]
+    agreement: NotRequired[float | None]
+    agreement_low: NotRequired[float | None]
+    agreement_high: NotRequired[float | None]
+    agreement_null_95: NotRequired[float | None]
+    read_drive: NotRequired[float | None]
 
 
 class ConfirmationEntry(TypedDict):
