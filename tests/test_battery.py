@@ -184,7 +184,7 @@ def test_a_bar_is_the_same_after_half_a_turn() -> None:
 
 def test_scores_add_up_and_families_of_other_layers_do_not_count() -> None:
     one = score_layer(a_layer(), [a_family(0, 1)], "rotation")
-    assert one + one == Score(2, 0, 2, 2, 8, 4, one.errors * 2, one.rand * 2)
+    assert one + one == Score(2, 0, 2, 2, 8, 4, one.errors * 2, one.exact_errors * 2, one.rand * 2)
     scene = dataclasses.replace(scene_of("small", 1), layers={"b": a_layer()})
     assert score_scene(scene, [a_family(0, 1)])["b"].n_called == 0
     assert (

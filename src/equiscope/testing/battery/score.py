@@ -18,6 +18,9 @@ __all__ = ["Score", "copies_of", "score_layer", "score_scene"]
 
 Floats = NDArray[np.float64]
 
+# Likeness of copies that have nothing of their own but what sampling makes.
+_EXACT = 0.99
+
 
 @dataclass(frozen=True)
 class Score:
@@ -33,6 +36,8 @@ class Score:
         Units, and how many of them are in a family called copies.
     errors
         Of the relative poses of pairs that were found: the difference from the truth, in degrees or octaves.
+    exact_errors
+        Those of pairs with a likeness of 0.99 or more: what each has of its own moves no pose.
     rand
         Adjusted Rand index between features and families of each layer; units in none stand for themselves.
     """
@@ -44,6 +49,7 @@ class Score:
     n_units: int = 0
     n_in_families: int = 0
     errors: tuple[float, ...] = ()
+    exact_errors: tuple[float, ...] = ()
     rand: tuple[float, ...] = field(default=())
 
     def __add__(self, other: Score) -> Score:
@@ -132,11 +138,14 @@ def score_layer(layer: LayerScene, families: Sequence[Family], transformation: s
     together = np.zeros((n, n), dtype=bool)
     label = np.arange(-n, 0)
     errors: list[float] = []
+    exact_errors: list[float] = []
+    is_exact = layer.likeness >= _EXACT
     for number, family in enumerate(families):
         channels = family.channels
         together[np.ix_(channels, channels)] = True
         label[channels] = number
-        errors += _errors(layer, family, transformation)
+        errors += _errors(layer, family, transformation, layer.must_be_found)
+        exact_errors += _errors(layer, family, transformation, layer.must_be_found & is_exact)
     pairs = np.triu(together, 1)
     must = np.triu(layer.must_be_found, 1)
     names = {name: index for index, name in enumerate(sorted(set(layer.features) - {""}))}
@@ -149,18 +158,21 @@ def score_layer(layer: LayerScene, families: Sequence[Family], transformation: s
         n_units=n,
         n_in_families=int((label >= 0).sum()),
         errors=tuple(errors),
+        exact_errors=tuple(exact_errors),
         rand=(float(adjusted_rand_score(wanted, label)),),
     )
 
 
-def _errors(layer: LayerScene, family: Family, transformation: str) -> list[float]:
-    """Differences of relative poses from the truth, of the pairs of a family that had to be found."""
+def _errors(
+    layer: LayerScene, family: Family, transformation: str, counted: NDArray[np.bool_]
+) -> list[float]:
+    """Differences of relative poses from the truth, of the pairs of a family that are counted."""
     axes = find(transformation).axes
     if any(isinstance(value, bool) for pose in layer.poses if pose is not None for value in pose.values()):
         return []  # relative poses of mirror images depend on which of the two is the upright one
     members = {member.channel: member.pose for member in family.members}
     found = []
-    for a, b in zip(*np.nonzero(np.triu(layer.must_be_found, 1)), strict=True):
+    for a, b in zip(*np.nonzero(np.triu(counted, 1)), strict=True):
         own, other = layer.poses[a], layer.poses[b]
         if a in members and b in members and own is not None and other is not None:
             stabiliser = layer.stabilisers[layer.features[a]]
