@@ -152,12 +152,36 @@ class ImageWeights:
     """
 
     def __init__(self, kernels: NDArray[Any]) -> None:
-        basis = _image_basis(kernels)
-        self._orders = basis.orders
+        self._kernels, basis = kernels, _image_basis(kernels)
+        self._basis, self._orders = basis, basis.orders
         self._coefficients = basis.coefficients(kernels.reshape(*kernels.shape[:2], -1).astype(np.float64))
 
     def align(self, channels: Sequence[int], poses: Sequence[Mapping[str, float]]) -> Aligned:
         """Move the kernels of some units back by poses; a unit is mirrored before it is turned."""
+        return _one_by_one(self._moved_back(channels, poses))
+
+    def kernels(self, channels: Sequence[int]) -> NDArray[Any]:
+        """Give the kernels of some units as they are, shape (unit, 3, y, x)."""
+        return np.asarray(self._kernels[np.asarray(channels)])
+
+    def kernels_moved_back(
+        self, channels: Sequence[int], poses: Sequence[Mapping[str, float]]
+    ) -> NDArray[Any]:
+        """Give the kernels of some units moved back by poses, shape (unit, 3, y, x): of exact copies all are the same.
+
+        Examples
+        --------
+        >>> kernel = np.random.default_rng(0).normal(size=(3, 5, 5))
+        >>> weights = ImageWeights(np.stack([kernel, np.rot90(kernel, axes=(1, 2))]))
+        >>> one, other = weights.kernels_moved_back([0, 1], [{"angle_deg": 10.0}, {"angle_deg": 100.0}])
+        >>> np.allclose(one, other)
+        True
+        """
+        moved = self._basis.kernels(self._moved_back(channels, poses))
+        return moved.reshape(*moved.shape[:2], *self._kernels.shape[2:])
+
+    def _moved_back(self, channels: Sequence[int], poses: Sequence[Mapping[str, float]]) -> Complex:
+        """Coefficients of kernels moved back by poses, shape (unit, 3, function)."""
         hues = np.stack([hue_matrix(pose.get(HUE.name, 0.0)).numpy() for pose in poses])
         coefficients = np.einsum("ucd,ucf->udf", hues, self._coefficients[np.asarray(channels)])
         angles = np.radians([pose.get(ANGLE.name, 0.0) for pose in poses])
@@ -166,7 +190,7 @@ class ImageWeights:
         # What is mirrored left to right has each function's azimuth taken from half a turn.
         sign = np.where(self._orders % 2 == 0, 1.0, -1.0)
         coefficients[is_mirrored] = sign * coefficients[is_mirrored].conj()
-        return _one_by_one(coefficients)
+        return np.asarray(coefficients)
 
 
 def _image_basis(kernels: NDArray[Any]) -> KernelBasis:
