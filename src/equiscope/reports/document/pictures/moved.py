@@ -134,8 +134,8 @@ def draw_kernels(kernels: NDArray[Any], largest: NDArray[Any] | None = None) -> 
     Examples
     --------
     >>> kernel = np.zeros((1, 3, 5, 5))
-    >>> kernel[0, 0, 2, 2] = 0.3
-    >>> draw_kernels(kernel)[0, [0, 28], [0, 28]].tolist()
+    >>> kernel[0, 0, :, 3:] = 0.3
+    >>> draw_kernels(kernel)[0, 28, [0, 55]].tolist()
     [[128, 128, 128], [255, 128, 128]]
     """
     most = np.abs(kernels).max((1, 2, 3)) if largest is None else largest
