@@ -17,6 +17,7 @@ from equiscope.models.geometry import LayerGeometry
 from equiscope.reports import FamilyEntry
 from equiscope.reports.document.pictures.cutting import CutPictures, cut_pictures
 from equiscope.reports.document.pictures.sheets import FileStems, SheetWriter
+from equiscope.reports.document.pictures.shown import ShownImages
 from equiscope.reports.document.pictures.sprites import TILE_PX, Pictures, Tile
 from equiscope.stimuli import ImageSet, open_images
 from report_document import assemble_family, make_member
@@ -63,7 +64,8 @@ def examples() -> Examples:
 def cut(
     folder: Path, images: ImageSet, examples: Examples, families: list[FamilyEntry]
 ) -> tuple[CutPictures, Pictures]:
-    found = cut_pictures(folder, images, {"block": GEOMETRY}, {"block": examples}, families, 40)
+    shown = ShownImages(images, {"block": GEOMETRY}, {"block": examples}, 40)
+    found = cut_pictures(folder, shown, families)
     document = site_document(folder / "other", n_families=0)
     document["sheets"] = found.sheets
     document["units"] = [

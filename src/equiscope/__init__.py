@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from equiscope.commands.report import report
     from equiscope.commands.simplify import simplify
     from equiscope.commands.survey import survey
+    from equiscope.commands.tally import tally
     from equiscope.commands.train import train
     from equiscope.commands.verify import verify
     from equiscope.families.family import Family, Member, Unit
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
 
 __all__ = [  # noqa: RUF022 - in groups
     # The commands, in the order of their help.
-    "survey", "verify", "circuits", "featurevis", "budget", "simplify", "design", "compare", "report", "open", "layers",
-    "figure", "train", "export",
+    "survey", "verify", "circuits", "featurevis", "budget", "simplify", "design", "compare", "tally", "report", "open",
+    "layers", "figure", "train", "export",
     # What they are given.
     "load_run", "load_model", "open_images",
     # What they return.
@@ -47,7 +48,7 @@ __all__ = [  # noqa: RUF022 - in groups
 
 # The module in which each name is at home; a command's is the module of its name in `commands`.
 _HOMES = {
-    **{name: f"commands.{name}" for name in __all__[:14]},
+    **{name: f"commands.{name}" for name in __all__[:15]},
     **dict.fromkeys(("Family", "Member", "Unit"), "families.family"),
     **dict.fromkeys(("EquiscopeError", "MissingExtraError"), "foundations.errors"),
     **dict.fromkeys(("Model", "load_model"), "models"),

@@ -23,6 +23,7 @@ from equiscope.cli import (
     report,
     simplify,
     survey,
+    tally,
     train,
     verify,
 )
@@ -83,6 +84,7 @@ app.command()(budget.budget)
 app.command()(simplify.simplify)
 app.command()(design.design)
 app.command()(compare.compare)
+app.command()(tally.tally)
 app.command()(report.report)
 app.command()(open.open)
 app.command()(layers.layers)

@@ -120,22 +120,27 @@ def adjust_p_values(p_values: Sequence[float]) -> Floats:
     return q
 
 
-def share_interval(n: int, total: int, level: float = 0.95) -> tuple[float, float]:
-    """Wilson's interval for a share ``n / total``; NaN where the total is 0.
+def share_interval(n: int, total: int, level: float = 0.95, *, is_exact: bool = False) -> tuple[float, float]:
+    """Wilson's interval for a share ``n / total``, or the exact one; NaN where the total is 0.
+
+    The exact one covers at least ``level`` for every share and every total, and is wider; few answers call for it.
 
     References
     ----------
-    Wilson, J. Am. Stat. Assoc. 22 (1927) 209.
+    Wilson, J. Am. Stat. Assoc. 22 (1927) 209. Clopper and Pearson, Biometrika 26 (1934) 404.
 
     Examples
     --------
     >>> low, high = share_interval(58, 64)
     >>> round(low, 3), round(high, 3)
     (0.81, 0.956)
+    >>> low, high = share_interval(10, 10, is_exact=True)
+    >>> round(low, 3), high
+    (0.692, 1.0)
     """
     if total == 0:
         return float("nan"), float("nan")
-    interval = binomtest(n, total).proportion_ci(level, method="wilson")
+    interval = binomtest(n, total).proportion_ci(level, method="exact" if is_exact else "wilson")
     return float(interval.low), float(interval.high)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
+from equiscope.evidence.effective_fields import measure_effective_fields
 from equiscope.evidence.witnesses.judge import judge_families
 from equiscope.evidence.witnesses.weights import consult_weights
 from equiscope.families.family import Family, Symmetry, Unit, join_units, with_invariances
@@ -30,7 +31,8 @@ from equiscope.measurement.responses import Responses
 from equiscope.models import Model
 from equiscope.models.geometry import LayerGeometry
 from equiscope.models.layers import left_out
-from equiscope.reports.document.building import Findings, ShownImages, build_document
+from equiscope.reports.document.building import Findings, build_document
+from equiscope.reports.document.pictures.shown import ShownImages
 from equiscope.reports.document.schema import FamilyEntry
 from equiscope.reports.document.turned import turned_responses
 from equiscope.reports.document.unit_tuning import UnitTunings, tune_units
@@ -50,6 +52,7 @@ from equiscope.surveys.results import (
     result_path,
     result_paths,
 )
+from equiscope.surveys.shown import effective_document, read_effective, read_first_kernels
 from equiscope.surveys.stages import Stage, StageResult
 from equiscope.surveys.timings import Timings
 from equiscope.transformations import find
@@ -119,7 +122,7 @@ class Pipeline:
             tunings = {name: tuning for entry in found for name, tuning in entry.tunings.items()}
             document = build_document(
                 self.manifest,
-                ShownImages(self.images, geometries, examples, self.whole_px),
+                self._shown(geometries, examples),
                 Findings(families, units, tunings, unit_tunings),
                 self.folder,
                 on_image,
@@ -370,6 +373,16 @@ class Pipeline:
                         )
                 on_step(1)
         return tunings
+
+    def _shown(self, geometries: dict[str, LayerGeometry], examples: dict[str, Examples]) -> ShownImages:
+        """Collect what pictures are cut from, and to how much of it."""
+        path = self.folder / "results" / "effective.json"
+        effective = self._kept(path, read_effective)
+        if effective is None:
+            effective = measure_effective_fields(self.model, self.images, geometries, examples)
+            write_json(path, effective_document(effective))
+        kernels = read_first_kernels(self.model, geometries)
+        return ShownImages(self.images, geometries, examples, self.whole_px, effective, kernels)
 
     def _answer_turned(
         self, stage: Stage, found: Sequence[StageResult], families: Sequence[FamilyEntry]

@@ -156,28 +156,57 @@ class ImageWeights:
     """
 
     def __init__(self, kernels: NDArray[Any]) -> None:
-        self._kernels = kernels
-        basis = _image_basis(kernels)
-        self._orders = basis.orders
+        self._kernels, basis = kernels, _image_basis(kernels)
+        self._basis, self._orders = basis, basis.orders
         self._coefficients = basis.coefficients(kernels.reshape(*kernels.shape[:2], -1).astype(np.float64))
 
     def align(self, channels: Sequence[int], poses: Sequence[Pose], transformation: str) -> Aligned:
         """Move the kernels of some units back by poses; a unit is mirrored before it is turned."""
+        chosen = np.asarray(channels)
         if not is_aligned(transformation):
-            return _one_by_one(_moved_as_pictures(self._kernels[np.asarray(channels)], poses, transformation))
+            moved = _moved_as_pictures(self._kernels[chosen], poses, transformation)
+            return _one_by_one(moved.reshape(len(moved), -1).astype(complex))
+        return _one_by_one(self._moved_back(chosen, poses))
+
+    def kernels(self, channels: Sequence[int]) -> NDArray[Any]:
+        """Give the kernels of some units as they are, shape (unit, 3, y, x)."""
+        return np.asarray(self._kernels[np.asarray(channels)])
+
+    def kernels_moved_back(
+        self, channels: Sequence[int], poses: Sequence[Pose], transformation: str
+    ) -> NDArray[Any]:
+        """Give the kernels of some units moved back by poses, shape (unit, 3, y, x): of exact copies all are the same.
+
+        Examples
+        --------
+        >>> kernel = np.random.default_rng(0).normal(size=(3, 5, 5))
+        >>> weights = ImageWeights(np.stack([kernel, np.rot90(kernel, axes=(1, 2))]))
+        >>> poses = [Pose(angle_deg=10.0), Pose(angle_deg=100.0)]
+        >>> one, other = weights.kernels_moved_back([0, 1], poses, "rotation")
+        >>> np.allclose(one, other)
+        True
+        """
+        chosen = np.asarray(channels)
+        if not is_aligned(transformation):
+            return _moved_as_pictures(self._kernels[chosen], poses, transformation)
+        moved = self._basis.kernels(self._moved_back(chosen, poses))
+        return moved.reshape(*moved.shape[:2], *self._kernels.shape[2:])
+
+    def _moved_back(self, chosen: NDArray[np.int64], poses: Sequence[Mapping[str, float]]) -> Complex:
+        """Coefficients of kernels moved back by poses, shape (unit, 3, function)."""
         hues = np.stack([hue_matrix(pose.get(HUE.name, 0.0)).numpy() for pose in poses])
-        coefficients = np.einsum("ucd,ucf->udf", hues, self._coefficients[np.asarray(channels)])
+        coefficients = np.einsum("ucd,ucf->udf", hues, self._coefficients[chosen])
         angles = np.radians([pose.get(ANGLE.name, 0.0) for pose in poses])
         coefficients = coefficients * np.exp(1j * angles[:, None, None] * self._orders)
         is_mirrored = np.array([bool(pose.get(MIRRORED.name, False)) for pose in poses])
         # What is mirrored left to right has each function's azimuth taken from half a turn.
         sign = np.where(self._orders % 2 == 0, 1.0, -1.0)
         coefficients[is_mirrored] = sign * coefficients[is_mirrored].conj()
-        return _one_by_one(coefficients)
+        return np.asarray(coefficients)
 
 
-def _moved_as_pictures(kernels: NDArray[Any], poses: Sequence[Pose], transformation: str) -> Complex:
-    """Move kernels to the lowest of some poses as their transformation moves pictures of them on grey."""
+def _moved_as_pictures(kernels: NDArray[Any], poses: Sequence[Pose], transformation: str) -> Floats:
+    """Move kernels to the lowest of some poses as their transformation moves pictures of them on grey, square."""
     own, side_px = find(transformation), max(kernels.shape[2:])
     lowest = Pose({axis.name: min(pose[axis.name] for pose in poses) for axis in own.axes})
     moved = []
@@ -189,15 +218,15 @@ def _moved_as_pictures(kernels: NDArray[Any], poses: Sequence[Pose], transformat
         before = [math.floor(margin) for margin in margins]
         picture = torch.full((3, crop_px, crop_px), _GREY, dtype=torch.float64)
         rows, columns = (slice(b, b + n) for b, n in zip(before, kernel.shape[1:], strict=True))
-        strength = max(float(np.abs(kernel).max()), 1e-30)
-        picture[:, rows, columns] += torch.from_numpy(_FAINT / strength * kernel.astype(np.float64))
-        centre = tuple(b + (n - 1) / 2 for b, n in zip(before, kernel.shape[1:], strict=True))
-        shown = own.show_at(picture, (centre[0], centre[1]), pose, [lowest], side_px)[0]
-        blank = own.show_at(torch.full_like(picture, _GREY), (centre[0], centre[1]), pose, [lowest], side_px)[
-            0
-        ]
-        moved.append((shown - blank).numpy())
-    return np.stack(moved).reshape(len(moved), -1).astype(complex)
+        scale = _FAINT / max(float(np.abs(kernel).max()), 1e-30)
+        picture[:, rows, columns] += torch.from_numpy(scale * kernel.astype(np.float64))
+        y, x = (b + (n - 1) / 2 for b, n in zip(before, kernel.shape[1:], strict=True))
+        shown, blank = (
+            own.show_at(drawn, (y, x), pose, [lowest], side_px)[0]
+            for drawn in (picture, torch.full_like(picture, _GREY))
+        )
+        moved.append((shown - blank).numpy() / scale)
+    return np.stack(moved)
 
 
 def _image_basis(kernels: NDArray[Any]) -> KernelBasis:

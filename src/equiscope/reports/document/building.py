@@ -8,36 +8,23 @@ from pathlib import Path
 from typing import Any
 
 import equiscope
+from equiscope.evidence.effective_fields import SHARE, EffectiveField
 from equiscope.families.family import Family, Tuning, Unit
-from equiscope.measurement.examples import Examples
 from equiscope.models.geometry import LayerGeometry
 from equiscope.reports.document.entries import count_kinds, family_entry, shown_axes, unit_entry
 from equiscope.reports.document.pictures.cutting import CutPictures, cut_pictures
-from equiscope.reports.document.schema import LayerEntry, ReportDocument, ResultEntry, UnitEntry
+from equiscope.reports.document.pictures.shown import ShownImages
+from equiscope.reports.document.schema import (
+    EffectiveFieldEntry,
+    LayerEntry,
+    ReportDocument,
+    ResultEntry,
+    UnitEntry,
+)
 from equiscope.reports.document.unit_tuning import UnitTunings
 from equiscope.stimuli import ImageSet
 
 __all__ = ["Findings", "ShownImages", "build_document"]
-
-
-@dataclass(frozen=True)
-class ShownImages:
-    """What a network was shown, and what of that its units answered most to.
-
-    Attributes
-    ----------
-    images
-        The images.
-    geometries, examples
-        Geometry and strongest stimuli of each layer.
-    whole_px
-        Side of whole-image stimuli, px.
-    """
-
-    images: ImageSet
-    geometries: Mapping[str, LayerGeometry]
-    examples: Mapping[str, Examples]
-    whole_px: int
 
 
 @dataclass(frozen=True)
@@ -97,15 +84,15 @@ def build_document(
     for unit in found.units:
         of_layer[unit.layer].append(unit)
     entries = [family_entry(family, found.tunings.get(family.id)) for family in found.families]
-    pictures = cut_pictures(
-        folder, shown.images, shown.geometries, shown.examples, entries, shown.whole_px, on_image
-    )
+    pictures = cut_pictures(folder, shown, entries, on_image)
     for entry in entries:
         entry["turned"] = pictures.turned.get(entry["id"])
+        entry["moved"] = pictures.moved.get(entry["id"])
     return {
         **_heading(manifest, shown.images),  # type: ignore[typeddict-item]
         "layers": [
             _layer_entry(geometry, of_layer[layer], manifest, found.unit_tunings.get(layer, {}))
+            | {"effective_field": _effective_entry(shown.effective.get(layer))}
             for layer, geometry in shown.geometries.items()
         ],
         "results": [_result_entry(result) for result in manifest["results"]],
@@ -162,6 +149,19 @@ def _layer_entry(
         "notes": notes.get(layer, []),
         "kinds": [count_kinds(units, name) for name in dict.fromkeys(surveyed)],
         "unit_axes": {name: shown_axes(own.axes) for name, own in tunings.items()},
+    }
+
+
+def _effective_entry(field: EffectiveField | None) -> EffectiveFieldEntry | None:
+    """Word to how much of the receptive field the pictures of a layer are cut."""
+    if field is None:
+        return None
+    return {
+        "side_px": field.side_px,
+        "low_px": field.low_px,
+        "high_px": field.high_px,
+        "n_units": field.n_units,
+        "share": SHARE,
     }
 
 

@@ -9,6 +9,7 @@ from equiscope.foundations.records import NumberTree
 __all__ = [
     "AlternativeEntry",
     "ConfirmationEntry",
+    "EffectiveFieldEntry",
     "FamilyEntry",
     "ImagesEntry",
     "KindsEntry",
@@ -16,6 +17,7 @@ __all__ = [
     "LinkEntry",
     "MemberEntry",
     "ModelEntry",
+    "MovedEntry",
     "NullEntry",
     "PictureEntry",
     "PoseEntry",
@@ -78,10 +80,25 @@ class KindsEntry(TypedDict):
     counts: UnitCounts
 
 
+class EffectiveFieldEntry(TypedDict):
+    """To how much of its receptive field the pictures of a layer are cut.
+
+    The figures of `equiscope.evidence.effective_fields.EffectiveField`, px; ``share`` is that of the gradient's energy
+    which the square holds.
+    """
+
+    side_px: int
+    low_px: float | None
+    high_px: float | None
+    n_units: int
+    share: float
+
+
 class LayerEntry(TypedDict):
     """One surveyed layer, in the order of the network; ``kinds``: one entry a transformation surveyed in it.
 
     ``unit_axes``: by transformation the axes of its units' own tuning, as in `TuningEntry`; absent in older runs.
+    ``effective_field`` is None or absent where pictures show the whole receptive field.
     """
 
     name: str
@@ -92,6 +109,7 @@ class LayerEntry(TypedDict):
     notes: list[str]
     kinds: list[KindsEntry]
     unit_axes: NotRequired[dict[str, dict[str, list[float]]]]
+    effective_field: NotRequired[EffectiveFieldEntry | None]
 
 
 class NullEntry(TypedDict):
@@ -213,6 +231,22 @@ class TurnedEntry(TypedDict):
     responses: NotRequired[list[list[float | None]]]
 
 
+class MovedEntry(TypedDict):
+    """Stimuli of a family's members moved back to pose 0, as tiles beside each other on one sheet.
+
+    They are the strongest of the verifying half, ``n`` of each member in the family's order, strongest first; one of
+    rank r is the member's own of that half and rank, moved. ``sheet`` counts in the document's ``sheets``, ``first``
+    the tiles on it. ``kernels``: sheet and first tile of the members' kernels on the image, where the layer is a first
+    one; ``moved_kernels``: the same moved back, where they can be.
+    """
+
+    sheet: int
+    first: int
+    n: list[int]
+    kernels: NotRequired[list[int]]
+    moved_kernels: NotRequired[list[int]]
+
+
 class CoreEntry(TypedDict):
     """Members of a family, by their place in it, that are copies of each other by their weights."""
 
@@ -243,8 +277,8 @@ class FamilyEntry(TypedDict):
     themselves after half a turn of both, of hue, of the plane; otherwise empty. ``explained_by`` is empty where
     transformations were not compared. ``verification`` is empty where nothing was verified, and ``confirmation`` is
     None or absent where circuits were not recovered. ``turned`` is None or absent where no stimulus could be shown
-    transformed, ``verdict`` where none was asked for, ``strangers_95`` where
-    others were not asked. The other figures are those of `equiscope.Family`.
+    transformed, ``moved`` where no member's could be moved back, ``verdict`` where none was asked for, ``strangers_95``
+    where others were not asked. The other figures are those of `equiscope.Family`.
     """
 
     id: str
@@ -271,6 +305,7 @@ class FamilyEntry(TypedDict):
     verification: list[VerificationEntry]
     confirmation: NotRequired[ConfirmationEntry | None]
     turned: NotRequired[TurnedEntry | None]
+    moved: NotRequired[MovedEntry | None]
     verdict: NotRequired[VerdictEntry | None]
     strangers_95: NotRequired[float | None]
     members: list[MemberEntry]

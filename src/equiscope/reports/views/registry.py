@@ -17,6 +17,7 @@ __all__ = ["FOLDERS", "all_evidence", "all_views", "evidence_of"]
 FOLDERS = [
     "overview",
     "families",
+    "judge",
     "layer",
     "unit",
     "family",
@@ -34,7 +35,7 @@ def all_views() -> Sequence[View]:
     Examples
     --------
     >>> [view.kind for view in all_views()][:4]
-    ['overview', 'families', 'layer', 'unit']
+    ['overview', 'families', 'judge', 'layer']
     """
     return [import_module(f"{__package__}.{name}.view").VIEW for name in FOLDERS]
 

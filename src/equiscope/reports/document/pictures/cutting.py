@@ -18,17 +18,19 @@ from equiscope.foundations.errors import EquiscopeError
 from equiscope.measurement.bank import Bank, centres_px
 from equiscope.measurement.examples import NO_IMAGE, Examples
 from equiscope.models.geometry import LayerGeometry
+from equiscope.reports.document.pictures.moved import held_out_place, order_moved, write_moved
 from equiscope.reports.document.pictures.sheets import SheetWriter, shrink
+from equiscope.reports.document.pictures.shown import Order, ShownImages
 from equiscope.reports.document.pictures.tiles import TileFile, open_tiles
 from equiscope.reports.document.poses import along, pose_of
 from equiscope.reports.document.schema import (
     FamilyEntry,
     MemberEntry,
+    MovedEntry,
     SheetEntry,
     TurnedEntry,
     UnitPicturesEntry,
 )
-from equiscope.stimuli import ImageSet
 from equiscope.transformations import Pose, Step, find
 from equiscope.transformations.pixels import crop_around
 
@@ -50,23 +52,14 @@ class CutPictures:
         Where the stimuli of each unit, as (layer, channel), are; units that never fired have no entry.
     turned
         Where the transformed stimulus of each family is; families without one have no entry.
+    moved
+        Where the stimuli and kernels of each family's members, moved back to pose 0, are; likewise.
     """
 
     sheets: list[SheetEntry]
     units: dict[tuple[str, int], UnitPicturesEntry]
     turned: dict[str, TurnedEntry]
-
-
-@dataclass(frozen=True)
-class _Order:
-    """One thing to cut out of an image: tiles from ``first`` on, one for each element, or a single plain one."""
-
-    layer: str
-    centre_px: tuple[float, float]
-    first: int
-    family: FamilyEntry | None = None
-    member: MemberEntry | None = None
-    axes: dict[str, list[float]] | None = None
+    moved: dict[str, MovedEntry]
 
 
 # A family, the member whose stimulus is shown, the axes, the first tile, and how many there are.
@@ -75,27 +68,20 @@ _Turned = tuple[FamilyEntry, MemberEntry, dict[str, list[float]], int, int]
 
 def cut_pictures(
     folder: Path,
-    images: ImageSet,
-    geometries: Mapping[str, LayerGeometry],
-    examples: Mapping[str, Examples],
+    shown: ShownImages,
     families: Sequence[FamilyEntry],
-    whole_px: int,
     on_image: Callable[[int], None] = lambda _steps: None,
 ) -> CutPictures:
-    """Cut the strongest stimuli of all units, and one transformed stimulus a family, and write them onto sheets.
+    """Cut the strongest stimuli of all units, and those of families transformed, and write them onto sheets.
 
     Parameters
     ----------
     folder
         Of the run: sheets go into ``site/sprites``.
-    images
+    shown
         What the network was shown.
-    geometries, examples
-        Geometry and strongest stimuli of each layer.
     families
         The families.
-    whole_px
-        Side of whole-image stimuli, px.
     on_image
         Called with 1 after each image.
 
@@ -115,20 +101,25 @@ def cut_pictures(
     >>> from equiscope.stimuli import open_images
     >>> examples, geometry = empty_examples("conv1", 2, 1), LayerGeometry("conv1", 2, (1, 1), (9, 9), (4.0, 4.0))
     >>> examples.value[0, 1, 0], examples.image[0, 1, 0], examples.position[0, 1, 0] = 0.7, 5, (40, 60)
-    >>> cut_pictures(Path("."), open_images(), {"conv1": geometry}, {"conv1": examples}, [], whole_px=224).units
+    >>> shown = ShownImages(open_images(), {"conv1": geometry}, {"conv1": examples}, whole_px=224)
+    >>> cut_pictures(Path("."), shown, []).units
     {('conv1', 1): {'strongest': [0, 0], 'stimuli': [1, 0], 'n': [1, 0], 'order': [0]}}
     """
-    orders: dict[int, list[_Order]] = defaultdict(list)
+    orders: dict[int, list[Order]] = defaultdict(list)
     n_tiles = 0
     runs: dict[str, dict[int, _Stimuli]] = {}
-    for layer, geometry in geometries.items():
-        runs[layer], n_tiles = _order_stimuli(geometry, examples[layer], orders, n_tiles)
-    turned = _order_all_turned(families, geometries, examples, orders, n_tiles)
+    for layer, geometry in shown.geometries.items():
+        runs[layer], n_tiles = _order_stimuli(geometry, shown.examples[layer], orders, n_tiles)
+    turned, n_tiles = _order_all_turned(families, shown, orders, n_tiles)
+    moved = order_moved(families, shown, orders, n_tiles)
     with open_tiles(folder) as tiles:
-        sizes_px = {name: whole_px if own.is_global else own.patch_px for name, own in geometries.items()}
-        _cut_all(images, orders, sizes_px, tiles, on_image)
+        _cut_all(shown, orders, tiles, on_image)
         tiles.finish()
-        return _write(folder, runs, turned, tiles)
+        writer = SheetWriter(folder)
+        units = _write_units(writer, runs, tiles)
+        placed = _write_turned(writer, turned, tiles), write_moved(writer, moved, shown, tiles)
+        writer.remove_others()
+        return CutPictures(writer.sheets, units, *placed)
 
 
 @dataclass(frozen=True)
@@ -141,7 +132,7 @@ class _Stimuli:
 
 
 def _order_stimuli(
-    geometry: LayerGeometry, examples: Examples, orders: dict[int, list[_Order]], first: int
+    geometry: LayerGeometry, examples: Examples, orders: dict[int, list[Order]], first: int
 ) -> tuple[dict[int, _Stimuli], int]:
     """Order the strongest stimuli of a layer's units; units share what excites several of them."""
     fires = (examples.image != NO_IMAGE) & (np.nan_to_num(examples.value) > 0)
@@ -152,7 +143,7 @@ def _order_stimuli(
     zeros = np.zeros(len(distinct), np.int64)
     centres = centres_px(Bank(geometry.layer, zeros, distinct[:, 0], distinct[:, 1:], zeros), geometry)
     for index, (image, centre) in enumerate(zip(distinct[:, 0].tolist(), centres.tolist(), strict=True)):
-        orders[image].append(_Order(geometry.layer, (centre[0], centre[1]), first + index))
+        orders[image].append(Order(geometry.layer, (centre[0], centre[1]), first + index))
     found: dict[int, list[tuple[int, int, float, int]]] = defaultdict(list)
     values = examples.value[fires]
     for h, c, r, value, tile in zip(half, channel, rank, values, tile_of, strict=True):
@@ -167,27 +158,23 @@ def _order_stimuli(
 
 
 def _order_all_turned(
-    families: Sequence[FamilyEntry],
-    geometries: Mapping[str, LayerGeometry],
-    examples: Mapping[str, Examples],
-    orders: dict[int, list[_Order]],
-    first: int,
-) -> list[_Turned]:
-    """Order a transformed stimulus of each family that has one."""
+    families: Sequence[FamilyEntry], shown: ShownImages, orders: dict[int, list[Order]], first: int
+) -> tuple[list[_Turned], int]:
+    """Order a transformed stimulus of each family that has one; also gives the first tile after them."""
     turned: list[_Turned] = []
     for family in families:
-        chosen = _order_turned(family, geometries, examples, orders, first)
+        chosen = _order_turned(family, shown.geometries, shown.examples, orders, first)
         if chosen is not None:
             turned.append((family, *chosen))
             first += chosen[-1]
-    return turned
+    return turned, first
 
 
 def _order_turned(
     family: FamilyEntry,
     geometries: Mapping[str, LayerGeometry],
     examples: Mapping[str, Examples],
-    orders: dict[int, list[_Order]],
+    orders: dict[int, list[Order]],
     first: int,
 ) -> tuple[MemberEntry, dict[str, list[float]], int, int] | None:
     """Order the family's strongest held-out stimulus under each element; member, axes, first tile and their number."""
@@ -219,17 +206,12 @@ def _order_turned(
     n = math.prod(len(axis) for axis in axes.values())
     if n == 0:
         return None
-    geometry = geometries[layer]
-    position = examples[layer].position[1, channel, :1]
-    image = examples[layer].image[1, channel, :1]
-    zero = np.zeros(1, np.int64)
-    centre = centres_px(Bank(layer, zero, image, position, zero), geometry)[0]
-    place = float(centre[0]), float(centre[1])
-    orders[int(image[0])].append(_Order(layer, place, first, family, member, axes))
+    image, place = held_out_place(geometries[layer], examples[layer], channel, 0)
+    orders[image].append(Order(layer, place, first, family, member, axes))
     return member, axes, first, n
 
 
-def _cut(image: Tensor, order: _Order, size_px: int) -> Tensor:
+def _cut(image: Tensor, order: Order, size_px: int) -> Tensor:
     """Cut what was ordered, shape (tile, 3, size_px, size_px)."""
     centre = order.centre_px
     if math.isnan(centre[0]):
@@ -244,13 +226,13 @@ def _cut(image: Tensor, order: _Order, size_px: int) -> Tensor:
 
 
 def _cut_all(
-    images: ImageSet,
-    orders: Mapping[int, Sequence[_Order]],
-    sizes_px: Mapping[str, int],
+    shown: ShownImages,
+    orders: Mapping[int, Sequence[Order]],
     tiles: TileFile,
     on_image: Callable[[int], None],
 ) -> None:
     """Cut what is ordered of each image, decoded once, and write its tiles."""
+    images, sizes_px = shown.images, {layer: shown.side_px(layer) for layer in shown.geometries}
     wanted = sorted(orders)
     n_seen = 0
     for (index,), stack in images.batches(wanted, 1):
@@ -265,13 +247,9 @@ def _cut_all(
         raise EquiscopeError(f"{failure.name} could be read before but no longer: {failure.reason}")
 
 
-def _write(
-    folder: Path,
-    runs: Mapping[str, Mapping[int, _Stimuli]],
-    turned: Sequence[_Turned],
-    tiles: TileFile,
-) -> CutPictures:
-    writer = SheetWriter(folder)
+def _write_units(
+    writer: SheetWriter, runs: Mapping[str, Mapping[int, _Stimuli]], tiles: TileFile
+) -> dict[tuple[str, int], UnitPicturesEntry]:
     units: dict[tuple[str, int], UnitPicturesEntry] = {}
     for layer, stimuli in runs.items():
         all_own = list(stimuli.values())
@@ -286,6 +264,10 @@ def _write(
                 "n": own.n,
                 "order": own.order,
             }
+    return units
+
+
+def _write_turned(writer: SheetWriter, turned: Sequence[_Turned], tiles: TileFile) -> dict[str, TurnedEntry]:
     found: dict[str, TurnedEntry] = {}
     by_layer: dict[str, list[Any]] = defaultdict(list)
     for entry in turned:
@@ -302,5 +284,4 @@ def _write(
                 "sheet": sheet,
                 "first": first,
             }
-    writer.remove_others()
-    return CutPictures(writer.sheets, units, found)
+    return found

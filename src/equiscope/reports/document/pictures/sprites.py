@@ -9,10 +9,12 @@ from itertools import product
 
 from equiscope.reports.document.schema import ReportDocument, SheetEntry, UnitPicturesEntry
 
-__all__ = ["TILE_PX", "Pictures", "Tile"]
+__all__ = ["MOST_MOVED", "TILE_PX", "Pictures", "Tile"]
 
 # Side at which a stimulus is stored, px.
 TILE_PX = 56
+# Of one member, moved back: a run that was changed may claim any number.
+MOST_MOVED = 16
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ class Pictures:
             if unit["pictures"] is not None
         }
         self._turned = {family["id"]: family.get("turned") for family in document["families"]}
+        self._moved = {family["id"]: family.get("moved") for family in document["families"]}
+        self._size = {family["id"]: len(family["members"]) for family in document["families"]}
 
     def tile(self, layer: str, channel: int, rank: int = 0, half: int | None = None) -> Tile | None:
         """Give a unit's stimulus of a rank, 0 being the strongest.
@@ -110,6 +114,34 @@ class Pictures:
         if own is None:
             return ()
         return [dict(zip(own["axes"], values, strict=True)) for values in product(*own["axes"].values())]
+
+    def moved(self, family_id: str) -> Sequence[Sequence[Tile]]:
+        """Give the stimuli of each member, in the family's order, moved back to pose 0; empty where there are none."""
+        own = self._moved.get(family_id)
+        if own is None:
+            return ()
+        rows, place = [], own["first"]
+        for n in own["n"]:
+            row = [self._on_sheet(own["sheet"], place + i) for i in range(min(max(n, 0), MOST_MOVED))]
+            rows.append([tile for tile in row if tile is not None])
+            place += n
+        return rows if any(rows) else ()
+
+    def kernels(self, family_id: str, *, is_moved: bool) -> Sequence[Tile]:
+        """Give the kernels of a family's members, as they are or moved back to pose 0; empty where there are none."""
+        own = self._moved.get(family_id)
+        if own is None:
+            return ()
+        place = own.get("moved_kernels") if is_moved else own.get("kernels")
+        if place is None or len(place) != 2:
+            return ()
+        tiles = [self._on_sheet(place[0], place[1] + i) for i in range(self._size[family_id])]
+        return [tile for tile in tiles if tile is not None] if all(tiles) else ()
+
+    def _on_sheet(self, sheet: int, tile: int) -> Tile | None:
+        """Give a tile of a run that may have been changed: None beside the sheet."""
+        found = self._at(sheet, tile)
+        return found if found is not None and 0 <= found.row < found.n_rows else None
 
     def _at(self, sheet: int, tile: int) -> Tile | None:
         if not 0 <= sheet < len(self._sheets):

@@ -23,6 +23,7 @@ from equiscope.reports.views.circuit.weights import StoredWeights
 from equiscope.reports.views.context import SiteContext
 from equiscope.reports.views.family.assurance import assurances, figures_of
 from equiscope.reports.views.family.charts import family_charts
+from equiscope.reports.views.family.moved import shown_at_zero
 from equiscope.reports.views.family.pose_drawings import draw_poses, poses_kind
 from equiscope.reports.views.family.tuning_drawings import draw_joint_tuning, draw_tuning
 from equiscope.reports.views.family.turned import draw_turned, turned_sentence
@@ -98,6 +99,7 @@ def _render_family(
     html = render_template(
         __name__,
         "family.html.jinja",
+        at_zero=shown_at_zero(context, family, shown),
         family=family,
         layers=family["layers"],
         known_layers=context.layers,

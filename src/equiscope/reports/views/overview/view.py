@@ -100,6 +100,11 @@ def layer_measure(layer: LayerEntry) -> str:
     for noun, value in (("receptive field", layer["receptive_field_px"]), ("stride", layer["stride_px"])):
         if value is not None and not layer["whole_images"]:
             facts.append(f"{noun} {value} px")
+    field = layer.get("effective_field")
+    if field is not None:
+        facts.append(
+            f"pictures show {field['side_px']} px, which hold {100 * field['share']:.0f} % of the gradient"
+        )
     return " · ".join(facts)
 
 

@@ -1,0 +1,1 @@
+"""What readers say of families by eye: their answers, and how often they say yes."""
