@@ -68,8 +68,8 @@ def test_survey_prints_a_table_and_the_report(run: subprocess.CompletedProcess[s
     assert (
         lines[0].split()
         == (
-            "layer transformation units equivariant invariant neither inactive not measurable equi + inv 95 % "
-            "families largest score"
+            "layer transformation units equivariant invariant neither inactive not measurable copies 95 % equi + inv "
+            "95 % families largest score"
         ).split()
     )
     assert [line.split()[:3] for line in lines[1:8]] == [["0", name, "12"] for name in standard_names()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +17,7 @@ from equiscope.cli.options import FalseDiscoveryRateOption, ModelArgument, Weigh
 from equiscope.cli.tables import new_table
 
 if TYPE_CHECKING:
+    from equiscope.families.family import Family
     from equiscope.runs.run import Run
 
 __all__ = ["survey"]
@@ -105,7 +107,8 @@ def survey(
 
 
 def _found(run: Run) -> str:
-    """Say how many families there are, and how many are copies, only alike in pose, or could not be tested."""
+    """Say how many units are copies, and how many families there are of each verdict."""
+    from equiscope.families.shares import count_copies, judged_family
     from equiscope.families.verdict import VERDICTS
 
     seconds = sum(run.manifest["seconds"].values())
@@ -114,7 +117,23 @@ def _found(run: Run) -> str:
     words = [family.verdict.word for family in run.families if family.verdict is not None]
     if not words:
         return found
-    return f"{found}\nby their weights: {', '.join(f'{words.count(word)} {word}' for word in VERDICTS)}"
+    share = count_copies(map(judged_family, run.families), ((unit.layer, unit.channel) for unit in run.units))
+    interval = f", {share.share:.0%} ({share.low:.0%}-{share.high:.0%})" if share.is_measured else ""
+    copies = f"{share.n_copies} of {share.n_units} units are copies of others by their weights{interval}"
+    bound = f"{len(members)}, {len(members) / max(1, share.n_units):.0%}, are in families"
+    untested = f" ({share.n_untested} of them in untested ones alone)" if share.n_untested else ""
+    verdicts = ", ".join(f"{words.count(word)} {word}" for word in VERDICTS)
+    return f"{copies}; at most {bound}{untested}\n{found}\nby their weights: {verdicts}"
+
+
+def _copies(families: Sequence[Family], layer: str, n_units: int) -> tuple[str, str]:
+    """Give the share of a layer's units that are copies by their weights, and its interval; dashes if untested."""
+    from equiscope.families.shares import count_copies, judged_family
+
+    share = count_copies(map(judged_family, families), ((layer, channel) for channel in range(n_units)))
+    if not share.is_measured:
+        return "–", "–"
+    return f"{share.share:.0%}", f"{share.low:.0%}-{share.high:.0%}"
 
 
 def _kinds_table(run: Run) -> Table:
@@ -122,7 +141,8 @@ def _kinds_table(run: Run) -> Table:
     from equiscope.foundations.statistics import share_interval
 
     headings = (
-        "layer", "transformation", "units", *_KINDS, "equi + inv", "95 %", "families", "largest", "score",
+        "layer", "transformation", "units", *_KINDS, "copies", "95 %", "equi + inv", "95 %", "families", "largest",
+        "score",
     )  # fmt: skip
     table = new_table(headings, text=("layer", "transformation"))
     for layer in run.manifest["settings"]["layers"]:
@@ -142,6 +162,7 @@ def _kinds_table(run: Run) -> Table:
                 transformation,
                 str(len(units)),
                 *(str(kinds.count(kind)) for kind in _KINDS),
+                *_copies(families, layer, len(units)),
                 f"{n_explained / len(kinds):.0%}",
                 f"{low:.0%}-{high:.0%}",
                 str(len(families)),

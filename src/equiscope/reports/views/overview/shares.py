@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from equiscope.families.shares import Judged, count_copies
 from equiscope.foundations.statistics import share_interval
 from equiscope.reports.document.schema import FamilyEntry, KindsEntry, LayerEntry
 from equiscope.reports.drawing.charts import MARKERS, spread_labels
 from equiscope.reports.drawing.palette import category_colours
 
-__all__ = ["KINDS", "depth_view", "overview_rows"]
+__all__ = ["KINDS", "depth_view", "judged_entry", "overview_rows"]
 
 KINDS = ("equivariant", "invariant", "neither", "inactive", "not measurable")
 
@@ -80,24 +81,40 @@ def overview_rows(layer: LayerEntry, families: Sequence[FamilyEntry]) -> list[di
                     and any(member["layer"] == layer["name"] for member in family["members"])
                     for family in families
                 ),
-                "copies": _copies_text(layer["name"], kinds, families),
+                "copies": _copies(layer, kinds["transformation"], families),
             }
         )
     return rows
 
 
-def _copies_text(layer: str, kinds: KindsEntry, families: Sequence[FamilyEntry]) -> str | None:
-    """Give the share of a layer's units that are copies of another by their weights; None where none was asked."""
-    own = [family for family in families if family["transformation"] == kinds["transformation"]]
-    counts: dict[str, int] = dict(kinds["counts"])  # type: ignore[arg-type]
-    total, n = sum(counts.values()), 0
-    if not total or all(family.get("verdict") is None for family in own):
+def judged_entry(family: FamilyEntry) -> Judged:
+    """Give a family of a document as its verdict has it; units are (layer, channel).
+
+    Examples
+    --------
+    >>> members = [{"layer": "conv1", "channel": channel} for channel in (4, 7)]
+    >>> verdict = {"word": "copies", "cores": [{"members": [0, 1]}]}
+    >>> judged_entry({"members": members, "verdict": verdict})
+    Judged(units=(('conv1', 4), ('conv1', 7)), word='copies', cores=[[0, 1]])
+    """
+    units = tuple((member["layer"], member["channel"]) for member in family["members"])
+    verdict = family.get("verdict")
+    if verdict is None:
+        return Judged(units, "", ())
+    return Judged(units, verdict["word"], [core["members"] for core in verdict["cores"]])
+
+
+def _copies(layer: LayerEntry, transformation: str, families: Sequence[FamilyEntry]) -> dict[str, Any] | None:
+    """Word the share of a layer's units that are copies by their weights; None where the run has no verdicts."""
+    if all(family.get("verdict") is None for family in families):
         return None
-    for family in own:
-        verdict = family.get("verdict")
-        places = {place for core in verdict["cores"] for place in core["members"]} if verdict else set()
-        n += sum(family["members"][place]["layer"] == layer for place in places)
-    return _percent(n / total)
+    own = [judged_entry(family) for family in families if family["transformation"] == transformation]
+    found = count_copies(own, ((layer["name"], channel) for channel in range(layer["n_units"])))
+    return {
+        "share": _percent(found.share) if found.is_measured else "–",
+        "interval": f"{100 * found.low:.0f} to {100 * found.high:.0f}" if found.is_measured else None,
+        "n_untested": found.n_untested,
+    }
 
 
 def _y_of(share: float) -> float:

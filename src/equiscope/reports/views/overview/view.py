@@ -8,6 +8,7 @@ from typing import Any
 
 from equiscope.construction.simplify import TRANSFORMATIONS
 from equiscope.evidence.circuits.tying_axes import is_pair
+from equiscope.families.shares import count_copies
 from equiscope.families.verdict import ALIKE_IN_POSE, COPIES, UNTESTED
 from equiscope.foundations.received import shown_command
 from equiscope.reports.document.schema import FamilyEntry, LayerEntry, MemberEntry, ReportDocument
@@ -17,7 +18,7 @@ from equiscope.reports.views.circuit.evidence import CIRCUITS
 from equiscope.reports.views.context import SiteContext
 from equiscope.reports.views.overview.article import SOURCE, article_claim
 from equiscope.reports.views.overview.drawings import draw_shares
-from equiscope.reports.views.overview.shares import KINDS, depth_view, overview_rows
+from equiscope.reports.views.overview.shares import KINDS, depth_view, judged_entry, overview_rows
 from equiscope.reports.views.simplify.evidence import SIMPLIFICATION
 from equiscope.reports.views.templates import render_template, view_address
 from equiscope.reports.views.view import Charts, Fragment, View
@@ -58,6 +59,7 @@ def render_overview(context: SiteContext) -> Iterator[tuple[str, Fragment]]:
         transformations=transformations,
         depth=depth,
         facts=_facts(document),
+        has_verdicts=bool(_verdicts(document["families"])),
         kinds=KINDS,
         has_circuits=context.found(CIRCUITS) is not None,
         has_budget=context.found(BUDGET) is not None,
@@ -159,20 +161,8 @@ def _largest(context: SiteContext) -> list[dict[str, Any]]:
 
 
 def _facts(document: ReportDocument) -> dict[str, Any]:
-    families, layers = document["families"], document["layers"]
-    members = {(m["layer"], m["channel"]) for family in families for m in family["members"]}
-    n_with = len({layer for layer, _ in members})
-    said = {find(name).words.copies for name in _transformations_of(document)}
-    copies = said.pop() if len(said) == 1 else Words.copies
-    if families:
-        of_all = f"{n_with} of " if n_with < len(layers) else ""
-        where = f"{of_all}{counted(len(layers), 'layer')}"
-        # Whether they are copies is the verdict's to say, where there is one.
-        of = f"of {copies}" if not _verdicts(families) else f"whose units answer as {copies}"
-        found = f"{counted(len(families), 'family')} {of}, with {counted(len(members), 'unit')} in {where}."
-    else:
-        found = f"no family of {copies} in {counted(len(layers), 'layer')}."
-    found += _verdicts(families)
+    families = document["families"]
+    found = f"{_headline(document)}{_verdicts(families)}"
     kinds = [
         (name, sum(family["transformation"] == name for family in families))
         for name in _transformations_of(document)
@@ -198,6 +188,39 @@ def _facts(document: ReportDocument) -> dict[str, Any]:
         "seconds": ", ".join(seconds) or MISSING,
         "total_seconds": f"{total:,.0f} s" if seconds else "an unknown time",
     }
+
+
+def _headline(document: ReportDocument) -> str:
+    """Say how many units are copies, where verdicts say it, and how many are in families."""
+    families, layers = document["families"], document["layers"]
+    said = {find(name).words.copies for name in _transformations_of(document)}
+    copies = said.pop() if len(said) == 1 else Words.copies
+    if not families:
+        return f"no family of {copies} in {counted(len(layers), 'layer')}."
+    members = {(m["layer"], m["channel"]) for family in families for m in family["members"]}
+    n_with = len({layer for layer, _ in members})
+    where = f"{f'{n_with} of ' if n_with < len(layers) else ''}{counted(len(layers), 'layer')}"
+    if not _verdicts(families):
+        return f"{counted(len(families), 'family')} of {copies}, with {counted(len(members), 'unit')} in {where}."
+    units = [(layer["name"], channel) for layer in layers for channel in range(layer["n_units"])]
+    share = count_copies(map(judged_entry, families), units)
+    rest = (
+        f"{counted(len(families), 'family')} whose units answer as {copies}, with {counted(len(members), 'unit')} in "
+        f"{where}"
+    )
+    if not share.is_measured:
+        return f"{rest}: an upper bound, for none could be tested."
+    interval = (
+        f"{_percent(share.share)}, {100 * share.low:.0f} to {100 * share.high:.0f} with 95 % confidence"
+    )
+    return (
+        f"that {share.n_copies:,} of {counted(len(units), 'unit')} ({interval}) are {copies} of each other by their "
+        f"weights. An upper bound is what it found by their answers: {rest} ({_percent(len(members) / len(units))})."
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
 
 
 def _verdicts(families: Sequence[FamilyEntry]) -> str:
