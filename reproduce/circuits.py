@@ -199,6 +199,11 @@ def print_totals(found: Circuits) -> None:
     print(
         f"families with a circuit that turns with them: {sum(c.n_symmetric > 0 for c in turning)} of {len(turning)}"
     )
+    tested = [c for c in found.confirmations if c.is_tested]
+    print(
+        f"families that all their inputs confirm: {sum(c.is_confirmed for c in tested)} of {len(tested)}, "
+        f"{len(found.confirmations) - len(tested)} untested"
+    )
     print(
         f"transposed pairs: {len(found.transposed)}; skipped: {[(s.source, s.target) for s in found.skipped]}"
     )

@@ -320,8 +320,8 @@ def test_its_circuits_stand_there_with_their_nulls(tmp_path: Path, document: Rep
 def test_weights_confirm_or_do_not(tmp_path: Path, document: ReportDocument) -> None:
     family = document["families"][0]
     said = {
-        (6, 2): "they confirm it: in 2 of 6 blocks",
-        (6, 0): "they do not confirm it: in none of 6 blocks",
+        (6, 2): "In 2 of 6 blocks",
+        (6, 0): "In none of 6 blocks",
         (0, 0): "No block of weights between this family and another could be tested.",
     }
     for (n_tested, n_symmetric), words in said.items():
@@ -333,7 +333,24 @@ def test_weights_confirm_or_do_not(tmp_path: Path, document: ReportDocument) -> 
         text = " ".join(page.text.split())
         assert words in text
         if n_symmetric:
-            assert "It stands out most from conv2d0-rotation-9, where a template explains 0.71" in text
+            assert "most clearly from conv2d0-rotation-9, where a template explains 0.71" in text
+        assert "all inputs of its members" not in text
+    figures = {
+        "likeness": 0.93,
+        "likeness_low": 0.9,
+        "likeness_high": 0.95,
+        "permuted_95": 0.2,
+        "tested": 0.8,
+    }
+    for word, words in {
+        "copies": "all inputs of its members together confirm it: moved back to pose 0, two members are alike by 0.93 "
+        "(0.90 to 0.95); 80 % of the weight energy into them could be compared. No block",
+        "alike in pose": "all inputs of its members together do not confirm it: moved back",
+        "untested": "All inputs of the members together could not be tested: for a reason.",
+    }.items():
+        verdict = figures | {"word": word, "reason": "for a reason", "cores": []}
+        family["confirmation"] = family["confirmation"] | {"verdict": verdict}
+        assert words in " ".join(view_of(tmp_path, document, family["id"]).text.split())
 
 
 # What is not there, and what must not get in ------------------------------------------------------------------------

@@ -81,6 +81,7 @@ def test_all_weights_of_a_designed_network_are_found_from_its_survey(
     assert found.pairs[0].linearised == ("relu: passed on",)
     assert {entry.family for entry in found.confirmations} == {f.id for f in run.families}
     assert all(entry.n_symmetric > 0 and entry.best_r2 > 0.9 for entry in found.confirmations)
+    assert all(entry.is_confirmed for entry in found.confirmations)
 
 
 def test_a_template_keeps_the_tuning_and_a_wrong_pose_breaks_it(found: Circuits) -> None:
@@ -257,7 +258,11 @@ def test_the_command_prints_a_table_and_writes_page_and_graph(
         ["lifting", "group1", "expanded", "16", "16"],
         ["group1", "group2", "expanded", "16", "16"],
     ]
-    assert lines[4].endswith("weights confirm 12 of 12 families")
+    # The layer that reads the image is read as kernels, and what reads it by its families.
+    assert lines[4].endswith(
+        "12 of 12 families have a circuit that turns with them; all inputs together confirm 12 of 12 families, 0 are "
+        "untested"
+    )
     assert lines[-3:] == [
         f"circuits: {Path('run') / 'circuits.json'}",
         "graph: g.graphml",

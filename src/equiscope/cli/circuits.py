@@ -82,11 +82,14 @@ def circuits(
             f"families symmetric, {len(scaled) - len(between)} circuits between a family and a unit",
             highlight=False,
         )
+    tested = [c for c in found.confirmations if c.is_tested]
+    confirmed = sum(c.is_confirmed for c in tested)
     turning = [c for c in found.confirmations if c.n_tested]
-    confirmed = sum(c.n_symmetric > 0 for c in turning)
     out_console.print(
         f"{sum(c.is_symmetric for c in found.circuits)} circuits, {len(found.factors)} families with factors, "
-        f"{len(found.transposed)} transposed pairs; weights confirm {confirmed} of {len(turning)} families",
+        f"{len(found.transposed)} transposed pairs; {sum(c.n_symmetric > 0 for c in turning)} of {len(turning)} "
+        f"families have a circuit that turns with them; all inputs together confirm {confirmed} of {len(tested)} "
+        f"families, {len(found.confirmations) - len(tested)} are untested",
         highlight=False,
     )
     typer.echo(f"circuits: {run / 'circuits.json'}")

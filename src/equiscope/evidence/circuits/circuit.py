@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import nan
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ __all__ = [
     "LEAST_STRENGTH",
     "NOT_SYMMETRIC",
     "SMALL",
+    "UNDETERMINED",
     "Candidate",
     "Circuit",
     "CircuitEnd",
@@ -37,7 +39,8 @@ LEAST_STRENGTH = 1.0
 
 # What the source and the target of a circuit are under one transformation, of these.
 Kinds = tuple[str, str]
-_KINDS = ("equivariant", "invariant")
+UNDETERMINED = "undetermined"
+_KINDS = ("equivariant", "invariant", UNDETERMINED)
 
 
 def class_text(kinds: Kinds | None) -> str:
@@ -119,9 +122,9 @@ class Circuit:
     transformation
         Name of what ties the weights (`equiscope.transformations.ALL`).
     kinds
-        Its class: for each transformation that applies what the source and the target are under it, ``equivariant`` or
-        ``invariant``; None where the weights are not symmetric. Hue × rotation has a class under either. Pairs that are
-        not symmetric are not listed.
+        Its class: for each transformation that applies what the source and the target are under it, ``equivariant``,
+        ``invariant``, or ``undetermined`` where the sampling error of gradients leaves both possible; None where the
+        weights are not symmetric. Hue × rotation has a class under either. Pairs that are not symmetric are not listed.
     n_source, n_target
         Numbers of members.
     is_small
@@ -142,6 +145,9 @@ class Circuit:
         Root mean square weight of the block over that of all weights between the layers.
     alternatives
         Simpler classes that were compared, as in ``kinds``, and their R².
+    noise_share
+        Share of the block's energy that is sampling error, which no template explains: 0 for weights that are read off
+        the network, more for gradients; NaN where it was not measured.
     """
 
     id: str
@@ -161,6 +167,7 @@ class Circuit:
     energy_share: float
     strength: float
     alternatives: tuple[tuple[Kinds, float], ...] = ()
+    noise_share: float = nan
 
     def __post_init__(self) -> None:
         classes = [*self.kinds.values(), *(kinds for kinds, _ in self.alternatives)]

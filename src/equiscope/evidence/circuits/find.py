@@ -19,14 +19,13 @@ from equiscope.evidence.circuits.circuit import (
     judge,
     standardised,
 )
+from equiscope.evidence.circuits.classes import choose_class, fit_classes
 from equiscope.evidence.circuits.ends import End, characters, invariant_units, unit_end
-from equiscope.evidence.circuits.layer_pair import LayerPair, problem_of
+from equiscope.evidence.circuits.layer_pair import LayerPair
 from equiscope.evidence.circuits.partners import find_pair_circuits
 from equiscope.evidence.circuits.ties import (
     Tie,
-    member_resamples,
     permutations,
-    tie_equivariant,
     tie_invariant,
 )
 from equiscope.evidence.circuits.tying_axes import COLOURING, TURNING, TURNING_AND_COLOURING, is_pair
@@ -37,8 +36,6 @@ __all__ = ["find_circuits"]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-# A simpler class is kept unless the richer one explains more by this much, significantly.
-_WORTH_HAVING = 0.01
 # Share of a kernel's energy in one cell above which it has no direction to speak of.
 _ONE_CELL = 0.95
 # Kernels between other units that show how round kernels of two layers are anyway, and how few of them show nothing.
@@ -114,79 +111,25 @@ def _between_families(
     if has_hue and not has_angle and (source.hues is None or target.hues is None):
         # Hue moves no kernel: that all hues are wired alike cannot be told by permuting them.
         return None
-    problem = problem_of(pair, source, target)
-    draws = permutations((source if problem.is_transposed else target).own_poses, n_draws, rng)
-    tie = tie_equivariant(
-        problem.weights, problem.phases, problem.inputs, problem.outputs, draws, problem.is_allowed
-    )
+    rows = source if target.angles is None and source.angles is not None else target
+    fits = fit_classes(pair, source, target, permutations(rows.own_poses, n_draws, rng))
+    chosen = choose_class(fits)
     kinds: dict[str, Kinds | None] = {}
     if has_angle:
-        kinds[TURNING] = source.rotation, target.rotation
+        kinds[TURNING] = chosen.kinds
     if has_hue and source.hue and target.hue:
         kinds[COLOURING] = source.hue, target.hue
-    alternatives: list[tuple[Kinds, float]] = []
-    ties = [tie]
-    if source.angles is not None and target.angles is not None:
-        richest = tie
-        for own, simpler in _simpler_ties(pair, source, target, draws):
-            ties.append(simpler)
-            alternatives.append((own, float(simpler.r2[0])))
-            if _is_as_good(simpler, richest) and (tie is richest or simpler.r2[0] > tie.r2[0]):
-                kinds[TURNING], tie = own, simpler
+    alternatives = tuple((fit.kinds, float(fit.tie.r2[0])) for fit in fits[1:])
+    ties = [fit.tie for fit in fits]
     transformation = TURNING_AND_COLOURING if has_angle and has_hue else TURNING if has_angle else COLOURING
     # The class was chosen among several, so that what stands out must stand out from the best of all in each draw.
     deviations = standardised(
         np.concatenate([own.r2 for own in ties]), np.concatenate([own.null for own in ties], axis=1)
     ).max(1, keepdims=True)
     (candidate,) = _candidates(
-        pair, [(source, target)], tie, transformation, kinds, tuple(alternatives), deviations
+        pair, [(source, target)], chosen.tie, transformation, kinds, alternatives, deviations
     )
     return candidate
-
-
-def _simpler_ties(pair: LayerPair, source: End, target: End, draws: Ints) -> list[tuple[Kinds, Tie]]:
-    """Ties in which one end's pose makes no difference."""
-    still_source = replace(source, angles=None, stabiliser=((0.0, 0.0),)) if source.hues is None else None
-    found: list[tuple[Kinds, Tie]] = []
-    if still_source is not None:
-        problem = problem_of(pair, still_source, target)
-        found.append(
-            (
-                ("invariant", "equivariant"),
-                tie_equivariant(
-                    problem.weights,
-                    problem.phases,
-                    problem.inputs,
-                    problem.outputs,
-                    draws,
-                    problem.is_allowed,
-                ),
-            )
-        )
-    if target.hues is None and source.hues is None:
-        problem = problem_of(pair, source, replace(target, angles=None, stabiliser=((0.0, 0.0),)))
-        own = permutations(source.own_poses, len(draws), np.random.default_rng(len(draws)))
-        found.append(
-            (
-                ("equivariant", "invariant"),
-                tie_equivariant(
-                    problem.weights, problem.phases, problem.inputs, problem.outputs, own, problem.is_allowed
-                ),
-            )
-        )
-    return found
-
-
-def _is_as_good(simpler: Tie, richer: Tie) -> bool:
-    """Whether a class with less freedom stands out from its null and explains as much, up to chance."""
-    if not simpler.r2[0] > np.quantile(simpler.null, 0.95):
-        return False
-    if len(simpler.residual) != len(richer.residual):
-        return bool(simpler.r2[0] >= richer.r2[0] - _WORTH_HAVING)
-    draws = member_resamples(len(simpler.energy))
-    gain = (simpler.residual - richer.residual)[:, 0]
-    low = np.quantile((draws @ gain) / (draws @ simpler.energy[:, 0]), 0.025)
-    return bool(low <= 0 or simpler.r2[0] >= richer.r2[0] - _WORTH_HAVING)
 
 
 def _candidates(
@@ -224,6 +167,7 @@ def _candidates(
             energy_share=share,
             strength=strength,
             alternatives=alternatives,
+            noise_share=pair.noise_share(source.channels, target.channels),
         )
         found.append(Candidate(circuit, tie.null[:, block], deviations[:, block]))
     return found
@@ -291,7 +235,11 @@ def _between_units(pair: LayerPair, n_draws: int, rng: np.random.Generator) -> l
         for v, u in zip(rows.tolist(), columns.tolist(), strict=True)
     ]
     candidates = _candidates(
-        pair, ends, Tie(r2, null, nothing, nothing), TURNING, {TURNING: ("invariant", "invariant")}
+        pair,
+        ends,
+        Tie(r2, null, nothing, nothing, nothing, nothing),
+        TURNING,
+        {TURNING: ("invariant", "invariant")},
     )
     return [replace(c, circuit=replace(c.circuit, is_small=False)) for c in candidates]
 
@@ -303,4 +251,4 @@ def _roundness(pair: LayerPair, rows: Ints, columns: Ints) -> tuple[Ints, Ints, 
     is_wide = (kernels**2).max(1) < _ONE_CELL * (kernels**2).sum(1)
     energy = np.abs(pair.basis.coefficients(kernels[is_wide])) ** 2
     still = energy[:, pair.basis.orders == 0].sum(1)
-    return rows[is_wide], columns[is_wide], still / np.maximum(energy.sum(1), 1e-30)
+    return rows[is_wide], columns[is_wide], np.minimum(still / np.maximum(energy.sum(1), 1e-30), 1.0)

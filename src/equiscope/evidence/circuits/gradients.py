@@ -1,4 +1,10 @@
-"""Weights across skipped layers: mean gradients over the stimuli that excite each unit most."""
+"""Weights across skipped layers: mean gradients over the stimuli that excite each unit most, and their sampling error.
+
+A mean over a dozen stimuli is not the mean over all. How far it is off is told by two means: each unit's stimuli are
+dealt to two sides, and half the difference of their means, ``(A - B) / 2``, holds what differs between stimuli and
+nothing that is common to them. It is as large, on average, as the error of the mean of all, and stands for a draw of
+it.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +31,7 @@ from equiscope.stimuli import ImageSet
 __all__ = ["gradient_weights"]
 
 Ints = NDArray[np.int64]
+Floats = NDArray[np.float32]
 
 # Sides of the kernels, in cells: wider ones are summed over blocks, for no family's template is finer.
 _MOST_CELLS = 11
@@ -67,8 +74,8 @@ def gradient_weights(
     Returns
     -------
     list of ExpandedWeights
-        One for each source that the target depends on, of the same form as exact ones, with at most 11 x 11 cells. A
-        target that sees the whole image is refused.
+        One for each source that the target depends on, of the same form as exact ones, with at most 11 x 11 cells, and
+        a draw of their sampling error. A target that sees the whole image is refused.
 
     Examples
     --------
@@ -87,8 +94,8 @@ def gradient_weights(
     """
     _check_centre(target)
     strongest = _strongest(examples, max(1, n_stimuli // 2))
-    counts = np.bincount(strongest[1], minlength=target.n_channels)
-    batches = _patches(images, target, examples, strongest)
+    sides, counts = _deal(strongest[1], target.n_channels)
+    batches = _patches(images, target, examples, strongest, sides)
     summed = _sum_slopes(fitted(model, target.sides), batches, sources, target, precision, on_units)
     return [weights for own in summed if (weights := own.mean(counts)) is not None]
 
@@ -109,21 +116,38 @@ def _strongest(examples: Examples, per_half: int) -> tuple[Ints, Ints, Ints]:
     return half[order], unit[order], rank[order]
 
 
+def _deal(units: Ints, n_units: int) -> tuple[Ints, Ints]:
+    """Deal the stimuli of each unit, which stand one after the other, to two sides in turn.
+
+    Returns
+    -------
+    tuple
+        The side of each stimulus, 0 or 1, and how many each unit has on either, shape (side, unit).
+    """
+    sides = np.asarray((np.arange(len(units)) - np.searchsorted(units, units)) % 2)
+    return sides, np.stack([np.bincount(units[sides == side], minlength=n_units) for side in (0, 1)])
+
+
 def _patches(
-    images: ImageSet, target: LayerGeometry, examples: Examples, strongest: tuple[Ints, Ints, Ints]
-) -> Iterator[tuple[Ints, Tensor]]:
-    """Cut stimuli out, as many at a time as fit into a pass, with the units that they are of."""
+    images: ImageSet,
+    target: LayerGeometry,
+    examples: Examples,
+    strongest: tuple[Ints, Ints, Ints],
+    sides: Ints,
+) -> Iterator[tuple[Ints, Ints, Tensor]]:
+    """Cut stimuli out, as many at a time as fit into a pass, with the units that they are of, and their sides."""
     size_px = target.patch_px
     per_pass = max(8, _PIXELS_PER_PASS // target.sides.at_least(size_px)[0] ** 2)
     for start in range(0, len(strongest[1]), per_pass):
         half, unit, rank = (part[start : start + per_pass] for part in strongest)
         image, position = (part[half, unit, rank] for part in (examples.image, examples.position))
-        yield unit, cut_stimuli(images, target, image, position, np.zeros(1), size_px)[:, 0]
+        patches = cut_stimuli(images, target, image, position, np.zeros(1), size_px)[:, 0]
+        yield unit, sides[start : start + per_pass], patches
 
 
 def _sum_slopes(
     network: Model,
-    batches: Iterator[tuple[Ints, Tensor]],
+    batches: Iterator[tuple[Ints, Ints, Tensor]],
     sources: Sequence[LayerGeometry],
     target: LayerGeometry,
     precision: torch.dtype,
@@ -131,10 +155,10 @@ def _sum_slopes(
 ) -> list[_Sum]:
     """Sum the gradients of units over their stimuli, for each source."""
     summed = {geometry.layer: _Sum(geometry, target) for geometry in sources}
-    for units, patches in batches:
-        which = torch.as_tensor(units, device=network.device)
+    for units, sides, patches in batches:
+        which, side = (torch.as_tensor(own, device=network.device) for own in (units, sides))
         for layer, slope in _slopes(network, patches, which, list(summed), target, precision).items():
-            summed[layer].add(which, slope)
+            summed[layer].add(which, side, slope)
         on_units(len(np.unique(units)))
     return list(summed.values())
 
@@ -165,24 +189,24 @@ def _slopes(
 
 
 class _Sum:
-    """The gradients of all units of a layer with respect to an earlier one, summed over their stimuli."""
+    """The gradients of all units of a layer with respect to an earlier one, summed over their stimuli of two sides."""
 
     def __init__(self, source: LayerGeometry, target: LayerGeometry) -> None:
         self._source, self._target = source, target
         self._shape: torch.Size | None = None
         self._total: Tensor | None = None
 
-    def add(self, units: Tensor, slope: Tensor) -> None:
-        """Add gradients, shape (stimulus, source unit, y, x), to those of the units that they are of."""
+    def add(self, units: Tensor, sides: Tensor, slope: Tensor) -> None:
+        """Add gradients, shape (stimulus, source unit, y, x), to those of the units and sides that they are of."""
         slope = _within(slope, self._source, self._target.patch_px)
         self._shape = slope.shape[2:]
         cells = _coarse(slope.float())
         if self._total is None:
-            self._total = torch.zeros(self._target.n_channels, *cells.shape[1:], device=cells.device)
-        self._total.index_add_(0, units, cells)
+            self._total = torch.zeros(2, self._target.n_channels, *cells.shape[1:], device=cells.device)
+        self._total.flatten(0, 1).index_add_(0, sides * self._target.n_channels + units, cells)
 
     def mean(self, counts: Ints) -> ExpandedWeights | None:
-        """Divide by each unit's number of stimuli; None where no unit depends on the source."""
+        """Divide by the stimuli of each unit, ``counts`` (side, unit); None where no unit depends on the source."""
         if self._total is None or self._shape is None:
             return None
         source = self._source
@@ -195,10 +219,22 @@ class _Sum:
             for axis in (0, 1)
         )
         step = float(x_px[1] - x_px[0]) if len(x_px) > 1 else float(source.stride_px[0])
-        mean = self._total.cpu().numpy() / np.maximum(counts, 1)[:, None, None, None]
-        return ExpandedWeights(
-            source.layer, self._target.layer, mean.astype(np.float32), y_px, x_px, step, (LINEARISED,)
-        )
+        mean, noise = _mean_and_noise(self._total.cpu().numpy(), counts)
+        return ExpandedWeights(source.layer, self._target.layer, mean, y_px, x_px, step, (LINEARISED,), noise)
+
+
+def _mean_and_noise(total: Floats, counts: Ints) -> tuple[Floats, Floats]:
+    """Give the mean over all stimuli, and a draw of its error, from sums (side, unit, ...) over so many stimuli.
+
+    Means over a and b stimuli differ with a variance of 1/a + 1/b times that of one stimulus, the mean of all has
+    1/(a + b) of it. Of one stimulus all may be chance.
+    """
+    one, other = counts[:, :, None, None, None].astype(np.float32)
+    n = np.maximum(one + other, 1)
+    mean = (total[0] + total[1]) / n
+    apart = total[0] / np.maximum(one, 1) - total[1] / np.maximum(other, 1)
+    noise = np.where(n > 1, apart * np.sqrt(one * other) / n, mean)
+    return mean.astype(np.float32), noise.astype(np.float32)
 
 
 def _within(maps: Tensor, geometry: LayerGeometry, size_px: int) -> Tensor:

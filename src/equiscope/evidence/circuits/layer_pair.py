@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import nan
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from equiscope.evidence.circuits.ends import End, character_values, characters, family_end
 from equiscope.evidence.circuits.harmonics import KernelBasis, fitted_basis
 from equiscope.evidence.circuits.paths import ExpandedWeights
+from equiscope.evidence.circuits.ties import Tie, tie_equivariant
 from equiscope.families.family import Family, Unit
 
 __all__ = ["LayerPair", "Problem", "problem_of"]
@@ -56,10 +58,25 @@ class LayerPair:
         """Coefficients of a block of kernels, shape (target, source, function)."""
         return self.basis.coefficients(self.kernels[np.ix_(targets, sources)])
 
+    def noise(self, targets: Ints, sources: Ints) -> Complex | None:
+        """Coefficients of a draw of the block's sampling error; None where its weights have none."""
+        if self.weights.noise is None:
+            return None
+        own = self.weights.noise[np.ix_(targets, sources)]
+        return self.basis.coefficients(own.reshape(*own.shape[:2], -1))
+
     def energy_outside(self) -> float:
         """Share of the energy of all kernels that the turning functions cannot hold."""
         missed = self.basis.kernels(self.basis.coefficients(self._sample)) - self._sample
         return float((missed**2).sum() / max(float((self._sample**2).sum()), 1e-30))
+
+    def noise_share(self, source: Ints, target: Ints) -> float:
+        """Share of a block's energy that is sampling error, in [0, 1]; NaN where it has none at all."""
+        energy = float(self.energy[np.ix_(target, source)].sum())
+        if self.weights.noise is None or not energy:
+            return 0.0 if energy else nan
+        noise = self.weights.noise[np.ix_(target, source)].astype(np.float64)
+        return min(float((noise**2).sum()) / energy, 1.0)
 
     def describe(self, source: Ints, target: Ints) -> tuple[float, float]:
         """Share of the targets' input energy that comes from the sources, and the block's relative strength."""
@@ -78,6 +95,13 @@ class Problem:
     outputs: Complex
     is_allowed: NDArray[np.bool_]
     is_transposed: bool
+    noise: Complex | None = None
+
+    def tie(self, draws: Ints) -> Tie:
+        """Tie the block to one template; ``draws`` are permutations of its rows' poses."""
+        return tie_equivariant(
+            self.weights, self.phases, self.inputs, self.outputs, draws, self.is_allowed, self.noise
+        )
 
 
 def problem_of(pair: LayerPair, source: End, target: End) -> Problem:
@@ -95,6 +119,7 @@ def problem_of(pair: LayerPair, source: End, target: End) -> Problem:
     """
     orders = pair.basis.orders
     weights = pair.coefficients(target.channels, source.channels)
+    noise = pair.noise(target.channels, source.channels)
     chosen, is_allowed = characters(source, target, orders)
     is_transposed = target.angles is None and source.angles is not None
     rows = source if is_transposed else target
@@ -103,6 +128,7 @@ def problem_of(pair: LayerPair, source: End, target: End) -> Problem:
     if is_transposed:
         # Inputs stand for columns, outputs for rows, and the design is inputs · conj(outputs) = exp(ip(h_u - g_v)).
         (inputs,), (outputs,) = (character_values([end], chosen, -1.0) for end in (target, source))
-        return Problem(weights.swapaxes(0, 1), phases, inputs, outputs, is_allowed, True)
+        noise = None if noise is None else noise.swapaxes(0, 1)
+        return Problem(weights.swapaxes(0, 1), phases, inputs, outputs, is_allowed, True, noise)
     inputs, outputs = character_values([source, target], chosen, 1.0)
-    return Problem(weights, phases, inputs, outputs, is_allowed, False)
+    return Problem(weights, phases, inputs, outputs, is_allowed, False, noise)

@@ -49,6 +49,9 @@ class ExpandedWeights:
         Distance of neighbouring source positions, px.
     linearised
         What on the path is not linear and by what it was replaced, in words; empty where the weights are exact.
+    noise
+        A draw of the weights' sampling error, of their shape, where they are means over stimuli; None where they are
+        read off the network.
     """
 
     source: str
@@ -58,6 +61,7 @@ class ExpandedWeights:
     x_px: NDArray[np.float64]
     stride_px: float
     linearised: tuple[str, ...]
+    noise: Floats | None = None
 
     def cells(self) -> NDArray[np.float64]:
         """Places of the kernel's cells, (x, y) with y upwards, in source positions, shape (cell, 2), row by row."""

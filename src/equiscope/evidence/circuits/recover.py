@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_limits
 
 from equiscope.evidence.circuits.causal import CausalCheck, check_circuits
 from equiscope.evidence.circuits.circuit import Circuit
-from equiscope.evidence.circuits.confirm import confirm_families
+from equiscope.evidence.circuits.confirm import confirm_families, give_verdicts
 from equiscope.evidence.circuits.drawn import across_path, choose_drawn, find_ends, save_tied, save_weights
 from equiscope.evidence.circuits.ends import End
 from equiscope.evidence.circuits.factors import Factors, find_factors
@@ -215,9 +215,12 @@ def _recover(
             found.templates, false_discovery_rate=settings.false_discovery_rate, seed=settings.seed
         )
         on_step(1)
+    with settings.progress("asking all weights about each family", 1) as on_step:
+        verdicts = give_verdicts(run, model, geometries, gains)
+        on_step(1)
     result = Circuits(
         tuple(found.pairs), tuple(found.skipped), tuple(found.circuits), tuple(found.factors), transposed,
-        tuple(found.checks), confirm_families(run, found.circuits), run.verdict,
+        tuple(found.checks), confirm_families(run, found.circuits, verdicts), run.verdict,
     )  # fmt: skip
     save_circuits(run.folder, result)
     return result

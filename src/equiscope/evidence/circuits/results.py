@@ -12,6 +12,7 @@ from equiscope.evidence.circuits.earlier import current_circuit
 from equiscope.evidence.circuits.factors import Factors
 from equiscope.evidence.circuits.transposed import Transposed
 from equiscope.families.asked import ANY
+from equiscope.families.verdict import UNTESTED, Verdict
 from equiscope.foundations.records import read_record, reading
 from equiscope.runs.layout import SCHEMA_VERSION
 from equiscope.runs.reading import read_json
@@ -81,6 +82,9 @@ class Confirmation:
         Blocks between it and other families, into it and out of it, and how many of them turn with its poses.
     best_r2, best_null_95, best_circuit
         The one that explains most of its weights beyond its null; NaN and empty where there is none.
+    verdict
+        What all inputs of its members together say, with interval, null and the share of them that could be tested;
+        None in files from before that was asked.
     """
 
     family: str
@@ -89,6 +93,17 @@ class Confirmation:
     best_r2: float
     best_null_95: float
     best_circuit: str
+    verdict: Verdict | None = None
+
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether all inputs together say that its members are copies of each other."""
+        return self.verdict is not None and self.verdict.is_copies
+
+    @property
+    def is_tested(self) -> bool:
+        """Whether they could say anything."""
+        return self.verdict is not None and self.verdict.word != UNTESTED
 
 
 @dataclass(frozen=True)

@@ -254,7 +254,8 @@ def _told(vectors: Floats, tells: NDArray[np.bool_], told: Ints) -> tuple[Floats
     said = np.einsum("ef,fdp->edp", tells[told].astype(float), unit, optimize=True)
     # Kernels that cancel leave rounding, which says nothing.
     said[np.sqrt((said**2).sum(2)) < _CANCELLED] = 0.0
-    cosine = (unit[told] * _unit_length(said)).sum(2)
+    # Rounding may take a cosine beyond 1.
+    cosine = np.clip((unit[told] * _unit_length(said)).sum(2), -1.0, 1.0)
     return np.sign(cosine) * cosine**2, np.maximum((vectors[told] ** 2).sum(2), 1e-30)
 
 

@@ -49,12 +49,16 @@ class Tie:
         The same with permuted poses, shape (draw, block).
     residual, energy
         Of each left-out member: what is not explained, and all, shape (member, block).
+    noise_residual, noise_energy
+        What the weights' sampling error adds to either, as expected, shape (member, block); 0 for exact weights.
     """
 
     r2: Floats
     null: Floats
     residual: Floats
     energy: Floats
+    noise_residual: Floats
+    noise_energy: Floats
 
     def interval(self) -> Floats:
         """Give the 95 % bootstrap interval of R² over members, low and high, shape (2, block)."""
@@ -133,23 +137,26 @@ def _distinct(draws: Ints) -> tuple[Ints, Ints]:
     return orders[first], which
 
 
-def _finish(residual: Floats, energy: Floats, which: Ints) -> Tie:
+def _finish(residual: Floats, energy: Floats, which: Ints, noise: tuple[Floats, Floats] | None = None) -> Tie:
     """Choose each member's penalty by the others, and sum up.
 
-    Residuals have shape (order, penalty, member, block); ``which`` is the order of the data, then those of the draws.
+    Residuals have shape (order, penalty, member, block); ``which`` is the order of the data, then those of the draws;
+    ``noise`` holds residuals of the sampling error for the data, shape (penalty, member, block), and its energy.
     """
-    r2, chosen = _explained(residual, energy)
-    return Tie(r2[which[0]], r2[which[1:]], chosen[which[0]], energy)
-
-
-def _explained(residual: Floats, energy: Floats) -> tuple[Floats, Floats]:
-    """R² and the residuals at the chosen penalties, from (..., penalty, member, block)."""
+    # An energy: what falls below zero is rounding, and would make R² more than 1.
+    residual = np.maximum(residual, 0.0)
     # Over all members but the one whose penalty is chosen.
     others = residual.sum(-2, keepdims=True) - residual
-    best = others.argmin(-3)
-    chosen = np.take_along_axis(residual, best[..., None, :, :], -3)[..., 0, :, :]
+    best = others.argmin(-3)[..., None, :, :]
+    chosen = np.take_along_axis(residual, best, -3)[..., 0, :, :]
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(1 - chosen.sum(-2) / energy.sum(0)), chosen
+        r2 = np.asarray(1 - chosen.sum(-2) / energy.sum(0))
+    data = which[0]
+    if noise is None:
+        of_noise = np.zeros_like(energy), np.zeros_like(energy)
+    else:
+        of_noise = np.take_along_axis(noise[0], best[data], 0)[0], noise[1]
+    return Tie(r2[data], r2[which[1:]], chosen[data], energy, *of_noise)
 
 
 def tie_invariant(weights: Complex, phases: Complex, draws: Ints, is_allowed: Bools | None = None) -> Tie:
@@ -215,6 +222,7 @@ def tie_equivariant(
     outputs: Complex,
     draws: Ints,
     is_allowed: Bools | None = None,
+    noise: Complex | None = None,
 ) -> Tie:
     """Tie weights between two families that turn together: one template over the difference of poses.
 
@@ -231,6 +239,13 @@ def tie_equivariant(
     is_allowed
         Which functions may go with which characters, shape (function, character): those that both families'
         stabilisers leave as they are. By default all.
+    noise
+        A draw of the weights' sampling error, of their shape; by default they have none.
+
+    Notes
+    -----
+    What a template leaves unexplained is a quadratic form in the weights. So an independent draw of their sampling
+    error, put through the same fit, has as much left as that error adds to what is left of the weights, on average.
 
     Examples
     --------
@@ -243,12 +258,27 @@ def tie_equivariant(
     >>> round(float(tie.r2[0]), 3), bool(tie.null.max() < 0.9)
     (1.0, True)
     """
-    n_out = len(weights)
-    energy = (np.abs(weights) ** 2).sum((1, 2))
     if is_allowed is None:
         is_allowed = np.ones((weights.shape[2], inputs.shape[1]), bool)
     orders, which = _distinct(draws)
-    explained = np.zeros((len(orders), len(_PENALTIES), n_out))
+    residual, energy = _left(weights, phases, inputs, outputs, orders, is_allowed)
+    of_noise = None
+    if noise is not None:
+        as_it_is = np.arange(len(noise))[None]
+        left, all_of_it = _left(noise, phases, inputs, outputs, as_it_is, is_allowed)
+        of_noise = left[0], all_of_it
+    return _finish(residual, energy, which, of_noise)
+
+
+def _left(
+    weights: Complex, phases: Complex, inputs: Complex, outputs: Complex, orders: Ints, is_allowed: Bools
+) -> tuple[Floats, Floats]:
+    """Give what is left of each output member, shape (order, penalty, member, 1), and its energy, shape (member, 1)."""
+    energy = (np.abs(weights) ** 2).sum((1, 2))
+    # Sums of squares are taken in single precision, whose range is small.
+    scale = float(np.sqrt(energy.mean())) or 1.0
+    weights = weights / scale
+    explained = np.zeros((len(orders), len(_PENALTIES), len(weights)))
     for pattern in _patterns(is_allowed):
         if pattern.any():
             functions = (is_allowed == pattern).all(1)
@@ -259,7 +289,7 @@ def tie_equivariant(
                 outputs[:, pattern],
                 orders,
             )
-    return _finish((energy - explained)[..., None], energy[:, None], which)
+    return (energy - scale**2 * explained)[..., None], energy[:, None]
 
 
 def _patterns(is_allowed: Bools) -> list[Bools]:

@@ -14,6 +14,8 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.cluster.hierarchy import linkage
+from scipy.spatial.distance import squareform
 
 from equiscope.evidence.witnesses.weights import WeightsOf, WeightWitness
 from equiscope.families.family import Family
@@ -95,12 +97,14 @@ def give_verdict(family: Family, witness: WeightWitness) -> Verdict:
 def _find_cores(family: Family, likeness: Floats) -> list[Core]:
     """Find the largest parts of a family's tree, of two members or more, in which every merge is one of copies.
 
-    A family without a tree is one part, all of which merges at once.
+    A family without a tree, of a run from before there were any, is one part: it is of copies if it is across every
+    merge of the tree that its likeness gives. Among eight copies a stranger hardly lowers the mean over all pairs.
     """
     n, everybody = family.size, tuple(range(family.size))
     if not family.tree:
-        mean = _mean_of(likeness, everybody)
-        return [Core(everybody, mean)] if mean >= LEAST_LIKENESS else []
+        apart = squareform(np.clip(1 - likeness, 0, None), checks=False)
+        is_one = 1 - linkage(apart, "average")[:, 2].max() >= LEAST_LIKENESS
+        return [Core(everybody, _mean_of(likeness, everybody))] if is_one else []
     cores: dict[int, Core] = {index: Core((index,), 1.0) for index in range(n)}
     for step, (a, b, level) in enumerate(family.tree):
         if a not in cores or b not in cores:

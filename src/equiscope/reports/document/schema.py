@@ -211,6 +211,7 @@ class ConfirmationEntry(TypedDict):
     best_r2: float | None
     best_null_95: float | None
     best_circuit: str
+    verdict: NotRequired[VerdictEntry | None]
 
 
 class TurnedEntry(TypedDict):

@@ -83,6 +83,12 @@ _TURNING_WORDS = {
     "what the source’s poses are makes no difference.",
     "equivariant→invariant": "Every member of the source feeds the same pattern, turned by its own pose; "
     "what the target’s poses are makes no difference.",
+    "undetermined→equivariant": "Weights turn with the target’s poses; whether the source’s poses make a difference, "
+    "the sampling error of the gradients leaves open.",
+    "equivariant→undetermined": "Weights turn with the source’s poses; whether the target’s poses make a difference, "
+    "the sampling error of the gradients leaves open.",
+    "undetermined→undetermined": "Weights follow the poses; of which end, the sampling error of the gradients leaves "
+    "open.",
 }
 # Of weights that stretch.
 _GROWING_WORDS = {
@@ -173,6 +179,14 @@ def figures_of_circuit(circuit: Circuit) -> list[dict[str, Any]]:
         ),
         line("Members", f"{circuit.n_source} to {circuit.n_target}"),
     ]
+    if circuit.noise_share > 0:
+        lines.append(
+            line(
+                "Sampling error",
+                percent_text(circuit.noise_share),
+                "of the energy, which no template explains",
+            )
+        )
     if circuit.is_small:
         lines.append(line("Few members", "fewer than five that turn: chance alone reaches far"))
     lines += [

@@ -202,12 +202,18 @@ def _facts(circuits: Circuits) -> dict[str, Any]:
     with_units = sum(not _is_between(c) and not c.pair_class for c in symmetric)
     with_pairs = sum(bool(c.pair_class) for c in symmetric)
     tested = [entry for entry in circuits.confirmations if entry.n_tested]
-    confirmed = sum(entry.n_symmetric > 0 for entry in tested)
+    turning = sum(entry.n_symmetric > 0 for entry in tested)
+    asked = [entry for entry in circuits.confirmations if entry.is_tested]
+    confirmed = sum(entry.is_confirmed for entry in asked)
     return {
         "found": f"{n_between:,} of {counted(len(between), 'block')} of weights between two families "
         "turn with their poses",
-        "confirmed": f"{confirmed:,} of {counted(len(tested), 'family')} "
-        f"{'has' if confirmed == 1 else 'have'} at least one such circuit",
+        "turning": f"{turning:,} of {counted(len(tested), 'family')} "
+        f"{'has' if turning == 1 else 'have'} at least one such circuit",
+        "confirmed": f"All weights into their members together confirm {confirmed:,} of "
+        f"{counted(len(asked), 'family')} as copies"
+        if asked
+        else "",
         "with_units": f"{counted(with_units, 'circuit')} with single units that the transformation leaves as they are",
         "with_pairs": f"{counted(with_pairs, 'circuit')} of {_pair_names()} pairs",
         "is_any": bool(circuits.circuits),

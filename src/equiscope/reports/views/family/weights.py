@@ -8,7 +8,8 @@ from typing import Any
 from equiscope.evidence.circuits import Circuit
 from equiscope.evidence.circuits.tying_axes import stretches
 from equiscope.families.asked import family_of
-from equiscope.reports.document.schema import FamilyEntry
+from equiscope.families.verdict import COPIES, UNTESTED
+from equiscope.reports.document.schema import ConfirmationEntry, FamilyEntry, VerdictEntry
 from equiscope.reports.document.wording import counted, interval_text, number, q_text
 from equiscope.reports.drawing.svg import write_for_site
 from equiscope.reports.views.circuit.drawings import draw_thumbnail
@@ -34,8 +35,7 @@ def what_weights_say(
     >>> confirmation = {"n_tested": 3, "n_symmetric": 0, "best_r2": None, "best_null_95": None, "best_circuit": ""}
     >>> family = {"id": "conv1-rotation-1", "transformation": "rotation", "confirmation": confirmation}
     >>> what_weights_say(family, [], None, Ends([]))["sentence"]
-    'Weights took no part in finding the family, and they do not confirm it: in none of 3 blocks of weights
-    with other families do they turn with its poses.'
+    'In none of 3 blocks of weights with other families do they turn with its poses.'
     """
     ways = []
     for title, others in (
@@ -77,25 +77,42 @@ def _circuit_row(
 
 
 def _confirmation(family: FamilyEntry) -> str:
-    """Say in how many circuits the weights follow the family, and which of them does so most clearly."""
+    """Say whether all inputs confirm the family, and in how many circuits the weights follow it."""
     entry = family.get("confirmation")
     if entry is None:
         return ""
+    return " ".join(part for part in (_all_inputs(entry.get("verdict")), _circuits(family, entry)) if part)
+
+
+def _all_inputs(verdict: VerdictEntry | None) -> str:
+    """Say what everything that feeds the members says together."""
+    if verdict is None:
+        return ""
+    if verdict["word"] == UNTESTED:
+        return f"All inputs of the members together could not be tested: {verdict['reason']}."
+    said = "confirm" if verdict["word"] == COPIES else "do not confirm"
+    interval = interval_text(verdict["likeness"], verdict["likeness_low"], verdict["likeness_high"])
+    figures = number(verdict["likeness"]) + (f" ({interval})" if interval else "")
+    return (
+        f"Weights took no part in finding the family, and all inputs of its members together {said} it: moved back to "
+        f"pose 0, two members are alike by {figures}; {percent_text(verdict['tested'])} of the weight energy into them "
+        "could be compared."
+    )
+
+
+def _circuits(family: FamilyEntry, entry: ConfirmationEntry) -> str:
+    """Say in how many circuits the weights follow the family, and which of them does so most clearly."""
     n_tested, n_symmetric = entry["n_tested"], entry["n_symmetric"]
     if not n_tested:
         return "No block of weights between this family and another could be tested."
     transformation = find(family["transformation"])
     follow = transformation.words.follow
     if not n_symmetric:
-        return (
-            f"Weights took no part in finding the family, and they do not confirm it: in none of "
-            f"{counted(n_tested, 'block')} of weights with other families do they {follow}."
-        )
+        return f"In none of {counted(n_tested, 'block')} of weights with other families do they {follow}."
     source, _, target = entry["best_circuit"].rpartition(">")
     way, other = ("from", source) if family_of(target) == family["id"] else ("to", target)
     return (
-        f"Weights took no part in finding the family, and they confirm it: in {n_symmetric} of "
-        f"{counted(n_tested, 'block')} of weights with other families they {follow}. It stands out most "
+        f"In {n_symmetric} of {counted(n_tested, 'block')} of weights with other families they {follow}, most clearly "
         f"{way} {other}, where a template explains {number(entry['best_r2'])} of the weight energy of members left "
         f"out; {'with strangers' if stretches(transformation.name) else 'with poses permuted'} it explains less than "
         f"{number(entry['best_null_95'])} in 95 of 100 draws."
