@@ -22,6 +22,7 @@ from equiscope.models import Model
 from equiscope.models.geometry import find_geometry
 from equiscope.runs.writing import write_json
 from equiscope.stimuli import open_images
+from equiscope.surveys import shown
 from equiscope.surveys.shown import effective_document, read_effective, read_first_kernels
 from equiscope.testing import planted_circuits
 
@@ -30,7 +31,7 @@ def ringed(n_units: int = 4, side: int = 21, inner: int = 9) -> nn.Conv2d:
     """Kernels with almost all of their energy within a square, evenly, and a little everywhere else."""
     conv = nn.Conv2d(3, n_units, side)
     with torch.no_grad():
-        conv.weight.fill_(0.01)
+        conv.weight.fill_(0.05)
         rim = (side - inner) // 2
         conv.weight[:, :, rim : side - rim, rim : side - rim] = 1.0
     return conv
@@ -65,7 +66,7 @@ def test_the_side_is_the_smallest_that_holds_the_share() -> None:
 
 def test_a_kernels_field_is_where_its_energy_is(images: Any) -> None:
     found = fields_of(nn.Sequential(ringed()), "0", images)["0"]
-    # 0.9 of 81 cells lie within 9 x 9 (0.605 within 7 x 7); the rest of the field holds 0.5 % of the energy.
+    # 49 of 81 cells lie within 7 x 7. The rest of the field holds 1 % of the energy, but 18 % of the weights.
     assert (found.side_px, found.low_px, found.high_px, found.n_units) == (9, 9.0, 9.0, 4)
 
 
@@ -137,9 +138,14 @@ def test_fields_are_kept_and_read_back(tmp_path: Path) -> None:
         read_effective(tmp_path / "effective.json")
 
 
-def test_only_first_layers_have_kernels() -> None:
+def test_only_first_layers_have_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     model = planted_circuits().model
     kernels = read_first_kernels(model, find_geometry(model, ["early", "late"]))
     assert list(kernels) == ["early"]
     # A survey of a later layer alone has none, whatever the layer behind it is.
     assert read_first_kernels(model, find_geometry(model, ["late"])) == {}
+    # What lies behind a layer without kernels is not asked at all: it would cost a pass for every unit.
+    asked: list[str] = []
+    monkeypatch.setattr(shown, "read_image_kernels", lambda _model, own: asked.append(own.layer))
+    assert read_first_kernels(model, find_geometry(model, ["early", "late"])) == {}
+    assert asked == ["early"]
