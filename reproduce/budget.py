@@ -6,7 +6,7 @@
         --transformations rotation --layers conv2d0,conv2d1,conv2d2,mixed3a.3x3_bottleneck,mixed3a.5x5_bottleneck,\
 mixed3a,mixed3b.3x3_bottleneck,mixed3b.5x5_bottleneck,mixed3b
     for run in googlenet bottlenecks; do
-        equiscope budget runs/$run googlenet --weights bvlc_googlenet_fp16.npz
+        equiscope budget runs/$run googlenet --weights bvlc_googlenet_fp16.npz --verdict any
     done
     python reproduce/budget.py runs/googlenet runs/bottlenecks
 
@@ -30,7 +30,9 @@ def modules(folder: Path) -> dict[str, ConvolutionBudget]:
     """Budgets of a run's modules under rotation."""
     budget = load_budget(folder)
     if budget is None:
-        raise SystemExit(f"{folder} has no budget: equiscope budget {folder} googlenet --weights FILE")
+        raise SystemExit(
+            f"{folder} has no budget: equiscope budget {folder} googlenet --weights FILE --verdict any"
+        )
     return {own.module: own for own in budget.convolutions if own.transformation == "rotation"}
 
 

@@ -1,7 +1,7 @@
 """Look for the article's ten circuits among those that a run recovered, and print what docs/results.md says of them.
 
     equiscope verify RUN googlenet --weights W
-    equiscope circuits RUN googlenet --weights W --images photos.tar
+    equiscope circuits RUN googlenet --weights W --images photos.tar --verdict any
     python reproduce/circuits.py RUN --model googlenet --weights W
 
 Families are named by what drawings drive them most (`equiscope verify`), single units in the same way here: for each
@@ -101,7 +101,7 @@ def main() -> None:
     run = equiscope.load_run(options.run)
     found = load_circuits(options.run)
     if found is None:
-        raise SystemExit(f"run `equiscope circuits {options.run}` first")
+        raise SystemExit(f"run `equiscope circuits {options.run} --verdict any` first")
     kind = {v.family: v.kind for v in load_verification(options.run)}
     model = equiscope.load_model(options.model, options.weights)
     ending: dict[str, set[int]] = {}

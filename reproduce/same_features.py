@@ -8,10 +8,10 @@ r"""What a survey finds of a designed network, and how near its families are to 
         --layers net.conv2d0,net.conv2d1,net.mixed3a,net.mixed3b --out runs/random
     for name in plain-1 designed-0 half-compute-of-plain-0 half-blurred-compute-of-plain-0; do
         equiscope compare runs/plain-0 runs/$name --model-a twins/plain-0/model.safetensors \
-            --model-b twins/$name/model.safetensors --images photos.tar
+            --model-b twins/$name/model.safetensors --images photos.tar --verdict any
     done
     equiscope compare runs/plain-0 runs/random --model-a twins/plain-0/model.safetensors \
-        --model-b reproduce/compare_mini.py:random --images photos.tar
+        --model-b reproduce/compare_mini.py:random --images photos.tar --verdict any
     python reproduce/same_features.py runs twins
 
 The networks are those of reproduce/twins.py. Two tables: of each designed layer, how many fields the survey found whole

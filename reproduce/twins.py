@@ -1,8 +1,8 @@
 r"""Train plain and designed networks under one budget, several seeds each, and compare their accuracies.
 
     equiscope survey mini
-    equiscope design equiscope-runs/mini --transformation rotation --out design.json
-    equiscope design equiscope-runs/mini --transformation rotation --plain-to all --out free.json
+    equiscope design equiscope-runs/mini --transformation rotation --verdict any --out design.json
+    equiscope design equiscope-runs/mini --transformation rotation --plain-to all --verdict any --out free.json
     python reproduce/twins.py --data tiny_imagenet_100.npz --design design.json --free-design free.json --out twins
 
 Each training is one `equiscope train` in a process of its own, `--jobs` of them at a time; finished ones are not

@@ -25,11 +25,11 @@ def make_example_runs() -> None:
     equiscope.survey("mini", out=RUN, **_SURVEY)
     equiscope.survey("mini", out=OTHER, seed=1, **_SURVEY)
     equiscope.verify(RUN)
-    equiscope.circuits(RUN, n_draws=20)
-    equiscope.budget(RUN, n_resamples=20)
+    equiscope.circuits(RUN, n_draws=20, verdict="any")
+    equiscope.budget(RUN, n_resamples=20, verdict="any")
     equiscope.featurevis(RUN, layers=["conv2d0"], steps=1)
     # Of the embedded photographs too few are held out from both surveys for rotation.
-    equiscope.compare(RUN, OTHER, transformations=["hue"], n_draws=20)
+    equiscope.compare(RUN, OTHER, transformations=["hue"], n_draws=20, verdict="any")
     save_gratings(Path(_GRATINGS))
     equiscope.simplify(
         RUN,
@@ -39,6 +39,7 @@ def make_example_runs() -> None:
         side_px=_SIDE_PX,
         n_points=2,
         precision="float32",
+        verdict="any",
     )
 
 

@@ -222,9 +222,13 @@ def test_the_command_writes_what_train_takes(tmp_path: Path) -> None:
     write_json(tmp_path / "families.json", families_document(run.families))
     result = CliRunner().invoke(app, ["design", str(tmp_path)])
     assert result.exit_code == 0, result.output
-    lines = result.output.splitlines()
+    # Its families were made before there were verdicts: all are taken, and that is said.
+    assert "was made before there were verdicts: all of its 17 families are used" in result.stderr
+    lines = result.stdout.splitlines()
     assert lines[1].split() == "conv2d0 48 33% 0%-58% 33% 2 45° C16 1 16 16 33% 33%".split()
     assert lines[5].startswith("mixed4a  not surveyed")
     document = json.loads((tmp_path / "design.json").read_text())
     assert document["layers"][4]["step_deg"] is None
+    assert document["verdict"] == "any"
+    assert design_network(dataclasses.replace(run, verdict="copies")).verdict == "copies"
     assert describe_network(str(tmp_path / "design.json")).units[0].fields == Fields("C16", 1, 16, 16)

@@ -156,7 +156,7 @@ def test_functions_and_commands_are_in_the_documents(name: str) -> None:
 
 def test_every_option_has_a_limit_or_a_kind() -> None:
     """An option that functions take, and that no object holds, is used by the function itself."""
-    used = {"weights", "weights_a", "weights_b"}
+    used = {"weights", "weights_a", "weights_b", "verdict"}
     for name in COMMANDS:
         if name != "simplify":  # whose own options are of one function
             assert set(options_of(name)) <= {*inspect.signature(Options).parameters, *used}

@@ -125,6 +125,16 @@ def test_addresses_titles_and_the_back_button(page: Any, address: str) -> None:
     assert heading(page) == "mixed3a"
 
 
+def test_the_address_of_a_core_shows_its_familys_page(page: Any, address: str) -> None:
+    go_to(page, address, "family/mixed3a-rotation-1")
+    own = page.inner_text("main")
+    go_to(page, address, "family/mixed3a-rotation-1.2")
+    assert page.inner_text("main") == own
+    # Of families alone: no layer is shortened.
+    go_to(page, address, "layer/mixed-3.1")
+    assert heading(page) == "There is no layer “mixed-3.1” in this run"
+
+
 def test_an_unknown_address_names_the_nearest(page: Any, address: str) -> None:
     go_to(page, address, "layer/mixed3")
     assert heading(page) == "There is no layer “mixed3” in this run"

@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from equiscope.cli.console import echo_report, print_note, wide_console
-from equiscope.cli.options import RunArgument, WeightsOption
+from equiscope.cli.options import RunArgument, VerdictOption, WeightsOption
 from equiscope.cli.tables import new_table
 from equiscope.foundations.received import offered_network, quoted
 
@@ -33,6 +33,7 @@ def budget(
     weights: WeightsOption = None,
     resamples: Annotated[int, typer.Option(help="Bootstrap resamples of families and single units.")] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap.", min=0)] = 0,
+    verdict: VerdictOption = "copies",
 ) -> None:
     """Predict how much would stay free if the families of a run were tied, and what forcing more units would cost.
 
@@ -40,7 +41,7 @@ def budget(
     """
     import equiscope
 
-    found = equiscope.budget(run, model, n_resamples=resamples, weights=weights, seed=seed)
+    found = equiscope.budget(run, model, n_resamples=resamples, verdict=verdict, weights=weights, seed=seed)
     console = wide_console()
     console.print(_layers_table(found))
     if found.forced:

@@ -11,7 +11,13 @@ import typer
 from rich.table import Table
 
 from equiscope.cli.console import echo_report, print_note, show_progress, wide_console
-from equiscope.cli.options import FalseDiscoveryRateOption, RunArgument, SurveyedModelArgument, WeightsOption
+from equiscope.cli.options import (
+    FalseDiscoveryRateOption,
+    RunArgument,
+    SurveyedModelArgument,
+    VerdictOption,
+    WeightsOption,
+)
 from equiscope.cli.tables import new_table
 
 if TYPE_CHECKING:
@@ -40,6 +46,7 @@ def circuits(
     seed: _SeedOption = 0,
     false_discovery_rate: FalseDiscoveryRateOption = 0.05,
     graphml: _GraphmlOption = None,
+    verdict: VerdictOption = "copies",
 ) -> None:
     """Recover the symmetric weights between a run's families, from the network's weights.
 
@@ -57,6 +64,7 @@ def circuits(
         model,
         images,
         n_draws=draws,
+        verdict=verdict,
         weights=weights,
         false_discovery_rate=false_discovery_rate,
         seed=seed,

@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from equiscope.cli.console import echo_report, print_note, show_progress, wide_console
-from equiscope.cli.options import FalseDiscoveryRateOption, PrecisionOption, split_names
+from equiscope.cli.options import FalseDiscoveryRateOption, PrecisionOption, VerdictOption, split_names
 from equiscope.cli.tables import new_table
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ def compare(
     seed: _SeedOption = 0,
     false_discovery_rate: FalseDiscoveryRateOption = 0.05,
     precision: PrecisionOption = "auto",
+    verdict: VerdictOption = "copies",
 ) -> None:
     """Find which families of two runs are counterparts: alike in what they answer to the same stimuli.
 
@@ -74,6 +75,7 @@ def compare(
         images,
         transformations=split_names(transformations),
         n_draws=draws,
+        verdict=verdict,
         weights_a=weights_a,
         weights_b=weights_b,
         false_discovery_rate=false_discovery_rate,

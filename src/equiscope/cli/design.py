@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from equiscope.cli.console import wide_console
-from equiscope.cli.options import RunArgument
+from equiscope.cli.options import RunArgument, VerdictOption
 from equiscope.cli.tables import new_table
 from equiscope.foundations.received import printable
 
@@ -35,6 +35,7 @@ def design(
         str, typer.Option(help="What plain units feed: plain, which keeps the others' promise, or all.")
     ] = "plain",
     out: Annotated[Path | None, typer.Option(help="File to write; default: design.json in the run.")] = None,
+    verdict: VerdictOption = "copies",
 ) -> None:
     """Propose a network whose layers have the shares of equivariant, invariant and plain units that a survey found.
 
@@ -42,7 +43,9 @@ def design(
     """
     import equiscope
 
-    found = equiscope.design(run, like=like, transformation=transformation, plain_to=plain_to, out=out)
+    found = equiscope.design(
+        run, like=like, transformation=transformation, plain_to=plain_to, out=out, verdict=verdict
+    )
     console = wide_console()
     console.print(_design_table(found))
     for name, share in found.free_share_by_transformation.items():

@@ -13,6 +13,7 @@ __all__ = [
     "PrecisionOption",
     "RunArgument",
     "SurveyedModelArgument",
+    "VerdictOption",
     "WeightsOption",
     "split_names",
 ]
@@ -34,6 +35,13 @@ SurveyedModelArgument = Annotated[
 ]
 WeightsOption = Annotated[Path | None, typer.Option(help="Weight file for a built-in network.")]
 PrecisionOption = Annotated[str, typer.Option(help="auto, float32 or bfloat16.")]
+VerdictOption = Annotated[
+    str,
+    typer.Option(
+        help="Families that are used: copies by their weights, cores of others among them; alike: also those only "
+        "alike in pose; any: all, the untested too."
+    ),
+]
 FalseDiscoveryRateOption = Annotated[float, typer.Option(help="Largest accepted q-value.")]
 
 

@@ -14,6 +14,7 @@ from equiscope.cli.options import (
     PrecisionOption,
     RunArgument,
     SurveyedModelArgument,
+    VerdictOption,
     WeightsOption,
     split_names,
 )
@@ -85,6 +86,7 @@ def simplify(
     precision: PrecisionOption = "auto",
     seed: _SeedOption = 0,
     save: _SaveOption = None,
+    verdict: VerdictOption = "copies",
 ) -> None:
     """Tie the weights between a run's families, step by step, and see how accurate the network still is.
 
@@ -101,6 +103,7 @@ def simplify(
         blocks=blocks,
         order=order,
         save=save,
+        verdict=verdict,
         labels=labels,
         label_column=label_column,
         classes=classes,

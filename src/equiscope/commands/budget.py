@@ -8,11 +8,13 @@ from typing import Unpack
 from torch import nn
 
 from equiscope.construction.budget import Budget, estimate_budget
+from equiscope.families.verdict import COPIES
 from equiscope.foundations.options import BudgetOptions, take_options
 from equiscope.foundations.received import offered_network, quoted
 from equiscope.models import Model
 from equiscope.reports.site.files import show_evidence
 from equiscope.reports.views.budget.drawings import save_savings
+from equiscope.runs.asked import ask_run
 from equiscope.runs.run import Run, as_run
 from equiscope.runs.surveyed import surveyed_model
 
@@ -27,6 +29,7 @@ def budget(
     model: Model | nn.Module | str | None = None,
     *,
     n_resamples: int = 1000,
+    verdict: str = COPIES,
     **options: Unpack[BudgetOptions],
 ) -> Budget:
     """Predict how much would stay free if the families of a run were tied, and what forcing more units would cost.
@@ -40,6 +43,9 @@ def budget(
         that is ``mini`` or ``weights`` are given; otherwise kernels are counted, all alike.
     n_resamples
         Bootstrap resamples of each layer's families and single units.
+    verdict
+        Which families count: ``copies`` by their weights, cores of others among them; ``alike``: also those only alike
+        in pose; ``any``: all, the untested too.
     **options
         ``weights`` and ``seed`` (of the bootstrap), as for `equiscope.survey`.
 
@@ -51,12 +57,12 @@ def budget(
     Raises
     ------
     EquiscopeError
-        If the network has other weights than the one that was surveyed.
+        If the network has other weights than the one that was surveyed, or there is no such verdict.
 
     Examples
     --------
     >>> import equiscope
-    >>> found = equiscope.budget("equiscope-runs/mini", n_resamples=100)
+    >>> found = equiscope.budget("equiscope-runs/mini", n_resamples=100, verdict="any")
     >>> first = next(entry for entry in found.layers if entry.transformation == "rotation")
     >>> first.layer, first.n_units, 0.6 < first.ratio < 1.0
     ('conv2d0', 48, True)
@@ -68,7 +74,7 @@ def budget(
     is_given = model is not None or weights is not None or own_name == _EMBEDDED
     command = f"equiscope budget {quoted(opened.folder)} {offered_network(own_name)}"
     network = surveyed_model(opened, model, weights, command) if is_given else None
-    found = estimate_budget(opened, network, n_resamples=n_resamples, seed=chosen.seed)
+    found = estimate_budget(ask_run(opened, verdict), network, n_resamples=n_resamples, seed=chosen.seed)
     save_savings(opened.folder, found)
     show_evidence(opened.folder, "budget")
     return found

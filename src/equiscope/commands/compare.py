@@ -10,11 +10,13 @@ from torch import nn
 
 from equiscope.evidence.compare.comparison import Comparison
 from equiscope.evidence.compare.runs import compare_runs
+from equiscope.families.verdict import COPIES
 from equiscope.foundations.options import CompareOptions, take_options
 from equiscope.foundations.received import quoted
 from equiscope.models import Model
 from equiscope.reports.site.files import show_evidence
 from equiscope.reports.views.compare.pictures import keep_pictures
+from equiscope.runs.asked import ask_run
 from equiscope.runs.run import Run, as_run
 from equiscope.runs.surveyed import surveyed_model
 from equiscope.stimuli import ImageSet, as_images
@@ -48,25 +50,25 @@ def compare(
     n_draws
         Null draws of each transformation.
     **options
-        ``weights_a`` and ``weights_b`` (files of weights of built-in networks), ``false_discovery_rate``, ``seed``,
-        ``precision`` and ``progress``, as for `equiscope.survey`.
+        ``verdict`` (``copies`` and cores, ``alike`` in pose too, or ``any``), ``weights_a`` and ``weights_b`` (files of
+        built-in networks), ``false_discovery_rate``, ``seed``, ``precision``, ``progress`` as for `equiscope.survey`.
 
     Returns
     -------
     Comparison
-        Also in ``compare/NAME.json`` of the first run, NAME being the second run's folder, and in the first run's
-        report.
+        Also in ``compare/NAME.json`` of the first run, NAME being the second run's folder, and in that run's report.
 
     Raises
     ------
     EquiscopeError
-        If both are one run, a network is not the one that was surveyed, no transformation was surveyed in both runs, or
-        fewer than two photographs are left to choose and to score.
+        If both are one run, a network is not the one that was surveyed, no transformation was surveyed in both runs,
+        there is no such verdict, or fewer than two photographs are left to choose and to score.
 
     Examples
     --------
     >>> import equiscope
-    >>> found = equiscope.compare("equiscope-runs/mini", "equiscope-runs/seed-1", images="gratings", n_draws=20)
+    >>> runs = [f"equiscope-runs/{name}" for name in ("mini", "seed-1")]
+    >>> found = equiscope.compare(*runs, images="gratings", n_draws=20, verdict="any")
     >>> ("conv2d0-hue-1", "conv2d0-hue-1") in {(match.a, match.b) for match in found.matches}
     True
     """
@@ -75,10 +77,9 @@ def compare(
     command = f"equiscope compare {quoted(first.folder)} {quoted(second.folder)}"
     network_a = surveyed_model(first, model_a, options.get("weights_a"), f"{command} --model-a NETWORK")
     network_b = surveyed_model(second, model_b, options.get("weights_b"), f"{command} --model-b NETWORK")
-    found = compare_runs(
-        first, network_a, second, network_b, as_images(images),
-        transformations=transformations, n_draws=n_draws, options=chosen,
-    )  # fmt: skip
+    a, b = (ask_run(own, options.get("verdict", COPIES)) for own in (first, second))
+    given = a, network_a, b, network_b, as_images(images)
+    found = compare_runs(*given, transformations=transformations, n_draws=n_draws, options=chosen)
     keep_pictures(first.folder, found, second.folder)
     show_evidence(first.folder, "compare")
     return found

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from equiscope.construction.design import Design, design_network
 from equiscope.construction.training import Description
+from equiscope.families.verdict import COPIES
+from equiscope.runs.asked import ask_run
 from equiscope.runs.run import Run, as_run
 
 __all__ = ["design"]
@@ -18,6 +20,7 @@ def design(
     transformation: str | None = None,
     plain_to: str = "plain",
     out: str | Path | None = None,
+    verdict: str = COPIES,
 ) -> Design:
     """Propose a network whose layers have the shares of equivariant, invariant and plain units that a survey found.
 
@@ -33,6 +36,9 @@ def design(
         What plain units feed: ``plain``, which keeps the others' promise, or ``all``.
     out
         File to write; by default ``design.json`` in the run.
+    verdict
+        Whose members are equivariant: families that are ``copies`` by their weights, and cores of others; ``alike``:
+        also those only alike in pose; ``any``: all, the untested too.
 
     Returns
     -------
@@ -42,17 +48,18 @@ def design(
     Raises
     ------
     EquiscopeError
-        If the run has no families of the transformation, or the network has no layers of the surveyed names.
+        If the run has no families of the transformation, the network has no layers of the surveyed names, or there is
+        no such verdict.
 
     Examples
     --------
     >>> import equiscope
-    >>> found = equiscope.design("equiscope-runs/mini", transformation="rotation", out="design.json")
+    >>> found = equiscope.design("equiscope-runs/mini", transformation="rotation", verdict="any", out="design.json")
     >>> first = found.description.layers[0]
     >>> first.name, first.fields.group, first.fields.equivariant > 0
     ('conv2d0', 'C4', True)
     """
     target = None if out is None else Path(out)
     return design_network(
-        as_run(run), like=like, transformation=transformation, plain_to=plain_to, out=target
+        ask_run(as_run(run), verdict), like=like, transformation=transformation, plain_to=plain_to, out=target
     )

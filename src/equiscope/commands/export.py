@@ -10,6 +10,7 @@ from typing import Any
 
 from equiscope.evidence.circuits import Circuits, load_circuits
 from equiscope.evidence.compare.comparison import Comparison, load_comparisons
+from equiscope.families.asked import core_id
 from equiscope.families.family import Family, Member, Unit
 from equiscope.foundations.errors import EquiscopeError, unknown_name
 from equiscope.foundations.received import quoted
@@ -175,14 +176,15 @@ def _member_rows(families: Sequence[Family], circuits: Circuits | None) -> list[
             f"family_{key}": getattr(family, key) for key in ("size", "score", "score_low", "score_high")
         }
         shared |= {column: family.disagreement.get(name) for column, name in _DISTANCES.items()}
-        shared |= {
-            f"circuits_{key}": getattr(confirmed.get(family.id), f"n_{key}", None)
-            for key in ("tested", "symmetric")
-        }
-        rows += [
-            shared | _member_row(member) | _verdict_of(family, place)
-            for place, member in enumerate(family.members)
-        ]
+        for place, member in enumerate(family.members):
+            verdict = _verdict_of(family, place)
+            # Circuits are between whole families or between cores, as it was asked for.
+            core = verdict.get("core")
+            entry = confirmed.get(family.id) or confirmed.get(core_id(family.id, core) if core else "")
+            circuits_of = {
+                f"circuits_{key}": getattr(entry, f"n_{key}", None) for key in ("tested", "symmetric")
+            }
+            rows.append(shared | circuits_of | _member_row(member) | verdict)
     return rows
 
 

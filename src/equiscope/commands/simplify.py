@@ -16,11 +16,13 @@ from equiscope.construction.simplify import (
     open_evaluation,
     simplify_run,
 )
+from equiscope.families.verdict import COPIES
 from equiscope.foundations.options import SimplifyOptions, take_options
 from equiscope.foundations.received import quoted
 from equiscope.models import Model
 from equiscope.reports.site.files import show_evidence
 from equiscope.reports.views.simplify.drawings import save_curves
+from equiscope.runs.asked import ask_run
 from equiscope.runs.run import Run, as_run
 from equiscope.runs.surveyed import surveyed_model
 from equiscope.transformations.rotation import Rotation
@@ -58,11 +60,11 @@ def simplify(
     save
         Where to write the tied, recalibrated network of the last point, as ``.safetensors``.
     **options
-        Which labels: ``labels`` (CSV file with a line an image), ``label_column`` (``"label"``) and ``classes`` (file
-        with the names of the classes, one a line, in the order of the logits). How the network sees the images:
-        ``crop_px`` (square, as trained by default), ``side_px`` (shorter side before, 8/7 of the square), ``n_images``
-        (to evaluate, all) and ``n_calibration`` (to recalibrate with, 128). The curve: ``n_points`` (6) and ``methods``
-        (all). ``weights``, ``precision``, ``seed`` and ``progress`` as for `equiscope.survey`.
+        Families: ``verdict`` (``copies`` and cores, ``alike`` in pose too, or ``any``). Labels: ``labels`` (CSV file, a
+        line an image), ``label_column`` (``"label"``), ``classes`` (file, names in the order of the logits). How images
+        are seen: ``crop_px`` (square, as trained), ``side_px`` (shorter side before, 8/7 of it), ``n_images`` (all),
+        ``n_calibration`` (128). Curve: ``n_points`` (6), ``methods`` (all). As for `equiscope.survey`: ``weights``,
+        ``precision``, ``seed``, ``progress``.
 
     Returns
     -------
@@ -76,16 +78,16 @@ def simplify(
 
     Examples
     --------
-    >>> import equiscope
-    >>> seen = {"labels": "gratings/labels.csv", "crop_px": 56, "side_px": 56, "precision": "float32"}
-    >>> found = equiscope.simplify("equiscope-runs/mini", "gratings", methods="tied", n_points=2, **seen)
+    >>> own = {"labels": "gratings/labels.csv", "crop_px": 56, "side_px": 56, "precision": "float32"}
+    >>> found = simplify("equiscope-runs/mini", "gratings", methods="tied", n_points=2, verdict="any", **own)
     >>> found.original.top1, found.points[-1].n_removed > 5000, found.points[-1].recalibrated.top1 > 0.5
     (1.0, True, True)
     """
     chosen = take_options(simplify, SimplifyOptions, options)
-    curve, opened = _ask(transformation, blocks, order, options), as_run(run)
+    opened = ask_run(as_run(run), options.get("verdict", COPIES))
     network = surveyed_model(opened, model, options.get("weights"), _command(opened, images))
     labelled, crop_px = _open(images, network, options)
+    curve = _ask(transformation, blocks, order, options)
     found = simplify_run(opened, network, labelled, curve, crop_px=crop_px, save=_path(save), options=chosen)
     return _shown(opened, found)
 

@@ -43,6 +43,7 @@ from equiscope.construction.training.descriptions import (
 )
 from equiscope.construction.training.matching import count
 from equiscope.construction.training.widths import divide, divide_bottleneck, shares_of
+from equiscope.families.asked import ANY
 from equiscope.families.family import Family, Unit
 from equiscope.foundations.documents import to_json
 from equiscope.foundations.errors import EquiscopeError, unknown_name
@@ -125,6 +126,8 @@ class Design:
     free_share_by_transformation
         Share of its plain twin's parameters that each transformation would leave free if plain units fed all others, so
         that ties alone make the difference; the smallest was chosen if none was asked for.
+    verdict
+        Which families were asked for: ``copies``, ``alike`` or ``any``.
     """
 
     transformation: str
@@ -133,6 +136,7 @@ class Design:
     free_parameters: int
     twin_free_parameters: int
     free_share_by_transformation: Mapping[str, float]
+    verdict: str = ANY
 
 
 @dataclass(frozen=True)
@@ -211,7 +215,8 @@ def design_network(
 def _sum_up(run: Run, chosen: str, description: Description, shares: Mapping[str, float]) -> Design:
     """Put everything together that is told of a design under the chosen transformation."""
     layers = tuple(_compare(run, layer, chosen) for layer in description.units)
-    return Design(chosen, description, layers, _n_free(description), _n_free(plain_twin(description)), shares)
+    n_free, n_twin = _n_free(description), _n_free(plain_twin(description))
+    return Design(chosen, description, layers, n_free, n_twin, shares, run.verdict)
 
 
 def _surveyed(run: Run, base: Description, transformation: str | None) -> list[str]:

@@ -151,6 +151,7 @@ class CompareOptions(ProgressOptions, total=False):
     seed: int
     false_discovery_rate: float
     precision: str
+    verdict: str
     weights_a: str | Path | None
     weights_b: str | Path | None
 
@@ -180,6 +181,7 @@ class TrainOptions(ProgressOptions, total=False):
 class SimplifyOptions(SeedOptions, total=False):
     """Of simplify: which labels the images have, how the network sees them, and how finely the curve is drawn."""
 
+    verdict: str
     labels: str | Path | None
     label_column: str
     classes: str | Path | None

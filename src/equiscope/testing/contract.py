@@ -24,6 +24,7 @@ from equiscope.commands.export import export
 from equiscope.commands.featurevis import featurevis
 from equiscope.commands.survey import survey
 from equiscope.commands.verify import verify
+from equiscope.families.asked import ANY
 from equiscope.families.family import Family
 from equiscope.foundations.files import file_name
 from equiscope.foundations.statistics import circular_difference_deg
@@ -224,7 +225,7 @@ def _check_drawings(
 def _check_weights(truth: PlantedTransformations, run: Run) -> None:
     """Circuits between layers can be looked for; a network of one layer has none."""
     if len(truth.model.default_layers) > 1:
-        found = circuits(run, truth.model, n_draws=20)
+        found = circuits(run, truth.model, n_draws=20, verdict=ANY)
         names = {family.transformation for family in run.families}
         unknown = {circuit.transformation for circuit in found.circuits} - names
         _claim("circuits", not unknown, f"circuits under {unknown}, of which there is no family")
@@ -262,7 +263,9 @@ def _check_comparison(
         return
     other = run.folder.with_name("other")
     shutil.copytree(run.folder, other)
-    found = compare(run, other, truth.model, truth.model, transformations=[transformation.name], n_draws=50)
+    found = compare(
+        run, other, truth.model, truth.model, transformations=[transformation.name], n_draws=50, verdict=ANY
+    )
     partners = {match.a: match for match in found.matches}
     _claim("compare", bool(partners), "no family found itself in another run of the same network")
     for family in families:

@@ -98,6 +98,7 @@ def estimate_budget(
         ),
         tuple(own for modules, _ in parameters for own in modules),
         tuple(total for _, total in parameters),
+        run.verdict,
     )
     save_budget(run.folder, budget)
     return budget

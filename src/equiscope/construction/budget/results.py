@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from equiscope.families.asked import ANY
 from equiscope.runs.layout import SCHEMA_VERSION
 from equiscope.runs.reading import load_record
 from equiscope.runs.writing import write_json
@@ -202,6 +203,8 @@ class Budget:
         Each layer, and the whole network where it was given, with half and all of its units forced.
     convolutions, totals
         The network's own parameters; empty where it was not given.
+    verdict
+        Which families were asked for: ``copies``, ``alike`` or ``any``.
     """
 
     layers: tuple[LayerBudget, ...]
@@ -209,6 +212,7 @@ class Budget:
     forced: tuple[ForcedBudget, ...] = ()
     convolutions: tuple[ConvolutionBudget, ...] = ()
     totals: tuple[TotalBudget, ...] = ()
+    verdict: str = ANY
 
 
 def save_budget(folder: Path, budget: Budget) -> None:
@@ -218,7 +222,7 @@ def save_budget(folder: Path, budget: Budget) -> None:
     --------
     >>> save_budget(Path("."), Budget(layers=(), pairs=()))
     >>> load_budget(Path("."))
-    Budget(layers=(), pairs=(), forced=(), convolutions=(), totals=())
+    Budget(layers=(), pairs=(), forced=(), convolutions=(), totals=(), verdict='any')
     """
     write_json(folder / _FILE, {"schema_version": SCHEMA_VERSION} | asdict(budget))
 

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from equiscope.construction.simplify.evaluation import Accuracy
+from equiscope.families.asked import ANY
 from equiscope.runs.layout import SCHEMA_VERSION
 from equiscope.runs.reading import load_record
 from equiscope.runs.writing import write_json
@@ -122,6 +123,8 @@ class Simplification:
         In which blocks are tied: by ``error`` per parameter saved, or by ``layers``.
     notes
         What is to be known of the images: which folders were taken for classes and for splits.
+    verdict
+        Which families were asked for: ``copies``, ``alike`` or ``any``.
     """
 
     network: str
@@ -139,6 +142,7 @@ class Simplification:
     points: tuple[Point, ...]
     order: str = "error"
     notes: tuple[str, ...] = ()
+    verdict: str = ANY
 
 
 def save_simplification(folder: Path, result: Simplification) -> None:

@@ -210,7 +210,7 @@ class _Bench:
             images.evaluated.side_px, str(self.dtype).removeprefix("torch."),
             sum(p.numel() for p in model.module.parameters()), scores.original,
             tuple(summarise(wire, tied, wrong) for wire in wires if any(n == wire.name for n, _ in tied.blocks)),
-            scores.points, curve.order, images.notes,
+            scores.points, curve.order, images.notes, self.run.verdict,
         )  # fmt: skip
 
 
@@ -236,6 +236,12 @@ def _symmetric_circuits(run: Run) -> set[str]:
         raise EquiscopeError(
             f"{run.folder} has no circuits yet, so none can be tied: run `equiscope circuits {run.folder}` first, "
             "or take --blocks all"
+        )
+    if found.verdict != run.verdict:
+        raise EquiscopeError(
+            f"the circuits of {run.folder} are between families asked for with --verdict {found.verdict}, and here "
+            f"{run.verdict} is asked for: give the same, or run `equiscope circuits {run.folder} --verdict "
+            f"{run.verdict}` first"
         )
     return {circuit.id for circuit in found.circuits if circuit.is_symmetric}
 

@@ -9,6 +9,7 @@ import networkx
 from equiscope.evidence.circuits.circuit import class_text
 from equiscope.evidence.circuits.results import Circuits
 from equiscope.evidence.circuits.tying_axes import TURNING
+from equiscope.families.asked import ask_families
 from equiscope.foundations.files import write_output
 from equiscope.foundations.received import printable
 from equiscope.runs.run import Run
@@ -32,7 +33,7 @@ def write_graph(run: Run, circuits: Circuits, path: Path) -> None:
     'rotation'
     """
     graph = networkx.DiGraph()
-    for family in run.families:
+    for family in ask_families(run.families, circuits.verdict).families:
         graph.add_node(family.id, layer=family.layer, kind=family.transformation, size=family.size)
     for circuit in circuits.circuits:
         if not circuit.is_symmetric:

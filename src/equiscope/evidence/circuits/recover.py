@@ -217,7 +217,7 @@ def _recover(
         on_step(1)
     result = Circuits(
         tuple(found.pairs), tuple(found.skipped), tuple(found.circuits), tuple(found.factors), transposed,
-        tuple(found.checks), confirm_families(run, found.circuits),
+        tuple(found.checks), confirm_families(run, found.circuits), run.verdict,
     )  # fmt: skip
     save_circuits(run.folder, result)
     return result

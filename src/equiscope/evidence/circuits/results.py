@@ -11,6 +11,7 @@ from equiscope.evidence.circuits.circuit import Circuit
 from equiscope.evidence.circuits.earlier import current_circuit
 from equiscope.evidence.circuits.factors import Factors
 from equiscope.evidence.circuits.transposed import Transposed
+from equiscope.families.asked import ANY
 from equiscope.foundations.records import read_record, reading
 from equiscope.runs.layout import SCHEMA_VERSION
 from equiscope.runs.reading import read_json
@@ -92,7 +93,10 @@ class Confirmation:
 
 @dataclass(frozen=True)
 class Circuits:
-    """What the weights of a run's network say about its families."""
+    """What the weights of a run's network say about its families.
+
+    ``verdict``: which of them, ``copies``, ``alike`` or ``any``.
+    """
 
     pairs: tuple[LayerPairSummary, ...]
     skipped: tuple[Skipped, ...]
@@ -101,6 +105,7 @@ class Circuits:
     transposed: tuple[Transposed, ...]
     checks: tuple[CausalCheck, ...]
     confirmations: tuple[Confirmation, ...]
+    verdict: str = ANY
 
 
 def save_circuits(folder: Path, result: Circuits) -> None:
@@ -116,6 +121,7 @@ def save_circuits(folder: Path, result: Circuits) -> None:
         folder / _FILE,
         {
             "schema_version": SCHEMA_VERSION,
+            "verdict": result.verdict,
             "pairs": [asdict(entry) for entry in result.pairs],
             "skipped": [asdict(entry) for entry in result.skipped],
             "circuits": [asdict(c) | {"circuit_class": c.circuit_class} for c in result.circuits],

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
+from equiscope.families.asked import ANY
 from equiscope.families.layer_families import NullSummary
 from equiscope.foundations.files import file_name
 from equiscope.foundations.records import leave_out_damaged
@@ -36,13 +37,15 @@ class ComparedRun:
     """One of the two runs.
 
     ``name``: its folder's name; ``model``, ``weights_sha256``: its network; ``has_these_images``: whether it was
-    surveyed on the images of the comparison; if not, its units' strongest stimuli were looked for among them.
+    surveyed on the images of the comparison; if not, its units' strongest stimuli were looked for among them;
+    ``verdict``: which of its families were asked for, ``copies``, ``alike`` or ``any``.
     """
 
     name: str
     model: str
     weights_sha256: str
     has_these_images: bool
+    verdict: str = ANY
 
 
 @dataclass(frozen=True)

@@ -143,10 +143,9 @@ def _check_two(run_a: Run, model_a: Model, run_b: Run, model_b: Model) -> None:
 
 
 def _label(side: Side) -> ComparedRun:
-    model = side.run.manifest["model"]
-    return ComparedRun(
-        comparison_name(side.run.folder), model["name"], model["weights_sha256"], side.has_these_images
-    )
+    run, model = side.run, side.run.manifest["model"]
+    name = comparison_name(run.folder)
+    return ComparedRun(name, model["name"], model["weights_sha256"], side.has_these_images, run.verdict)
 
 
 def _common_transformations(run_a: Run, run_b: Run, asked: Sequence[str] | None) -> list[str]:

@@ -11,10 +11,13 @@
 
   if ("scrollRestoration" in history) history.scrollRestoration = "manual";
 
+  // A core of a family, mixed3a-rotation-3.2, is shown on the family's page.
+  const pageOf = (kind, name) => (kind === "family" ? name.replace(/(-\d+)\.\d+$/, "$1") : name);
+
   function parse(hash) {
     const [, kind = "", name = ""] = /^#\/([^/?]*)\/?([^?]*)/.exec(hash) ?? [];
     try {
-      return { kind: kind || "overview", name: decodeURIComponent(name) };
+      return { kind: kind || "overview", name: pageOf(kind, decodeURIComponent(name)) };
     } catch {
       return { kind: kind || "overview", name };
     }

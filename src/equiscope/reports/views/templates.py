@@ -9,6 +9,8 @@ from urllib.parse import quote
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
+from equiscope.families.asked import ASKED_WORDS
+
 __all__ = ["read_asset", "render_template", "view_address"]
 
 
@@ -47,6 +49,7 @@ def _environment() -> Environment:
         loader=FunctionLoader(_load),
     )
     environment.globals["address"] = view_address
+    environment.globals["asked_words"] = ASKED_WORDS
     return environment
 
 
@@ -75,7 +78,8 @@ def render_template(module: str, name: str, /, **values: Any) -> str:
 
     Notes
     -----
-    Templates may call ``address(kind, name)`` for the address of a view, and import ``picture.html.jinja``.
+    Templates may call ``address(kind, name)`` for the address of a view, look up in ``asked_words`` what families of a
+    verdict are, and import ``picture.html.jinja``.
 
     Examples
     --------

@@ -8,6 +8,7 @@ from typing import Any
 
 from equiscope.evidence.circuits import Circuit
 from equiscope.evidence.circuits.tying_axes import TURNING, TURNING_AND_COLOURING
+from equiscope.reports.document.cores import core_entries
 from equiscope.reports.document.poses import measured_pose
 from equiscope.reports.document.schema import FamilyEntry
 from equiscope.reports.document.wording import measured
@@ -106,13 +107,13 @@ class Ends:
     Parameters
     ----------
     families
-        All families of the run.
+        All families of the run; their cores have names as well.
     pictures
         Of its units; None leaves pictures out.
     """
 
     def __init__(self, families: Iterable[FamilyEntry], pictures: Tiles | None = None) -> None:
-        self.families = {family["id"]: family for family in families}
+        self.families = {own["id"]: own for family in families for own in (family, *core_entries(family))}
         self._pictures = pictures
 
     def transformation(self, name: str) -> str:

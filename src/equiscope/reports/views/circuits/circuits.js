@@ -85,7 +85,7 @@
   // A whole id means just that family or unit: rotation-1 is not rotation-12.
   function matches(row, words) {
     const names = row.ends.map((end) => end.name.toLowerCase());
-    return words.every((word) => (/[-:]\d+$/.test(word) ? names.includes(word) : row.text.includes(word)));
+    return words.every((word) => (/[-:]\d+(\.\d+)?$/.test(word) ? names.includes(word) : row.text.includes(word)));
   }
 
   function endCell(end) {

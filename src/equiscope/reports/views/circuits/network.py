@@ -9,6 +9,7 @@ from typing import Any
 
 from equiscope.evidence.circuits import Circuit
 from equiscope.evidence.circuits.tying_axes import stretches
+from equiscope.families.asked import family_of
 from equiscope.reports.document.wording import measured, number
 from equiscope.reports.views.circuit.ends import Ends, colours_of, is_unit, place_of, strength_of
 
@@ -157,7 +158,7 @@ def _place(
 
         def key(name: str) -> tuple[int, float, int]:
             above = [places[source][1] for source in fed_by[name] if source in places]
-            tail = name.rpartition("-")[2]
+            tail = family_of(name).rpartition("-")[2]
             return (
                 place_of(ends.transformation(name)),
                 sum(above) / len(above) if above else height,

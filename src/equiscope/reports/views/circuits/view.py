@@ -66,6 +66,7 @@ def render_all_circuits(context: SiteContext) -> Iterator[tuple[str, Fragment]]:
         has_circuits=True,
         folder=folder,
         facts=_facts(circuits),
+        verdict=circuits.verdict,
         network=network,
         pairs=_pairs(circuits),
         skipped=circuits.skipped,

@@ -13,6 +13,7 @@ from equiscope.evidence.compare.comparison import (
     LayerShare,
     Match,
 )
+from equiscope.families.asked import family_of
 from equiscope.foundations.received import quoted
 from equiscope.reports.document.pictures.sprites import Tile
 from equiscope.reports.document.wording import counted, degrees, interval_text, number, plural, q_text
@@ -242,7 +243,7 @@ def _family(
         "id": family.id,
         "layer": family.layer,
         "period": 360 / max(1, family.stabiliser_order) if _is_circle(family.transformation) else 2,
-        "hasView": family.run == "a" and family.id in context.families,
+        "hasView": family.run == "a" and family_of(family.id) in context.families,
         "members": members,
     }
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from equiscope.evidence.circuits import Circuit
+from equiscope.families.asked import family_of
 from equiscope.foundations.received import quoted
 from equiscope.reports.document.schema import FamilyEntry
 from equiscope.reports.document.wording import (
@@ -63,7 +64,7 @@ def render_families(context: SiteContext) -> Iterator[tuple[str, Fragment]]:
     for circuit in circuits.circuits if circuits is not None else ():
         if circuit.is_symmetric:
             for end in (circuit.source, circuit.target):
-                of_family.setdefault(end, []).append(circuit)
+                of_family.setdefault(family_of(end), []).append(circuit)
     for name, family in context.families.items():
         yield name, _render_family(context, family, of_family.get(name, ()), weights, ends)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from equiscope.evidence.circuits import Circuit
 from equiscope.evidence.circuits.tying_axes import stretches
+from equiscope.families.asked import family_of
 from equiscope.reports.document.schema import FamilyEntry
 from equiscope.reports.document.wording import counted, interval_text, number, q_text
 from equiscope.reports.drawing.svg import write_for_site
@@ -38,8 +39,8 @@ def what_weights_say(
     """
     ways = []
     for title, others in (
-        ("What feeds it", [c for c in circuits if c.target == family["id"]]),
-        ("What it feeds", [c for c in circuits if c.source == family["id"]]),
+        ("What feeds it", [c for c in circuits if family_of(c.target) == family["id"]]),
+        ("What it feeds", [c for c in circuits if family_of(c.source) == family["id"]]),
     ):
         strongest = sorted(others, key=lambda c: -strength_of(c))
         ways.append(
@@ -56,7 +57,7 @@ def what_weights_say(
 def _circuit_row(
     circuit: Circuit, family: FamilyEntry, weights: StoredWeights | None, ends: Ends
 ) -> dict[str, Any]:
-    other = circuit.source if circuit.target == family["id"] else circuit.target
+    other = circuit.source if family_of(circuit.target) == family["id"] else circuit.target
     arrays = None if weights is None else weights.read(circuit.id)
     drawing = None
     if arrays is not None:
@@ -90,9 +91,8 @@ def _confirmation(family: FamilyEntry) -> str:
             f"Weights took no part in finding the family, and they do not confirm it: in none of "
             f"{counted(n_tested, 'block')} of weights with other families do they {follow}."
         )
-    end = entry["best_circuit"].split(">")
-    other = next((name for name in end if name != family["id"]), "")
-    way = "from" if entry["best_circuit"].endswith(f">{family['id']}") else "to"
+    source, _, target = entry["best_circuit"].rpartition(">")
+    way, other = ("from", source) if family_of(target) == family["id"] else ("to", target)
     return (
         f"Weights took no part in finding the family, and they confirm it: in {n_symmetric} of "
         f"{counted(n_tested, 'block')} of weights with other families they {follow}. It stands out most "
