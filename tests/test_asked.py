@@ -7,6 +7,7 @@ import json
 import logging
 from math import isnan, nan
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import networkx
@@ -19,9 +20,11 @@ from budget_run import save_planted
 from circuit_run import make_circuit, open_run
 from equiscope.cli import app
 from equiscope.construction.budget import Budget, load_budget
+from equiscope.construction.simplify.simplification import _symmetric_circuits
 from equiscope.evidence.circuits import Circuits, Confirmation, load_circuits, write_graph
 from equiscope.evidence.circuits.results import save_circuits
 from equiscope.evidence.compare.comparison import ComparedRun
+from equiscope.evidence.compare.runs import _label
 from equiscope.families.asked import (
     ALIKE,
     ANY,
@@ -266,7 +269,8 @@ def test_a_run_from_before_there_were_verdicts_is_used_whole_and_says_so(
     assert "was made before there were verdicts: all of its 4 families are used" in sentence
     caplog.clear()
     ask_run(run, ANY)
-    ask_run(made_run(tmp_path, ()), COPIES)
+    # Units of a run whose families are not there stay as they are.
+    assert ask_run(made_run(tmp_path, ()), COPIES).units == UNITS
     assert said(caplog) == []
 
 
@@ -337,6 +341,27 @@ def test_documents_of_earlier_versions_are_of_all_families(tmp_path: Path) -> No
     found = load_circuits(tmp_path)
     assert found is not None
     assert found.verdict == ANY
+
+
+def test_documents_say_which_families_were_used(tmp_path: Path) -> None:
+    run = ask_run(made_run(tmp_path), COPIES)
+    save_circuits(tmp_path, Circuits((), (), (), (), (), (), (), run.verdict))
+    found = load_circuits(tmp_path)
+    assert found is not None
+    assert found.verdict == COPIES
+    side: Any = SimpleNamespace(run=run, has_these_images=True)
+    assert _label(side).verdict == COPIES
+
+
+def test_only_circuits_of_the_same_families_can_be_tied(tmp_path: Path) -> None:
+    run = made_run(tmp_path)
+    save_circuits(tmp_path, Circuits((), (), (make_circuit("a", "b"),), (), (), (), (), COPIES))
+    assert _symmetric_circuits(ask_run(run, COPIES)) == {"a>b"}
+    refused = (
+        r"asked for with --verdict copies, and here any is asked for: .* circuits .* --verdict any` first"
+    )
+    with pytest.raises(equiscope.EquiscopeError, match=refused):
+        _symmetric_circuits(run)
 
 
 # --- where cores are shown ---------------------------------------------------------------------------------------

@@ -229,4 +229,6 @@ def test_the_command_writes_what_train_takes(tmp_path: Path) -> None:
     assert lines[5].startswith("mixed4a  not surveyed")
     document = json.loads((tmp_path / "design.json").read_text())
     assert document["layers"][4]["step_deg"] is None
+    assert document["verdict"] == "any"
+    assert design_network(dataclasses.replace(run, verdict="copies")).verdict == "copies"
     assert describe_network(str(tmp_path / "design.json")).units[0].fields == Fields("C16", 1, 16, 16)
