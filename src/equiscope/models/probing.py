@@ -124,7 +124,8 @@ def probe_by_nan(
     Returns
     -------
     dict
-        For each layer the axis, or None where it could not be read, and whether anything arrived.
+        For each layer the axis, or None where it could not be read, and whether anything arrived. Nothing arrives in a
+        network that refuses NaN.
 
     Examples
     --------
@@ -144,15 +145,26 @@ def probe_by_nan(
             )
         return torch.isnan(output).any(dim=1).any(dim=2 - axis)
 
+    def show(strips: Tensor) -> dict[str, Tensor]:
+        with torch.backends.cudnn.flags(enabled=False):
+            return model.record(_along(strips, axis), layers, reach)
+
     for start in range(0, n_probes, _ROWS_PER_PASS):
         n_rows = min(_ROWS_PER_PASS, n_probes - start)
         strips = torch.zeros(n_rows, 3, *shape)
         for row in range(n_rows):
             strips[row, :, first_row + start + row] = math.nan
-        with torch.backends.cudnn.flags(enabled=False):
-            for layer, mask in model.record(_along(strips, axis), layers, reach).items():
-                parts[layer].append(mask.cpu().numpy())
-    found = {layer: np.concatenate(masks) for layer, masks in parts.items()}
+        try:
+            masks = show(strips)
+        except EquiscopeError:
+            raise
+        except Exception:
+            # Observers that draw histograms refuse NaN; what refuses the size refuses it again.
+            show(torch.zeros(1, 3, *shape))
+            return dict.fromkeys(layers, (None, False))
+        for layer, mask in masks.items():
+            parts[layer].append(mask.cpu().numpy())
+    found = {layer: np.concatenate(rows) for layer, rows in parts.items()}
     return {layer: (_read_axis(reached, first_row), bool(reached.any())) for layer, reached in found.items()}
 
 
