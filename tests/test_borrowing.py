@@ -14,10 +14,13 @@ from torch import Tensor, nn
 from equiscope import ImageSet, Run, open_images, survey
 from equiscope.construction.budget import estimate_budget
 from equiscope.evidence.circuits import recover_circuits
+from equiscope.evidence.circuits.gradients import _slopes
+from equiscope.evidence.circuits.paths import expanded_weights
 from equiscope.evidence.circuits.running import run_to
 from equiscope.evidence.compare.runs import compare_runs
 from equiscope.evidence.featurevis import visualise_run
 from equiscope.evidence.verify.whole_run import verify_run
+from equiscope.evidence.witnesses.image_kernels import read_image_kernels
 from equiscope.foundations.errors import EquiscopeError
 from equiscope.foundations.options import Options
 from equiscope.models import Model
@@ -403,3 +406,49 @@ def test_the_network_and_the_random_state_are_the_same_bits_after_every_command(
     before = state_of(restless.module)
     COMMANDS[command](restless, run, other, images)
     assert changed(before, state_of(restless.module)) == set()
+
+
+class Retroactive(nn.Module):
+    """Changes itself in the backward pass, by hooks of its own."""
+
+    def __init__(self, early: nn.Module, late: nn.Module) -> None:
+        super().__init__()
+        self.early, self.between, self.late = early, nn.ReLU(), late
+        self.register_buffer("seen", torch.zeros(()))
+        self.n_runs = 0
+        self.between.register_full_backward_hook(self.change)
+
+    def change(self, *_: object) -> None:
+        self.n_runs += 1
+        for value in (self.seen, self.early.weight.data, self.late.weight.data):
+            value.mul_(1.5).add_(0.1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.late(self.between(self.early(x)))  # type: ignore[no-any-return]
+
+
+@pytest.mark.filterwarnings("ignore:Full backward hook")
+@pytest.mark.parametrize("use", ["image", "path", "gradient"])
+def test_what_a_backward_pass_does_is_put_back_before_the_next_pass(use: str, images: Tensor) -> None:
+    """More units than one pass asks about, so that a change would reach those that are asked later."""
+    torch.manual_seed(0)
+    early, late = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 150, 3)
+    plain, other = Model(nn.Sequential(early, nn.ReLU(), late)), Model(Retroactive(early, late))
+
+    def read(model: Model, first: str, last: str) -> Any:
+        geometry = find_geometry(model, [first, last])
+        if use == "image":
+            return read_image_kernels(model, geometry[last])
+        if use == "path":
+            return expanded_weights(model, geometry[first], geometry[last]).weights
+        patches = images[:, :, :7, :7]
+        slopes = [
+            _slopes(model, patches.clone(), torch.tensor([unit] * 2), [first], geometry[last], torch.float32)
+            for unit in (3, 140)
+        ]
+        return np.stack([slope[first].numpy() for slope in slopes])
+
+    before = state_of(other.module)
+    found = read(other, "early", "late")
+    assert changed(before, state_of(other.module)) == set()
+    np.testing.assert_array_equal(found, read(plain, "0", "2"))

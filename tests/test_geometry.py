@@ -579,7 +579,13 @@ def where(x: Tensor) -> Tensor:
     return torch.where(x > 0, x, torch.zeros_like(x))
 
 
+def counted(x: Tensor) -> Tensor:
+    torch.histc(x)  # refuses NaN, as observers do that draw histograms
+    return x
+
+
 STOPS: dict[str, Callable[[Tensor], Tensor]] = {
+    "a refusal": counted,
     "where": where,
     "nan_to_num": torch.nan_to_num,
     "clamp by comparison": lambda x: x * (x > 0).to(x.dtype).nan_to_num() if not x.isnan().any() else x.nan_to_num(),

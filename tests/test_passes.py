@@ -39,7 +39,7 @@ def test_batches_run_in_pieces_with_the_same_result(
 ) -> None:
     model, images = network(), torch.rand(7, 3, 20, 30)
     whole = model.record(images, ["0", "3"], means)
-    monkeypatch.setattr(passes_module, "_MAX_OUTPUT_BYTES", limit)
+    monkeypatch.setattr(passes_module, "MAX_OUTPUT_BYTES", limit)
     passes = BoundedPasses(model)
     passes.record(images, ["0", "3"], means)  # the first image is run once more, here
     seen: list[int] = []
@@ -52,7 +52,7 @@ def test_batches_run_in_pieces_with_the_same_result(
 
 
 def test_larger_images_run_in_smaller_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(passes_module, "_MAX_OUTPUT_BYTES", 8 * 20 * 30 * 4 * 4)
+    monkeypatch.setattr(passes_module, "MAX_OUTPUT_BYTES", 8 * 20 * 30 * 4 * 4)
     passes = BoundedPasses(network())
     assert passes._together(torch.zeros(9, 3, 20, 30), ["0"]) == 4
     assert passes._together(torch.zeros(9, 3, 20, 60), ["0"]) == 2

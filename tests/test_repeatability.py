@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from equiscope import survey
 from equiscope.foundations.errors import EquiscopeError
-from equiscope.models import Model, load_model
+from equiscope.models import Model, load_model, repeatability
 from equiscope.models.repeatability import require_repeatable
 
 
@@ -133,3 +133,25 @@ def test_a_survey_refuses_them_before_it_makes_a_folder(tmp_path: Path) -> None:
         with pytest.raises(EquiscopeError, match="differently"):
             survey(Between(function), None, ["second"], out=tmp_path / "run")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_wide_layer_is_asked_in_few_images_and_few_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All values of eight images of 224 px and 256 channels, as they are and in float64, would take 2.5 GB."""
+    together, compared = [], []
+
+    class Wide(nn.Conv2d):
+        def forward(self, x: Tensor) -> Tensor:
+            together.append(len(x))
+            return super().forward(x)
+
+    difference = repeatability._difference
+
+    def watched(first: Tensor, second: Tensor) -> float:
+        compared.append(first[0].numel())
+        return difference(first, second)
+
+    monkeypatch.setattr(repeatability, "_difference", watched)
+    require_repeatable(Model(nn.Sequential(Wide(3, 256, 1))), ["0"])
+    assert max(together) == 2
+    assert together.count(2) == 8
+    assert 1 << 19 < max(compared) <= 1 << 20

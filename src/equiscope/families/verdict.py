@@ -13,10 +13,11 @@ untested       nothing could be said, and why
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import nan
 
-__all__ = ["ALIKE_IN_POSE", "COPIES", "UNTESTED", "VERDICTS", "Core", "Verdict"]
+__all__ = ["ALIKE_IN_POSE", "COPIES", "UNTESTED", "VERDICTS", "Core", "Verdict", "check_verdict"]
 
 COPIES, ALIKE_IN_POSE, UNTESTED = VERDICTS = ("copies", "alike in pose", "untested")
 
@@ -79,3 +80,39 @@ class Verdict:
     def is_copies(self) -> bool:
         """Whether the whole family is."""
         return self.word == COPIES
+
+
+def check_verdict(word: str, cores: Iterable[Sequence[int]], size: int) -> None:
+    """Check a verdict that was read from a file: its word is known, and its cores are parts of the family.
+
+    Parameters
+    ----------
+    word
+        What it says.
+    cores
+        Of each core the places of its members in the family.
+    size
+        Number of the family's members.
+
+    Raises
+    ------
+    ValueError
+        If the word is none of `VERDICTS`, a place lies outside of the family, or two cores share one.
+
+    Examples
+    --------
+    >>> check_verdict("alike in pose", [(0, 1), (2, 3)], size=5)
+    >>> check_verdict("alike in pose", [(0, 1), (2, 5)], size=5)
+    Traceback (most recent call last):
+    ...
+    ValueError: a core has members [2, 5] of a family of 5
+    """
+    if word not in VERDICTS:
+        raise ValueError(f"a verdict is {word[:60]!r}, expected one of {', '.join(VERDICTS)}")
+    taken: set[int] = set()
+    for members in cores:
+        if not all(0 <= place < size for place in members):
+            raise ValueError(f"a core has members {str(list(members))[:60]} of a family of {size}")
+        if len(taken | set(members)) < len(taken) + len(members):
+            raise ValueError(f"a core has members {str(list(members))[:60]}, of which one was named before")
+        taken |= set(members)

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from equiscope.models.model import Model
 
-__all__ = ["BoundedPasses", "largest_output_bytes"]
+__all__ = ["MAX_OUTPUT_BYTES", "BoundedPasses", "largest_output_bytes"]
 
 # Of the largest output in one pass. GoogLeNet on 16 images of 224 px has 51 MB, VGG-16 on 10 of them 128 MB.
-_MAX_OUTPUT_BYTES = 128_000_000
+MAX_OUTPUT_BYTES = 128_000_000
 
 
 class BoundedPasses:
@@ -53,7 +53,7 @@ class BoundedPasses:
         key = tuple(layers)
         if key not in self._bytes_per_px:
             self._bytes_per_px[key] = largest_output_bytes(self.model, images[:1], layers) / n_px
-        return max(1, int(_MAX_OUTPUT_BYTES / max(1.0, self._bytes_per_px[key] * n_px)))
+        return max(1, int(MAX_OUTPUT_BYTES / max(1.0, self._bytes_per_px[key] * n_px)))
 
 
 def largest_output_bytes(model: Model, images: Tensor, layers: Sequence[str]) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -124,7 +124,8 @@ def probe_by_nan(
     Returns
     -------
     dict
-        For each layer the axis, or None where it could not be read, and whether anything arrived.
+        For each layer the axis, or None where it could not be read, and whether anything arrived. Nothing arrives in a
+        network that refuses NaN.
 
     Examples
     --------
@@ -136,24 +137,46 @@ def probe_by_nan(
     parts: dict[str, list[Bools]] = {layer: [] for layer in layers}
 
     def reach(layer: str, output: Tensor) -> Tensor:
-        before = n_channels.setdefault(layer, output.shape[1])
-        if before != output.shape[1]:
-            raise EquiscopeError(
-                f"layer {layer!r} of {model.name} has {before} channels for one size of image and {output.shape[1]} "
-                "for another, so its channels stand last: name one whose output is (image, channel, y, x)"
-            )
+        _note_channels(model, layer, output, n_channels)
         return torch.isnan(output).any(dim=1).any(dim=2 - axis)
 
+    def show(strips: Tensor) -> dict[str, Tensor]:
+        with torch.backends.cudnn.flags(enabled=False):
+            return model.record(_along(strips, axis), layers, reach)
+
+    try:
+        for strips in _strips_with_nan(shape, n_probes):
+            for layer, mask in show(strips).items():
+                parts[layer].append(mask.cpu().numpy())
+    except EquiscopeError:
+        raise
+    except Exception:
+        # Observers that draw histograms refuse NaN; what refuses the size refuses it again.
+        show(torch.zeros(1, 3, *shape))
+        return dict.fromkeys(layers, (None, False))
+    found = {layer: np.concatenate(rows) for layer, rows in parts.items()}
+    return {layer: (_read_axis(reached, first_row), bool(reached.any())) for layer, reached in found.items()}
+
+
+def _note_channels(model: Model, layer: str, output: Tensor, n_channels: dict[str, int]) -> None:
+    """Note how many channels a layer has, and refuse one whose number depends on the size of the image."""
+    before = n_channels.setdefault(layer, output.shape[1])
+    if before != output.shape[1]:
+        raise EquiscopeError(
+            f"layer {layer!r} of {model.name} has {before} channels for one size of image and {output.shape[1]} "
+            "for another, so its channels stand last: name one whose output is (image, channel, y, x)"
+        )
+
+
+def _strips_with_nan(shape: tuple[int, int], n_probes: int) -> Iterator[Tensor]:
+    """Yield batches of zero strips, each with one row of NaN: consecutive rows about the middle."""
+    first_row = shape[0] // 2 - n_probes // 2
     for start in range(0, n_probes, _ROWS_PER_PASS):
         n_rows = min(_ROWS_PER_PASS, n_probes - start)
         strips = torch.zeros(n_rows, 3, *shape)
         for row in range(n_rows):
             strips[row, :, first_row + start + row] = math.nan
-        with torch.backends.cudnn.flags(enabled=False):
-            for layer, mask in model.record(_along(strips, axis), layers, reach).items():
-                parts[layer].append(mask.cpu().numpy())
-    found = {layer: np.concatenate(masks) for layer, masks in parts.items()}
-    return {layer: (_read_axis(reached, first_row), bool(reached.any())) for layer, reached in found.items()}
+        yield strips
 
 
 def reaches_further(model: Model, known: Mapping[str, Axis], axis: int, shape: tuple[int, int]) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from equiscope.families.family import Family, Symmetry, Unit
+from equiscope.families.verdict import check_verdict
 from equiscope.foundations.records import read_record, reading
 from equiscope.runs.earlier import families_of_2
 from equiscope.runs.layout import SCHEMA_VERSION
@@ -57,9 +58,16 @@ def load_families(folder: Path) -> tuple[Family, ...]:
 
 @dataclass(frozen=True)
 class FamiliesFile:
-    """Contents of ``families.json``, and of ``results/explained``."""
+    """Contents of ``families.json``, of ``results/explained`` and of ``results/judged.json``."""
 
     families: tuple[Family, ...]
+
+    def __post_init__(self) -> None:
+        """Check what their types do not say."""
+        for family in self.families:
+            if family.verdict is not None:
+                cores = (core.members for core in family.verdict.cores)
+                check_verdict(family.verdict.word, cores, family.size)
 
     @staticmethod
     def from_earlier(document: dict[str, Any]) -> dict[str, Any]:

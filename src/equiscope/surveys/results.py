@@ -169,7 +169,7 @@ def read_judged(path: Path, of: Sequence[Family]) -> dict[str, Family]:
     Raises
     ------
     DamagedFileError
-        If the file is damaged, lacks one of the families, or judged one of other members.
+        If the file is damaged, lacks one of the families or its verdict, or judged one of other members.
 
     Examples
     --------
@@ -186,4 +186,6 @@ def read_judged(path: Path, of: Sequence[Family]) -> dict[str, Family]:
         for family in of:
             if by_id[family.id].members != family.members:
                 raise ValueError(f"the verdict on {family.id} is about other members")
+            if by_id[family.id].verdict is None:
+                raise ValueError(f"it holds no verdict on {family.id}")
         return {family.id: replace(family, verdict=by_id[family.id].verdict) for family in of}

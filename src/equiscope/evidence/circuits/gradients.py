@@ -180,7 +180,9 @@ def _slopes(
 
     hooks = {layer: keep(layer) for layer in layers}
     is_cast = precision != torch.float32
-    with torch.enable_grad(), torch.autocast(network.device.type, precision, enabled=is_cast):
+    autocast = torch.autocast(network.device.type, precision, enabled=is_cast)
+    # What hooks do in the backward pass is put back after it.
+    with network.evaluating(), torch.enable_grad(), autocast:
         centre = run_to(network, patches.requires_grad_(), target.layer, hooks)[:, :, row, column]
         there = [layer for layer in layers if layer in seen]
         total = centre.gather(1, which[:, None]).sum()

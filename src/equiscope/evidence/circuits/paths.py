@@ -16,6 +16,7 @@ from equiscope.evidence.circuits.linearised import TOLERANCE, Gains, Linearise
 from equiscope.evidence.circuits.running import run_to
 from equiscope.foundations.errors import EquiscopeError
 from equiscope.models import Model
+from equiscope.models.borrowing import borrows_model
 from equiscope.models.geometry import LayerGeometry
 from equiscope.models.sides import fitted
 
@@ -73,6 +74,7 @@ class NoPathError(EquiscopeError):
     """No weight joins two layers, along no path that goes through no other surveyed layer."""
 
 
+@borrows_model
 def expanded_weights(
     model: Model,
     source: LayerGeometry,
@@ -117,12 +119,14 @@ def expanded_weights(
         )
     path = _Path(model, source, target, gains or Gains(), tuple(without))
     shape = path.find_shape()
-    is_whole = _check_path(path.pass_through, shape, source.layer, target.layer, model.device)
+    # What hooks do in a backward pass is put back after it.
+    with model.evaluating():
+        is_whole = _check_path(path.pass_through, shape, source.layer, target.layer, model.device)
     kernels = np.zeros((target.n_channels, *shape), np.float32)
     for start in range(0, target.n_channels, _TARGETS_PER_PASS):
         n = min(_TARGETS_PER_PASS, target.n_channels - start)
         leaf = torch.zeros(n, *shape, device=model.device, requires_grad=True)
-        with torch.enable_grad():
+        with model.evaluating(), torch.enable_grad():
             centre = path.pass_through(leaf, n if is_whole else 1)
             (slope,) = torch.autograd.grad(centre[:, start : start + n].diagonal().sum(), leaf)
         kernels[start : start + n] = slope.cpu().numpy()

@@ -10,6 +10,7 @@ from torch import Tensor
 from equiscope.evidence.circuits.linearised import Gains, Linearise
 from equiscope.evidence.circuits.running import run_to
 from equiscope.models import Model
+from equiscope.models.borrowing import borrows_model
 from equiscope.models.geometry import LayerGeometry
 from equiscope.models.sides import fitted
 
@@ -24,6 +25,7 @@ _N_SHOWN = 16
 _LEAST_EXPLAINED = 0.97
 
 
+@borrows_model
 def read_image_kernels(model: Model, geometry: LayerGeometry) -> NDArray[np.float32] | None:
     """Read by which kernel each unit answers to the image.
 
@@ -62,7 +64,8 @@ def read_image_kernels(model: Model, geometry: LayerGeometry) -> NDArray[np.floa
         for start in range(0, geometry.n_channels, _UNITS_PER_PASS):
             n = min(_UNITS_PER_PASS, geometry.n_channels - start)
             images = torch.full((n, 3, size_px, size_px), _GREY, requires_grad=True)
-            with torch.enable_grad(), Linearise(Gains()):
+            # What hooks do in the backward pass is put back after it.
+            with model.evaluating(), torch.enable_grad(), Linearise(Gains()):
                 own = answer(images)[:, start : start + n].diagonal().sum()
                 (slope,) = torch.autograd.grad(own, images)
             kernels[start : start + n] = slope.numpy()

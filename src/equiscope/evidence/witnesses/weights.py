@@ -162,8 +162,13 @@ class WeightsOf:
     def _read_pairs(self, layer: str) -> list[LayerPair] | str:
         names = list(self.geometries)
         before = names[: names.index(layer)]
+        if not before and self.geometries[layer].is_global:
+            return "its units see the whole image, so their kernels have no centre to be turned about"
         if not before:
-            return "it reads the image through other layers, which were not surveyed"
+            return (
+                "what it answers is no weighted sum of the image: it reads the image through other layers, which were "
+                "not surveyed, bends it, or lets no gradient through"
+            )
         found = []
         for source in before:
             others = [name for name in names if name not in (source, layer)]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
+from equiscope.families.verdict import check_verdict
 from equiscope.foundations.errors import EquiscopeError
 from equiscope.foundations.records import read_record, reading
 from equiscope.reports.document.earlier import earlier_document, typed_document
@@ -53,13 +54,13 @@ def read_document(folder: Path) -> ReportDocument | None:
     with reading(folder / DOCUMENT):
         stored = typed_document(stored)
         read_record(ReportDocument, stored)
-        _check_axes(cast("ReportDocument", stored))
+        _check_families(cast("ReportDocument", stored))
     del stored["schema_version"]
     return earlier_document(folder, cast("ReportDocument", stored))
 
 
-def _check_axes(document: ReportDocument) -> None:
-    """Check that transformations and their axes are known: nothing else can say how to show them."""
+def _check_families(document: ReportDocument) -> None:
+    """Check that transformations and their axes are known, without which nothing can be shown, and verdicts."""
     try:
         for layer in document["layers"]:
             for kinds in layer["kinds"]:
@@ -76,6 +77,8 @@ def _check_axes(document: ReportDocument) -> None:
 
 def _check_family(family: FamilyEntry) -> None:
     space = find(family["transformation"]).space
+    if (verdict := family.get("verdict")) is not None:
+        check_verdict(verdict["word"], (core["members"] for core in verdict["cores"]), len(family["members"]))
     axes, stabiliser = space.axes, family["stabiliser"]
     for shown in (family["tuning"], family.get("turned")):
         if shown is not None:
