@@ -36,6 +36,8 @@ _CIRCUIT_COLUMNS = (
 # Every axis along which some transformation moves features is a column.
 _AXES = {axis.name: axis for transformation in ALL for axis in transformation.axes}
 _DISTANCES = {f"disagreement_{name}": name for name, axis in _AXES.items() if not isinstance(axis, Switch)}
+# Ends of the intervals of poses.
+_ENDS = {f"{name}_{end}": (name, f"pose_{end}") for name in _DISTANCES.values() for end in ("low", "high")}
 _SHARED = "phase_coherence margin margin_low margin_high q_value stabiliser_order explained_by".split()
 _FAMILY_COLUMNS = [
     *"family layer transformation channel".split(),
@@ -47,6 +49,8 @@ _FAMILY_COLUMNS = [
     "circuits_tested",
     "circuits_symmetric",
     *"verdict likeness likeness_low likeness_high tested core".split(),
+    "stability",
+    *_ENDS,
 ]
 _UNIT_COLUMNS = [
     *"layer channel mean sd transformation kind family score invariance stabiliser_order".split(),
@@ -169,6 +173,7 @@ def _member_rows(families: Sequence[Family], circuits: Circuits | None) -> list[
         shared = {key: getattr(family, key) for key in _SHARED} | {
             "family": family.id,
             "transformation": family.transformation,
+            "stability": family.stability,
             "stabiliser": "; ".join(transformation.pose_text(element) for element in family.stabiliser),
         }
         shared |= {
@@ -198,7 +203,8 @@ def _verdict_of(family: Family, place: int) -> dict[str, Any]:
 
 def _member_row(member: Member) -> dict[str, Any]:
     own = {key: getattr(member, key) for key in ("layer", "channel", "score", "score_low", "score_high")}
-    return own | dict(member.pose)
+    ends = {column: getattr(member, end).get(name) for column, (name, end) in _ENDS.items()}
+    return own | dict(member.pose) | ends
 
 
 def _unit_rows(units: tuple[Unit, ...], families: tuple[Family, ...]) -> list[dict[str, Any]]:

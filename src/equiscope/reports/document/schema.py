@@ -120,7 +120,10 @@ class ResultEntry(TypedDict):
 
 
 class MemberEntry(TypedDict):
-    """One unit of a family and its pose along the axes of the family's transformation."""
+    """One unit of a family and its pose along the axes of the family's transformation.
+
+    ``pose_low`` and ``pose_high`` have a coordinate for each that has an interval; absent in pages of earlier versions.
+    """
 
     layer: str
     channel: int
@@ -128,6 +131,8 @@ class MemberEntry(TypedDict):
     score: float | None
     score_low: float | None
     score_high: float | None
+    pose_low: NotRequired[PoseEntry]
+    pose_high: NotRequired[PoseEntry]
 
 
 class TuningEntry(TypedDict):
@@ -264,6 +269,7 @@ class FamilyEntry(TypedDict):
     confirmation: NotRequired[ConfirmationEntry | None]
     turned: NotRequired[TurnedEntry | None]
     verdict: NotRequired[VerdictEntry | None]
+    stability: NotRequired[float | None]
     members: list[MemberEntry]
 
 
