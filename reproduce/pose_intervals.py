@@ -38,20 +38,25 @@ def errors_of(family: Family, truth: LayerScene) -> tuple[str, Floats, Floats]:
         return "", np.zeros((0, 0)), np.zeros((0, 0))
     ((name, _),) = counted.most_common(1)
     own = [m for m, feature in zip(family.members, names, strict=True) if feature == name]
-    errors, widths = [], []
-    for axis in find(family.transformation).axes:
-        planted = np.array([(truth.poses[m.channel] or {}).get(axis.name, np.nan) for m in own])
-        found = np.array([m.pose[axis.name] for m in own], dtype=float)
-        away = found - planted
+    axes = find(family.transformation).axes
+    planted, found, high = (
+        np.array([[pose.get(axis.name, np.nan) for pose in poses] for axis in axes], dtype=float)
+        for poses in (
+            [truth.poses[m.channel] or {} for m in own],
+            [m.pose for m in own],
+            [m.pose_high for m in own],
+        )
+    )
+    elements = np.array([[element[axis.name] for axis in axes] for element in family.stabiliser], dtype=float)
+    # Of poses that are equal up to the stabiliser the one nearest to what the first member is off by.
+    away = (found - planted)[..., None] + elements.T[:, None]
+    for row, axis in zip(away, axes, strict=True):
+        row -= row[0, 0]
         if isinstance(axis, Turn):
-            is_alone = len(find(family.transformation).axes) == 1
-            turns = (
-                max(truth.stabilisers[name], family.stabiliser_order) if is_alone and not axis.prefix else 1
-            )
-            away = circular_difference_deg(away, away[0], 360 / turns)
-        errors.append(away - away.mean())
-        widths.append([m.pose_high.get(axis.name, np.nan) - m.pose[axis.name] for m in own])
-    return name, np.array(errors), np.array(widths)
+            row[:] = circular_difference_deg(row, 0.0)
+    nearest = (away**2).sum(0).argmin(1)
+    errors = np.take_along_axis(away, nearest[None, :, None], axis=2)[..., 0]
+    return name, errors - errors.mean(1, keepdims=True), high - found
 
 
 def survey_scene(kind: str, seed: int) -> list[tuple[Family, str, Floats, Floats]]:
