@@ -12,6 +12,7 @@ import json
 import math
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -272,11 +273,20 @@ def test_a_survey_of_version_2_is_given_again(tmp_path: Path) -> None:
     assert any(len(family.layers) > 1 for family in whole.families)
     as_version_2(folder)
     before = load_run(folder)
-    assert repr(before.families) == repr(whole.families)
+    # Intervals of poses were not kept then.
+    families = tuple(
+        replace(
+            family,
+            members=tuple(replace(own, pose_low=Pose(), pose_high=Pose()) for own in family.members),
+        )
+        for family in whole.families
+    )
+    assert families != whole.families
+    assert repr(before.families) == repr(families)
     kept = (folder / "results" / "scale.json").read_bytes()
     again = survey()
     assert (folder / "results" / "scale.json").read_bytes() == kept
-    assert repr((again.families, again.units)) == repr((whole.families, whole.units))
+    assert repr((again.families, again.units)) == repr((families, whole.units))
     assert again.manifest["results"] == whole.manifest["results"]
     assert document_of(folder, "run.json")["schema_version"] == SCHEMA_VERSION
     assert document_of(folder, "families.json")["schema_version"] == SCHEMA_VERSION

@@ -12,6 +12,7 @@ import pytest
 from equiscope.families.family import Family
 from equiscope.families.layer_families import UnitPair
 from equiscope.families.rotation_scale import FamilyLink, find_rotation_scale_families
+from equiscope.transformations import Pose
 from hand_made import a_family, a_member
 
 POSES = np.array([0.0, 41.0, 88.0, 137.0, 181.0, 222.0, 273.0, 318.0])
@@ -67,6 +68,21 @@ def test_copies_of_two_sizes_are_one_family_with_angles_and_octaves() -> None:
     assert family.q_value == link.q_value
     assert [dict(element) for element in family.stabiliser] == [{"angle_deg": 0.0, "octaves": 0.0}]
     assert dict(family.disagreement) == {"angle_deg": pytest.approx(link.residual_deg)}
+
+
+def test_poses_that_are_put_together_have_no_interval() -> None:
+    known = [
+        dataclasses.replace(
+            family,
+            members=tuple(
+                dataclasses.replace(own, pose_low=own.pose, pose_high=own.pose) for own in family.members
+            ),
+        )
+        for family in (EARLY, LATE)
+    ]
+    (family,), _ = join(known, pairs_of())
+    assert {(own.pose_low, own.pose_high) for own in family.members} == {(Pose(), Pose())}
+    assert np.isnan(family.stability)
 
 
 def test_a_pair_from_the_larger_to_the_smaller_says_the_same() -> None:

@@ -62,12 +62,23 @@ class FakeSearch(PoseSearch[Proposal, Proposal, tuple[str, int]]):
         self.proposals, self.null = proposals, null
         self.asked: list[tuple[Any, ...]] = []
         self.drawn: list[float] = []
+        self.photographs: list[list[int]] = []
+        self.drawn_proposals: list[Proposal] | None = None
 
     def correlate(self, half: int, scramble: np.random.Generator) -> tuple[str, int]:
         self.drawn.append(scramble.random())
         return ("null", half)
 
+    def correlate_drawn(self, drawn: np.ndarray) -> tuple[str, int]:
+        self.photographs.append(drawn.tolist())
+        return ("drawn", len(self.photographs))
+
+    def group_units(self, held: Sequence[Proposal]) -> list[set[int]]:
+        return [{0} for _ in held]
+
     def propose(self, correlations: tuple[str, int]) -> list[Proposal]:
+        if correlations[0] == "drawn":
+            return list(self.drawn_proposals if self.drawn_proposals is not None else self.proposals)
         self.asked.append(("propose", correlations))
         if correlations[0] == "found":
             return list(self.proposals)
@@ -79,17 +90,19 @@ class FakeSearch(PoseSearch[Proposal, Proposal, tuple[str, int]]):
         return [*whole, Proposal("whole", rank=-0.1, parts=tuple(parts))] if parts else whole
 
     def closeness(self, correlations: tuple[str, int], candidates: Sequence[Proposal]) -> list[float]:
-        self.asked.append(("closeness", correlations))
+        if correlations[0] != "drawn":
+            self.asked.append(("closeness", correlations))
         return [own.closeness for own in candidates]
 
     def verify(
         self, correlations: tuple[str, int], candidates: Sequence[Proposal]
     ) -> list[tuple[Proposal, float] | None]:
-        self.asked.append(("verify", correlations))
+        if not self.photographs:
+            self.asked.append(("verify", correlations))
         return [(own, own.rank) if own.rank > 0 else None for own in candidates]
 
     def divide(self, correlations: tuple[str, int], candidate: Proposal) -> list[Proposal]:
-        assert correlations[1] == 0
+        assert correlations[1] == 0 or correlations[0] == "drawn"
         return list(candidate.parts)
 
     def confirm(self, accepted: list[Accepted[Proposal]]) -> list[Accepted[Proposal]]:
@@ -210,6 +223,39 @@ def test_a_search_without_candidates_finds_nothing_and_one_without_draws_knows_n
     assert (empty.families, empty.n_refused) == ((), 0)
     with pytest.raises(EquiscopeError, match="no null draw was made"):
         run_search(FakeSearch(GOOD, n_null=0))
+
+
+@pytest.mark.parametrize(
+    "impostor",
+    [
+        Proposal("keeps bad company", closeness=0.5),
+        Proposal("does not hold on the other half", rank=-0.1),
+        Proposal("is no higher than the null", rank=0.3),
+    ],
+    ids=lambda own: own.name,
+)
+def test_what_is_found_again_passes_every_guard_again(impostor: Proposal) -> None:
+    space = FakeSearch(GOOD, [[0.35], [0.4]] * 20)
+    space.group_units = lambda held: [{0} if own in (GOOD[0], impostor) else {7} for own in held]  # type: ignore[method-assign]
+    space.drawn_proposals = [GOOD[1], Proposal("another", rank=0.8), impostor]
+    assert [family.stability for family in run_search(space).families] == [0.0, 0.0]
+    space.drawn_proposals = [*GOOD, impostor]
+    assert [family.stability for family in run_search(space).families] == [1.0, 1.0]
+
+
+def test_photographs_are_drawn_from_the_finding_half_alone_and_anew_each_time() -> None:
+    space = FakeSearch(GOOD)
+    run_search(space)
+    assert len(space.photographs) == space.count_resamples() == 10
+    assert {len(drawn) for drawn in space.photographs} == {2}
+    assert {stimulus for drawn in space.photographs for stimulus in drawn} == {0, 1}
+    assert len({tuple(drawn) for drawn in space.photographs}) > 1
+
+
+def test_where_nothing_was_accepted_nothing_is_resampled() -> None:
+    space = FakeSearch([])
+    run_search(space)
+    assert space.photographs == []
 
 
 def test_every_step_is_told() -> None:

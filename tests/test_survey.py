@@ -172,7 +172,13 @@ class TestRunFolder:
             "score",
             "score_low",
             "score_high",
+            "pose_low",
+            "pose_high",
         }
+        for member in family["members"]:
+            (axis,) = member["pose"]
+            assert member["pose_low"][axis] < member["pose"][axis] < member["pose_high"][axis]
+        assert 0.8 <= family["stability"] <= 1
         assert family["id"] == "0-rotation-1"
         unit = json.loads((run.folder / "units.json").read_text())["units"][0]
         assert set(unit) == {"layer", "channel", "mean", "sd", "symmetries"}

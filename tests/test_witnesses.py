@@ -411,10 +411,17 @@ def test_a_survey_judges_its_families_and_keeps_the_verdicts(tmp_path: Path) -> 
     rows = export(run, "families").rows
     assert {row["verdict"] for row in rows} == {COPIES}
     assert {row["core"] for row in rows} == {1}
+    assert all(row["angle_deg_low"] < row["angle_deg"] < row["angle_deg_high"] for row in rows)
+    assert {row["hue_deg_low"] for row in rows} == {None}
+    assert {row["stability"] for row in rows} == {family.stability for family in run.families}
     again = equiscope.load_run(tmp_path / "run")
     assert [family.verdict for family in again.families] == [family.verdict for family in run.families]
     page = (tmp_path / "run" / "site").rglob("family/*.js")
     assert all("<strong>Copies.</strong>" in path.read_text(encoding="utf-8") for path in page)
+    for path in (tmp_path / "run" / "site").rglob("family/*.js"):
+        told = path.read_text(encoding="utf-8")
+        assert "of its members are found again over resampled photographs." in told
+        assert "± " in told
     told = (tmp_path / "run" / "index.html").read_text(encoding="utf-8")
     assert f"{len(run.families)} families whose units answer as " in told
     assert f"By their weights {len(run.families)} are copies as a whole and 0 only alike in pose" in told

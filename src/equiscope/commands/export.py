@@ -40,6 +40,8 @@ _DISTANCES = {f"disagreement_{name}": name for name, axis in _AXES.items() if no
 _SHARED = (
     "phase_coherence margin margin_low margin_high strangers_95 q_value stabiliser_order explained_by".split()
 )
+# Ends of the intervals of poses.
+_ENDS = {f"{name}_{end}": (name, f"pose_{end}") for name in _DISTANCES.values() for end in ("low", "high")}
 _FAMILY_COLUMNS = [
     *"family layer transformation channel".split(),
     *_AXES,
@@ -50,6 +52,8 @@ _FAMILY_COLUMNS = [
     "circuits_tested",
     "circuits_symmetric",
     *"verdict likeness likeness_low likeness_high tested core".split(),
+    "stability",
+    *_ENDS,
 ]
 _UNIT_COLUMNS = [
     *"layer channel mean sd transformation kind family score invariance stabiliser_order".split(),
@@ -172,6 +176,7 @@ def _member_rows(families: Sequence[Family], circuits: Circuits | None) -> list[
         shared = {key: getattr(family, key) for key in _SHARED} | {
             "family": family.id,
             "transformation": family.transformation,
+            "stability": family.stability,
             "stabiliser": "; ".join(transformation.pose_text(element) for element in family.stabiliser),
         }
         shared |= {
@@ -202,7 +207,8 @@ def _verdict_of(family: Family, place: int) -> dict[str, Any]:
 
 def _member_row(member: Member) -> dict[str, Any]:
     own = {key: getattr(member, key) for key in ("layer", "channel", "score", "score_low", "score_high")}
-    return own | dict(member.pose)
+    ends = {column: getattr(member, end).get(name) for column, (name, end) in _ENDS.items()}
+    return own | dict(member.pose) | ends
 
 
 def _unit_rows(units: tuple[Unit, ...], families: tuple[Family, ...]) -> list[dict[str, Any]]:

@@ -242,6 +242,7 @@ def _without_figures(family: Family) -> Family:
         explained_by="",
         alternatives=(),
         strangers_95=nan,
+        stability=nan,
     )
 
 

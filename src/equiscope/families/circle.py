@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,6 +32,7 @@ from equiscope.families.search import Accepted, PoseSearch, SearchOptions
 from equiscope.families.strangers import strangers_percentile
 from equiscope.foundations.statistics import bootstrap_weights, percentile_interval
 from equiscope.measurement.examples import Examples
+from equiscope.measurement.resampled import resample_half
 from equiscope.measurement.responses import Responses
 from equiscope.transformations import Pose, find
 from equiscope.transformations.groups import CyclicGroup
@@ -130,6 +131,14 @@ class CircleSearch(PoseSearch[Candidate, Candidate, OrbitCorrelations]):
     def correlate(self, half: int, scramble: np.random.Generator) -> OrbitCorrelations:
         """Correlate with each (stimulus, unit) turned at random."""
         return correlate_orbits(self.searched, half, scramble=scramble)
+
+    def correlate_drawn(self, drawn: Ints) -> OrbitCorrelations:
+        """Correlate over the stimuli that were drawn."""
+        return correlate_orbits(resample_half(self.searched, drawn), 0)
+
+    def group_units(self, held: Sequence[Candidate]) -> list[Set[int]]:
+        """Give the members of each."""
+        return [set(candidate.channels.tolist()) for candidate in held]
 
     def propose(self, correlations: OrbitCorrelations) -> list[Candidate]:
         """Link units, synchronise their angles, let go what does not hold together."""

@@ -57,6 +57,10 @@ class Member:
     score, score_low, score_high
         Mean correlation with the other members at the family's relative poses, on held-out images, in [-1, 1],
         with its 95 % bootstrap interval over photographs.
+    pose_low, pose_high
+        Ends of the 95 % interval of the pose over photographs of the finding half, against the mean of all members
+        (`equiscope.families.pose_intervals`). Angles are not wrapped: an interval about 0° may begin at -2°. A
+        coordinate that has no interval is missing in both.
 
     Examples
     --------
@@ -71,6 +75,8 @@ class Member:
     score: float
     score_low: float
     score_high: float
+    pose_low: Pose = _NOWHERE
+    pose_high: Pose = _NOWHERE
 
     @property
     def pose_deg(self) -> float:
@@ -173,6 +179,9 @@ class Family:
         suits it best, on held-out images: what the family's score is to be seen beside. NaN where not measured.
     verdict
         Whether its members are copies; None where that was not asked.
+    stability
+        Share of its members that are found again in one family, in the mean over resamples of the photographs of the
+        finding half (`equiscope.families.stability`); NaN where that was not measured.
     """
 
     id: str
@@ -199,6 +208,7 @@ class Family:
     tree: tuple[tuple[int, int, float], ...] = ()
     strangers_95: float = nan
     verdict: Verdict | None = None
+    stability: float = nan
 
     @property
     def layer(self) -> str:

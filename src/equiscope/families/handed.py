@@ -8,7 +8,7 @@ every unit beside its own mirror image.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 from math import nan
 
@@ -98,6 +98,10 @@ class HandedSearch(CircleSearch):
                 )
             )
         return families
+
+    def group_units(self, held: Sequence[Candidate]) -> list[Set[int]]:
+        """Give the units that are members of each, or whose mirror images are."""
+        return [set((own.channels % len(self.is_inactive)).tolist()) for own in held]
 
     def threshold(self, accepted: Sequence[Accepted[Candidate]], families: Sequence[Family]) -> float:
         """Lowest score of a family that was accepted and folded."""

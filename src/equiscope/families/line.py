@@ -7,7 +7,7 @@ two units are compared over the steps that both can be seen at.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 from math import nan
 
@@ -47,6 +47,7 @@ _INVARIANCE_STEPS = 6
 # rate: one false pair in all of five draws is 0.2 a draw.
 _MANY_UNITS = 500
 _N_NULL_OF_MANY = 5
+_N_RESAMPLES_OF_MANY = 2
 _N_RESAMPLES = 200
 # Pairs whose responses are in memory at a time.
 _PAIRS_AT_ONCE = 256
@@ -249,9 +250,24 @@ class LineSearch(PoseSearch[tuple[int, int, float], UnitPair, _Lags]):
         n_null = self.options.n_null
         return min(n_null, _N_NULL_OF_MANY) if len(self.units) > _MANY_UNITS else n_null
 
+    def count_resamples(self) -> int:
+        """Few where many units take part."""
+        n_resamples = super().count_resamples()
+        return min(n_resamples, _N_RESAMPLES_OF_MANY) if len(self.units) > _MANY_UNITS else n_resamples
+
     def correlate(self, half: int, scramble: np.random.Generator) -> _Lags:
         """Correlate with the steps of one unit of each pair shifted at random for every stimulus."""
         return _Lags(self.halves[half], self.step, scramble)
+
+    def correlate_drawn(self, drawn: Ints) -> _Lags:
+        """Correlate over the stimuli that were drawn."""
+        first, _ = self.responses.of_half(0)
+        return _Lags(self.halves[0][torch.from_numpy(drawn - first)], self.step)
+
+    def group_units(self, held: Sequence[UnitPair]) -> list[Set[int]]:
+        """Join pairs that share units."""
+        edges = sorted(held, key=lambda pair: -pair.score)
+        return [set(self.units[list(group)].tolist()) for group in _join(edges, self.finding)]
 
     def propose(self, correlations: _Lags) -> list[tuple[int, int, float]]:
         """Pair units that are each other's best match at another pose."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from equiscope.families.search import Accepted, PoseSearch, SearchOptions
 from equiscope.families.strangers import strangers_percentile
 from equiscope.foundations.statistics import bootstrap_weights, percentile_interval, resample_correlation
 from equiscope.measurement.examples import Examples
+from equiscope.measurement.resampled import resample_half
 from equiscope.measurement.responses import Responses
 from equiscope.transformations import Pose, find
 from equiscope.transformations.groups import Involution
@@ -151,6 +152,14 @@ class PairSearch(PoseSearch[tuple[int, int], tuple[int, int], PairCorrelations])
     def correlate(self, half: int, scramble: np.random.Generator) -> PairCorrelations:
         """Correlate with the two responses of each (stimulus, unit) exchanged or not at random."""
         return correlate_pairs(self.responses, half, scramble=scramble)
+
+    def correlate_drawn(self, drawn: Ints) -> PairCorrelations:
+        """Correlate over the stimuli that were drawn."""
+        return correlate_pairs(resample_half(self.responses, drawn), 0)
+
+    def group_units(self, held: Sequence[tuple[int, int]]) -> list[Set[int]]:
+        """Give both of each."""
+        return [set(pair) for pair in held]
 
     def propose(self, correlations: PairCorrelations) -> list[tuple[int, int]]:
         """Pair units that are each other's best match."""

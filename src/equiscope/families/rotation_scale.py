@@ -210,6 +210,9 @@ def _as_family(
                         OCTAVES.name: poses[index][1] - size,
                     }
                 ),
+                # Intervals within the rotation family say nothing of the offset between two.
+                pose_low=Pose(),
+                pose_high=Pose(),
             )
             for member in rotation[index].members
         ]

@@ -7,7 +7,7 @@ though by neither alone: poses then live on the torus with these two points iden
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from math import nan
 
@@ -39,6 +39,7 @@ from equiscope.foundations.statistics import (
     resample_mean_correlations,
 )
 from equiscope.measurement.examples import Examples
+from equiscope.measurement.resampled import resample_half
 from equiscope.measurement.responses import Responses
 from equiscope.transformations import Pose, find
 from equiscope.transformations.groups import TorusGroup
@@ -293,6 +294,14 @@ class TorusSearch(PoseSearch[ToralCandidate, ToralCandidate, TorusCorrelations])
     def correlate(self, half: int, scramble: np.random.Generator) -> TorusCorrelations:
         """Correlate with each (stimulus, unit) turned at random in hue and in the plane."""
         return correlate_torus(self.responses, half, self.units, scramble=scramble)
+
+    def correlate_drawn(self, drawn: Ints) -> TorusCorrelations:
+        """Correlate over the stimuli that were drawn."""
+        return correlate_torus(resample_half(self.responses, drawn), 0, self.units)
+
+    def group_units(self, held: Sequence[ToralCandidate]) -> list[Set[int]]:
+        """Give the members of each."""
+        return [set(self.units[candidate.channels].tolist()) for candidate in held]
 
     def propose(self, correlations: TorusCorrelations) -> list[ToralCandidate]:
         """Link units and fit both angles."""

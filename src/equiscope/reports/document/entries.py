@@ -8,11 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from equiscope.families.family import Family, Tuning, Unit
+from equiscope.families.family import Family, Member, Tuning, Unit
 from equiscope.families.verdict import Verdict
 from equiscope.reports.document.schema import (
     FamilyEntry,
     KindsEntry,
+    MemberEntry,
     PoseEntry,
     TuningEntry,
     UnitEntry,
@@ -122,17 +123,21 @@ def family_entry(family: Family, tuning: Tuning | None) -> FamilyEntry:
         "verification": [],
         "verdict": None if family.verdict is None else _verdict_entry(family.verdict),
         "strangers_95": _measured(family.strangers_95),
-        "members": [
-            {
-                "layer": member.layer,
-                "channel": member.channel,
-                "pose": _pose_entry(member.pose),
-                "score": member.score,
-                "score_low": member.score_low,
-                "score_high": member.score_high,
-            }
-            for member in family.members
-        ],
+        "stability": _measured(family.stability),
+        "members": [_member_entry(member) for member in family.members],
+    }
+
+
+def _member_entry(member: Member) -> MemberEntry:
+    return {
+        "layer": member.layer,
+        "channel": member.channel,
+        "pose": _pose_entry(member.pose),
+        "score": member.score,
+        "score_low": member.score_low,
+        "score_high": member.score_high,
+        "pose_low": _pose_entry(member.pose_low),
+        "pose_high": _pose_entry(member.pose_high),
     }
 
 

@@ -138,7 +138,10 @@ class ResultEntry(TypedDict):
 
 
 class MemberEntry(TypedDict):
-    """One unit of a family and its pose along the axes of the family's transformation."""
+    """One unit of a family and its pose along the axes of the family's transformation.
+
+    ``pose_low`` and ``pose_high`` have a coordinate for each that has an interval; absent in pages of earlier versions.
+    """
 
     layer: str
     channel: int
@@ -146,6 +149,8 @@ class MemberEntry(TypedDict):
     score: float | None
     score_low: float | None
     score_high: float | None
+    pose_low: NotRequired[PoseEntry]
+    pose_high: NotRequired[PoseEntry]
 
 
 class TuningEntry(TypedDict):
@@ -309,6 +314,7 @@ class FamilyEntry(TypedDict):
     moved: NotRequired[MovedEntry | None]
     verdict: NotRequired[VerdictEntry | None]
     strangers_95: NotRequired[float | None]
+    stability: NotRequired[float | None]
     members: list[MemberEntry]
 
 

@@ -17,6 +17,7 @@ from equiscope.reports.document.wording import (
     q_text,
 )
 from equiscope.reports.drawing.poses import family_period_deg
+from equiscope.reports.views.family.certainty import stability_text
 from equiscope.transformations import find
 from equiscope.transformations.spaces import HandedCircle, Torus
 
@@ -125,6 +126,8 @@ def assurances(document: ReportDocument, family: FamilyEntry) -> list[tuple[str,
                 f"Measured again on the held-out half, poses differ from these by {disagreement} in the median.",
             )
         )
+    if stability := stability_text(family):
+        said.append(("Stability", stability))
     return said
 
 

@@ -23,6 +23,7 @@ from equiscope.reports.views.circuit.evidence import CIRCUITS
 from equiscope.reports.views.circuit.weights import StoredWeights
 from equiscope.reports.views.context import SiteContext
 from equiscope.reports.views.family.assurance import assurances, figures_of
+from equiscope.reports.views.family.certainty import pose_error_text
 from equiscope.reports.views.family.charts import family_charts
 from equiscope.reports.views.family.moved import shown_at_zero
 from equiscope.reports.views.family.pose_drawings import draw_poses, poses_kind
@@ -141,6 +142,7 @@ def _member(context: SiteContext, family: FamilyEntry, member: Shown) -> dict[st
         "unit": member.unit,
         "view": f"{layer}-{channel}",
         "pose": member.pose,
+        "pose_error": pose_error_text(family, entry),
         "hand_deg": f"{-known[0]:.1f}" if known else None,
         "is_changed": member.is_changed,
         "light": member.colours[0],
