@@ -48,7 +48,9 @@ WAVES = np.arange(-3, 4)
 # --- R² is at most 1 ---------------------------------------------------------------------------------------
 
 
-def block(rng: np.random.Generator, n_out: int, n_in: int, turning: float = 0.9) -> tuple[Complex, ...]:
+def block(
+    rng: np.random.Generator, n_out: int, n_in: int, turning: float = 0.9
+) -> tuple[Complex, Complex, Complex, Complex, Floats]:
     """Give exactly tied weights, of which a share depends on the source's poses, and what ties them."""
     poses, sources = rng.uniform(0, 2 * np.pi, n_out), rng.uniform(0, 2 * np.pi, n_in)
     phases = np.exp(1j * np.outer(poses, np.arange(4)))
@@ -63,19 +65,17 @@ def block(rng: np.random.Generator, n_out: int, n_in: int, turning: float = 0.9)
 
 @given(
     seed=st.integers(0, 2**32 - 1),
-    n_out=st.integers(2, 7),
-    n_in=st.integers(1, 5),
-    octaves=st.lists(st.floats(-20, 20), min_size=7, max_size=7),
+    n_out=st.integers(2, 40),
+    n_in=st.integers(1, 12),
+    octaves=st.sampled_from([0.0, 3.0, 20.0]),
     unit=st.floats(-20, 20),
 )
 @settings(deadline=None, max_examples=60)
-def test_no_share_is_more_than_all(
-    seed: int, n_out: int, n_in: int, octaves: list[float], unit: float
-) -> None:
+def test_no_share_is_more_than_all(seed: int, n_out: int, n_in: int, octaves: float, unit: float) -> None:
     """Members of very different strength, in any unit: single precision made R² 1.4 and its interval 10⁹."""
     rng = np.random.default_rng(seed)
     weights, phases, inputs, outputs, poses = block(rng, n_out, n_in)
-    weights = weights * 2.0 ** np.array(octaves[:n_out])[:, None, None] * 10.0**unit
+    weights = weights * 2.0 ** rng.uniform(-octaves, octaves, n_out)[:, None, None] * 10.0**unit
     draws = permutations(poses, 9, rng)
     for tie in (
         tie_equivariant(weights, phases, inputs, outputs, draws),
@@ -155,8 +155,8 @@ EXACT, MIXED = [0.2, 0.2, 0.2, 0.2, 0.2], [0.1, 0.4, 0.1, 0.4, 0.2]
         (tie([0.5, 0.6, 0.5, 0.6, 0.5]), BOTH),
         (tie(EXACT), TARGET),
         (tie(MIXED), ("undetermined", "equivariant")),
-        # As noisy, and nothing is left but what the error leaves: the richest, with more to fit, is left more by it.
-        (tie([0.1] * 5, noise=0.0001), TARGET),
+        # As much is left, but of the richest half of it by the error, which costs it more.
+        (tie(EXACT, noise=1e-9), BOTH),
         # It explains as much, and so does chance: neither shown nor refuted.
         (dataclasses.replace(tie(EXACT), null=np.full((9, 1), 0.9)), ("undetermined", "equivariant")),
     ],

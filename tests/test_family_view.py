@@ -7,13 +7,13 @@ import json
 import math
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from circuit_run import make_circuits, open_run, write_run
 from equiscope.evidence.verify.verification import FamilyVerification, MemberVerification
-from equiscope.reports import FamilyEntry, ReportDocument, build_site, show_evidence
+from equiscope.reports import ConfirmationEntry, FamilyEntry, ReportDocument, build_site, show_evidence
 from equiscope.reports.document.stored import read_document
 from equiscope.reports.drawing.dial import mark_path, sector_path, tuning_path
 from equiscope.reports.drawing.palette import rim_colour
@@ -349,7 +349,7 @@ def test_weights_confirm_or_do_not(tmp_path: Path, document: ReportDocument) -> 
         "untested": "All inputs of the members together could not be tested: for a reason.",
     }.items():
         verdict = figures | {"word": word, "reason": "for a reason", "cores": []}
-        family["confirmation"] = family["confirmation"] | {"verdict": verdict}
+        family["confirmation"] = cast("ConfirmationEntry", family["confirmation"] | {"verdict": verdict})
         assert words in " ".join(view_of(tmp_path, document, family["id"]).text.split())
 
 

@@ -82,22 +82,27 @@ def circuits(
             f"families symmetric, {len(scaled) - len(between)} circuits between a family and a unit",
             highlight=False,
         )
-    tested = [c for c in found.confirmations if c.is_tested]
-    confirmed = sum(c.is_confirmed for c in tested)
-    turning = [c for c in found.confirmations if c.n_tested]
-    out_console.print(
-        f"{sum(c.is_symmetric for c in found.circuits)} circuits, {len(found.factors)} families with factors, "
-        f"{len(found.transposed)} transposed pairs; {sum(c.n_symmetric > 0 for c in turning)} of {len(turning)} "
-        f"families have a circuit that turns with them; all inputs together confirm {confirmed} of {len(tested)} "
-        f"families, {len(found.confirmations) - len(tested)} are untested",
-        highlight=False,
-    )
+    for line in _totals(found):
+        out_console.print(line, highlight=False)
     typer.echo(f"circuits: {run / 'circuits.json'}")
     if graphml is not None:
         # After what was found is told: the graph may go to standard output, or not be writable.
         write_graph(equiscope.load_run(run), found, graphml)
         typer.echo(f"graph: {graphml}")
     echo_report(run)
+
+
+def _totals(found: Circuits) -> tuple[str, ...]:
+    """Sum up what was found, and what it says of the families."""
+    turning = [c for c in found.confirmations if c.n_tested]
+    tested = [c for c in found.confirmations if c.is_tested]
+    return (
+        f"{sum(c.is_symmetric for c in found.circuits)} circuits, {len(found.factors)} families with factors, "
+        f"{len(found.transposed)} transposed pairs",
+        f"{sum(c.n_symmetric > 0 for c in turning)} of {len(turning)} families have a circuit that turns with them",
+        f"all their inputs together confirm {sum(c.is_confirmed for c in tested)} of {len(tested)} families; "
+        f"{len(found.confirmations) - len(tested)} untested",
+    )
 
 
 def _circuits_table(found: Circuits) -> Table:

@@ -75,14 +75,18 @@ def fit_classes(pair: LayerPair, source: End, target: End, draws: Ints) -> list[
     found = [ClassFit((source.rotation, target.rotation), problem_of(pair, source, target).tie(draws))]
     if source.angles is None or target.angles is None or source.hues is not None:
         return found
-    still = {"angles": None, "stabiliser": ((0.0, 0.0),)}
-    problem = problem_of(pair, replace(source, **still), target)
+    problem = problem_of(pair, _still(source), target)
     found.append(ClassFit(("invariant", "equivariant"), problem.tie(draws)))
     if target.hues is None:
-        problem = problem_of(pair, source, replace(target, **still))
+        problem = problem_of(pair, source, _still(target))
         own = permutations(source.own_poses, len(draws), np.random.default_rng(len(draws)))
         found.append(ClassFit(("equivariant", "invariant"), problem.tie(own)))
     return found
+
+
+def _still(end: End) -> End:
+    """Give an end as if its poses made no difference."""
+    return replace(end, angles=None, stabiliser=((0.0, 0.0),))
 
 
 def choose_class(fits: Sequence[ClassFit]) -> ClassFit:

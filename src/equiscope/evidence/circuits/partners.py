@@ -126,7 +126,6 @@ def _judge_pairs(
         plain, transformed = rows_of(other)
         x, y = plain[first].astype(np.float64), transformed[second].astype(np.float64)
         size = np.sqrt((x**2).sum(1)[:, None] * (y**2).sum(1)[None])
-        # Rounding may take a cosine beyond 1.
         cosine = np.clip((x @ y.T) / np.maximum(size, 1e-30), -1.0, 1.0)
         share = np.sign(cosine) * cosine**2
         r2.append(share.diagonal())
