@@ -183,9 +183,9 @@ def test_the_null_is_of_both_halves_with_numbers_of_its_own() -> None:
     assert space.asked == [
         ("propose", ("found", 0)),
         ("closeness", ("found", 0)),
-        *[("propose", ("null", 0)), ("verify", ("null", 1))] * 3,
         ("closeness", ("found", 0)),
         ("verify", ("found", 1)),
+        *[("propose", ("null", 0)), ("verify", ("null", 1))] * 3,
     ]
 
 

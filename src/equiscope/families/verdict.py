@@ -97,7 +97,7 @@ def check_verdict(word: str, cores: Iterable[Sequence[int]], size: int) -> None:
     Raises
     ------
     ValueError
-        If the word is none of `VERDICTS`, a place lies outside of the family, or two cores share one.
+        If the word is none of `VERDICTS`, a core has one member or one outside of the family, or two cores share one.
 
     Examples
     --------
@@ -111,7 +111,7 @@ def check_verdict(word: str, cores: Iterable[Sequence[int]], size: int) -> None:
         raise ValueError(f"a verdict is {word[:60]!r}, expected one of {', '.join(VERDICTS)}")
     taken: set[int] = set()
     for members in cores:
-        if not all(0 <= place < size for place in members):
+        if len(members) < 2 or not all(0 <= place < size for place in members):
             raise ValueError(f"a core has members {str(list(members))[:60]} of a family of {size}")
         if len(taken | set(members)) < len(taken) + len(members):
             raise ValueError(f"a core has members {str(list(members))[:60]}, of which one was named before")

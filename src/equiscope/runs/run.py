@@ -142,18 +142,15 @@ def _check_families(run: Run) -> None:
         for family in run.families:
             if family.transformation not in known:
                 raise ValueError(str(unknown_name("transformation", family.transformation, known)))
-            _check_parts(family)
+            _check_tree(family)
         n_channels = {entry["layer"]: entry["n_channels"] for entry in run.manifest.get("geometry", [])}
         for member in (member for family in run.families for member in family.members):
             if n_channels and not 0 <= member.channel < n_channels.get(member.layer, 0):
                 raise ValueError(f"the run has no unit {member.layer!r}:{member.channel}")
 
 
-def _check_parts(family: Family) -> None:
-    """Check that a family's cores and the merges of its tree are of its own members."""
-    for core in () if family.verdict is None else family.verdict.cores:
-        if len(core.members) < 2 or not all(0 <= place < family.size for place in core.members):
-            raise ValueError(f"{family.id} has {family.size} members, and a core of {str(core.members)[:60]}")
+def _check_tree(family: Family) -> None:
+    """Check that the merges of a family's tree are of its own members."""
     for step, (a, b, _) in enumerate(family.tree):
         if not (0 <= a < family.size + step and 0 <= b < family.size + step):
             raise ValueError(f"{family.id} has {family.size} members, and a tree that joins {a} and {b}")
