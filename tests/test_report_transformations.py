@@ -181,7 +181,7 @@ def test_a_pair_of_ones_own_has_its_own_words(tmp_path: Path, up_down: Transform
     assert "Symmetry none {identity}" in said
     assert "Disagreement –" in said
     assert "pair 0.91 0.37 more than untransformed" in page.text_of_tables()
-    assert "in none of 3 blocks of weights with other families do they follow its poses" in said
+    assert "In none of 3 blocks of weights with other families do they follow its poses" in said
 
 
 def test_a_pair_of_ones_own_is_drawn_as_a_pair(tmp_path: Path, up_down: Transformation) -> None:
