@@ -20,6 +20,7 @@ from equiscope.reports.drawing.palette import rim_colour
 from equiscope.reports.drawing.poses import members_in_order
 from equiscope.reports.views.context import SiteContext
 from equiscope.reports.views.family.assurance import assurances, figures_of
+from equiscope.reports.views.family.verdict import verdict_of
 from equiscope.reports.views.family.view import render_families
 from html_page import CLOSING, HOSTILE, Page
 from report_document import (
@@ -464,3 +465,37 @@ def test_figures_are_those_of_the_family(document: ReportDocument) -> None:
     terms = [line["term"] for line in figures_of(family_of(document, "scale-1"))]
     assert "Spacing" not in terms
     assert "Margin" in terms
+
+
+# The verdict ----------------------------------------------------------------------------------------------------------
+
+_VERDICT: dict[str, Any] = {
+    "word": "copies",
+    "reason": "",
+    "likeness": 0.97,
+    "likeness_low": 0.95,
+    "likeness_high": 0.99,
+    "permuted_95": 0.3,
+    "tested": 1.0,
+    "cores": [{"members": [0, 1, 2], "likeness": 0.97}],
+}
+
+
+@pytest.mark.parametrize("word", ["copies", "alike in pose", "untested"])
+def test_the_verdict_puts_the_layers_other_units_and_drawings_beside_the_family(word: str) -> None:
+    family: Any = {"members": [{"channel": c} for c in range(3)], "verdict": _VERDICT | {"word": word}}
+    _, alone = verdict_of(family)
+    assert "other units" not in alone
+    assert "drawings" not in alone
+    figures = {"agreement": 0.9, "agreement_low": 0.7, "agreement_high": 1.0, "agreement_null_95": 0.6}
+    beside = {
+        "score": 0.91,
+        "strangers_95": 0.62,
+        # Of two axes that which agrees less; one was not measured.
+        "verification": [figures, figures | {"agreement": 0.8}, {"agreement": None}],
+    }
+    _, sentence = verdict_of(family | beside)
+    assert "their answers correlate by 0.91; 95 % of the layer’s other units" in sentence
+    assert "by less than 0.62." in sentence
+    assert "On drawings 80 % of the members, by drive, have" in sentence
+    assert "(70 % to 100 %; by chance 60 % at most)" in sentence

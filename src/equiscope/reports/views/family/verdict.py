@@ -5,6 +5,7 @@ from __future__ import annotations
 from equiscope.families.verdict import ALIKE_IN_POSE, COPIES
 from equiscope.reports.document.schema import FamilyEntry, VerdictEntry
 from equiscope.reports.document.wording import interval_text, measured, number
+from equiscope.reports.views.circuit.words import percent_text
 
 __all__ = ["verdict_of"]
 
@@ -26,7 +27,7 @@ def verdict_of(family: FamilyEntry) -> tuple[str, str]:
             "whether the members are copies was not asked when this run was made; giving the survey’s command again "
             "asks."
         )
-    beside = _strangers(family)
+    beside = _strangers(family) + _drawings(family)
     if verdict["word"] == COPIES:
         return "Copies", f"By their weights the members are copies of each other: {_figures(verdict)}{beside}"
     if verdict["word"] == ALIKE_IN_POSE:
@@ -45,6 +46,23 @@ def _strangers(family: FamilyEntry) -> str:
     return (
         f" On held-out photographs their answers correlate by {number(score)}; 95 % of the layer’s other units, each "
         f"at the pose that suits it best, by less than {number(others)}."
+    )
+
+
+def _drawings(family: FamilyEntry) -> str:
+    """Say how far drawings confirm the poses, along the axis on which they do least."""
+    read = [
+        (agreement, entry)
+        for entry in family.get("verification", [])
+        if (agreement := measured(entry.get("agreement"))) is not None
+    ]
+    if not read:
+        return ""
+    agreement, entry = min(read, key=lambda own: own[0])
+    low, high, chance = (percent_text(entry.get(f"agreement_{end}")) for end in ("low", "high", "null_95"))
+    return (
+        f" On drawings {percent_text(agreement)} of the members, by drive, have the poses that they have on "
+        f"photographs ({low} to {high}; by chance {chance} at most)."
     )
 
 
