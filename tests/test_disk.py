@@ -246,11 +246,11 @@ def finished(place: Path) -> Path:
 # Each is run beside a copy of the run, which is called the same everywhere: reports tell the name.
 COMMANDS = {
     "verify": "verify run ../mine.py:network",
-    "circuits": "circuits run ../mine.py:network --images ../images.npz --draws 5",
+    "circuits": "circuits run ../mine.py:network --images ../images.npz --draws 5 --verdict any",
     "featurevis": "featurevis run ../mine.py:network --steps 1",
-    "budget": "budget run",
+    "budget": "budget run --verdict any",
     "compare": "compare run ../other --model-a ../mine.py:network --model-b ../mine.py:network "
-    "--images ../images.npz --draws 2",
+    "--images ../images.npz --draws 2 --verdict any",
 }
 
 

@@ -1,6 +1,7 @@
 """A survey of the embedded network finds the families that it found before.
 
-``data/mini_families.json`` holds those of version 0.1.0, whose search was another for each kind of transformation.
+``data/mini_families.json`` holds those of version 0.1.0, whose search was another for each kind of transformation;
+those under rotation and dihedral since what a search refuses is divided, which found two more of each.
 """
 
 from __future__ import annotations

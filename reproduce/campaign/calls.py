@@ -32,6 +32,7 @@ _WHOLE = {command.name: command.arguments for command in COMMANDS} | {
     "layers": ("layers", "net.py:network"),
     "figure": ("figure", "run", "overview"),
     "export": ("export", "run", "families"),
+    "tally": ("tally", "run", "answers.json"),
 }
 # It serves until it is stopped.
 _ENDLESS = {"open"}

@@ -55,7 +55,7 @@ COMMANDS = (
         ),
     ),
     Command("verify", ("verify", "run", _NET)),
-    Command("circuits", ("circuits", "run", _NET, "--images", "photos", "--draws", "20")),
+    Command("circuits", ("circuits", "run", _NET, "--images", "photos", "--draws", "20", "--verdict", "any")),
     Command("featurevis", ("featurevis", "run", _NET, "--steps", "4")),
     Command("report", ("report", "run")),
     Command(

@@ -146,7 +146,22 @@ def draw_kernels(kernels: NDArray[Any], largest: NDArray[Any] | None = None) -> 
 def write_moved(
     writer: SheetWriter, moved: Sequence[_Moved], shown: ShownImages, tiles: TileFile
 ) -> dict[str, MovedEntry]:
-    """Write the tiles that were ordered onto sheets, and kernels beside them; gives where, by family."""
+    """Write the tiles that were ordered onto sheets, and kernels beside them; gives where, by family.
+
+    Examples
+    --------
+    A family of two members with one stimulus each, as it is and moved back.
+
+    >>> from pathlib import Path
+    >>> from equiscope.reports.document.pictures.tiles import open_tiles
+    >>> from equiscope.stimuli import open_images
+    >>> family, shown = {"id": "conv1-rotation-1", "layers": ["conv1"]}, ShownImages(open_images(), {}, {}, 224)
+    >>> with open_tiles(Path(".")) as tiles:
+    ...     for number in range(4):
+    ...         tiles.write(number, np.full((56, 56, 3), 60 * number, np.uint8))
+    ...     write_moved(SheetWriter(Path(".")), [(family, 0, [2, 2])], shown, tiles)
+    {'conv1-rotation-1': {'sheet': 0, 'first': 0, 'n': [2, 2]}}
+    """
     found: dict[str, MovedEntry] = {}
     by_layer: dict[str, list[_Moved]] = defaultdict(list)
     for entry in moved:

@@ -117,11 +117,12 @@ def arrange(circuit: Circuit, weights: Weights, ends: Ends) -> Matrices:
     >>> from equiscope.evidence.circuits import load_circuits
     >>> from equiscope.reports.views.circuit.weights import StoredWeights
     >>> circuits = load_circuits(Path("equiscope-runs/mini"))
-    >>> circuit = next(own for own in circuits.circuits if own.id == "conv2d0-rotation-2>conv2d1-rotation-1")
-    >>> weights = StoredWeights(Path("equiscope-runs/mini"), circuits).read(circuit.id)
+    >>> stored = StoredWeights(Path("equiscope-runs/mini"), circuits)
+    >>> drawn = ((own, stored.read(own.id)) for own in circuits.circuits if own.kinds)
+    >>> circuit, weights = next((own, weights) for own, weights in drawn if weights is not None)
     >>> matrices = arrange(circuit, weights, Ends([]))
-    >>> matrices.raw.caption, matrices.reordered.caption, matrices.reordered.kernels.shape[1]
-    ('Weights as they are', 'Turned back to pose 0, in order of relative pose', 16)
+    >>> matrices.raw.caption, matrices.reordered.caption, matrices.reordered.kernels.ndim
+    ('Weights as they are', 'Turned back to pose 0, in order of relative pose', 4)
     """
     sources = ends.members(circuit.source, circuit.source_layer, circuit.n_source)
     targets = ends.members(circuit.target, circuit.target_layer, circuit.n_target)

@@ -38,8 +38,9 @@ def class_text(circuit: Circuit) -> str:
     --------
     >>> from pathlib import Path
     >>> from equiscope.evidence.circuits import load_circuits
-    >>> circuits = {circuit.id: circuit for circuit in load_circuits(Path("equiscope-runs/mini")).circuits}
-    >>> class_text(circuits["conv2d0-rotation-2>conv2d1-rotation-1"])
+    >>> circuits = load_circuits(Path("equiscope-runs/mini")).circuits
+    >>> found = next(own for own in circuits if own.rotation_class == "equivariant→equivariant")
+    >>> class_text(found)
     'equivariant → equivariant'
     """
     if circuit.rotation_class and circuit.hue_class and circuit.rotation_class != circuit.hue_class:
@@ -121,8 +122,9 @@ def sentence_of_circuit(circuit: Circuit) -> str:
     --------
     >>> from pathlib import Path
     >>> from equiscope.evidence.circuits import load_circuits
-    >>> circuits = {circuit.id: circuit for circuit in load_circuits(Path("equiscope-runs/mini")).circuits}
-    >>> sentence_of_circuit(circuits["conv2d0-rotation-2>conv2d1-rotation-1"])
+    >>> circuits = load_circuits(Path("equiscope-runs/mini")).circuits
+    >>> found = next(own for own in circuits if own.rotation_class == "equivariant→equivariant")
+    >>> sentence_of_circuit(found)
     'Weights depend only on the difference between two members’ poses, and turn with them.'
     """
     name = circuit.transformation
@@ -152,8 +154,8 @@ def figures_of_circuit(circuit: Circuit) -> list[dict[str, Any]]:
     >>> from dataclasses import replace
     >>> from pathlib import Path
     >>> from equiscope.evidence.circuits import load_circuits
-    >>> circuits = {circuit.id: circuit for circuit in load_circuits(Path("equiscope-runs/mini")).circuits}
-    >>> found = circuits["conv2d0-rotation-2>conv2d1-rotation-1"]
+    >>> circuits = load_circuits(Path("equiscope-runs/mini")).circuits
+    >>> found = next(own for own in circuits if own.rotation_class == "equivariant→equivariant")
     >>> lines = figures_of_circuit(replace(found, r2=0.4, r2_low=0.3, r2_high=0.5, energy_share=0.17))
     >>> [(line["term"], line["value"], line["beside"]) for line in lines if line["term"] in ("R²", "Energy")]
     [('R²', '0.40', '0.30 to 0.50'), ('Energy', '17 %', 'of all weight energy from this layer into the target')]
@@ -239,8 +241,8 @@ def evidence_of_circuit(circuit: Circuit) -> str:
     >>> from dataclasses import replace
     >>> from pathlib import Path
     >>> from equiscope.evidence.circuits import load_circuits
-    >>> circuits = {circuit.id: circuit for circuit in load_circuits(Path("equiscope-runs/mini")).circuits}
-    >>> found = circuits["conv2d0-rotation-2>conv2d1-rotation-1"]
+    >>> circuits = load_circuits(Path("equiscope-runs/mini")).circuits
+    >>> found = next(own for own in circuits if own.rotation_class == "equivariant→equivariant")
     >>> evidence_of_circuit(replace(found, r2=0.4, r2_low=0.3, r2_high=0.5, r2_null_95=0.1, q_value=0.004))
     'A template fitted to the other members explains 0.40 (0.30 to 0.50 with 95 % confidence, bootstrap over members)
     of the weight energy of each member that is left out in turn. With poses permuted it explains less than 0.10

@@ -59,7 +59,8 @@ def _drawings(family: FamilyEntry) -> str:
     if not read:
         return ""
     agreement, entry = min(read, key=lambda own: own[0])
-    low, high, chance = (percent_text(entry.get(f"agreement_{end}")) for end in ("low", "high", "null_95"))
+    ends = entry.get("agreement_low"), entry.get("agreement_high"), entry.get("agreement_null_95")
+    low, high, chance = map(percent_text, ends)
     return (
         f" On drawings {percent_text(agreement)} of the members, by drive, have the poses that they have on "
         f"photographs ({low} to {high}; by chance {chance} at most)."
