@@ -72,7 +72,7 @@ def tell_circuits(runs: dict[str, Run], model: equiscope.Model) -> None:
         said = (f"{pair.n_symmetric} of {pair.n_circuits}" for pair in pairs)
         print(f"| {pairs[0].source} → {pairs[0].target} |", " | ".join(said), "|")
     confirmed = ([c.n_symmetric > 0 for c in own.confirmations if c.n_tested] for own in found)
-    print("| families confirmed |", " | ".join(f"{sum(own)} of {len(own)}" for own in confirmed), "|")
+    print("| families with one |", " | ".join(f"{sum(own)} of {len(own)}" for own in confirmed), "|")
 
 
 def tell_comparisons(
