@@ -32,7 +32,7 @@ def verdict_of(family: FamilyEntry) -> tuple[str, str]:
         return "Copies", f"By their weights the members are copies of each other: {_figures(verdict)}{beside}"
     if verdict["word"] == ALIKE_IN_POSE:
         return "Alike in pose", (
-            "The members answer at related poses, but they are not all copies of each other. By their weights, "
+            "The members answer at related poses, but they are not all copies of each other: "
             f"{_figures(verdict)} {_cores(family, verdict)}{beside}"
         )
     return "Untested", f"Whether the members are copies could not be tested: {verdict['reason']}.{beside}"
