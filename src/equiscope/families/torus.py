@@ -23,7 +23,7 @@ from equiscope.families.circle_poses import (
 from equiscope.families.correlations import TorusCorrelations, correlate_torus
 from equiscope.families.family import INVARIANCE_CUT, Family, Member, Symmetry, classify_units
 from equiscope.families.linkage import link_families, link_members
-from equiscope.families.search import Accepted, PoseSearch, SearchOptions
+from equiscope.families.search import N_RESAMPLES_OF_DEAR, Accepted, PoseSearch, SearchOptions
 from equiscope.foundations.statistics import (
     bootstrap_weights,
     circular_difference_deg,
@@ -275,6 +275,10 @@ class TorusSearch(PoseSearch[ToralCandidate, ToralCandidate, TorusCorrelations])
     def correlate(self, half: int, scramble: np.random.Generator) -> TorusCorrelations:
         """Correlate with each (stimulus, unit) turned at random in hue and in the plane."""
         return correlate_torus(self.responses, half, self.units, scramble=scramble)
+
+    def count_resamples(self) -> int:
+        """Few: the search takes long."""
+        return N_RESAMPLES_OF_DEAR
 
     def correlate_drawn(self, drawn: Ints) -> TorusCorrelations:
         """Correlate over the stimuli that were drawn."""
