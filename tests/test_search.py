@@ -246,7 +246,7 @@ def test_what_is_found_again_passes_every_guard_again(impostor: Proposal) -> Non
 def test_photographs_are_drawn_from_the_finding_half_alone_and_anew_each_time() -> None:
     space = FakeSearch(GOOD)
     run_search(space)
-    assert len(space.photographs) == space.count_resamples() == 10
+    assert len(space.photographs) == space.count_resamples() == 5
     assert {len(drawn) for drawn in space.photographs} == {2}
     assert {stimulus for drawn in space.photographs for stimulus in drawn} == {0, 1}
     assert len({tuple(drawn) for drawn in space.photographs}) > 1

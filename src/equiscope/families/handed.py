@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from equiscope.families.circle import CircleSearch, Verified, equal_turns, spacing
 from equiscope.families.circle_poses import GRID_DEG, Candidate
 from equiscope.families.family import INVARIANCE_CUT, Family, Member, Symmetry, classify_units
-from equiscope.families.search import Accepted, SearchOptions
+from equiscope.families.search import N_RESAMPLES_OF_DEAR, Accepted, SearchOptions
 from equiscope.foundations.statistics import circular_mean_deg
 from equiscope.measurement.examples import Examples
 from equiscope.measurement.responses import Responses
@@ -98,6 +98,10 @@ class HandedSearch(CircleSearch):
                 )
             )
         return families
+
+    def count_resamples(self) -> int:
+        """Few: the search takes long."""
+        return N_RESAMPLES_OF_DEAR
 
     def group_units(self, held: Sequence[Candidate]) -> list[Set[int]]:
         """Give the units that are members of each, or whose mirror images are."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from equiscope.families.family import INVARIANCE_CUT, Family, Member, Symmetry, classify_units
 from equiscope.families.layer_families import UnitPair
-from equiscope.families.search import Accepted, PoseSearch, SearchOptions
+from equiscope.families.search import N_RESAMPLES_OF_DEAR, Accepted, PoseSearch, SearchOptions
 from equiscope.foundations.statistics import bootstrap_weights, percentile_interval, resample_correlation
 from equiscope.measurement.examples import Examples
 from equiscope.measurement.responses import Responses
@@ -47,7 +47,6 @@ _INVARIANCE_STEPS = 6
 # rate: one false pair in all of five draws is 0.2 a draw.
 _MANY_UNITS = 500
 _N_NULL_OF_MANY = 5
-_N_RESAMPLES_OF_MANY = 2
 _N_RESAMPLES = 200
 # Pairs whose responses are in memory at a time.
 _PAIRS_AT_ONCE = 256
@@ -251,9 +250,8 @@ class LineSearch(PoseSearch[tuple[int, int, float], UnitPair, _Lags]):
         return min(n_null, _N_NULL_OF_MANY) if len(self.units) > _MANY_UNITS else n_null
 
     def count_resamples(self) -> int:
-        """Few where many units take part."""
-        n_resamples = super().count_resamples()
-        return min(n_resamples, _N_RESAMPLES_OF_MANY) if len(self.units) > _MANY_UNITS else n_resamples
+        """Few: the search takes long; none where so many units take part that each would take as long as a layer."""
+        return 0 if len(self.units) > _MANY_UNITS else N_RESAMPLES_OF_DEAR
 
     def correlate(self, half: int, scramble: np.random.Generator) -> _Lags:
         """Correlate with the steps of one unit of each pair shifted at random for every stimulus."""

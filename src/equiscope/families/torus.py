@@ -30,7 +30,7 @@ from equiscope.families.linkage import (
     link_families,
     link_members,
 )
-from equiscope.families.search import Accepted, PoseSearch, SearchOptions
+from equiscope.families.search import N_RESAMPLES_OF_DEAR, Accepted, PoseSearch, SearchOptions
 from equiscope.families.strangers import strangers_percentile
 from equiscope.foundations.statistics import (
     bootstrap_weights,
@@ -294,6 +294,10 @@ class TorusSearch(PoseSearch[ToralCandidate, ToralCandidate, TorusCorrelations])
     def correlate(self, half: int, scramble: np.random.Generator) -> TorusCorrelations:
         """Correlate with each (stimulus, unit) turned at random in hue and in the plane."""
         return correlate_torus(self.responses, half, self.units, scramble=scramble)
+
+    def count_resamples(self) -> int:
+        """Few: the search takes long."""
+        return N_RESAMPLES_OF_DEAR
 
     def correlate_drawn(self, drawn: Ints) -> TorusCorrelations:
         """Correlate over the stimuli that were drawn."""
