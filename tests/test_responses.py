@@ -651,7 +651,8 @@ def test_passes_are_as_large_as_what_the_network_is_shown(
         bank, CyclicGroup(4), np.full((len(bank), 4, geometry.n_channels), np.nan, np.float32)
     )
     measure_responses(Model(model.module, preprocess=seen), images, alone, responses)
-    assert {shape[2:] for shape in shown} == {(400, 400)}
+    # Where whole maps are compared it sees all that it is shown, and else what the position sees.
+    assert {shape[2:] for shape in shown} == {(400, 400), geometry.receptive_field_px}
     assert max(shape[0] for shape in shown) == 4
     plain = Responses(bank, CyclicGroup(4), np.full((len(bank), 4, geometry.n_channels), np.nan, np.float32))
     measure_responses(model, images, geometry, plain)

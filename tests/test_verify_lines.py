@@ -20,6 +20,7 @@ from equiscope.evidence.verify.lines import _preferred_step, _show_series, verif
 from equiscope.evidence.verify.pairs import verify_pairs
 from equiscope.evidence.verify.whole_run import verify_run
 from equiscope.families.family import Family
+from equiscope.measurement.centres import Centres
 from equiscope.models.geometry import find_geometry
 from equiscope.runs.layout import SCHEMA_VERSION
 from equiscope.runs.reading import read_json
@@ -157,7 +158,7 @@ def test_a_pair_answers_alike_once_the_drawings_are_transformed(
 def test_responses_are_those_at_the_centre_after_the_rectifier(model: Model) -> None:
     geometry = find_geometry(model, ["conv"])["conv"]
     patches = torch.rand(40, 3, 7, 7, generator=torch.Generator().manual_seed(0))
-    seen = record_centres(model, [geometry], 7, patches, torch.float32)
+    seen = record_centres(Centres(model, [geometry], 7), patches)
     with torch.no_grad():
         plain = model.module(model.preprocess(patches))[:, :, 0, 0].double().numpy()
     assert (plain < 0).any()
@@ -177,7 +178,7 @@ def test_several_layers_answer_side_by_side_each_at_its_own_middle(
     model = Model(module)
     geometries = find_geometry(model, ["0", "1", "3"])
     patches = torch.rand(3, 3, size_px, size_px)
-    seen = record_centres(model, [geometries[layer] for layer in layers], size_px, patches, torch.float32)
+    seen = record_centres(Centres(model, [geometries[layer] for layer in layers], size_px), patches)
     with torch.no_grad():
         answers = [module[: int(layer) + 1](model.preprocess(patches)) for layer in layers]
     plain = torch.cat([own[:, :, at, at] for own, at in zip(answers, positions, strict=True)], 1).numpy()
@@ -225,7 +226,7 @@ def test_along_a_line_a_drawing_is_shown_at_its_best_angle() -> None:
     model = Model(nn.Sequential(layer).eval())
     geometry = find_geometry(model, ["0"])["0"]
     brightness = find("brightness")
-    found = _show_series(model, [geometry], geometry.patch_px, brightness, torch.float32)
+    found = _show_series(Centres(model, [geometry], geometry.patch_px), brightness)
     turned = show_catalogue(model, geometry, torch.float32)
     for entry, same in zip(found, turned, strict=True):
         assert entry.stimulus == same.stimulus

@@ -23,7 +23,6 @@ import numpy as np
 import torch
 import zarr
 from numpy.typing import NDArray
-from torch import Tensor
 from zarr.abc.buffer import Buffer
 from zarr.codecs import Crc32cCodec
 from zarr.storage import LocalStore, MemoryStore
@@ -33,20 +32,19 @@ from equiscope.foundations.errors import DamagedFileError, EquiscopeError
 from equiscope.foundations.files import write_atomically
 from equiscope.foundations.records import reading
 from equiscope.measurement.bank import Bank, cut_orbits
+from equiscope.measurement.centres import Centres
 from equiscope.models.borrowing import borrows_model
 from equiscope.models.geometry import LayerGeometry
 from equiscope.models.model import Model
-from equiscope.models.passes import BoundedPasses
 from equiscope.models.refusals import refusals_told
-from equiscope.models.sides import fitted
 from equiscope.stimuli import ImageSet
 from equiscope.transformations.groups import Group, Segment
 
 __all__ = [
+    "Measured",
     "Responses",
     "measure_responses",
     "open_responses",
-    "patches_per_pass",
     "scramble_responses",
 ]
 
@@ -58,8 +56,6 @@ G = TypeVar("G", bound=Group)
 CHUNK_STIMULI = 64
 # Nothing is compressed: a chunk that somebody else made cannot unpack into more than it is.
 _CODECS = (Crc32cCodec(),)
-# Pixels of patches in one forward pass: large enough to keep two cores busy, small enough for their caches.
-_PIXELS_PER_PASS = 700_000
 # Pixels of patches cut together, 120 MB: a whole chunk for patches of up to 98 px at 16 angles.
 _PIXELS_PER_CUT = 10_000_000
 _DIGEST = "stimuli_sha256"
@@ -127,6 +123,22 @@ class Responses(Generic[G]):
         first, last = self.of_half(half)
         for start in range(first, last, n_stimuli):
             yield start, self.read(start, min(start + n_stimuli, last))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What it took to measure responses.
+
+    Attributes
+    ----------
+    n_chunks
+        Chunks that were not there before.
+    notes
+        Why more was computed than the positions need, a sentence each.
+    """
+
+    n_chunks: int
+    notes: tuple[str, ...] = ()
 
 
 class _ChunkStore(LocalStore):
@@ -275,7 +287,7 @@ def measure_responses(
     whole_px: int = 224,
     precision: torch.dtype = torch.float32,
     on_stimuli: Callable[[int], None] | None = None,
-) -> int:
+) -> Measured:
     """Run every stimulus of a bank under every group element once and keep all units' centre responses.
 
     Parameters
@@ -294,8 +306,8 @@ def measure_responses(
 
     Returns
     -------
-    int
-        Chunks that were measured; all that were there are on the disk now.
+    Measured
+        How many chunks were measured; all that were there are on the disk now.
 
     Raises
     ------
@@ -304,8 +316,7 @@ def measure_responses(
 
     Notes
     -----
-    Cost: one forward pass a stimulus and element. The position read is the one centred in the patch, of several layers
-    the nearest to its middle; padding inside the network only reaches positions further out.
+    One forward pass a stimulus and element, of what the position that is read sees (`equiscope.measurement.centres`).
 
     Examples
     --------
@@ -315,16 +326,16 @@ def measure_responses(
     >>> model, place = Model(torch.nn.Sequential(torch.nn.Conv2d(3, 4, 5))), np.arange(2)
     >>> bank = Bank("0", place, place, np.full((2, 2), 9), place)
     >>> responses = Responses(bank, CyclicGroup(8), np.full((2, 8, 4), np.nan, np.float32))
-    >>> n_chunks = measure_responses(model, open_images(), find_geometry(model, ["0"])["0"], responses)
-    >>> n_chunks, bool(np.isfinite(responses.array).all())
+    >>> measured = measure_responses(model, open_images(), find_geometry(model, ["0"])["0"], responses)
+    >>> measured.n_chunks, bool(np.isfinite(responses.array).all())
     (1, True)
     """
     several = [geometry] if isinstance(geometry, LayerGeometry) else list(geometry)
     if size_px is None:
         size_px = whole_px if several[0].is_global else several[0].patch_px
-    passes, layers = BoundedPasses(fitted(model, several[0].sides)), {own.layer: own for own in several}
-    shown = _Shown(passes, images, layers, responses.bank, responses.group, size_px, precision)
-    return _measure_missing(shown, responses, on_stimuli)
+    centres = Centres(model, several, size_px, precision)
+    shown = _Shown(centres, images, several, responses.bank, responses.group)
+    return Measured(_measure_missing(shown, responses, on_stimuli), centres.notes)
 
 
 def _measure_missing(
@@ -347,59 +358,37 @@ def _measure_missing(
 
 @dataclass(frozen=True)
 class _Shown:
-    """What is shown to a network, and which of its positions are read."""
+    """What is shown to a network."""
 
-    passes: BoundedPasses
+    centres: Centres
     images: ImageSet
-    layers: dict[str, LayerGeometry]
+    layers: Sequence[LayerGeometry]
     bank: Bank
     group: Group
-    size_px: int
-    precision: torch.dtype
 
     def measure(self, start: int, stop: int) -> NDArray[np.float32]:
         """Show some stimuli under every element; shape (stimulus, element, unit), activation units."""
-        model, group, size_px = self.passes.model, self.group, self.size_px
-        first = next(iter(self.layers.values()))
-        per_pass = patches_per_pass(first.sides.at_least(size_px)[0], group.order)
+        model, group, size_px = self.centres.model, self.group, self.centres.size_px
         per_cut = max(1, _PIXELS_PER_CUT // (group.order * size_px**2))
         what = f"stimuli of {size_px} x {size_px} px"
         advice = "leave the layer out, or give images of another size"
-        is_cast = self.precision != torch.float32
+        own = self.layers[0] if len(self.layers) == 1 else None
         parts = []
         for begin in range(start, stop, per_cut):
             some = slice(begin, min(begin + per_cut, stop))
-            own = first if len(self.layers) == 1 else None
             patches = cut_orbits(self.images, self.bank, own, group, size_px, some).flatten(0, 1)
-            for i in range(0, len(patches), per_pass):
-                with (
-                    refusals_told(model, what, advice),
-                    torch.autocast(model.device.type, self.precision, enabled=is_cast),
-                ):
-                    read = self.passes.record(patches[i : i + per_pass], list(self.layers), self._read_centre)
-                parts.append(torch.cat([read[layer].cpu() for layer in self.layers], dim=1))
+            with refusals_told(model, what, advice):
+                parts.append(self.centres.read(patches, group.order))
         values = torch.cat(parts).view(stop - start, group.order, -1).numpy()
         if not np.isfinite(values).all():
             column = int(np.argwhere(~np.isfinite(values))[0, 2])
             raise not_finite(model, *_unit_of_column(self.layers, column))
         return values
 
-    def _read_centre(self, layer: str, output: Tensor) -> Tensor:
-        """Take the position in the middle of the patch, shape (image, unit)."""
-        geometry = self.layers[layer]
-        if geometry.is_global:
-            row, column = output.shape[2] // 2, output.shape[3] // 2
-        elif len(self.layers) == 1:
-            row, column = geometry.position_in_patch(self.size_px)
-        else:
-            row, column = geometry.nearest_position(self.size_px)
-        return output[:, :, row, column].float()
 
-
-def _unit_of_column(layers: dict[str, LayerGeometry], column: int) -> tuple[str, int]:
+def _unit_of_column(layers: Sequence[LayerGeometry], column: int) -> tuple[str, int]:
     """Layer and channel of a column of the array."""
-    names = [(name, channel) for name, geometry in layers.items() for channel in range(geometry.n_channels)]
-    return names[column]
+    return [(own.layer, channel) for own in layers for channel in range(own.n_channels)][column]
 
 
 def not_finite(model: Model, layer: str, channel: int) -> EquiscopeError:
@@ -408,19 +397,6 @@ def not_finite(model: Model, layer: str, channel: int) -> EquiscopeError:
         f"{model.name} answers with NaN or infinity in layer {layer!r}, channel {channel}: "
         "check its weights and the value range that it expects (images come as RGB in [0, 1])"
     )
-
-
-def patches_per_pass(size_px: int, order: int) -> int:
-    """Patches that ``measure_responses`` puts into one pass: one stimulus or more under all elements.
-
-    Where outputs are large they run in pieces (`equiscope.models.passes`).
-
-    Examples
-    --------
-    >>> patches_per_pass(35, 16), patches_per_pass(400, 16)
-    (571, 16)
-    """
-    return max(order, _PIXELS_PER_PASS // size_px**2)
 
 
 def _is_measured(responses: Responses[Any], start: int, stop: int) -> bool:

@@ -41,11 +41,12 @@ class BoundedPasses:
         What is kept has the image as its first dimension; it is the same however many images run together, up to
         rounding.
         """
-        pieces = torch.split(images, self._together(images, layers))
-        if len(pieces) == 1:
-            return self.model.record(images, layers, read)
-        parts = [self.model.record(piece, layers, read) for piece in pieces]
-        return {layer: torch.cat([part[layer] for part in parts]) for layer in layers}
+        parts = [self.model.record(piece, layers, read) for piece in self.pieces(images, layers)]
+        return parts[0] if len(parts) == 1 else {n: torch.cat([part[n] for part in parts]) for n in layers}
+
+    def pieces(self, images: Tensor, layers: Sequence[str]) -> tuple[Tensor, ...]:
+        """Divide a batch into what runs together."""
+        return torch.split(images, self._together(images, layers))
 
     def _together(self, images: Tensor, layers: Sequence[str]) -> int:
         """Images of a batch that run together; at least one."""

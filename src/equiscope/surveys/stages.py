@@ -27,7 +27,7 @@ from equiscope.families.tuning import tune_family
 from equiscope.foundations.progress import Progress
 from equiscope.measurement.bank import Bank, build_bank, join_banks, measure_change
 from equiscope.measurement.examples import Examples
-from equiscope.measurement.responses import Responses, measure_responses, open_responses
+from equiscope.measurement.responses import Measured, Responses, measure_responses, open_responses
 from equiscope.models import Model
 from equiscope.models.geometry import MAX_OFFSET, LayerGeometry, joint_patch_px
 from equiscope.runs.layout import layer_path
@@ -104,8 +104,9 @@ class Stage:
     precision: torch.dtype
     progress: Progress
     _varying: dict[tuple[str, tuple[str, ...]], NDArray[np.int64]] = field(default_factory=dict, repr=False)
-    # Arrays all of whose chunks this process has seen.
+    # Arrays all of whose chunks this process has seen, and what is to be said of how they were measured.
     _seen: set[Path] = field(default_factory=set, repr=False)
+    _notes: dict[Path, tuple[str, ...]] = field(default_factory=dict, repr=False)
 
     # What is shown --------------------------------------------------------------------------------------------------
 
@@ -170,7 +171,7 @@ class Stage:
         responses = open_responses(path, bank, group, self.examples[layer].n_units)
         if path not in self._seen:
             with self.progress(f"{transformation.name}: showing {layer}", len(bank)) as on_stimuli:
-                n_measured = measure_responses(
+                measured = measure_responses(
                     self.model,
                     self.images,
                     self.geometries[layer],
@@ -179,13 +180,16 @@ class Stage:
                     precision=self.precision,
                     on_stimuli=on_stimuli,
                 )
-            self._have_seen(path, n_measured, is_done)
+            self._have_seen(path, measured, is_done)
         return responses
 
-    def _have_seen(self, path: Path, n_measured: int, is_done: bool) -> None:
+    def _have_seen(self, path: Path, measured: Measured, is_done: bool) -> None:
         self._seen.add(path)
-        if is_done and n_measured:
-            _LOG.warning("%s: %d chunk(s) were lost or damaged, and are measured again", path, n_measured)
+        self._notes[path] = measured.notes
+        if is_done and measured.n_chunks:
+            _LOG.warning(
+                "%s: %d chunk(s) were lost or damaged, and are measured again", path, measured.n_chunks
+            )
 
     # What is found --------------------------------------------------------------------------------------------------
 
@@ -216,7 +220,7 @@ class Stage:
             transformation, layer, responses, [examples], channels=channels, is_measurable=is_measurable
         )
         tunings = {f.id: tune_family(responses, examples, f) for f in result.families}
-        return StageResult(result, tunings)
+        return StageResult(self._with_notes(result, responses), tunings)
 
     def _search(
         self,
@@ -256,7 +260,12 @@ class Stage:
         result = replace(
             found, layers=tuple(self.geometries), symmetries=symmetries, notes=(note,) if note else ()
         )
-        return StageResult(result, tunings, tuple(layers))
+        return StageResult(self._with_notes(result, responses), tunings, tuple(layers))
+
+    def _with_notes(self, result: LayerFamilies, responses: Responses[Any]) -> LayerFamilies:
+        """Add what is to be said of how its responses were measured."""
+        own = () if responses.path is None else self._notes.get(responses.path, ())
+        return replace(result, notes=(*result.notes, *(f"{result.transformation}: {note}" for note in own)))
 
     def _aligned(self, name: str) -> tuple[list[str], str]:
         """Layers that have positions at one place in one patch that the images can hold, and what is to be said."""
@@ -376,7 +385,7 @@ class Stage:
         responses = open_responses(path, bank, self.group(transformation), n_units)
         if path not in self._seen:
             with self.progress(f"{transformation.name}: showing all layers", len(bank)) as on_stimuli:
-                n_measured = measure_responses(
+                measured = measure_responses(
                     self.model,
                     self.images,
                     geometries,
@@ -385,7 +394,7 @@ class Stage:
                     precision=self.precision,
                     on_stimuli=on_stimuli,
                 )
-            self._have_seen(path, n_measured, is_done)
+            self._have_seen(path, measured, is_done)
         return responses
 
     def explain(self, results: dict[str, LayerFamilies], layer: str) -> dict[str, LayerFamilies]:

@@ -17,6 +17,7 @@ from equiscope.evidence.verify.drawn.size_series import make_size_series, series
 from equiscope.evidence.verify.suggestion import suggest_kind
 from equiscope.evidence.verify.verification import FamilyVerification, summarise_errors, with_agreement
 from equiscope.families.family import Family
+from equiscope.measurement.centres import Centres
 from equiscope.models import Model
 from equiscope.models.geometry import MAX_OFFSET, LayerGeometry, joint_patch_px
 from equiscope.stimuli.drawn import SyntheticStimulus, catalogue, render
@@ -75,27 +76,22 @@ def verify_lines(
             continue
         starts = np.cumsum([0] + [g.n_channels for g in used]).tolist()
         start_of = dict(zip((g.layer for g in used), starts, strict=False))
-        shown = _show_series(model, used, size_px, transformation, precision)
+        shown = _show_series(Centres(model, used, size_px, precision), transformation)
         for family in own:
             columns = [start_of[m.layer] + m.channel for m in family.members]
             found.append(_compare_line(family, transformation, shown, columns))
     return found
 
 
-def _show_series(
-    model: Model,
-    used: Sequence[LayerGeometry],
-    size_px: int,
-    transformation: Transformation,
-    precision: torch.dtype,
-) -> list[Shown]:
+def _show_series(centres: Centres, transformation: Transformation) -> list[Shown]:
     """Show drawings moved along a line, each at its best angle."""
+    size_px = centres.size_px
 
     def record(stimulus: SyntheticStimulus, change: Callable[[Tensor], Tensor]) -> Floats:
         n = max(1, round(N_ANGLES_COARSE * stimulus.period_deg / 360))
         angles = np.arange(n) * (stimulus.period_deg or 360.0) / n
         patches = change(render(stimulus, size_px, angles.tolist()))
-        return np.asarray(record_centres(model, used, size_px, patches, precision).max(0))
+        return np.asarray(record_centres(centres, patches).max(0))
 
     (axis,) = transformation.axes
     shown = []

@@ -14,6 +14,7 @@ from equiscope.evidence.verify.drawn.shown import N_ANGLES_COARSE, Shown, measur
 from equiscope.evidence.verify.suggestion import suggest_kind
 from equiscope.evidence.verify.verification import FamilyVerification, summarise_errors
 from equiscope.families.family import Family
+from equiscope.measurement.centres import Centres
 from equiscope.models import Model
 from equiscope.models.geometry import LayerGeometry
 from equiscope.stimuli.drawn import render
@@ -51,7 +52,7 @@ def verify_pairs(
     >>> round(verify_pairs(model, geometry, [pair], shown, torch.float32)[0].score, 3)
     1.0
     """
-    found = []
+    found, centres = [], Centres(model, [geometry], geometry.patch_px, precision)
     for transformation in in_order(f.transformation for f in families):
         own = [f for f in families if f.transformation == transformation.name]
         (axis,) = transformation.axes
@@ -63,7 +64,7 @@ def verify_pairs(
             patches = render(entry.stimulus, geometry.patch_px, angles)
             other = act_on(axis, patches, 1.0)
             for target, pictures in ((plain, patches), (changed, other)):
-                target.append(record_centres(model, [geometry], geometry.patch_px, pictures, precision))
+                target.append(record_centres(centres, pictures))
         upright, transformed = np.concatenate(plain), np.concatenate(changed)
         for family in own:
             u, v = family.channels.tolist()

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from equiscope.evidence.verify.drawn.shown import Shown, record_centres
+from equiscope.measurement.centres import Centres
 from equiscope.models import Model
 from equiscope.models.geometry import LayerGeometry
 from equiscope.stimuli.drawn import catalogue, render
@@ -33,7 +34,7 @@ def show_catalogue(model: Model, geometry: LayerGeometry, precision: torch.dtype
     ('grating', (1, 16, 4))
     """
     field_px = min(float(max(geometry.receptive_field_px)), float(geometry.patch_px))
-    shown = []
+    centres, shown = Centres(model, [geometry], geometry.patch_px, precision), []
     # One hue is enough: the others are made by turning it.
     for stimulus in catalogue(max(field_px, 3.0), hues_deg=(0.0,)):
         is_coloured = isfinite(stimulus.hue_deg)
@@ -43,11 +44,8 @@ def show_catalogue(model: Model, geometry: LayerGeometry, precision: torch.dtype
         hues_deg = np.arange(_N_HUES) * 360.0 / _N_HUES if is_coloured else np.zeros(1)
         responses = [
             record_centres(
-                model,
-                [geometry],
-                geometry.patch_px,
+                centres,
                 render(stimulus, geometry.patch_px, angles_deg.tolist(), hue_shift_deg=float(hue)),
-                precision,
             )
             for hue in hues_deg
         ]

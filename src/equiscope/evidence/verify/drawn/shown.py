@@ -9,13 +9,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from equiscope.models import Model
-from equiscope.models.geometry import LayerGeometry
-from equiscope.models.sides import fitted
+from equiscope.measurement.centres import Centres
 from equiscope.stimuli.drawn import SyntheticStimulus
 
 __all__ = ["N_ANGLES_COARSE", "Shown", "measure_drives", "record_centres"]
@@ -24,7 +21,8 @@ Floats = NDArray[np.float64]
 
 # Angles at which a drawing is shown where its angle itself is not what is read.
 N_ANGLES_COARSE = 8
-_PIXELS_PER_PASS = 700_000
+# Drawings in a pass where few would fit: what a pass costs beside its arithmetic is then shared.
+_LEAST_PER_PASS = 16
 
 
 @dataclass(frozen=True)
@@ -47,36 +45,20 @@ class Shown:
     responses: Floats
 
 
-def record_centres(
-    model: Model, geometries: Sequence[LayerGeometry], size_px: int, patches: Tensor, precision: torch.dtype
-) -> Floats:
+def record_centres(centres: Centres, patches: Tensor) -> Floats:
     """Measure centre responses after the ReLU to patches, layers side by side, shape (patch, unit).
 
     Examples
     --------
     >>> from torch import nn
+    >>> from equiscope.models import Model
     >>> from equiscope.models.geometry import find_geometry
     >>> model = Model(nn.Sequential(nn.Conv2d(3, 4, 5)))
-    >>> geometry = find_geometry(model, ["0"])["0"]
-    >>> record_centres(model, [geometry], 5, torch.rand(2, 3, 5, 5), torch.float32).shape
+    >>> centres = Centres(model, [find_geometry(model, ["0"])["0"]], size_px=5)
+    >>> record_centres(centres, torch.rand(2, 3, 5, 5)).shape
     (2, 4)
     """
-    by_layer = {geometry.layer: geometry for geometry in geometries}
-    network = fitted(model, geometries[0].sides)
-
-    def read(layer: str, output: Tensor) -> Tensor:
-        geometry = by_layer[layer]
-        is_alone = len(by_layer) == 1
-        row, column = (geometry.position_in_patch if is_alone else geometry.nearest_position)(size_px)
-        return output[:, :, row, column].float()
-
-    per_pass = max(16, _PIXELS_PER_PASS // geometries[0].sides.at_least(size_px)[0] ** 2)
-    parts = []
-    for start in range(0, len(patches), per_pass):
-        with torch.autocast(model.device.type, precision, enabled=precision != torch.float32):
-            read_out = network.record(patches[start : start + per_pass], list(by_layer), read)
-        parts.append(torch.cat([read_out[layer].cpu() for layer in by_layer], dim=1))
-    return np.asarray(torch.cat(parts).clamp(min=0).double().numpy())
+    return np.asarray(centres.read(patches, _LEAST_PER_PASS).clamp(min=0).double().numpy())
 
 
 def measure_drives(shown: Iterable[Shown], columns: Sequence[int]) -> Floats:
