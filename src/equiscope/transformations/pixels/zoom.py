@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
@@ -22,7 +23,12 @@ _MARGIN_PX = 4
 # Blur that an image is taken to have already, px: reducing by f needs sqrt(f² - 1) times as much again (Lowe,
 # *Distinctive image features from scale-invariant keypoints*, 2004, section 3.3).
 _OWN_BLUR_PX = 0.5
-_PATCHES_PER_BLOCK = 64
+_PATCHES_PER_BLOCK = 4
+# Rows of a patch that are read together: of 16 to 64 the fastest, half of the time of all at once.
+_ROWS_PER_BAND = 32
+# Weights that are left out. The spline's prefilter reaches over the whole window and fades by 0.43 a pixel; what is
+# left out changes a pixel by 2e-6 at most.
+_NEGLIGIBLE = 1e-6
 
 
 def zoom_crop_px(size_px: int, octaves: float) -> int:
@@ -86,12 +92,20 @@ def zoom_patches(crops: Tensor, centres_px: Tensor, octaves: Sequence[float], si
         for index, magnification in enumerate(octaves):
             reach = _reach_px(size_px, magnification)
             side = 2 * reach + 2
-            rows = _reading(magnification, size_px, y_fraction, side).to(crops)
-            columns = _reading(magnification, size_px, x_fraction, side).to(crops)
+            rows, columns = (
+                _bands(magnification, size_px, fraction, side, crops.dtype, crops.device)
+                for fraction in (y_fraction, x_fraction)
+            )
             for start in range(0, len(members), _PATCHES_PER_BLOCK):
                 block = members[start : start + _PATCHES_PER_BLOCK]
                 windows = _windows(crops, block, whole[block].long() - reach, side, side)
-                zoomed[block, index] = rows @ windows @ columns.T
+                read = windows.new_empty(*windows.shape[:2], size_px, side)
+                for band in rows:
+                    read[:, :, band.patch] = band.weights @ windows[:, :, band.window]
+                patches = windows.new_empty(*windows.shape[:2], size_px, size_px)
+                for band in columns:
+                    patches[..., band.patch] = read[..., band.window] @ band.weights.T
+                zoomed[block, index] = patches
     return zoomed
 
 
@@ -105,7 +119,36 @@ def _smoothing_px(reduction: float) -> float:
     return _OWN_BLUR_PX * math.sqrt(max(reduction**2 - 1, 0.0))
 
 
+@dataclass(frozen=True)
+class _Band:
+    """Some rows of a patch, the rows of the window that they read, and with which weights."""
+
+    patch: slice
+    window: slice
+    weights: Tensor
+
+
 @lru_cache(maxsize=128)
+def _bands(
+    octaves: float,
+    size_px: int,
+    fraction_px: float,
+    side_px: int,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> tuple[_Band, ...]:
+    """Divide the matrix from a row of the window to the patch's row, most of which is nearly zero, into bands."""
+    matrix = _reading(octaves, size_px, fraction_px, side_px)
+    bands = []
+    for first in range(0, size_px, _ROWS_PER_BAND):
+        own = matrix[first : first + _ROWS_PER_BAND]
+        read = (own.abs().amax(0) > _NEGLIGIBLE).nonzero()[:, 0]
+        window = slice(int(read[0]), int(read[-1]) + 1)
+        weights = own[:, window].to(device, dtype).contiguous()
+        bands.append(_Band(slice(first, first + len(own)), window, weights))
+    return tuple(bands)
+
+
 def _reading(octaves: float, size_px: int, fraction_px: float, side_px: int) -> Tensor:
     """Matrix from a row of the window to the patch's row, shape (size_px, side_px), float64."""
     reduction = 2.0**-octaves
