@@ -54,6 +54,8 @@ _LOG = logging.getLogger(__name__)
 
 G = TypeVar("G", bound=Group)
 
+# Channels that an error names.
+_MOST_NAMED = 8
 # One chunk on disk is what an interruption can lose: about two seconds of a deep layer.
 CHUNK_STIMULI = 64
 # Nothing is compressed: a chunk that somebody else made cannot unpack into more than it is.
@@ -380,8 +382,10 @@ class _Shown:
                 parts.append(torch.cat([read[layer].cpu() for layer in self.layers], dim=1))
         values = torch.cat(parts).view(stop - start, group.order, -1).numpy()
         if not np.isfinite(values).all():
-            column = int(np.argwhere(~np.isfinite(values))[0, 2])
-            raise not_finite(model, *_unit_of_column(self.layers, column))
+            columns = np.flatnonzero(~np.isfinite(values).all((0, 1)))
+            units = [_unit_of_column(self.layers, column) for column in columns.tolist()]
+            layer, _ = units[0]
+            raise not_finite(model, layer, [channel for own, channel in units if own == layer])
         return values
 
     def _read_centre(self, layer: str, output: Tensor) -> Tensor:
@@ -402,10 +406,12 @@ def _unit_of_column(layers: dict[str, LayerGeometry], column: int) -> tuple[str,
     return names[column]
 
 
-def not_finite(model: Model, layer: str, channel: int) -> EquiscopeError:
-    """Build the error for a network that answers with NaN or infinity."""
+def not_finite(model: Model, layer: str, channels: Sequence[int]) -> EquiscopeError:
+    """Build the error for a network that answers with NaN or infinity in some channels."""
+    named = ", ".join(map(str, channels[:_MOST_NAMED]))
+    others = f" and {len(channels) - _MOST_NAMED} more" if len(channels) > _MOST_NAMED else ""
     return EquiscopeError(
-        f"{model.name} answers with NaN or infinity in layer {layer!r}, channel {channel}: "
+        f"{model.name} answers with NaN or infinity in layer {layer!r}, channel {named}{others}: "
         "check its weights and the value range that it expects (images come as RGB in [0, 1])"
     )
 
