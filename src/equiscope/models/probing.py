@@ -135,13 +135,12 @@ def probe_by_nan(
     (Axis(stride_px=2, extent_px=3, centre_px=1.0), True)
     """
     first_row = shape[0] // 2 - n_probes // 2
-    parts: dict[str, list[Bools]] = {layer: [] for layer in layers}
 
     without: dict[str, Tensor] = {}  # what is NaN already, where no row is
 
     def reach(layer: str, output: Tensor) -> Tensor:
         _note_channels(model, layer, output, n_channels)
-        is_new = torch.isnan(output) & ~without.setdefault(layer, torch.isnan(output))
+        is_new = output.isnan() & ~without.setdefault(layer, output.isnan())
         return is_new.any(dim=1).any(dim=2 - axis)
 
     def show(strips: Tensor) -> dict[str, Tensor]:
@@ -150,16 +149,14 @@ def probe_by_nan(
 
     try:
         show(torch.zeros(1, 3, *shape))
-        for strips in _strips_with_nan(shape, n_probes):
-            for layer, mask in show(strips).items():
-                parts[layer].append(mask.cpu().numpy())
+        parts = [show(strips) for strips in _strips_with_nan(shape, n_probes)]
     except EquiscopeError:
         raise
     except Exception:
         # Observers that draw histograms refuse NaN; what refuses the size refuses it again.
         show(torch.zeros(1, 3, *shape))
         return dict.fromkeys(layers, (None, False))
-    found = {layer: np.concatenate(rows) for layer, rows in parts.items()}
+    found = {layer: torch.cat([part[layer] for part in parts]).cpu().numpy() for layer in layers}
     return {layer: (_read_axis(reached, first_row), bool(reached.any())) for layer, reached in found.items()}
 
 
