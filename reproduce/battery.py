@@ -22,21 +22,34 @@ from pathlib import Path
 import numpy as np
 
 import equiscope
-from equiscope.testing.battery import KINDS, Score, battery_scene, copies_of, is_for_choosing, score_scene
+from equiscope.testing.battery import (
+    KINDS,
+    Scene,
+    Score,
+    battery_scene,
+    copies_of,
+    is_for_choosing,
+    score_scene,
+)
 
 
-def survey_scene(kind: str, seed: int) -> tuple[dict[str, dict[str, Score]], float]:
-    """Survey one scene; give the scores of each layer, of all families and of copies, and the time that it took."""
-    scene = battery_scene(kind, seed)
-    started = time.perf_counter()
+def survey_scene(scene: Scene) -> equiscope.Run:
+    """Survey a scene on the embedded photographs; its folder is gone afterwards, its families are in memory."""
     with tempfile.TemporaryDirectory() as folder:
-        run = equiscope.survey(
+        return equiscope.survey(
             scene.model,
             equiscope.open_images(max_side_px=256),
             list(scene.layers),
             transformations=[scene.transformation],
             out=Path(folder) / "run",
         )
+
+
+def score_survey(kind: str, seed: int) -> tuple[dict[str, dict[str, Score]], float]:
+    """Survey one scene; give the scores of each layer, of all families and of copies, and the time that it took."""
+    scene = battery_scene(kind, seed)
+    started = time.perf_counter()
+    run = survey_scene(scene)
     scores = {
         "accepted": score_scene(scene, run.families),
         "copies": score_scene(scene, copies_of(run.families)),
@@ -69,7 +82,7 @@ def main() -> None:
     total: dict[tuple[bool, str], Score] = {}
     for kind in options.kinds:
         for seed in options.seeds:
-            found, seconds = survey_scene(kind, seed)
+            found, seconds = score_survey(kind, seed)
             for said, scores in found.items():
                 for layer, score in scores.items():
                     key = is_for_choosing(seed), said

@@ -13,14 +13,12 @@ embedded photographs at up to 256 px.
 from __future__ import annotations
 
 import argparse
-import tempfile
 from collections import Counter, defaultdict
-from pathlib import Path
 
 import numpy as np
+from battery import survey_scene
 from numpy.typing import NDArray
 
-import equiscope
 from equiscope.families.family import Family
 from equiscope.foundations.statistics import circular_difference_deg, share_interval
 from equiscope.testing.battery import KINDS, LayerScene, battery_scene, is_for_choosing
@@ -59,19 +57,11 @@ def errors_of(family: Family, truth: LayerScene) -> tuple[str, Floats, Floats]:
     return name, errors - errors.mean(1, keepdims=True), high - found
 
 
-def survey_scene(kind: str, seed: int) -> list[tuple[Family, str, Floats, Floats]]:
+def compare_poses(kind: str, seed: int) -> list[tuple[Family, str, Floats, Floats]]:
     """Survey a scene; give each family of its transformation with its feature, errors and half-widths."""
     scene = battery_scene(kind, seed)
-    with tempfile.TemporaryDirectory() as folder:
-        run = equiscope.survey(
-            scene.model,
-            equiscope.open_images(max_side_px=256),
-            list(scene.layers),
-            transformations=[scene.transformation],
-            out=Path(folder) / "run",
-        )
     (truth,) = scene.layers.values()
-    families = [family for family in run.families if family.transformation == scene.transformation]
+    families = [f for f in survey_scene(scene).families if f.transformation == scene.transformation]
     return [(family, *errors_of(family, truth)) for family in families]
 
 
@@ -98,7 +88,7 @@ def main() -> None:
     stable: dict[tuple[bool, str], list[float]] = defaultdict(list)
     for kind in options.kinds:
         for seed in options.seeds:
-            for family, name, errors, widths in survey_scene(kind, seed):
+            for family, name, errors, widths in compare_poses(kind, seed):
                 print(
                     f"{kind} {seed}, {name or 'strangers'}, {family.size} members: {said(errors, widths)}; "
                     f"stability {family.stability:.2f}",

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -344,7 +345,7 @@ def test_a_layer_whose_channels_stand_last_is_refused() -> None:
 
 def test_what_is_wrong_with_a_layer_is_not_mistaken_for_a_wrong_size() -> None:
     model = Model(nn.Sequential(conv(3, 4, 3), nn.Flatten()), "flat")
-    with pytest.raises(EquiscopeError, match=r"'1' of flat gives \(8, \d+\)"):
+    with pytest.raises(EquiscopeError, match=r"'1' of flat gives \(1, \d+\)"):
         find_geometry(model, ["1"])
     with pytest.raises(EquiscopeError, match="unknown layer"):
         find_geometry(model, ["nowhere"])
@@ -607,6 +608,63 @@ def test_what_stops_nan_does_not_hide_a_field(name: str) -> None:
         assert (own.stride_px, own.receptive_field_px, own.centre_px, own.is_global) == (
             wanted.stride_px, wanted.receptive_field_px, wanted.centre_px, False,
         )  # fmt: skip
+
+
+def set_channels(*channels: int, value: float, at: slice = slice(None)) -> Callable[[Tensor], Tensor]:
+    """Give a step that answers with one value in some channels, at all rows and columns or at some."""
+
+    def step(x: Tensor) -> Tensor:
+        x = x.clone()
+        x[:, list(channels), at, at] = value
+        return x
+
+    return step
+
+
+def by_contrast(x: Tensor) -> Tensor:
+    """Divide two channels by their local contrast: 0 / 0 where there is none, as in an empty image."""
+    most, least = F.max_pool2d(x, 3, 1, 1), -F.max_pool2d(-x, 3, 1, 1)
+    return torch.cat([((x - least) / (most - least))[:, :2], x[:, 2:]], 1)
+
+
+# Steps behind a convolution of eight units after which some units are NaN or infinite whatever is shown.
+DAMAGED: dict[str, Callable[[Tensor], Tensor]] = {
+    "one unit": set_channels(2, value=math.nan),
+    "two units": set_channels(0, 5, value=math.nan),
+    "all but one": set_channels(*range(7), value=math.nan),
+    "one unit at the border": set_channels(3, value=math.nan, at=slice(0, 1)),
+    "all units at the border": set_channels(*range(8), value=math.nan, at=slice(0, 1)),
+    "an infinite unit": set_channels(4, value=math.inf),
+    "an infinite and a NaN unit": lambda x: set_channels(1, value=math.nan)(set_channels(6, value=-math.inf)(x)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("stop", [None, where], ids=["read by NaN", "read by differences"])
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_field_is_read_from_the_units_that_are_not_damaged(
+    name: str, stop: Callable[[Tensor], Tensor] | None
+) -> None:
+    plain = Model(built(lambda: nn.Sequential(conv(3, 6, (5, 3), 2, 1), nn.Identity(), conv(6, 8, 3))))
+    early, through, late = plain.module.children()
+    damaged = Model(nn.Sequential(early, Done(stop) if stop else through, late, Done(DAMAGED[name])))
+    (wanted,) = find_geometry(plain, ["2"]).values()
+    found = find_geometry(damaged, ["2", "3"])
+    assert not wanted.is_global
+    assert found == {layer: replace(wanted, layer=layer) for layer in ("2", "3")}
+
+
+def test_a_layer_that_divides_nothing_by_nothing_in_an_empty_image_has_a_field() -> None:
+    model = Model(built(lambda: nn.Sequential(nn.Conv2d(3, 8, 5, 2), Done(by_contrast), conv(8, 4, 3))))
+    assert model.record(torch.zeros(1, 3, 32, 40), ["2"])["2"].isnan().all()
+    found = find_geometry(model, ["1", "2"])
+    assert [own.is_global for own in found.values()] == [False, False]
+    assert [own.receptive_field_px for own in found.values()] == [(9, 9), (13, 13)]
+    assert [own.stride_px for own in found.values()] == [(2, 2), (2, 2)]
+
+
+def test_a_layer_of_damaged_units_alone_is_given_no_field() -> None:
+    model = Model(nn.Sequential(conv(3, 4, 3), Done(lambda x: x * math.nan)))
+    assert [own.is_global for own in find_geometry(model, ["0", "1"]).values()] == [False, True]
 
 
 def test_what_stops_nan_in_one_branch_does_not_hide_its_field() -> None:

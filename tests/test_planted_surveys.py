@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -31,27 +33,33 @@ from stored import assert_as_stored, store_if_new, stored_families
 CHECKS = {"verify": "drawings", "featurevis": "templates", "compare": "comparison"}
 
 
+@pytest.fixture(scope="module")
+def survey_of(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[str], tuple[PlantedTransformations, equiscope.Run]]:
+    """Survey the planted network of a transformation, once for all tests."""
+
+    @cache
+    def survey_planted(name: str) -> tuple[PlantedTransformations, equiscope.Run]:
+        planted, out = planted_transformation(name), tmp_path_factory.mktemp(name) / "run"
+        run = equiscope.survey(planted.model, transformations=[name], precision="float32", out=out)
+        return planted, run
+
+    return survey_planted
+
+
 @pytest.fixture(scope="module", params=surveyed_names())
 def surveyed(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, survey_of: Callable[[str], tuple[PlantedTransformations, equiscope.Run]]
 ) -> tuple[str, PlantedTransformations, equiscope.Run]:
-    name = request.param
-    planted = planted_transformation(name)
-    out = tmp_path_factory.mktemp(name) / "run"
-    return (
-        name,
-        planted,
-        equiscope.survey(planted.model, transformations=[name], precision="float32", out=out),
-    )
+    return (request.param, *survey_of(request.param))
 
 
 @pytest.fixture(scope="module")
-def reflected(tmp_path_factory: pytest.TempPathFactory) -> tuple[PlantedTransformations, equiscope.Run]:
-    planted = planted_transformation("reflection")
-    out = tmp_path_factory.mktemp("reflected") / "run"
-    return planted, equiscope.survey(
-        planted.model, transformations=["reflection"], precision="float32", out=out
-    )
+def reflected(
+    survey_of: Callable[[str], tuple[PlantedTransformations, equiscope.Run]],
+) -> tuple[PlantedTransformations, equiscope.Run]:
+    return survey_of("reflection")
 
 
 def units_of(family: Family | PlantedOrbit) -> frozenset[tuple[str, int]]:

@@ -316,6 +316,15 @@ class TestBadInput:
         with pytest.raises(EquiscopeError, match="channel 2"):
             rotations(module, crops, layers=["0"], out=tmp_path / "run")
 
+    def test_all_units_that_answer_with_nan_or_infinity_are_named(self, crops: Path, tmp_path: Path) -> None:
+        module = bars()
+        with torch.no_grad():
+            module[0].weight[2] = math.nan
+            module[0].bias = torch.nn.Parameter(torch.zeros(len(module[0].weight)))
+            module[0].bias[3] = math.inf
+        with pytest.raises(EquiscopeError, match=r"channel 2, 3: check"):
+            rotations(module, crops, layers=["0"], out=tmp_path / "run")
+
     def test_a_network_that_answers_with_nothing_but_nan(self, crops: Path, tmp_path: Path) -> None:
         module = bars()
         with torch.no_grad():

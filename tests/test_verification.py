@@ -28,8 +28,14 @@ def run(planted: Planted, tmp_path_factory: pytest.TempPathFactory) -> equiscope
 
 
 @pytest.fixture(scope="module")
-def verified(planted: Planted, run: equiscope.Run) -> dict[str, FamilyVerification]:
-    found = verify_run(run, planted.model)
+def found(planted: Planted, run: equiscope.Run) -> tuple[FamilyVerification, ...]:
+    return verify_run(run, planted.model)
+
+
+@pytest.fixture(scope="module")
+def verified(
+    planted: Planted, run: equiscope.Run, found: tuple[FamilyVerification, ...]
+) -> dict[str, FamilyVerification]:
     truth = {frozenset(f.channels): f.name for f in planted.truth["planted"].families}
     names = {f.id: truth[frozenset(f.channels.tolist())] for f in run.families}
     return {names[entry.family]: entry for entry in found}
@@ -71,8 +77,7 @@ def test_wrong_poses_are_not_confirmed(planted: Planted, run: equiscope.Run, tmp
     assert sum(entry.n_outliers for entry in found) > 4
 
 
-def test_what_was_verified_is_read_back(run: equiscope.Run, planted: Planted) -> None:
-    found = verify_run(run, planted.model)
+def test_what_was_verified_is_read_back(run: equiscope.Run, found: tuple[FamilyVerification, ...]) -> None:
     assert repr(load_verification(run.folder)) == repr(found)
     assert [entry.family for entry in found] == [family.id for family in run.families]
 

@@ -42,9 +42,13 @@ def interruptible(next_step: str) -> Iterator[None]:
 
     Examples
     --------
+    In a program that nobody began with the signal ignored, as shells begin what runs in the background.
+
     >>> import subprocess
     >>> program = '''
+    ... import signal
     ... from equiscope.cli.interruption import interruptible
+    ... signal.signal(signal.SIGINT, signal.default_int_handler)
     ... with interruptible("give the same command again"):
     ...     raise KeyboardInterrupt
     ... '''

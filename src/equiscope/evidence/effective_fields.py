@@ -196,7 +196,8 @@ def _energies(
     """Energy of the gradient of one unit's response to each patch, shape (patch, y, x)."""
     row, column = geometry.position_in_patch(geometry.patch_px)
     which = torch.as_tensor(units, device=model.device)
-    with torch.enable_grad():
+    # What hooks do in the backward pass is put back after it.
+    with model.evaluating(), torch.enable_grad():
         output = run_to(fitted(model, geometry.sides), patches.requires_grad_(), geometry.layer, {})
         total = output[:, :, row, column].gather(1, which[:, None]).sum()
         (slope,) = torch.autograd.grad(total, patches)

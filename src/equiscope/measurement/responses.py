@@ -52,6 +52,8 @@ _LOG = logging.getLogger(__name__)
 
 G = TypeVar("G", bound=Group)
 
+# Channels that an error names.
+_MOST_NAMED = 8
 # One chunk on disk is what an interruption can lose: about two seconds of a deep layer.
 CHUNK_STIMULI = 64
 # Nothing is compressed: a chunk that somebody else made cannot unpack into more than it is.
@@ -381,8 +383,10 @@ class _Shown:
                 parts.append(self.centres.read(patches, group.order))
         values = torch.cat(parts).view(stop - start, group.order, -1).numpy()
         if not np.isfinite(values).all():
-            column = int(np.argwhere(~np.isfinite(values))[0, 2])
-            raise not_finite(model, *_unit_of_column(self.layers, column))
+            columns = np.flatnonzero(~np.isfinite(values).all((0, 1)))
+            units = [_unit_of_column(self.layers, column) for column in columns.tolist()]
+            layer, _ = units[0]
+            raise not_finite(model, layer, [channel for own, channel in units if own == layer])
         return values
 
 
@@ -391,10 +395,12 @@ def _unit_of_column(layers: Sequence[LayerGeometry], column: int) -> tuple[str, 
     return [(own.layer, channel) for own in layers for channel in range(own.n_channels)][column]
 
 
-def not_finite(model: Model, layer: str, channel: int) -> EquiscopeError:
-    """Build the error for a network that answers with NaN or infinity."""
+def not_finite(model: Model, layer: str, channels: Sequence[int]) -> EquiscopeError:
+    """Build the error for a network that answers with NaN or infinity in some channels."""
+    named = ", ".join(map(str, channels[:_MOST_NAMED]))
+    others = f" and {len(channels) - _MOST_NAMED} more" if len(channels) > _MOST_NAMED else ""
     return EquiscopeError(
-        f"{model.name} answers with NaN or infinity in layer {layer!r}, channel {channel}: "
+        f"{model.name} answers with NaN or infinity in layer {layer!r}, channel {named}{others}: "
         "check its weights and the value range that it expects (images come as RGB in [0, 1])"
     )
 

@@ -3,9 +3,12 @@
 Two things are kept, because they cost differently. The attributes of every module (names, hooks, flags, counters, the
 tensors that stand under each name) are noted before every pass and put back after it: some microseconds a module. The
 values of all tensors are copied once, when the outermost block of `evaluating` begins, and compared with the copies bit
-for bit: all of them at the end of that block; after each pass those whose version counter or address has changed, and
-small ones in any case, for a network may write behind the counter (through ``.data``). So what a pass leaves behind,
-such as the NaN of an observer, does not reach the next one.
+for bit. So what a pass leaves behind, such as the NaN of an observer, does not reach the next one.
+
+A network may write behind the version counter (through ``.data``), which only a comparison of values tells. Reading
+all of them takes as long as a pass over a small patch, so it is done after the first pass, and at the end of every
+block that holds a pass: a stage, or a pass forwards and backwards. After any other pass those are compared whose
+counter or address has changed, the small ones, and those that were once found written behind the counter.
 """
 
 from __future__ import annotations
@@ -47,8 +50,10 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
     Notes
     -----
-    The outermost block needs memory for one more copy of all parameters and buffers. Mutable values inside the
-    containers of a module (a list of lists) are not followed, nor is what the network keeps outside its modules.
+    The outermost block needs memory for one more copy of all parameters and buffers. A large tensor that is written
+    through ``.data`` by some passes, but not by the first, is put back at the end of the block around them. Mutable
+    values inside the containers of a module (a list of lists) are not followed, nor is what the network keeps outside
+    its modules.
 
     Examples
     --------
@@ -64,6 +69,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
         with _unobserved():
             attributes = _Attributes(module)
             original = _Values(module) if opened is None else opened
+        n_before = original.n_put_back
         try:
             if any(part.training for part in module.modules()):
                 module.eval()
@@ -77,7 +83,8 @@ def evaluating(module: nn.Module) -> Iterator[None]:
                 _OPEN.pop(id(module), None)
             with _unobserved():
                 attributes.put_back()
-                original.put_back(exactly=opened is None)
+                is_first, holds_passes = n_before == 0, original.n_put_back > n_before
+                original.put_back(exactly=is_first or holds_passes)
 
 
 def borrows_model(function: Callable[Given, Result]) -> Callable[Given, Result]:
@@ -189,20 +196,26 @@ class _Kept:
     def __init__(self, tensor: Tensor) -> None:
         self.tensor, self.place, self.value = tensor, tensor.data, tensor.detach().clone()
         self.version, self.is_leaf = tensor._version, tensor.is_leaf
+        self.was_unseen = False
 
-    def is_watched_change(self) -> bool:
-        """Whether the version counter, the address or the shape says that the tensor has changed."""
-        return self.tensor._version != self.version or not self._is_in_place()
+    def may_have_changed(self) -> bool:
+        """Whether the version counter, the address or the shape says so, or the counter has been silent before."""
+        return self.was_unseen or self._is_seen_to_change()
 
     def put_back(self) -> None:
         """Put the values back where they have changed."""
+        is_seen = self._is_seen_to_change()
         if self.is_leaf and not self.tensor.is_leaf:
             self.tensor.detach_()
         if not self._is_in_place():
             self.tensor.data = self.place
         if not torch.equal(_bits(self.place), _bits(self.value)):
+            self.was_unseen |= not is_seen
             self.place.copy_(self.value)
         self.version = self.tensor._version
+
+    def _is_seen_to_change(self) -> bool:
+        return self.tensor._version != self.version or not self._is_in_place()
 
     def _is_in_place(self) -> bool:
         own, place = self.tensor, self.place
@@ -219,6 +232,7 @@ class _Values:
 
     def __init__(self, module: nn.Module) -> None:
         self.kept = [_Kept(tensor) for tensor in _tensors(module)]
+        self.n_put_back = 0
         # Small tensors side by side, by width and device, and their values: one comparison, and one wait for a GPU.
         small: dict[tuple[torch.dtype, torch.device], list[_Kept]] = defaultdict(list)
         for kept in self.kept:
@@ -230,8 +244,9 @@ class _Values:
 
     def put_back(self, *, exactly: bool) -> None:
         """Put back the values that have changed: of all tensors, or of those that are looked at after a pass."""
+        self.n_put_back += 1
         for kept in self.kept:
-            if exactly or kept.is_watched_change():
+            if exactly or kept.may_have_changed():
                 kept.put_back()
         for group, value in self.small:
             if not torch.equal(torch.cat([_bits(kept.place).flatten() for kept in group]), value):

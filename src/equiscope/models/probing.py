@@ -2,7 +2,8 @@
 
 If row r is set to NaN and the positions p to q of a layer turn NaN, the receptive fields of exactly those hold r.
 Several rows give the stride and the extent. What stops NaN, such as a maximum that skips it, is found by changing a row
-of noise and looking for differences instead.
+of noise and looking for differences instead. What is NaN or infinite without a row of NaN, as a damaged unit is, tells
+nothing of what reaches it: a layer is read from the rest.
 """
 
 from __future__ import annotations
@@ -125,7 +126,7 @@ def probe_by_nan(
     -------
     dict
         For each layer the axis, or None where it could not be read, and whether anything arrived. Nothing arrives in a
-        network that refuses NaN.
+        network that refuses NaN, or where all is NaN without it, as zeros divided by their deviation are.
 
     Examples
     --------
@@ -134,27 +135,28 @@ def probe_by_nan(
     (Axis(stride_px=2, extent_px=3, centre_px=1.0), True)
     """
     first_row = shape[0] // 2 - n_probes // 2
-    parts: dict[str, list[Bools]] = {layer: [] for layer in layers}
+
+    without: dict[str, Tensor] = {}  # what is NaN already, where no row is
 
     def reach(layer: str, output: Tensor) -> Tensor:
         _note_channels(model, layer, output, n_channels)
-        return torch.isnan(output).any(dim=1).any(dim=2 - axis)
+        is_new = output.isnan() & ~without.setdefault(layer, output.isnan())
+        return is_new.any(dim=1).any(dim=2 - axis)
 
     def show(strips: Tensor) -> dict[str, Tensor]:
         with torch.backends.cudnn.flags(enabled=False):
             return model.record(_along(strips, axis), layers, reach)
 
     try:
-        for strips in _strips_with_nan(shape, n_probes):
-            for layer, mask in show(strips).items():
-                parts[layer].append(mask.cpu().numpy())
+        show(torch.zeros(1, 3, *shape))
+        parts = [show(strips) for strips in _strips_with_nan(shape, n_probes)]
     except EquiscopeError:
         raise
     except Exception:
         # Observers that draw histograms refuse NaN; what refuses the size refuses it again.
         show(torch.zeros(1, 3, *shape))
         return dict.fromkeys(layers, (None, False))
-    found = {layer: np.concatenate(rows) for layer, rows in parts.items()}
+    found = {layer: torch.cat([part[layer] for part in parts]).cpu().numpy() for layer in layers}
     return {layer: (_read_axis(reached, first_row), bool(reached.any())) for layer, reached in found.items()}
 
 
@@ -353,7 +355,7 @@ def _agree(a: Tensor, b: Tensor, axis: int, places: slice, others: slice) -> boo
     x, y = (output.movedim(2 + axis, 0)[some] for output, some in ((a, places), (b, others)))
     length = min(len(x), len(y))
     # The root mean square, because where a network rounds to steps, rounding may turn single answers by one.
-    away = (x[:length] - y[:length]).square().mean().sqrt()
+    away = (x[:length] - y[:length]).square().nanmean().sqrt()
     return not x[:length].numel() or bool(away <= _CHANGES[torch.float32] * _spread(a, axis))
 
 
@@ -369,8 +371,9 @@ def _spread(output: Tensor, axis: int) -> Tensor:
     """
     length = output.shape[2 + axis]
     middle = output.narrow(2 + axis, length // 4, length - 2 * (length // 4))
-    deviation = middle.var(2 + axis, correction=0).mean().sqrt()
-    return deviation.clamp(min=1e-6 * float(output.abs().max()) + 1e-30)
+    deviation = middle.var(2 + axis, correction=0).nanmean().sqrt().nan_to_num()
+    largest = float(output.nan_to_num(0.0, 0.0, 0.0).abs().max())
+    return deviation.clamp(min=1e-6 * largest + 1e-30)
 
 
 def _changed(
@@ -385,7 +388,7 @@ def _changed(
     """Positions that change with each row of noise, in any draw and channel, shape (row, position)."""
 
     def compare(_layer: str, output: Tensor) -> Tensor:
-        away = (output[1:] - output[:1]).abs().amax(1).amax(2 - axis)
+        away = (output[1:] - output[:1]).abs().nan_to_num().amax(1).amax(2 - axis)
         return away > _CHANGES[dtype] * _spread(output[:1], axis)
 
     generator = torch.Generator().manual_seed(0)

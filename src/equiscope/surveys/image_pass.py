@@ -80,8 +80,8 @@ class ImagePass:
             )
             found = {layer: merge_examples(found[layer], part[layer]) for layer in geometries}
             for layer, examples in found.items():
-                if not np.isfinite(examples.mean).all():
-                    raise not_finite(self.model, layer, int(np.argmin(np.isfinite(examples.mean))))
+                if len(damaged := np.flatnonzero(~np.isfinite(examples.mean))):
+                    raise not_finite(self.model, layer, damaged.tolist())
             save_examples(path, found, shard.stop, self.failures())
             on_images(len(shard))
         return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
@@ -11,6 +12,8 @@ from equiscope.evidence.featurevis.objectives import redirected_rectifiers
 from equiscope.foundations.errors import EquiscopeError
 
 __all__ = ["climb"]
+
+Borrowing = Callable[[], AbstractContextManager[None]]
 
 # From 0.03 to 0.12 the median response of mixed3b of `mini` changes by 2 %, and from 0.05 on a purely coloured Gabor is
 # within 5 % of its optimum after 128 steps (0.03: 25 %); small steps leave smoother pictures.
@@ -26,6 +29,7 @@ def climb(
     steps: int,
     *,
     rate: float = _RATE,
+    borrowing: Borrowing = nullcontext,
     on_step: Callable[[int], None] = lambda _steps: None,
 ) -> Tensor:
     """Change spectra so that their objectives grow.
@@ -41,6 +45,8 @@ def climb(
         Number of steps.
     rate
         Size of the first step, which falls to 0 as a cosine.
+    borrowing
+        Gives a block for each pass forwards and backwards: that of the network, which puts back what its hooks do.
     on_step
         Called after each step with 1.
 
@@ -69,7 +75,7 @@ def climb(
     """
     mean, square = torch.zeros_like(spectra), torch.zeros_like(spectra)
     for step in range(steps):
-        gradient = _gradient(spectra, objective, step)
+        gradient = _gradient(spectra, objective, step, borrowing)
         mean = torch.lerp(gradient, mean, _DECAYS[0])
         square = torch.lerp(gradient.square(), square, _DECAYS[1])
         bias, bias_of_square = (1 - decay ** (step + 1) for decay in _DECAYS)
@@ -79,20 +85,24 @@ def climb(
     return spectra
 
 
-def _gradient(spectra: Tensor, objective: Callable[[Tensor, int], Tensor], step: int) -> Tensor:
+def _gradient(
+    spectra: Tensor, objective: Callable[[Tensor, int], Tensor], step: int, borrowing: Borrowing
+) -> Tensor:
     """Gradient of each image's objective, root mean square 1; where there is none, that with rectifiers redirected."""
-    gradient = _differentiate(spectra, objective, step)
+    gradient = _differentiate(spectra, objective, step, borrowing)
     is_flat = gradient.flatten(1).abs().amax(1) == 0
     if bool(is_flat.any()):
         with redirected_rectifiers():
-            redirected = _differentiate(spectra, objective, step)
+            redirected = _differentiate(spectra, objective, step, borrowing)
         gradient[is_flat] = redirected[is_flat]
     size = gradient.flatten(1).square().mean(1).sqrt().clamp(min=1e-30)
     return gradient / size.view(-1, *[1] * (spectra.ndim - 1))
 
 
-def _differentiate(spectra: Tensor, objective: Callable[[Tensor, int], Tensor], step: int) -> Tensor:
-    with torch.enable_grad():
+def _differentiate(
+    spectra: Tensor, objective: Callable[[Tensor, int], Tensor], step: int, borrowing: Borrowing
+) -> Tensor:
+    with borrowing(), torch.enable_grad():
         leaf = spectra.detach().requires_grad_()
         loss = -objective(leaf, step).sum()
         if not loss.requires_grad:

@@ -340,7 +340,8 @@ class _Template:
                 total = total + (each / self._scale[group.members]).sum(1)
             return total / len(self._poses)
 
-        return climb(spectra.to(self._model.device), objective, steps, on_step=on_step)
+        start = spectra.to(self._model.device)
+        return climb(start, objective, steps, borrowing=self._model.evaluating, on_step=on_step)
 
     def measure(self, spectra: Tensor) -> tuple[Tensor, tuple[Tensor, ...], Floats]:
         """Give the first template, its copies, and every member's response to every copy of each template.

@@ -242,7 +242,7 @@ class _UnitAscent:
 
         with torch.no_grad():
             before = responses(canvas.cut(canvas.render(spectra)))[own].cpu()
-        spectra = climb(spectra, objective, self.steps, on_step=on_step)
+        spectra = climb(spectra, objective, self.steps, borrowing=self.model.evaluating, on_step=on_step)
         with torch.no_grad():
             images = in_eight_bits(canvas.cut(canvas.render(spectra)))
             after = responses(images)[own].cpu()
