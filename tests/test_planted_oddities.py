@@ -24,6 +24,7 @@ from equiscope.evidence.verify.drawn.shown import record_centres
 from equiscope.evidence.verify.whole_run import verify_run
 from equiscope.foundations.errors import EquiscopeError
 from equiscope.measurement.bank import build_bank
+from equiscope.measurement.centres import Centres
 from equiscope.measurement.examples import collect_examples, split_halves
 from equiscope.measurement.responses import Responses, measure_responses
 from equiscope.models import Model
@@ -252,6 +253,6 @@ def test_drawn_stimuli_are_answered_as_by_the_plain_twin() -> None:
     patches = 20 * torch.rand(5, 3, size, size, generator=torch.Generator().manual_seed(0))
     rim = (size - core) // 2
     cores = patches[:, :, rim : rim + core, rim : rim + core]
-    found = record_centres(models[0], [same], size, patches, torch.float32)
+    found = record_centres(Centres(models[0], [same], size), patches)
     assert found.any()
-    assert np.allclose(found, record_centres(models[1], [plain], core, cores, torch.float32), atol=1e-5)
+    assert np.allclose(found, record_centres(Centres(models[1], [plain], core), cores), atol=1e-5)
