@@ -5,7 +5,8 @@ r"""Cost of the stimulus bank against plain forward passes of the same number of
 
 For each layer, in one process and in turn: a bank of stimuli measured as the survey does it (images decoded, stimuli
 cut and turned, centre responses written to disk), and the same number of random patches run through the same part of
-the network in the same batches, results thrown away. Prints the ratio of the medians of the repeats.
+the network, whole maps of them, in the same batches, results thrown away. Prints the ratio of the medians of the
+repeats: below 1 where the position that is read sees less than the patch's maps hold.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ import torch
 import equiscope
 from equiscope.foundations.devices import keep_large_buffers
 from equiscope.measurement.bank import Bank, build_bank
+from equiscope.measurement.centres import Centres
 from equiscope.measurement.examples import collect_examples, split_halves
-from equiscope.measurement.responses import measure_responses, open_responses, patches_per_pass
+from equiscope.measurement.responses import measure_responses, open_responses
 from equiscope.models.geometry import LayerGeometry, find_geometry
 from equiscope.transformations.groups import CyclicGroup
 
@@ -46,7 +48,8 @@ def time_bank(
 
 def time_plain(model: equiscope.Model, geometry: LayerGeometry, n_patches: int, order: int) -> float:
     """Seconds to run as many patches through the network, up to the layer."""
-    size, batch = geometry.patch_px, patches_per_pass(geometry.patch_px, order)
+    size = geometry.patch_px
+    batch = Centres(model, [geometry], size).per_pass(order)
     patches = torch.rand(batch, 3, size, size)
     started = time.perf_counter()
     for start in range(0, n_patches, batch):
