@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 import textwrap
 import warnings
@@ -13,7 +14,7 @@ from equiscope.foundations.errors import EquiscopeError, unknown_name
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["choose_device", "choose_precision", "keep_large_buffers"]
+__all__ = ["choose_device", "choose_precision", "keep_large_buffers", "wait_passively"]
 
 # From malloc.h of glibc.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
@@ -41,6 +42,28 @@ def keep_large_buffers() -> None:
         mallopt(_M_MMAP_THRESHOLD, 1 << 25)
     mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
     mallopt(_M_TOP_PAD, 1 << 26)
+
+
+def wait_passively() -> None:
+    """Let threads sleep where they wait for each other; to be called before torch is loaded.
+
+    After each piece of a convolution its threads wait until all are done, and by default spin meanwhile. Where another
+    program has one of the processors they spin for as long as it computes. What the user has set stays.
+
+    Notes
+    -----
+    docs/results.md has the times, with and without another program.
+
+    Examples
+    --------
+    >>> from unittest import mock
+    >>> with mock.patch.dict(os.environ):
+    ...     wait_passively()
+    ...     "OMP_WAIT_POLICY" in os.environ or "GOMP_SPINCOUNT" in os.environ
+    True
+    """
+    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"} & os.environ.keys():
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
 
 def choose_device(device: str) -> torch.device:
