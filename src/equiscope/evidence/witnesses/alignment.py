@@ -7,8 +7,9 @@ copies, about 0 for units that merely answer at related poses.
 In a first layer the inputs are the colours of the image: a turn of the plane turns the kernel, a turn of hue turns its
 colours, and whatever else a transformation does to pictures it does to kernels. In a later layer they are units. Those
 of a family that turns along stand at poses relative to the member's: weights are put onto a grid of relative poses, and
-two members are compared where both have inputs near. Units that the transformation leaves as they are count one by one.
-All other inputs cannot be moved, so nothing can be said of what comes from them.
+two members are compared where both have inputs near. Units that the transformation leaves as they are count one by one;
+so do those that are pairs under a mirror or an inversion, where a member that is switched takes the partner. All other
+inputs cannot be moved, so nothing can be said of what comes from them.
 """
 
 from __future__ import annotations
@@ -27,19 +28,18 @@ from equiscope.evidence.circuits.harmonics import KernelBasis, fitted_basis, rot
 from equiscope.evidence.circuits.layer_pair import LayerPair
 from equiscope.families.family import Family
 from equiscope.foundations.statistics import circular_difference_deg
-from equiscope.transformations import Axis, Pose, alone, find
+from equiscope.transformations import Axis, Pose, act_on, alone, find
+from equiscope.transformations.axes import Switch
 from equiscope.transformations.hue import HUE
 from equiscope.transformations.pixels.colour import hue_matrix
 from equiscope.transformations.reflection import MIRRORED
 from equiscope.transformations.rotation import ANGLE
 
-__all__ = ["Aligned", "ImageWeights", "InputWeights", "is_aligned", "join_aligned"]
+__all__ = ["Aligned", "ImageWeights", "InputWeights", "join_aligned", "moved_axes"]
 
 Floats = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 
-# Axes along which kernels can be moved back.
-_AXES = (ANGLE, HUE, MIRRORED)
 # Steps of the grid of relative poses, and how near an input must be to count: natural units are tuned to a sixth of a
 # turn of the plane, and more broadly in hue.
 _N_ANGLES, _N_HUES = 24, 12
@@ -100,15 +100,9 @@ class Aligned:
         return float(self.compared.sum() / max(float(self.energy.sum()), 1e-60))
 
 
-def is_aligned(transformation: str) -> bool:
-    """Whether the weights of a transformation's families can be moved back in a later layer, too.
-
-    Examples
-    --------
-    >>> is_aligned("hue-rotation"), is_aligned("scale")
-    (True, False)
-    """
-    return set(find(transformation).axes) <= set(_AXES)
+def _are_turned(transformation: str) -> bool:
+    """Whether kernels of the image are moved back in functions that turn, and not as pictures."""
+    return set(find(transformation).axes) <= {ANGLE, HUE, MIRRORED}
 
 
 def join_aligned(parts: Sequence[Aligned]) -> Aligned:
@@ -163,7 +157,7 @@ class ImageWeights:
     def align(self, channels: Sequence[int], poses: Sequence[Pose], transformation: str) -> Aligned:
         """Move the kernels of some units back by poses; a unit is mirrored before it is turned."""
         chosen = np.asarray(channels)
-        if not is_aligned(transformation):
+        if not _are_turned(transformation):
             moved = _moved_as_pictures(self._kernels[chosen], poses, transformation)
             return _one_by_one(moved.reshape(len(moved), -1).astype(complex))
         return _one_by_one(self._moved_back(chosen, poses))
@@ -187,7 +181,7 @@ class ImageWeights:
         True
         """
         chosen = np.asarray(channels)
-        if not is_aligned(transformation):
+        if not _are_turned(transformation):
             return _moved_as_pictures(self._kernels[chosen], poses, transformation)
         moved = self._basis.kernels(self._moved_back(chosen, poses))
         return moved.reshape(*moved.shape[:2], *self._kernels.shape[2:])
@@ -199,9 +193,7 @@ class ImageWeights:
         angles = np.radians([pose.get(ANGLE.name, 0.0) for pose in poses])
         coefficients = coefficients * np.exp(1j * angles[:, None, None] * self._orders)
         is_mirrored = np.array([bool(pose.get(MIRRORED.name, False)) for pose in poses])
-        # What is mirrored left to right has each function's azimuth taken from half a turn.
-        sign = np.where(self._orders % 2 == 0, 1.0, -1.0)
-        coefficients[is_mirrored] = sign * coefficients[is_mirrored].conj()
+        coefficients[is_mirrored] = _switched(MIRRORED, coefficients[is_mirrored], self._orders)
         return np.asarray(coefficients)
 
 
@@ -264,9 +256,9 @@ class InputWeights:
     """
 
     def __init__(self, pair: LayerPair, family: Family) -> None:
-        self._end, self._orders = family_end(family), pair.basis.orders
+        axes = moved_axes(family)
+        self._end, self._orders = _target_end(family, axes), pair.basis.orders
         channels = family.channels
-        axes = find(family.transformation).axes
         spread = _spreads(pair)
 
         def weighed(sources: NDArray[np.int64]) -> Complex:
@@ -274,25 +266,31 @@ class InputWeights:
 
         self._turning: list[tuple[End, Complex]] = []
         taken: set[int] = set()
-        for source in _turning_sources(pair, axes) if self._end is not None else ():
+        for source in _turning_sources(pair, axes) if ANGLE in axes or HUE in axes else ():
             if taken.isdisjoint(source.channels.tolist()):
                 self._turning.append((source, weighed(source.channels)))
                 taken |= set(source.channels.tolist())
-        still = [c for c in _still_units(pair, axes) if c not in taken] if self._end is not None else []
-        self._still = weighed(np.array(still, dtype=np.int64))
-        outside = np.setdiff1d(np.arange(pair.energy.shape[1]), [*taken, *still])
+        still = [c for c in _still_units(pair, axes) if c not in taken] if axes else []
+        # Of each that counts one by one the unit that stands for it where a member is switched: itself, or its partner.
+        partner = {c: c for c in still} | (_partners(pair, axes) if _is_switch(axes) else {})
+        single = np.array(sorted(partner), dtype=np.int64)
+        self._single, self._axes = weighed(single), axes
+        self._partner = np.searchsorted(single, [partner[c] for c in single.tolist()])
+        outside = np.setdiff1d(np.arange(pair.energy.shape[1]), [*taken, *single])
         self._untested = (np.abs(weighed(outside)) ** 2).sum((1, 2))
 
     def align(self, poses: Sequence[Mapping[str, float]], *, is_counted: bool = True) -> Aligned:
         """Move the weights back by poses, one a member; without ``is_counted`` it is not told what was compared."""
         n = len(poses)
-        if self._end is None:
-            nothing = np.zeros((n, 0))
-            return Aligned(nothing.astype(complex), nothing, nothing, np.zeros(n), self._untested)
         target = _at(self._end, poses)
         angles = np.zeros(n) if target.angles is None else target.angles
         phases = np.exp(1j * np.outer(angles, self._orders))[:, None]
-        parts = [_one_by_one(self._still * phases)]
+        single = self._single * phases
+        if _is_switch(self._axes):
+            (axis,) = self._axes
+            is_on = np.array([bool(pose[axis.name]) for pose in poses])
+            single[is_on] = _switched(axis, single[is_on][:, self._partner], self._orders)
+        parts = [_one_by_one(single)]
         parts += [
             _on_grid(weights * phases, source, target, is_counted=is_counted)
             for source, weights in self._turning
@@ -301,10 +299,67 @@ class InputWeights:
         return replace(aligned, energy=aligned.energy + self._untested)
 
 
+def moved_axes(family: Family) -> tuple[Axis, ...]:
+    """Give the axes along which the weights into a family's members can be moved back in a later layer; none if none.
+
+    Of a dihedral family that is the angle where no member is mirrored, as in one whose members have a mirror axis.
+
+    Examples
+    --------
+    >>> from equiscope.families.family import Member
+    >>> poses = [Pose(angle_deg=0.0, is_mirrored=False), Pose(angle_deg=70.0, is_mirrored=False)]
+    >>> members = tuple(Member("conv2", i, own, 0.9, 0.8, 1.0) for i, own in enumerate(poses))
+    >>> family = Family("conv2-dihedral-1", ("conv2",), "dihedral", 0.9, 0.8, 1.0, 0.01, members)
+    >>> [axis.name for axis in moved_axes(family)]
+    ['angle_deg']
+    """
+    axes = find(family.transformation).axes
+    if _is_switch(axes) or set(axes) <= {ANGLE, HUE}:
+        return axes
+    has_mirrored = any(member.pose.get(MIRRORED.name, False) for member in family.members)
+    return (ANGLE,) if set(axes) == {ANGLE, MIRRORED} and not has_mirrored else ()
+
+
+def _target_end(family: Family, axes: Sequence[Axis]) -> End:
+    """Give the members of a family as the end of weights that are moved along some axes."""
+    angles, hues = (np.zeros(family.size) if axis in axes else None for axis in (ANGLE, HUE))
+    return End(family.id, family.layers[0], family.channels, angles, hues)
+
+
 def _at(end: End, poses: Sequence[Mapping[str, float]]) -> End:
     angles = None if end.angles is None else np.radians([pose[ANGLE.name] for pose in poses])
     hues = None if end.hues is None else np.radians([pose[HUE.name] for pose in poses])
     return replace(end, angles=angles, hues=hues)
+
+
+def _is_switch(axes: Sequence[Axis]) -> bool:
+    """Whether families are pairs of a unit and the same, switched by an action on whole pictures."""
+    return len(axes) == 1 and isinstance(axes[0], Switch) and axes[0].act is not None
+
+
+def _switched(axis: Axis, coefficients: Complex, orders: NDArray[np.int64]) -> Complex:
+    """Move kernels as an axis moves places: what it does to values, the units that it comes from do.
+
+    A mirror left to right takes each function's azimuth from half a turn, one from above to below from a whole.
+    """
+    corner = torch.full((1, 3, 2, 2), _GREY)
+    corner[..., 0, 0] += _FAINT
+    moved = (act_on(axis, corner, 1.0) - _GREY).abs()[0].sum(0)
+    row, column = divmod(int(moved.argmax()), 2)
+    if row != column:
+        coefficients = coefficients.conj()
+    return np.asarray(np.where(orders % 2 == 0, 1.0, -1.0) * coefficients if column else coefficients)
+
+
+def _partners(pair: LayerPair, axes: Sequence[Axis]) -> dict[int, int]:
+    """Give the units of the earlier layer in pairs along the same axes, each with its partner in its best pair."""
+    found: dict[int, int] = {}
+    pairs = [f for f in pair.families if f.layers == (pair.weights.source,) and moved_axes(f) == tuple(axes)]
+    for family in sorted(pairs, key=lambda own: -own.score):
+        one, other = family.channels.tolist()
+        if one not in found and other not in found:
+            found |= {one: other, other: one}
+    return found
 
 
 def _spreads(pair: LayerPair) -> Floats:

@@ -22,8 +22,8 @@ from equiscope.evidence.witnesses.alignment import (
     Aligned,
     ImageWeights,
     InputWeights,
-    is_aligned,
     join_aligned,
+    moved_axes,
 )
 from equiscope.evidence.witnesses.image_kernels import read_image_kernels
 from equiscope.families.family import Family, Unit
@@ -34,6 +34,7 @@ from equiscope.models.geometry import LayerGeometry
 from equiscope.models.refusals import refusals_told
 from equiscope.stimuli import ImageSet
 from equiscope.transformations import Pose, Turn, find
+from equiscope.transformations.reflection import MIRRORED
 
 __all__ = ["WeightWitness", "WeightsOf", "consult_weights"]
 
@@ -136,9 +137,10 @@ class WeightsOf:
         image = self._image_weights(family.layer)
         if image is not None:
             return lambda poses, _: image.align(family.channels.tolist(), poses, family.transformation)
-        if not is_aligned(family.transformation):
-            said = find(family.transformation).name
-            return f"under {said} weights are compared only where they are kernels of the image"
+        if not moved_axes(family):
+            has_hands = MIRRORED in find(family.transformation).axes
+            said = "of features of both hands" if has_hands else f"under {family.transformation}"
+            return f"{said} weights are compared only where they are kernels of the image"
         pairs = self._layer_pairs(family.layer)
         if isinstance(pairs, str):
             return pairs
