@@ -19,6 +19,7 @@ import numpy as np
 
 import equiscope
 from equiscope.evidence.verify.verification import load_verification
+from equiscope.families.shares import count_copies, judged_family
 from equiscope.foundations.statistics import share_interval
 from equiscope.transformations import find
 
@@ -41,12 +42,37 @@ def print_totals(run: equiscope.Run) -> None:
         print((layer or "all").ljust(10), *(cell.rjust(20) for cell in cells))
 
 
+def print_copies(run: equiscope.Run) -> None:
+    """Share of units that are copies by their weights, and of each family's median likeness, by layer, in Markdown."""
+    names = run.manifest["settings"]["transformations"]
+    print("\n| layer |", " | ".join(names), "|\n|---|" + "---|" * len(names))
+    for layer in [*run.manifest["settings"]["layers"], None]:
+        units = [(u.layer, u.channel) for u in run.units if layer in (None, u.layer)]
+        cells = []
+        for name in names:
+            own = [
+                f for f in run.families if f.transformation == name and (layer is None or f.layer == layer)
+            ]
+            share = count_copies(map(judged_family, own), units)
+            tested = [f.verdict.likeness for f in own if f.verdict and np.isfinite(f.verdict.likeness)]
+            if not own or not share.is_measured or not tested:
+                cells.append("no family" if not own else "untested")
+                continue
+            cells.append(
+                f"{share.n_copies}, {share.share:.0%} ({share.low:.0%}–{share.high:.0%}); {np.median(tested):.2f}"
+            )
+        print(f"| {layer or 'all'} |", " | ".join(cells), "|")
+
+
 def main() -> None:
     """Print one section a claim."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("run", type=Path)
     run = equiscope.load_run(parser.parse_args().run)
     print_totals(run)
+    print_copies(run)
+    words = Counter((f.transformation, f.verdict.word) for f in run.families if f.verdict)
+    print("\nverdicts", dict(words))
     print("\nfamilies", dict(Counter(f.transformation for f in run.families)))
     print("seconds", run.manifest["seconds"], round(sum(run.manifest["seconds"].values())))
     print("\nhue x rotation")
@@ -72,21 +98,21 @@ def main() -> None:
     for f in (
         f for f in run.families if f.transformation == "dihedral" and len(f.stabiliser) == f.stabiliser_order
     ):
-        hands = Counter(m.is_mirrored for m in f.members)
+        hands = Counter(bool(m.pose.get("is_mirrored")) for m in f.members)
         print(
             f"  {f.id} {hands[False]} + {hands[True]} handed, score {f.score:.2f}, best explained by {f.explained_by}"
         )
     print("\nscale families over three layers or more")
     for f in (f for f in run.families if f.transformation == "scale" and len(f.layers) >= 3):
-        span = max(m.octaves for m in f.members) - min(m.octaves for m in f.members)
-        members = ", ".join(f"{m.layer}:{m.channel} {m.octaves:+.2f}" for m in f.members)
+        span = np.ptp([m.pose["octaves"] for m in f.members])
+        members = ", ".join(f"{m.layer}:{m.channel} {m.pose['octaves']:+.2f}" for m in f.members)
         print(f"  {f.id} {span:.2f} octaves, score {f.score:.2f}, margin {f.margin:.2f}: {members}")
     print("\nrotation x scale")
     for link in run.manifest["family_links"]:
         print("  link", {k: round(v, 2) if isinstance(v, float) else v for k, v in link.items()})
     for f in (f for f in run.families if f.transformation == "rotation-scale"):
         print(
-            f"  {f.id} {f.layer} {f.size} members, sizes {sorted({round(m.octaves, 2) for m in f.members})}"
+            f"  {f.id} {f.layer} {f.size} members, sizes {sorted({round(m.pose['octaves'], 2) for m in f.members})}"
         )
     print(
         "\nexplained by", Counter((f.transformation, f.explained_by) for f in run.families if f.explained_by)
