@@ -170,10 +170,11 @@ class TestExport:
 def test_layers(place: Path) -> None:
     result = run_command("layers", "mine.py:network", cwd=place)
     assert result.returncode == 0, result.stderr
-    assert [line.split()[:2] for line in result.stdout.splitlines()[1:]] == [["0", "12"], ["2", "8"]]
-    assert "9 px" in result.stdout.splitlines()[2]
+    rows = [line.split()[:3] for line in result.stdout.splitlines()[1:]]
+    assert rows == [["0", "yes", "12"], ["1", "–", "12"], ["2", "yes", "8"]]
+    assert "9 px" in result.stdout.splitlines()[3]
     named = run_command("layers", "mine.py:network", "--layers", "1", cwd=place)
-    assert [line.split()[:2] for line in named.stdout.splitlines()[1:]] == [["1", "12"]]
+    assert [line.split()[:3] for line in named.stdout.splitlines()[1:]] == [["1", "–", "12"]]
 
 
 @pytest.mark.parametrize(
