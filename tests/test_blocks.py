@@ -43,6 +43,8 @@ def stack(*parts: nn.Module) -> nn.Sequential:
         # The first block of a stage has no way past it, and is a block all the same.
         (EfficientNet(), ["bn1", *(f"blocks.{i}.{j}" for i in (0, 1) for j in (0, 1)), "bn2"]),
         (stack(DenseBlock(8), nn.Conv2d(20, 8, 1), DenseBlock(8)), ["0", "1", "2", "3"]),
+        # Layers that only collect what came in have no branch of their own.
+        (stack(DenseBlock(8)), ["0", "1"]),
         (stack(Inception(8), nn.ReLU(), Inception(8)), ["0", "1", "3"]),
         (stack(Inception(8), nn.Conv2d(8, 4, 3)), ["0", "1", "2"]),
         # Of blocks in each other the outermost that repeats.
@@ -57,8 +59,8 @@ def stack(*parts: nn.Module) -> nn.Sequential:
         (plain(), ["0", "3"]),
     ],
     ids=[
-        "resnet", "efficientnet", "densenet", "inception", "one-inception", "nested", "one-nested", "long-way",
-        "long-way-around-a-block", "flat", "transformer", "plain",
+        "resnet", "efficientnet", "densenet", "one-dense-block", "inception", "one-inception", "nested",
+        "one-nested", "long-way", "long-way-around-a-block", "flat", "transformer", "plain",
     ],
 )  # fmt: skip
 def test_blocks_and_convolutions_outside_are_the_default(module: nn.Module, layers: list[str]) -> None:
@@ -73,7 +75,9 @@ def test_a_network_of_its_own_choice_keeps_it() -> None:
     assert choices["layer1.0"].why == "not among the network's own choice"
 
 
-@pytest.mark.parametrize("shift", [1.0, nn.Parameter(torch.zeros(1, 8, 1, 1)), torch.zeros(8, 1, 1)])
+@pytest.mark.parametrize(
+    "shift", [1.0, nn.Parameter(torch.zeros(1, 8, 1, 1)), torch.zeros(62, 1), torch.zeros(1, 8, 62, 1)]
+)
 def test_what_is_added_to_all_positions_alike_is_no_branch(shift: float | Tensor) -> None:
     class Shifted(nn.Module):
         def __init__(self) -> None:
