@@ -73,8 +73,8 @@ def layers(
     >>> first = layers("mini", ["conv2d0"]).geometries["conv2d0"]
     >>> first.n_channels, first.stride_px, first.receptive_field_px
     (48, (2, 2), (7, 7))
-    >>> layers("mini", ["conv2d0", "conv2d0.conv"]).by_default
-    ['conv2d0']
+    >>> layers("mini", ["conv2d*"]).by_default
+    ['conv2d0', 'conv2d1']
     """
     chosen = take_options(layers, NetworkOptions, options)
     network = as_model(model, options.get("weights"))
@@ -83,7 +83,7 @@ def layers(
     with network.evaluating(), chosen.progress("Finding receptive fields", 1) as on_step:
         geometries = find_geometry(network, resolved)
         on_step(1)
-    # One that does not run is refused above, where its receptive field is looked for.
-    choices = {name: known[name] for name in resolved}
+    # Of a network that takes no empty image only its default layers are known.
+    choices = {name: known.get(name, LayerChoice(False, "not a convolution")) for name in resolved}
     by_default = [name for name, choice in choices.items() if choice.is_default]
     return NetworkLayers(geometries, choices, tuple(left_out(network, by_default)))

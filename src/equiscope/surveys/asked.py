@@ -161,7 +161,7 @@ def bare_stage(
     >>> model, settings = load_model("mini"), {"angles": 16, "examples_per_unit": 8}
     >>> stage = bare_stage(model, open_images(), find_geometry(model, ["conv2d0"]), settings)
     >>> stage.count_stimuli("rotation", "conv2d0"), stage.patch_px("conv2d0")
-    (384, 7)
+    (384, 9)
     """
     n_kept = -(-int(settings["examples_per_unit"]) // 2)
     return Stage(

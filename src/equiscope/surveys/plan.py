@@ -22,16 +22,16 @@ from equiscope.transformations.spaces import Circle, HandedCircle, Line, Pair, P
 
 __all__ = ["Plan", "PlannedStage", "Saving", "predict"]
 
-# Seconds of all searches of a layer: a rate, times its units to some power. On one core of 2026, on the first layers of
-# GoogLeNet and of ResNet-18, where hue takes half as long as rotation.
-_SEARCH_S: Mapping[type[PoseSpace], tuple[float, float]] = {
-    Pair: (0.0022, 1.0),
-    Circle: (0.014, 1.0),
-    HandedCircle: (0.027, 1.0),
-    Torus: (0.006, 1.0),
-    Line: (0.0019, 1.5),
+# Seconds of all searches of a stage, a unit: a base for each space of poses, and more for each patch that was shown. On
+# one core of 2026, on the first layers of GoogLeNet, ResNet-18 and SqueezeNet, where both were 2 to 45 ms together.
+_SEARCH_S: Mapping[type[PoseSpace], float] = {
+    Pair: 0.0013,
+    Circle: 0.008,
+    HandedCircle: 0.02,
+    Torus: 0.0,
+    Line: 0.02,
 }
-_OTHER_SEARCH_S = (0.02, 1.0)
+_OTHER_SEARCH_S, _SEARCH_PATCH_S = 0.02, 8e-7
 # Searches on the null of those, and others: the real one, and those on photographs drawn anew.
 _USUAL_NULL, _OTHER_SEARCHES = 20, 6
 # Families a unit and transformation (0.067 to 0.10 there), and seconds to judge one and to compare its explanations.
@@ -144,11 +144,12 @@ class Plan:
     @property
     def sentence(self) -> str:
         """What it takes, in one sentence."""
-        per_patch = [1e3 * stage.patch_s for stage in self.stages]
-        cost = f"{_short(min(per_patch))} to {_short(max(per_patch))} ms each" if per_patch else "none"
+        per_patch = sorted(1e3 * stage.patch_s for stage in self.stages) or [0.0]
+        ends = dict.fromkeys((_short(per_patch[0]), _short(per_patch[-1])))
         memory = "" if math.isnan(self.memory_bytes) else f"{self.memory_bytes / 1e9:.1f} GB of memory, "
         return (
-            f"about {rough_time(self.seconds)}: {self.n_images:,} images, then {self.n_passes:,} patches of {cost}; "
+            f"about {rough_time(self.seconds)}: {self.n_images:,} images, then {self.n_passes:,} patches of "
+            f"{' to '.join(ends)} ms each; "
             f"{memory}{self.disk_bytes / 1e6:,.0f} MB of disk"
         )
 
@@ -260,9 +261,9 @@ def _stage(
     # Where a transformation may change nothing, the stimuli are cut once more to see whether it does.
     n_cuts = 2 if not math.isnan(transformation.least_change) else 1
     loads_s = n_cuts * rates.load_s * _n_distinct(n_stimuli, len(stage.images))
-    rate, power = _SEARCH_S.get(type(transformation.space), _OTHER_SEARCH_S)
+    unit_s = _SEARCH_S.get(type(transformation.space), _OTHER_SEARCH_S) + _SEARCH_PATCH_S * n_stimuli * order
     searches = (stage.settings["n_null"] + _OTHER_SEARCHES) / (_USUAL_NULL + _OTHER_SEARCHES)
-    search_s = searches * rate * n_units**power
+    search_s = searches * n_units * unit_s
     seconds = n_stimuli * order * patch_s + loads_s + search_s
     return PlannedStage(layer, name, n_stimuli, order, size_px, patch_s, seconds, _NUMBER_BYTES * n_values)
 

@@ -74,8 +74,8 @@ def plan_stage(stage: Stage, once: Mapping[str, float] | None = None) -> Plan:
     >>> model = load_model("mini")
     >>> settings = {"transformations": ["hue"], "angles": 16, "examples_per_unit": 8, "n_null": 20, "seed": 0}
     >>> stage = bare_stage(model, open_images(), find_geometry(model, ["conv2d0"]), settings)
-    >>> plan_stage(stage).sentence.split(":")[1]
-    ' 39 images, then 3,072 patches of ...
+    >>> plan_stage(stage).sentence.split(": ")[1].split(" of ")[0]
+    '39 images, then 3,072 patches'
     """
     rates = measure_rates(stage, stage.settings["transformations"])
     return predict(stage, rates, once or {}, _peak_bytes())

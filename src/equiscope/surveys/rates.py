@@ -88,13 +88,15 @@ def measure_rates(stage: Stage, transformations: Sequence[str]) -> Rates:
 
     Examples
     --------
-    >>> from equiscope.surveys.plan import bare_stage
     >>> from equiscope.models import load_model
+    >>> from equiscope.models.geometry import find_geometry
     >>> from equiscope.stimuli import open_images
-    >>> settings = {"layers": ["conv2d0"], "transformations": ["hue"], "angles": 16, "examples_per_unit": 8, "seed": 0}
-    >>> rates = measure_rates(bare_stage(load_model("mini"), open_images(), settings), ["hue"])
-    >>> rates.pass_s["conv2d0"] < rates.image_s
-    True
+    >>> from equiscope.surveys.asked import bare_stage
+    >>> model, settings = load_model("mini"), {"angles": 16, "examples_per_unit": 8, "seed": 0}
+    >>> stage = bare_stage(model, open_images(), find_geometry(model, ["conv2d0"]), settings)
+    >>> rates = measure_rates(stage, ["hue"])
+    >>> list(rates.pass_s), list(rates.element_s), rates.pass_s["conv2d0"] < rates.image_s
+    (['conv2d0'], ['hue'], True)
     """
     index, middle_px = _some_image(stage)
     load_s = _seconds(lambda: stage.images.load(index))
