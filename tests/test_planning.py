@@ -117,7 +117,7 @@ def test_what_would_make_it_shorter(images: equiscope.ImageSet) -> None:
     # Eight angles and two stimuli are the least, and one layer cannot be left out.
     least = stage_of(images, ["rotation"], angles=8, examples_per_unit=2)
     alone = replace(least, geometries={"0": least.geometries["0"]}, examples={"0": least.examples["0"]})
-    assert predict(alone, FLAT, {}).savings == ()
+    assert predict(alone, quick, {}).savings == ()
 
 
 def test_memory_is_what_was_held_and_patches_or_pairs(images: equiscope.ImageSet) -> None:
