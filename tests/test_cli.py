@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -80,6 +81,7 @@ def test_survey_prints_a_table_and_the_report(run: subprocess.CompletedProcess[s
     plan, *rest = run.stderr.splitlines()
     assert plan == "1 layer × 7 transformations: 12 stages to do"
     assert rest[0] == "finding receptive fields [1/12]"
+    assert rest.pop(1).startswith("about ")
     assert "drawing the report [12/12]" in rest
     assert all(line.startswith("0, ") or line.endswith("/12]") for line in rest)
     command = json.loads((place / "run" / "run.json").read_text())["command"]
@@ -105,6 +107,7 @@ def test_verify_prints_a_table_and_draws_the_report_again(
     shutil.copytree(place / "run", place / "verified")
     done = run_command("verify", "verified", "mine.py:network", cwd=place)
     assert done.returncode == 0, done.stderr
+    assert re.match(r"about \d+ s: [\d,]+ drawn patches in 1 layer\(s\), ", done.stderr)
     lines = done.stdout.splitlines()
     assert lines[0].split()[:4] == ["family", "axis", "driven", "by"]
     assert lines[-2:] == [
@@ -170,10 +173,11 @@ class TestExport:
 def test_layers(place: Path) -> None:
     result = run_command("layers", "mine.py:network", cwd=place)
     assert result.returncode == 0, result.stderr
-    assert [line.split()[:2] for line in result.stdout.splitlines()[1:]] == [["0", "12"], ["2", "8"]]
-    assert "9 px" in result.stdout.splitlines()[2]
+    rows = [line.split()[:3] for line in result.stdout.splitlines()[1:]]
+    assert rows == [["0", "yes", "12"], ["1", "–", "12"], ["2", "yes", "8"]]
+    assert "9 px" in result.stdout.splitlines()[3]
     named = run_command("layers", "mine.py:network", "--layers", "1", cwd=place)
-    assert [line.split()[:2] for line in named.stdout.splitlines()[1:]] == [["1", "12"]]
+    assert [line.split()[:3] for line in named.stdout.splitlines()[1:]] == [["1", "–", "12"]]
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def arguments_of(name: str) -> dict[str, inspect.Parameter]:
 def test_the_door_is_pinned() -> None:
     assert equiscope.__all__ == [
         *("survey", "verify", "circuits", "featurevis", "budget", "simplify", "design", "compare", "tally"),
-        *("report", "open", "layers", "figure", "train", "export"),
+        *("report", "open", "layers", "plan", "figure", "train", "export"),
         *("load_run", "load_model", "open_images"),
         *("Run", "Model", "ImageSet", "Family", "Member", "Unit"),
         *("EquiscopeError", "MissingExtraError"),

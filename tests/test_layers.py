@@ -224,6 +224,8 @@ def test_the_command_says_what_is_left_out(tmp_path: Path, monkeypatch: pytest.M
     )
     result = CliRunner().invoke(app, ["layers", f"{tmp_path / 'gated.py'}:net"])
     assert result.exit_code == 0, result.output
-    assert "1.own" not in result.stdout
+    assert re.search(
+        r"^1.own +– .* has a single position: a gate or a classifier *$", result.stdout, re.MULTILINE
+    )
     assert "1 convolution(s) that have a single position, such as 1.own" in result.stderr
     assert torch.is_grad_enabled()

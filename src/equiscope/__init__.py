@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from equiscope.commands.figure import figure
     from equiscope.commands.layers import layers
     from equiscope.commands.open import open
+    from equiscope.commands.plan import plan
     from equiscope.commands.report import report
     from equiscope.commands.simplify import simplify
     from equiscope.commands.survey import survey
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = [  # noqa: RUF022 - in groups
     # The commands, in the order of their help.
     "survey", "verify", "circuits", "featurevis", "budget", "simplify", "design", "compare", "tally", "report", "open",
-    "layers", "figure", "train", "export",
+    "layers", "plan", "figure", "train", "export",
     # What they are given.
     "load_run", "load_model", "open_images",
     # What they return.
@@ -48,7 +49,7 @@ __all__ = [  # noqa: RUF022 - in groups
 
 # The module in which each name is at home; a command's is the module of its name in `commands`.
 _HOMES = {
-    **{name: f"commands.{name}" for name in __all__[:15]},
+    **{name: f"commands.{name}" for name in __all__[:16]},
     **dict.fromkeys(("Family", "Member", "Unit"), "families.family"),
     **dict.fromkeys(("EquiscopeError", "MissingExtraError"), "foundations.errors"),
     **dict.fromkeys(("Model", "load_model"), "models"),

@@ -20,6 +20,7 @@ from equiscope.cli import (
     figure,
     layers,
     open,
+    plan,
     report,
     simplify,
     survey,
@@ -88,6 +89,7 @@ app.command()(tally.tally)
 app.command()(report.report)
 app.command()(open.open)
 app.command()(layers.layers)
+app.command()(plan.plan)
 app.command()(figure.figure)
 app.command()(train.train)
 app.command()(export.export)

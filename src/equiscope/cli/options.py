@@ -8,11 +8,20 @@ from typing import Annotated
 import typer
 
 __all__ = [
+    "AnglesOption",
+    "DeviceOption",
+    "ExamplesPerUnitOption",
     "FalseDiscoveryRateOption",
+    "ImagesOption",
+    "LayersOption",
     "ModelArgument",
     "PrecisionOption",
+    "QuickOption",
     "RunArgument",
+    "ShownPrecisionOption",
+    "SurveySeedOption",
     "SurveyedModelArgument",
+    "TransformationsOption",
     "VerdictOption",
     "WeightsOption",
     "split_names",
@@ -43,6 +52,39 @@ VerdictOption = Annotated[
     ),
 ]
 FalseDiscoveryRateOption = Annotated[float, typer.Option(help="Largest accepted q-value.")]
+
+# What a survey is asked for, which a plan is asked for as well.
+ImagesOption = Annotated[
+    str | None, typer.Option(help="Folder, .tar or .npz of images; default: embedded photographs.")
+]
+LayersOption = Annotated[
+    str | None, typer.Option(help="Module names or patterns such as 'layer1.*', separated by commas.")
+]
+TransformationsOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Some of rotation, hue, reflection, contrast, dihedral, hue-rotation, scale, separated by commas; "
+        "default: all of these. Also up-down and brightness."
+    ),
+]
+AnglesOption = Annotated[int | None, typer.Option(help="Number of rotations; default: 16, of a look 8.")]
+ExamplesPerUnitOption = Annotated[
+    int | None,
+    typer.Option(help="Strongest stimuli a unit; half find, half verify; default: 8, of a look 4."),
+]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+ShownPrecisionOption = Annotated[
+    str, typer.Option(help="auto, float32 or bfloat16, for the passes that show transformed stimuli.")
+]
+SurveySeedOption = Annotated[int, typer.Option(help="Seed of halves, null and bootstrap.", min=0)]
+QuickOption = Annotated[
+    bool,
+    typer.Option(
+        "--quick",
+        help="A look in a few minutes, not a survey: rotation, hue and reflection, fewer angles, stimuli and layers, "
+        "at most 300 images. Options that are given win.",
+    ),
+]
 
 
 def split_names(text: str | None) -> list[str] | None:

@@ -13,7 +13,21 @@ from rich.console import Console
 from rich.table import Table
 
 from equiscope.cli.console import print_note, show_progress, wide_console
-from equiscope.cli.options import FalseDiscoveryRateOption, ModelArgument, WeightsOption, split_names
+from equiscope.cli.options import (
+    AnglesOption,
+    DeviceOption,
+    ExamplesPerUnitOption,
+    FalseDiscoveryRateOption,
+    ImagesOption,
+    LayersOption,
+    ModelArgument,
+    QuickOption,
+    ShownPrecisionOption,
+    SurveySeedOption,
+    TransformationsOption,
+    WeightsOption,
+    split_names,
+)
 from equiscope.cli.tables import new_table
 
 if TYPE_CHECKING:
@@ -25,44 +39,23 @@ __all__ = ["survey"]
 
 _KINDS = ("equivariant", "invariant", "neither", "inactive", "not measurable")
 
-_ImagesOption = Annotated[
-    str | None, typer.Option(help="Folder, .tar or .npz of images; default: embedded photographs.")
-]
-_LayersOption = Annotated[
-    str | None, typer.Option(help="Module names or patterns such as 'layer1.*', separated by commas.")
-]
-_TransformationsOption = Annotated[
-    str | None,
-    typer.Option(
-        help="Some of rotation, hue, reflection, contrast, dihedral, hue-rotation, scale, separated by commas; "
-        "default: all of these. Also up-down and brightness."
-    ),
-]
-_AnglesOption = Annotated[int, typer.Option(help="Number of rotations.")]
-_ExamplesPerUnitOption = Annotated[
-    int, typer.Option(help="Strongest stimuli a unit; half find, half verify.")
-]
 _OutOption = Annotated[Path | None, typer.Option(help="Folder of the run; default: equiscope-runs/MODEL.")]
-_DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-_PrecisionOption = Annotated[
-    str, typer.Option(help="auto, float32 or bfloat16, for the passes that show transformed stimuli.")
-]
-_SeedOption = Annotated[int, typer.Option(help="Seed of halves, null and bootstrap.", min=0)]
 
 
 def survey(
     model: ModelArgument = "mini",
     weights: WeightsOption = None,
-    images: _ImagesOption = None,
-    layers: _LayersOption = None,
-    transformations: _TransformationsOption = None,
-    angles: _AnglesOption = 16,
-    examples_per_unit: _ExamplesPerUnitOption = 8,
+    images: ImagesOption = None,
+    layers: LayersOption = None,
+    transformations: TransformationsOption = None,
+    angles: AnglesOption = None,
+    examples_per_unit: ExamplesPerUnitOption = None,
     out: _OutOption = None,
-    device: _DeviceOption = "auto",
-    precision: _PrecisionOption = "auto",
-    seed: _SeedOption = 0,
+    device: DeviceOption = "auto",
+    precision: ShownPrecisionOption = "auto",
+    seed: SurveySeedOption = 0,
     false_discovery_rate: FalseDiscoveryRateOption = 0.05,
+    quick: QuickOption = False,
 ) -> None:
     """Find the families of transformed copies in a network and write a report.
 
@@ -84,6 +77,7 @@ def survey(
         device=device,
         precision=precision,
         seed=seed,
+        quick=quick,
         command=shlex.join(["equiscope", *sys.argv[1:]]),
         on_plan=lambda plan: typer.echo(plan, err=True),
         progress=show_progress,
@@ -102,6 +96,8 @@ def survey(
         for note in result["notes"]:
             print_note(f"{'+'.join(result['layers'])}, {note}")
     out_console.print(_found(run), highlight=False)
+    if look := run.manifest.get("look"):
+        print_note(look)
     # Not through rich, which would break a long path over lines.
     typer.echo(f"report: {run.report}")
 

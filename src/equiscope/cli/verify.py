@@ -30,7 +30,14 @@ def verify(
     """
     import equiscope
 
-    found = equiscope.verify(run, model, weights=weights, precision=precision, progress=show_progress)
+    found = equiscope.verify(
+        run,
+        model,
+        weights=weights,
+        precision=precision,
+        on_plan=lambda plan: typer.echo(plan, err=True),
+        progress=show_progress,
+    )
     console = wide_console()
     console.print(_verification_table(found))
     typer.echo(f"verification: {run / 'verification.json'}")

@@ -16,6 +16,7 @@ makes one such call, and prints.
 ``report``      the report, built again
 ``open``        the report, in the browser
 ``layers``      layers of a network
+``plan``        what a survey will take
 ``figure``      one chart for a paper
 ``train``       plain and designed networks
 ``export``      tables of a run

@@ -15,7 +15,7 @@ from equiscope.models import Model
 from equiscope.reports.site.files import show_evidence
 from equiscope.runs.asked import ask_run
 from equiscope.runs.run import Run, as_run
-from equiscope.runs.surveyed import surveyed_model
+from equiscope.runs.surveyed import surveyed_images, surveyed_model
 from equiscope.stimuli import ImageSet, as_images
 
 __all__ = ["circuits"]
@@ -73,7 +73,7 @@ def circuits(
     found = recover_circuits(
         ask_run(opened, verdict),
         network,
-        as_images(images) if images is not None or is_embedded else None,
+        surveyed_images(opened, as_images(images)) if images is not None or is_embedded else None,
         n_draws=n_draws,
         false_discovery_rate=chosen.false_discovery_rate,
         seed=chosen.seed,

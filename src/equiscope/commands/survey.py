@@ -25,8 +25,8 @@ def survey(
     *,
     transformations: Sequence[str] | None = None,
     out: str | Path | None = None,
-    angles: int = 16,
-    examples_per_unit: int = 8,
+    angles: int | None = None,
+    examples_per_unit: int | None = None,
     **options: Unpack[SurveyOptions],
 ) -> Run:
     """Find the families of a network under all transformations, verify them on held-out images, write a report.
@@ -38,23 +38,23 @@ def survey(
     images
         What it is shown: an ``ImageSet``, a folder, ``.tar`` or ``.npz``, by default the embedded photographs.
     layers
-        Names of modules; by default the model's own choice, or all convolutions.
+        Names of modules; by default the model's own choice, or the outputs of blocks and the convolutions outside.
     transformations
-        Some of ``rotation``, ``hue``, ``reflection``, ``contrast``, ``dihedral``, ``hue-rotation`` and ``scale``, by
-        default all of these; also ``up-down`` and ``brightness``. Those that one needs are surveyed with it.
+        Some of rotation, hue, reflection, contrast, dihedral, hue-rotation and scale, by default all of these; also
+        up-down and brightness. Those that one needs are surveyed with it.
     out
         Folder of the run, by default ``equiscope-runs/MODEL``. The same call goes on where an interrupted one stopped.
     angles, examples_per_unit
-        Order of the rotation group, at least 4: multiples of 4 include the exact quarter turns. Strongest stimuli of
-        each unit, at least 2: half of them find, half verify.
+        Order of the rotation group, 16: multiples of 4 include the exact quarter turns. Strongest stimuli of each
+        unit, 8: half of them find, half verify.
     **options
         ``weights`` (file of weights of a built-in network), ``false_discovery_rate`` (largest accepted q-value of a
         family, 0.05), ``min_score`` (smallest mean correlation with the other members that makes a member), ``n_null``
         (null draws for each layer, 20), ``seed`` (of the halves, the null and the bootstrap, 0), ``device`` (``auto``
         takes the GPU if there is one; the module goes back to where it was), ``precision`` (of the passes that show
-        transformed stimuli; ``auto`` is ``bfloat16`` where the processor computes in it, otherwise ``float32``:
-        docs/results.md), ``command`` (to record as the run's), ``on_plan`` (called once before the work, with how much
-        will be done) and ``progress`` (called at each part of a stage, by a name with the stage's number at its end).
+        transformed stimuli; ``auto`` is ``bfloat16`` where the processor computes in it: docs/results.md), ``quick`` (a
+        look in a few minutes: what is not given is less), ``command`` (to record as the run's), ``on_plan`` (called
+        before the work: how much will be done, then how long it takes) and ``progress`` (called as a part begins).
 
     Returns
     -------

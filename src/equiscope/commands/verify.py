@@ -35,7 +35,8 @@ def verify(
     model
         The network that was surveyed; by default the run's own name for it, if that is of a built-in network.
     **options
-        ``weights``, ``precision`` and ``progress``, as for `equiscope.survey`.
+        ``weights``, ``precision`` and ``progress``, as for `equiscope.survey`; ``on_plan`` is called before the work
+        with what will be shown, and how long that takes.
 
     Returns
     -------
@@ -60,7 +61,7 @@ def verify(
         opened, model, options.get("weights"), f"equiscope verify {quoted(opened.folder)} NETWORK"
     )
     precision = choose_precision(chosen.precision, network.device)
-    found = verify_run(opened, network, precision=precision, progress=chosen.progress)
+    found = verify_run(opened, network, precision=precision, progress=chosen.progress, on_plan=chosen.on_plan)
     if not show_evidence(opened.folder, "verify"):
         _LOG.warning(
             "the report stays as it is: an earlier version made it, which kept nothing to draw it from"

@@ -29,6 +29,7 @@ __all__ = [
     "NetworkOptions",
     "NullOptions",
     "Options",
+    "PlanOptions",
     "ProgressOptions",
     "SeedOptions",
     "SimplifyOptions",
@@ -36,11 +37,17 @@ __all__ = [
     "TrainOptions",
     "VerifyOptions",
     "take_options",
+    "untold",
 ]
 
 
-def _untold(_plan: str) -> None:
-    """Tell nobody."""
+def untold(_plan: str) -> None:
+    """Tell nobody.
+
+    Examples
+    --------
+    >>> untold("3 layers")
+    """
 
 
 @dataclass(frozen=True)
@@ -67,8 +74,11 @@ class Options:
         Whether a training on one GPU records its passes as CUDA graphs.
     command
         What is recorded as the command that was given.
+    quick
+        Whether a survey is a look: less of everything, in a few minutes.
     on_plan
-        Called once, before the work begins, with a sentence that says how much will be done.
+        Called before the work begins with a sentence that says how much will be done, and with one that says how long
+        it will take as soon as that can be said.
     progress
         Called at the start of each stage with its name and the number of its steps; opens what counts them.
 
@@ -87,7 +97,8 @@ class Options:
     n_workers: int = 1
     use_graphs: bool = True
     command: str = ""
-    on_plan: Callable[[str], object] = _untold
+    quick: bool = False
+    on_plan: Callable[[str], object] = untold
     progress: Progress = silent
 
     def __post_init__(self) -> None:
@@ -143,6 +154,7 @@ class VerifyOptions(NetworkOptions, total=False):
     """Of verify."""
 
     precision: str
+    on_plan: Callable[[str], object]
 
 
 class CompareOptions(ProgressOptions, total=False):
@@ -156,6 +168,14 @@ class CompareOptions(ProgressOptions, total=False):
     weights_b: str | Path | None
 
 
+class PlanOptions(SeedOptions, total=False):
+    """Of plan: those options of survey that change what it takes."""
+
+    device: str
+    precision: str
+    quick: bool
+
+
 class SurveyOptions(NullOptions, total=False):
     """Of survey."""
 
@@ -164,6 +184,7 @@ class SurveyOptions(NullOptions, total=False):
     device: str
     precision: str
     command: str
+    quick: bool
     on_plan: Callable[[str], object]
 
 

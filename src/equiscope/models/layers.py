@@ -1,7 +1,10 @@
 """Which layers of a network are studied: those that are named, those that a pattern means, or a choice by default.
 
 One pass over an empty image tells which modules run and what they give. Only outputs of shape (image, channel, y, x)
-can be surveyed.
+can be surveyed. By default these are
+
+- the outputs of blocks, where branches meet (`equiscope.models.blocks`), and
+- the convolutions outside of blocks, each represented by the batch normalisation that its output goes into.
 """
 
 from __future__ import annotations
@@ -17,11 +20,12 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from equiscope.foundations.errors import EquiscopeError, unknown_name
+from equiscope.models.blocks import choose_blocks, noting_joins
 
 if TYPE_CHECKING:
     from equiscope.models.model import Model
 
-__all__ = ["choose_layers", "left_out"]
+__all__ = ["LayerChoice", "choose_layers", "explain_layers", "left_out"]
 
 # Sides of the empty image to try, px, after the network's own.
 _SIDES_PX = (224, 256, 64)
@@ -39,21 +43,52 @@ class _Observed:
         For each convolution the layer that stands for it: itself, or the batch normalisation that its output goes into.
     gates
         Convolutions that run on a single position, such as those of squeeze-excitation.
+    blocks
+        Modules in which branches meet, with the convolutions that each holds.
     """
 
     shapes: dict[str, torch.Size] = field(default_factory=dict)
     chosen: dict[str, str] = field(default_factory=dict)
     gates: list[str] = field(default_factory=list)
+    blocks: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def spread(self) -> list[str]:
+        """The convolutions that have positions."""
+        return [name for name in self.shapes if name in self.chosen and name not in self.gates]
 
     @property
     def by_default(self) -> list[str]:
-        """The layers that stand for convolutions with positions; all of them where none has."""
-        spread = [self.chosen[name] for name in self.shapes if name in self.chosen and name not in self.gates]
-        return list(dict.fromkeys(spread or self.chosen.values()))
+        """Blocks, and what stands for the other convolutions with positions; all convolutions where none has."""
+        held = {name for own in self.blocks.values() for name in own}
+        standing = {name: self.chosen[name] for name in self.spread if name not in held}
+        standing |= {name: name for name in self.blocks}
+        ordered = [standing[name] for name in self.shapes if name in standing]
+        return list(dict.fromkeys(ordered or self.chosen.values()))
+
+    def block_of(self, name: str) -> str | None:
+        """Give the block that a module is in, if it is in one."""
+        return next((block for block in self.blocks if name.startswith(f"{block}.")), None)
+
+
+@dataclass(frozen=True)
+class LayerChoice:
+    """Whether a survey that names no layers takes one, and why.
+
+    Attributes
+    ----------
+    is_default
+        Whether it is taken.
+    why
+        The reason, in words.
+    """
+
+    is_default: bool
+    why: str
 
 
 def choose_layers(model: Model, asked: Sequence[str] | None) -> list[str]:
-    """Check asked layers and fill in patterns; without any, the model's defaults, or else all convolutions that run.
+    """Check asked layers and fill in patterns; without any, the model's defaults, or else blocks and convolutions.
 
     Raises
     ------
@@ -81,6 +116,68 @@ def choose_layers(model: Model, asked: Sequence[str] | None) -> list[str]:
         )
     observed = _observe(model)
     return (observed.by_default if observed else []) or convolutions
+
+
+def explain_layers(model: Model) -> dict[str, LayerChoice]:
+    """Say of every module that gives (image, channel, y, x) whether it is surveyed by default, and why.
+
+    Returns
+    -------
+    dict
+        By name, in the order of the network. Of a network that refuses an empty image the default layers alone.
+
+    Raises
+    ------
+    EquiscopeError
+        If there is no default choice.
+
+    Examples
+    --------
+    >>> from equiscope.models.model import Model
+    >>> model = Model(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU()))
+    >>> for name, choice in explain_layers(model).items():
+    ...     print(name, choice.is_default, choice.why)
+    0 False represented by the normalisation 1
+    1 True normalisation of the convolution 0
+    2 False computed from other layers without a convolution
+    """
+    chosen, observed = choose_layers(model, None), _observe(model)
+    if observed is None:
+        return {
+            name: LayerChoice(True, "the network takes no empty image, so every convolution is")
+            for name in chosen
+        }
+    names = [name for name, shape in observed.shapes.items() if len(shape) == 4]
+    if model.default_layers:
+        return {
+            name: LayerChoice(
+                name in chosen, f"{'' if name in chosen else 'not '}among the network's own choice"
+            )
+            for name in dict.fromkeys([*names, *chosen])
+        }
+    return {name: LayerChoice(name in chosen, _why(observed, name, chosen)) for name in names}
+
+
+def _why(observed: _Observed, name: str, chosen: Sequence[str]) -> str:
+    """Say why a layer is in the default choice, or why not."""
+    block, standing = observed.block_of(name), observed.chosen.get(name)
+    sources = [own for own, layer in observed.chosen.items() if layer == name != own]
+    if name in observed.blocks:
+        return "output of a block, where branches meet"
+    if name in observed.gates:
+        return "has a single position: a gate or a classifier"
+    if block is not None:
+        return f"inside the block {block}"
+    if name in chosen:
+        return (
+            f"normalisation of the convolution {sources[0]}" if sources else "convolution outside of blocks"
+        )
+    if standing is not None:
+        return f"represented by the normalisation {standing}"
+    held = [layer for layer in chosen if layer.startswith(f"{name}.")]
+    if held:
+        return f"holds {len(held)} of the default layers, the last of them {held[-1]}"
+    return "computed from other layers without a convolution"
 
 
 def _named(model: Model, name: str, known: Sequence[str]) -> list[str]:
@@ -115,6 +212,11 @@ def left_out(model: Model, layers: Sequence[str]) -> list[str]:
     if observed is None or observed.by_default != list(layers):
         return []
     notes = []
+    if held := [name for own in observed.blocks.values() for name in own]:
+        notes.append(
+            f"{len(held)} convolution(s) inside of blocks, such as {held[0]}, are left out: the outputs of the "
+            f"{len(observed.blocks)} block(s) are surveyed instead (name them with --layers to survey them)"
+        )
     if gates := [name for name in observed.gates if observed.chosen[name] not in layers]:
         notes.append(
             f"{len(gates)} convolution(s) that have a single position, such as {gates[0]}, are left out: gates and "
@@ -169,7 +271,10 @@ def _observe_at(model: Model, side_px: int) -> _Observed:
     with ExitStack() as stack:
         for module in names:
             stack.callback(module.register_forward_hook(keep).remove)
+        joined = stack.enter_context(noting_joins(names))
         with torch.no_grad():
             model.run(torch.zeros(1, 3, side_px, side_px))
     observed.shapes = {name: shapes[name] for name in names.values() if name in shapes}
+    modules = {name: module for module, name in names.items()}
+    observed.blocks = choose_blocks(modules, [names[own] for own in joined], observed.shapes, observed.spread)
     return observed

@@ -59,8 +59,8 @@ class Model:
         Maps images, shape (image, 3, y, x), RGB in [0, 1], to what ``module`` expects. The default passes
         them on unchanged.
     default_layers
-        Layers that are studied when the user names none. Empty: every convolution that the forward pass runs, or
-        the batch normalisation that its output goes into.
+        Layers that are studied when the user names none. Empty: the outputs of blocks, where branches meet, and
+        every convolution outside of blocks, or the batch normalisation that its output goes into.
     input_size_px
         Side of the images on which the network was trained, px, where it is known.
     """
@@ -98,11 +98,12 @@ class Model:
         return [name for name, _ in self.module.named_modules() if name]
 
     def resolve_layers(self, layers: Sequence[str] | None = None) -> list[str]:
-        """Check the asked layers; without any, the model's defaults, or else all convolutions that it runs.
+        """Check the asked layers; without any, the model's defaults, or else its blocks and other convolutions.
 
         A name may be a shell pattern, such as ``layer1.*``: it means all modules of matching names that run and give
-        (image, channel, y, x). Of the default choice, a convolution whose output goes into a batch normalisation is
-        represented by that: only behind it do a unit's sign and threshold stand; convolutions that run on a single
+        (image, channel, y, x). By default a block, in which branches meet by a sum or side by side, is represented by
+        its output. A convolution outside of blocks whose output goes into a batch normalisation is represented by
+        that: only behind it do a unit's sign and threshold stand; convolutions that run on a single
         position, as gates do, are left out. Finding this takes one forward pass; of a network that refuses an empty
         image all convolutions, or all matching names, are given.
 

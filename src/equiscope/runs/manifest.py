@@ -59,6 +59,7 @@ class Begun(TypedDict):
     command: str
     created: str
     is_complete: NotRequired[bool]
+    look: NotRequired[str]
     model: _ModelPart
     images: _ImagesPart
     settings: _SettingsPart

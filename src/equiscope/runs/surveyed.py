@@ -1,4 +1,4 @@
-"""The network of a run: the one that the user gives, or the run's own name for it where that names no code."""
+"""The network and the images of a run, from what the user gives: the run's own name for a network may be enough."""
 
 from __future__ import annotations
 
@@ -9,8 +9,28 @@ from torch import nn
 from equiscope.foundations.received import built_in_name
 from equiscope.models import BUILT_IN, Model, as_model
 from equiscope.runs.run import Run
+from equiscope.stimuli import ImageSet
 
-__all__ = ["surveyed_model"]
+__all__ = ["surveyed_images", "surveyed_model"]
+
+
+def surveyed_images(run: Run, images: ImageSet) -> ImageSet:
+    """Give those of some images that a run surveyed: a look is shown some of a set alone.
+
+    Where the run surveyed others, the images are given as they are, for whoever asks to refuse them.
+
+    Examples
+    --------
+    >>> from equiscope import open_images
+    >>> images = open_images()
+    >>> part = images.spread(10)
+    >>> run = Run(Path("my-run"), {"images": {"n_images": 10, "fingerprint": part.fingerprint}})
+    >>> len(surveyed_images(run, images)), surveyed_images(run, part) is part
+    (10, True)
+    """
+    surveyed = run.manifest["images"]
+    part = images.spread(surveyed["n_images"])
+    return part if part.fingerprint == surveyed["fingerprint"] else images
 
 
 def surveyed_model(

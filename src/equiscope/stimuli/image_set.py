@@ -25,6 +25,7 @@ from equiscope.stimuli.copies import find_copies
 from equiscope.stimuli.decoding import UndecodableError, decode_image
 from equiscope.stimuli.embedded import find_embedded
 from equiscope.stimuli.sources import (
+    Chosen,
     Source,
     check_regular,
     find_files,
@@ -163,6 +164,31 @@ class ImageSet:
             encoded_name = name.encode("utf-8", "surrogateescape")
             digest.update(f"{len(encoded_name)} {n_bytes} {len(ends)} ".encode() + encoded_name + ends)
         return digest.hexdigest()
+
+    def spread(self, n_most: int) -> ImageSet:
+        """Give a set of at most so many of the images, evenly over this one; this one itself where it has no more.
+
+        The set keeps its name, and is told from this one by its `fingerprint`.
+
+        Examples
+        --------
+        >>> images = open_images()
+        >>> len(images), len(images.spread(10)), images.spread(39) is images
+        (39, 10, True)
+        """
+        if len(self) <= n_most:
+            return self
+        chosen = np.linspace(0, len(self) - 1, n_most).round().astype(int).tolist()
+        return ImageSet(
+            self.name,
+            Chosen(self._source, chosen),
+            max_side_px=self.max_side_px,
+            sides_px=None if self._sides_px is None else [self._sides_px[index] for index in chosen],
+            groups=None if self._groups is None else [self._groups[index] for index in chosen],
+            left_out={},
+            others=self._others,
+            licences=self.licences,
+        )
 
     def _read_ends(self, index: int, n_bytes: int) -> bytes:
         head = self._source.read(index, 0, _END_BYTES)

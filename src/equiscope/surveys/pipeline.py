@@ -24,6 +24,7 @@ from equiscope.families.layer_families import LayerFamilies
 from equiscope.families.rotation_scale import FamilyLink, find_rotation_scale_families
 from equiscope.foundations.documents import to_json
 from equiscope.foundations.errors import DamagedFileError
+from equiscope.foundations.options import untold
 from equiscope.foundations.progress import Stages
 from equiscope.measurement.examples import Examples
 from equiscope.measurement.fidelity import settle_geometries
@@ -43,7 +44,9 @@ from equiscope.runs.layout import SCHEMA_VERSION, layer_path
 from equiscope.runs.manifest import read_geometries, read_manifest
 from equiscope.runs.writing import write_json
 from equiscope.stimuli import ImageSet
+from equiscope.surveys.asked import bare_stage
 from equiscope.surveys.image_pass import ImagePass
+from equiscope.surveys.planning import plan_stage
 from equiscope.surveys.results import (
     read_explained,
     read_judged,
@@ -78,6 +81,8 @@ class Pipeline:
         Where the start of each stage is announced, and how long each took.
     precision
         What the network computes in while it is shown transformed stimuli.
+    on_plan
+        Told how long it will take, once receptive fields are known; nothing is measured for nobody.
     """
 
     def __init__(
@@ -89,9 +94,10 @@ class Pipeline:
         progress: Stages,
         timings: Timings,
         precision: torch.dtype,
+        on_plan: Callable[[str], object] = untold,
     ) -> None:
         self.model, self.images, self.folder, self.manifest = model, images, folder, manifest
-        self.progress, self.precision = progress, precision
+        self.progress, self.precision, self.on_plan = progress, precision, on_plan
         self.timings, self._timed = timings, timings.measure
         self.settings = manifest["settings"]
         self.was_complete = bool(manifest.get("is_complete"))
@@ -101,6 +107,7 @@ class Pipeline:
         self.progress.begin_next()
         with self._timed("geometry"):
             geometries, notes = self._geometries()
+        self._tell_plan(geometries)
         self.progress.begin_next()
         shown = ImagePass(self.model, self.images, self.folder, self.settings)
         with self._timed("examples"), self.progress("showing images", len(self.images)) as on_images:
@@ -153,6 +160,19 @@ class Pipeline:
         self.whole_px = int(self.manifest["whole_px"])
         notes = {entry["layer"]: list(entry["notes"]) for entry in self.manifest["layers"]}
         return read_geometries(self.manifest), notes
+
+    def _tell_plan(self, geometries: dict[str, LayerGeometry]) -> None:
+        """Tell how long the survey will take, where somebody listens and it is not half done."""
+        if self.on_plan is not untold and not (self.folder / "examples.npz").exists():
+            stage = bare_stage(
+                self.model,
+                self.images,
+                geometries,
+                self.settings,
+                whole_px=self.whole_px,
+                precision=self.precision,
+            )
+            self.on_plan(plan_stage(stage).sentence)
 
     def _stage(self, geometries: dict[str, LayerGeometry], examples: dict[str, Examples]) -> Stage:
         return Stage(

@@ -112,7 +112,7 @@ class Stage:
 
     def group(self, transformation: Transformation, layer: str | None = None) -> Group:
         """Give the elements that stimuli of a layer are shown under; without a layer the most."""
-        return transformation.group(self.settings["angles"], None if layer is None else self._patch_px(layer))
+        return transformation.group(self.settings["angles"], None if layer is None else self.patch_px(layer))
 
     def n_per_half(self, transformation: Transformation, layer: str, n_units: int) -> int:
         """Strongest stimuli of each unit and half that are shown under a transformation.
@@ -122,25 +122,33 @@ class Stage:
         """
         per_half = -(-int(self.settings["examples_per_unit"]) // 2)
         wanted = transformation.stimuli_per_half(per_half)
-        if self._patch_px(layer) > _LARGE_PATCH_PX and not transformation.is_quick:
+        if self.patch_px(layer) > _LARGE_PATCH_PX and not transformation.is_quick:
             wanted //= 2
         wanted = max(wanted, -(-_FEW_STIMULI // max(n_units, 1)))
         return min(max(wanted, 1), per_half)
 
+    def count_stimuli(self, name: str, layer: str) -> int:
+        """Estimate how many stimuli of a layer are shown under a transformation, before it is known which."""
+        transformation, n_units = find(name), self.examples[layer].n_units
+        n_eligible = max(1, round(transformation.usual_share * n_units))
+        n_together = (
+            sum(own.n_units for own in self.examples.values()) if transformation.is_joint else n_eligible
+        )
+        return 2 * n_eligible * self.n_per_half(transformation, layer, n_together)
+
     def cost(self, name: str, layer: str) -> float:
-        """Estimate what a transformation of a layer costs: pixels that go through the network, at most.
+        """Estimate what a transformation of a layer costs: pixels that go through the network.
 
         Where all layers are measured together, the layer's part of that.
         """
         transformation = find(name)
-        n_units = self.examples[layer].n_units
-        n_stimuli = 2 * n_units * self.n_per_half(transformation, layer, n_units)
         layers = self.geometries if transformation.is_joint else [layer]
-        side_px = max(map(self._patch_px, layers))
-        return float(n_stimuli * self.group(transformation, layer).order * side_px**2)
+        side_px = max(map(self.patch_px, layers))
+        order = self.group(transformation, layer).order
+        return float(self.count_stimuli(name, layer) * order * side_px**2)
 
-    def _patch_px(self, layer: str) -> int:
-        """Side of the layer's stimuli, px."""
+    def patch_px(self, layer: str) -> int:
+        """Give the side of the layer's stimuli, px."""
         geometry = self.geometries[layer]
         return self.whole_px if geometry.is_global else geometry.patch_px
 
@@ -244,7 +252,7 @@ class Stage:
     def run_joint(self, name: str) -> StageResult:
         """Survey a transformation over all layers that can be measured at one place."""
         transformation = find(name)
-        layers, note = self._aligned(name)
+        layers, note = self.aligned(name)
         if not layers:
             return StageResult(self._nothing(transformation, tuple(self.geometries), note))
         examples = [self.examples[layer] for layer in layers]
@@ -267,8 +275,8 @@ class Stage:
         own = () if responses.path is None else self._notes.get(responses.path, ())
         return replace(result, notes=(*result.notes, *(f"{result.transformation}: {note}" for note in own)))
 
-    def _aligned(self, name: str) -> tuple[list[str], str]:
-        """Layers that have positions at one place in one patch that the images can hold, and what is to be said."""
+    def aligned(self, name: str) -> tuple[list[str], str]:
+        """Give the layers with positions at one place in one patch that the images can hold, and what is to be said."""
         usable = [n for n, g in self.geometries.items() if not g.is_global and g.largest_px is None]
         left = [n for n in self.geometries if n not in usable]
         size_px: int | None = None
@@ -328,7 +336,7 @@ class Stage:
         if np.isnan(transformation.least_change):
             return None
         geometry, examples = self.geometries[layer], self.examples[layer]
-        changes = measure_change(self.images, bank, geometry, self._patch_px(layer), transformation)
+        changes = measure_change(self.images, bank, geometry, self.patch_px(layer), transformation)
         of_key = dict(
             zip(zip(bank.image.tolist(), *bank.position.T.tolist(), strict=True), changes, strict=True)
         )
@@ -371,7 +379,7 @@ class Stage:
 
     def measured_jointly(self, name: str) -> tuple[list[str], Responses[Any] | None]:
         """Give what was measured of all layers together: layers, whose units stand side by side, and responses."""
-        layers, _ = self._aligned(name)
+        layers, _ = self.aligned(name)
         return layers, self._measure_joint(find(name), layers, is_done=True) if layers else None
 
     def _measure_joint(

@@ -12,25 +12,21 @@ from typing import Any
 import torch
 
 import equiscope
-from equiscope.families.linkage import MIN_SCORE
-from equiscope.foundations import limits
-from equiscope.foundations.devices import choose_device, choose_precision, keep_large_buffers
+from equiscope.foundations.devices import keep_large_buffers
 from equiscope.foundations.errors import EquiscopeError
 from equiscope.foundations.files import is_unused
-from equiscope.foundations.limits import list_names
 from equiscope.foundations.options import Options
 from equiscope.foundations.progress import Stages
 from equiscope.models import Model
-from equiscope.models.repeatability import require_repeatable
 from equiscope.runs.layout import SCHEMA_VERSION
 from equiscope.runs.manifest import read_manifest
 from equiscope.runs.run import Run, load_run
 from equiscope.runs.writing import create_json
 from equiscope.stimuli import ImageSet
+from equiscope.surveys.asked import ask_survey
 from equiscope.surveys.pipeline import Pipeline
 from equiscope.surveys.results import result_paths
 from equiscope.surveys.timings import Timings
-from equiscope.transformations import standard_names, surveyed_names, with_needed
 
 __all__ = ["survey_network"]
 
@@ -47,8 +43,8 @@ def survey_network(
     *,
     transformations: Sequence[str] | None = None,
     out: str | Path,
-    angles: int = 16,
-    examples_per_unit: int = 8,
+    angles: int | None = None,
+    examples_per_unit: int | None = None,
     options: Options,
 ) -> Run:
     """Survey a network that is open on images that are open; what everything means is said by `equiscope.survey`.
@@ -64,48 +60,24 @@ def survey_network(
     ('conv2d0-hue-1', 39)
     """
     keep_large_buffers()
-    settings = _settings(angles, examples_per_unit, options)
-    n_photographs = len(set(images.groups))
-    if n_photographs < 2:
-        copies = f" ({images.n_copies} of its {len(images)} images are copies)" if images.n_copies else ""
-        raise EquiscopeError(
-            f"{images.name} holds {n_photographs} photograph(s){copies}: one half of the images finds families and the "
-            "other verifies them, so at least 2 are needed, and some hundreds for results worth trusting"
-        )
-    folder = Path(out)
-    chosen = model.resolve_layers(list_names(layers))
-    wanted = _resolve_transformations(transformations)
-    target = choose_device(options.device)
-    computes_in = choose_precision(options.precision, target)
-    require_repeatable(model, chosen)
-    precision = str(computes_in).removeprefix("torch.")
-    asked = {"layers": chosen, "transformations": wanted, "precision": precision, **settings}
-    identity = _identify(model, images, asked)
-    manifest = _open_manifest(folder, identity, options.command)
+    asked = ask_survey(model, images, layers, transformations, angles, examples_per_unit, options)
+    folder, chosen, wanted = Path(out), asked.settings["layers"], asked.settings["transformations"]
+    identity = _identify(model, asked.images, asked.settings)
+    manifest = _open_manifest(folder, identity, options.command, asked.look)
     n_stages = _count_stages(folder, chosen, wanted)
     options.on_plan(_word_plan(len(chosen), len(wanted), n_stages))
     home = model.device
     try:
-        model.module.to(target)
+        model.module.to(asked.device)
         timings = Timings(folder / "seconds.json", manifest.get("seconds"))
         stages = Stages(timings.noting(options.progress), n_stages)
         with model.evaluating():
-            Pipeline(model, images, folder, manifest, stages, timings, computes_in).run()
+            Pipeline(
+                model, asked.images, folder, manifest, stages, timings, asked.precision, options.on_plan
+            ).run()
     finally:
         model.module.to(home)
     return load_run(folder)
-
-
-def _settings(angles: int, examples_per_unit: int, options: Options) -> dict[str, Any]:
-    """Give the numbers of a survey as the manifest keeps them."""
-    return {
-        "angles": limits.ANGLES.check("angles", angles),
-        "examples_per_unit": limits.EXAMPLES_PER_UNIT.check("examples_per_unit", examples_per_unit),
-        "false_discovery_rate": options.false_discovery_rate,
-        "min_score": MIN_SCORE if options.min_score is None else options.min_score,
-        "n_null": options.n_null,
-        "seed": options.seed,
-    }
 
 
 def _identify(model: Model, images: ImageSet, settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -117,14 +89,6 @@ def _identify(model: Model, images: ImageSet, settings: dict[str, Any]) -> dict[
         | ({"n_copies": images.n_copies} if images.n_copies else {}),
         "settings": settings,
     }
-
-
-def _resolve_transformations(transformations: Sequence[str] | None) -> list[str]:
-    """Put the transformations asked for into their order, with those that they need."""
-    asked = standard_names() if transformations is None else list_names(transformations)
-    if not asked:
-        raise EquiscopeError(f"no transformation was asked for: name some of {', '.join(surveyed_names())}")
-    return with_needed(asked)
 
 
 def _count_stages(folder: Path, layers: Sequence[str], transformations: Sequence[str]) -> int:
@@ -145,7 +109,7 @@ def _word_plan(n_layers: int, n_transformations: int, n_stages: int) -> str:
     return f"{plan}, deep layers take longest; for fewer name some with --layers or --transformations"
 
 
-def _open_manifest(folder: Path, identity: dict[str, Any], command: str) -> dict[str, Any]:
+def _open_manifest(folder: Path, identity: dict[str, Any], command: str, look: str) -> dict[str, Any]:
     """Open the manifest of this run: a new one, or that of the run that goes on.
 
     Of several surveys that begin in one folder at once one creates the manifest; the others find it, and go on with its
@@ -158,7 +122,7 @@ def _open_manifest(folder: Path, identity: dict[str, Any], command: str) -> dict
             raise EquiscopeError(
                 f"{folder} is there already and is not the folder of a run: choose another with --out"
             )
-        create_json(path, _begin_manifest(identity, command))
+        create_json(path, _begin_manifest(identity, command) | ({"look": look} if look else {}))
     manifest = read_manifest(folder)
     for part, ours in identity.items():
         theirs = manifest.get(part, {})

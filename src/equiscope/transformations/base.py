@@ -102,6 +102,8 @@ class Transformation(ABC):
         What is said where no unit of a layer can be measured.
     least_units
         Eligible units that a layer needs.
+    usual_share
+        Share of a layer's units that are eligible as a rule: for what a survey will cost, before it is known.
     designs
         Groups of equivariant layers that are made for it, each a subgroup of the next (`equiscope.design`).
     """
@@ -117,6 +119,7 @@ class Transformation(ABC):
     least_change: ClassVar[float] = nan
     unchanged: ClassVar[str] = ""
     least_units: ClassVar[int] = 1
+    usual_share: ClassVar[float] = 1.0
     designs: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

@@ -7,17 +7,18 @@ those found on photographs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
-from equiscope.evidence.verify.drawn.catalogue import show_catalogue
+from equiscope.evidence.verify.drawn.catalogue import count_drawings, show_catalogue, time_drawings
 from equiscope.evidence.verify.lines import verify_lines
 from equiscope.evidence.verify.pairs import verify_pairs
 from equiscope.evidence.verify.poses import verify_poses
 from equiscope.evidence.verify.verification import FamilyVerification, save_verification
 from equiscope.families.family import Family
-from equiscope.foundations.progress import Progress, silent
+from equiscope.foundations.options import untold
+from equiscope.foundations.progress import Progress, rough_time, silent
 from equiscope.models import Model
 from equiscope.models.borrowing import borrows_model
 from equiscope.models.geometry import LayerGeometry
@@ -31,7 +32,12 @@ __all__ = ["verify_run"]
 
 @borrows_model
 def verify_run(
-    run: Run, model: Model, *, precision: torch.dtype = torch.float32, progress: Progress = silent
+    run: Run,
+    model: Model,
+    *,
+    precision: torch.dtype = torch.float32,
+    progress: Progress = silent,
+    on_plan: Callable[[str], object] = untold,
 ) -> tuple[FamilyVerification, ...]:
     """Measure the tuning of every family of a run on synthetic stimuli and compare it with the run's poses.
 
@@ -45,6 +51,8 @@ def verify_run(
         ``torch.bfloat16`` runs the network under autocast.
     progress
         Called at the start of each stage.
+    on_plan
+        Told before the work what will be shown, and how long that takes; nothing is measured for nobody.
 
     Returns
     -------
@@ -68,21 +76,43 @@ def verify_run(
     check_network(run, model)
     geometries = read_geometries(run.manifest)
     every: list[FamilyVerification] = []
-    for layer, geometry in geometries.items():
-        own = [f for f in run.families if f.layers == (layer,)]
-        if own and not geometry.is_global:
-            every += _verify_layer(model, geometry, own, precision, progress)
-    lines = [f for f in run.families if isinstance(find(f.transformation).space, Line)]
-    if lines:
-        with progress("drawing stimuli along lines of poses", 1) as on_step:
-            every += verify_lines(model, geometries, lines, precision)
-            on_step(1)
+    within = {layer: [f for f in run.families if f.layers == (layer,)] for layer in geometries}
+    shown = [own for layer, own in geometries.items() if within[layer] and not own.is_global]
+    if shown and on_plan is not untold:
+        on_plan(_word_plan(model, shown, precision))
+    for geometry in shown:
+        every += _verify_layer(model, geometry, within[geometry.layer], precision, progress)
+    every += _verify_lines(run, model, geometries, precision, progress)
     # What was measured last about an axis of a family stands.
     found = {(own.family, own.axis): own for own in every}
     order = {family.id: index for index, family in enumerate(run.families)}
     verified = tuple(sorted(found.values(), key=lambda v: order[v.family]))
     save_verification(run.folder, verified)
     return verified
+
+
+def _verify_lines(
+    run: Run, model: Model, geometries: dict[str, LayerGeometry], precision: torch.dtype, progress: Progress
+) -> list[FamilyVerification]:
+    """Compare the families along lines of poses, which may span layers."""
+    lines = [f for f in run.families if isinstance(find(f.transformation).space, Line)]
+    if not lines:
+        return []
+    with progress("drawing stimuli along lines of poses", 1) as on_step:
+        found = verify_lines(model, geometries, lines, precision)
+        on_step(1)
+    return list(found)
+
+
+def _word_plan(model: Model, geometries: Sequence[LayerGeometry], precision: torch.dtype) -> str:
+    """Say how many drawings the layers will be shown, and about how long that takes."""
+    counts = [count_drawings(geometry) for geometry in geometries]
+    each_s = [time_drawings(model, geometry, precision) for geometry in geometries]
+    seconds = sum(n * own for n, own in zip(counts, each_s, strict=True))
+    return (
+        f"about {rough_time(seconds)}: {sum(counts):,} drawn patches in {len(counts)} layer(s), "
+        f"{1e3 * min(each_s):.2g} to {1e3 * max(each_s):.2g} ms each"
+    )
 
 
 def _verify_layer(

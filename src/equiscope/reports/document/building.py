@@ -100,6 +100,7 @@ def build_document(
         "links": [dict(link) for link in manifest["family_links"]],
         "units": _unit_entries(of_layer, pictures, found.unit_tunings),
         "sheets": pictures.sheets,
+        **({"missing": [manifest["look"]]} if manifest.get("look") else {}),
     }
 
 

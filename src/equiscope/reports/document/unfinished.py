@@ -111,7 +111,10 @@ def partial_document(folder: Path) -> ReportDocument:
         "links": manifest.get("family_links", []),
         "units": [unit_entry(unit) for unit in units],
         "sheets": [],
-        "missing": [_what_is_missing(manifest, is_complete, len(results))],
+        "missing": [
+            _what_is_missing(manifest, is_complete, len(results)),
+            *([str(manifest["look"])] if manifest.get("look") else []),
+        ],
         "is_finished": is_complete,
     }
 

@@ -8,11 +8,13 @@ A place that was searched gives a `Listing`, which also tells what was left out.
 ``folders``      files under a folder
 ``tar_archives`` members of a ``.tar`` or ``.tar.gz``
 ``arrays``       arrays of an ``.npz``
+``chosen``       some of the images of another source
 ``unpacking``    how far a compressed archive may grow
 ================ ============================================================
 """
 
 from equiscope.stimuli.sources.arrays import read_arrays, read_npz
+from equiscope.stimuli.sources.chosen import Chosen
 from equiscope.stimuli.sources.folders import FileSource, check_regular, find_files
 from equiscope.stimuli.sources.listing import (
     Listing,
@@ -25,6 +27,7 @@ from equiscope.stimuli.sources.listing import (
 from equiscope.stimuli.sources.tar_archives import open_tar
 
 __all__ = [
+    "Chosen",
     "FileSource",
     "Listing",
     "Source",
