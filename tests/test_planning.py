@@ -18,7 +18,7 @@ import equiscope
 from equiscope import EquiscopeError, Model
 from equiscope.cli import app
 from equiscope.foundations.options import Options
-from equiscope.measurement import bank, responses
+from equiscope.measurement import bank, centres
 from equiscope.models.geometry import find_geometry
 from equiscope.models.operations import count_multiplications
 from equiscope.runs.surveyed import surveyed_images
@@ -149,19 +149,19 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The functions of the survey take a second a patch of a layer's number plus one, and a tenth to make it."""
     own = Clock()
-    measure, cut = responses.measure_responses, bank.cut_orbits
+    read, cut = centres.Centres.read, bank.cut_orbits
 
-    def slow_measure(model: Any, images: Any, geometries: Any, kept: Any, **options: Any) -> int:
-        last = max(int(geometry.layer) for geometry in geometries)
-        own.now += (last + 1 + 0.1) * kept.array.shape[0] * kept.array.shape[1]
-        return measure(model, images, geometries, kept, **options)
+    def slow_read(self: centres.Centres, patches: Tensor, order: int = 1) -> Tensor:
+        last = max(int(layer) for layer in self._passes.positions)
+        own.now += (last + 1) * len(patches)
+        return read(self, patches, order)
 
     def slow_cut(images: Any, shown: Any, geometry: Any, group: Any, *rest: Any) -> Tensor:
         own.now += 0.1 * len(shown) * group.order
         return cut(images, shown, geometry, group, *rest)
 
     monkeypatch.setattr(rates, "clock", own)
-    monkeypatch.setattr(rates, "measure_responses", slow_measure)
+    monkeypatch.setattr(centres.Centres, "read", slow_read)
     monkeypatch.setattr(rates, "cut_orbits", slow_cut)
     return own
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -53,38 +55,61 @@ def read_image_kernels(model: Model, geometry: LayerGeometry) -> NDArray[np.floa
     """
     if geometry.is_global:
         return None
-    network, size_px = fitted(model, geometry.sides), geometry.patch_px
-    row, column = geometry.position_in_patch(size_px)
-    kernels = np.zeros((geometry.n_channels, 3, size_px, size_px), np.float32)
-
-    def answer(images: Tensor) -> Tensor:
-        return run_to(network, images, geometry.layer, {})[:, :, row, column]
-
+    layer = _Layer(fitted(model, geometry.sides), geometry)
+    every = np.arange(geometry.n_channels)
+    some = every[np.linspace(0, len(every) - 1, min(_N_SHOWN, len(every))).round().astype(int)]
     try:
-        for start in range(0, geometry.n_channels, _UNITS_PER_PASS):
-            n = min(_UNITS_PER_PASS, geometry.n_channels - start)
-            images = torch.full((n, 3, size_px, size_px), _GREY, requires_grad=True)
-            # What hooks do in the backward pass is put back after it.
-            with model.evaluating(), torch.enable_grad(), Linearise(Gains()):
-                own = answer(images)[:, start : start + n].diagonal().sum()
-                (slope,) = torch.autograd.grad(own, images)
-            kernels[start : start + n] = slope.numpy()
-        with torch.no_grad():
-            shown = _as_images(kernels)
-            answers = answer(shown).float().cpu().numpy()
-            with Linearise(Gains()):
-                at_grey = answer(torch.full((1, 3, size_px, size_px), _GREY)).float().cpu().numpy()
-        change = np.einsum("icyx,ucyx->iu", shown.numpy() - _GREY, kernels)
+        # Of a later layer a few units tell, whose patches are large.
+        for units in (some, every) if len(some) < len(every) else (every,):
+            kernels = layer.kernels(units)
+            shown = _as_images(kernels[np.isin(units, some)])
+            change = np.einsum("icyx,ucyx->iu", shown.numpy() - _GREY, kernels)
+            if not kernels.any() or not _explains(change, *layer.answers(shown, units)):
+                return None
     except Exception:  # networks refuse with any type
         return None
-    return kernels if kernels.any() and _explains(change, at_grey, answers) else None
+    return kernels
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """A layer that is shown patches, and read at the position in their middle."""
+
+    network: Model
+    geometry: LayerGeometry
+
+    def answer(self, images: Tensor, units: NDArray[np.int64]) -> Tensor:
+        """Give answers, shape (image, unit)."""
+        row, column = self.geometry.position_in_patch(self.geometry.patch_px)
+        return run_to(self.network, images, self.geometry.layer, {})[:, units, row, column]
+
+    def kernels(self, units: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Give the gradients of some units' answers to grey, shape (unit, 3, y, x)."""
+        size_px, parts = self.geometry.patch_px, []
+        for start in range(0, len(units), _UNITS_PER_PASS):
+            own = units[start : start + _UNITS_PER_PASS]
+            images = torch.full((len(own), 3, size_px, size_px), _GREY, requires_grad=True)
+            # What hooks do in the backward pass is put back after it.
+            with self.network.evaluating(), torch.enable_grad(), Linearise(Gains()):
+                (slope,) = torch.autograd.grad(self.answer(images, own).diagonal().sum(), images)
+            parts.append(slope.numpy())
+        return np.concatenate(parts)
+
+    def answers(
+        self, shown: Tensor, units: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Give what units answer to grey before any threshold, shape (1, unit), and to images, (image, unit)."""
+        with torch.no_grad():
+            answers = self.answer(shown, units).float().cpu().numpy()
+            with Linearise(Gains()):
+                at_grey = self.answer(torch.full((1, *shown.shape[1:]), _GREY), units).float().cpu().numpy()
+        return at_grey, answers
 
 
 def _as_images(kernels: NDArray[np.float32]) -> Tensor:
-    """Make images of some kernels: what their units answer to most."""
-    chosen = kernels[np.linspace(0, len(kernels) - 1, min(_N_SHOWN, len(kernels))).round().astype(int)]
-    largest = np.maximum(np.abs(chosen).max((1, 2, 3), keepdims=True), 1e-30)
-    return torch.from_numpy(_GREY + 0.5 * chosen / largest)
+    """Make images of kernels: what their units answer to most."""
+    largest = np.maximum(np.abs(kernels).max((1, 2, 3), keepdims=True), 1e-30)
+    return torch.from_numpy(_GREY + 0.5 * kernels / largest)
 
 
 def _explains(
