@@ -378,8 +378,7 @@ class CentredPasses:
         images = images.detach()
         following.mark(images, following.noted.add(images) if isinstance(following, _Noting) else 0)
         try:
-            with following:
-                found = self.model.record(images, list(self.positions), read)
+            found = self.model.record(images, list(self.positions), read, within=following)
         except Exception as error:  # a plain pass tells whether that is the network's own
             return following.reason or f"{type(error).__name__}: {error}"
         return following.reason or found

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -135,11 +135,12 @@ class Model:
         with evaluating(self.module):
             yield
 
-    def run(self, images: Tensor) -> Any:
+    def run(self, images: Tensor, within: AbstractContextManager[object] | None = None) -> Any:
         """Run images of shape (image, 3, y, x), RGB in [0, 1], through the network; give what it returns.
 
         The images stay as they are, even where the network or ``preprocess`` normalises in place. They are given
         channels last, which is fastest, or channels first to a network that flattens by ``view`` and takes no other.
+        ``within`` is open while the network computes, and not while it is prepared and put back.
 
         Raises
         ------
@@ -148,8 +149,9 @@ class Model:
         """
 
         def in_order(memory_format: torch.memory_format) -> Any:
-            prepared = self.preprocess(images.to(self.device).clone())
-            return self.module(prepared.contiguous(memory_format=memory_format))
+            with within or nullcontext():
+                prepared = self.preprocess(images.to(self.device).clone())
+                return self.module(prepared.contiguous(memory_format=memory_format))
 
         with self.evaluating(), no_exit(f"the forward pass of {self.name}"):
             try:
@@ -160,7 +162,11 @@ class Model:
             return in_order(torch.contiguous_format)
 
     def record(
-        self, images: Tensor, layers: Sequence[str], read: Callable[[str, Tensor], Tensor] | None = None
+        self,
+        images: Tensor,
+        layers: Sequence[str],
+        read: Callable[[str, Tensor], Tensor] | None = None,
+        within: AbstractContextManager[object] | None = None,
     ) -> dict[str, Tensor]:
         """Run images forward and keep the outputs of some layers; the pass stops after the last of them.
 
@@ -174,6 +180,8 @@ class Model:
             What to keep of an output, given the layer's name and its output, shape (image, channel, y, x).
             The default keeps all of it. Results are copied, so that a later in-place ReLU cannot
             change them.
+        within
+            Open while the network computes.
 
         Returns
         -------
@@ -200,7 +208,7 @@ class Model:
                     raise unknown_name(f"layer of {self.name}", layer, modules)
                 handles.append(modules[layer].register_forward_hook(recording.hook_for(layer)))
             with torch.no_grad():
-                self.run(images)
+                self.run(images, within)
         except EverythingSeen:
             pass
         except Exception:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -264,11 +264,11 @@ class InputWeights:
         def weighed(sources: NDArray[np.int64]) -> Complex:
             return np.asarray(pair.coefficients(channels, sources) * spread[sources][None, :, None])
 
-        self._turning: list[tuple[End, Complex]] = []
+        self._turning: list[tuple[_Grid, Complex]] = []
         taken: set[int] = set()
         for source in _turning_sources(pair, axes) if ANGLE in axes or HUE in axes else ():
             if taken.isdisjoint(source.channels.tolist()):
-                self._turning.append((source, weighed(source.channels)))
+                self._turning.append((_Grid.of(source, self._end), weighed(source.channels)))
                 taken |= set(source.channels.tolist())
         still = [c for c in _still_units(pair, axes) if c not in taken] if axes else []
         # Of each that counts one by one the unit that stands for it where a member is switched: itself, or its partner.
@@ -292,8 +292,7 @@ class InputWeights:
             single[is_on] = _switched(axis, single[is_on][:, self._partner], self._orders)
         parts = [_one_by_one(single)]
         parts += [
-            _on_grid(weights * phases, source, target, is_counted=is_counted)
-            for source, weights in self._turning
+            _on_grid(weights * phases, grid, target, is_counted=is_counted) for grid, weights in self._turning
         ]
         aligned = join_aligned(parts)
         return replace(aligned, energy=aligned.energy + self._untested)
@@ -391,37 +390,82 @@ def _still_units(pair: LayerPair, axes: Sequence[Axis]) -> list[int]:
     ]
 
 
-def _on_grid(weights: Complex, source: End, target: End, *, is_counted: bool) -> Aligned:
+@dataclass(frozen=True)
+class _Grid:
+    """Relative poses of one source family, at which weights from it into a target are put.
+
+    Attributes
+    ----------
+    source
+        The family.
+    axes
+        Along angle, then hue, whether both ends have a pose: the source's poses, degrees, the width within which an
+        input counts as near, degrees, and the angle after which poses repeat, with the places.
+    """
+
+    source: End
+    axes: tuple[tuple[str, Floats, float, float, Floats], ...]
+    _near: dict[tuple[float, ...], Floats] = field(default_factory=dict, compare=False)
+
+    @staticmethod
+    def of(source: End, target: End) -> _Grid:
+        """Choose the grid for one source and the poses that targets have."""
+        axes = []
+        for name, own, width_deg, n_steps, turns in (
+            ("angles", target.angles, _ANGLE_WIDTH_DEG, _N_ANGLES, source.n_turns),
+            ("hues", target.hues, _HUE_WIDTH_DEG, _N_HUES, 1),
+        ):
+            other = getattr(source, name)
+            if own is not None and other is not None:
+                period = 360.0 / turns
+                axes.append(
+                    (name, np.degrees(other), width_deg, period, np.arange(n_steps) * period / n_steps)
+                )
+        return _Grid(source, tuple(axes))
+
+    def relative(self, target: End) -> list[tuple[Floats, float, float]]:
+        """Give the sources' poses relative to each target's along each axis, shape (target, source), width, period."""
+        return [
+            (poses[None] - np.degrees(getattr(target, name))[:, None], width_deg, period)
+            for name, poses, width_deg, period, _ in self.axes
+        ]
+
+    def near(self, target: End) -> Floats:
+        """How near each source is to each place, as each target sees it, shape (target, place, source).
+
+        A target sees it by its pose alone, so that those of permuted poses are the same, in another order.
+        """
+        rows = []
+        for poses in zip(*(getattr(target, name).tolist() for name, *_ in self.axes), strict=True):
+            if poses not in self._near:
+                near = np.ones((1, self.source.size))
+                for pose, (_, others, width_deg, period, places) in zip(poses, self.axes, strict=True):
+                    along = _nearness(others[None] - np.degrees(pose), places[:, None], width_deg, period)
+                    near = (near[:, None] * along[None]).reshape(-1, self.source.size)
+                self._near[poses] = near
+            rows.append(self._near[poses])
+        return np.stack(rows) if rows else np.ones((target.size, 1, self.source.size))
+
+
+def _on_grid(weights: Complex, grid: _Grid, target: End, *, is_counted: bool) -> Aligned:
     """Put weights, shape (target, source, function), onto a grid of the sources' poses relative to each target's.
 
     At a place stands the mean of the weights from inputs near it, as near as a Gaussian says; its cover is that of the
     nearest input. What could be compared is counted only where it is asked for.
     """
     n, n_sources, _ = weights.shape
-    near = np.ones((n, 1, n_sources))
-    apart: list[tuple[Floats, float, float]] = []
-    for own, other, width_deg, n_steps, turns in (
-        (target.angles, source.angles, _ANGLE_WIDTH_DEG, _N_ANGLES, source.n_turns),
-        (target.hues, source.hues, _HUE_WIDTH_DEG, _N_HUES, 1),
-    ):
-        if own is None or other is None:
-            continue
-        period = 360.0 / turns
-        places = np.arange(n_steps) * period / n_steps
-        relative = np.degrees(other[None] - own[:, None])
-        along = _nearness(relative[:, None, :], places[None, :, None], width_deg, period)
-        near = (near[:, :, None] * along[:, None]).reshape(n, -1, n_sources)
-        apart.append((relative, width_deg, period))
+    near = grid.near(target)
     cover = near.max(2)
-    mean = np.einsum("vsu,vuk->vsk", near / np.maximum(near.sum(2, keepdims=True), 1e-12), weights)
     # As much energy as there is in the weights, however many places there are.
-    mean = mean * np.sqrt(n_sources / near.shape[1])
+    shares = near * np.sqrt(n_sources / near.shape[1]) / np.maximum(near.sum(2, keepdims=True), 1e-12)
+    # Real and imaginary parts side by side.
+    mean = (shares @ np.ascontiguousarray(weights).view(np.float64)).view(np.complex128)
     energy = (np.abs(weights) ** 2).sum(2)
     return Aligned(
         (cover[:, :, None] * mean).reshape(n, -1),
         cover * (np.abs(mean) ** 2).sum(2),
         cover,
-        (energy * _met_by_others(apart, n, n_sources)).sum(1) if is_counted else np.zeros(n),
+        (energy * _met_by_others(grid.relative(target), n, n_sources)).sum(1) if is_counted else np.zeros(n),
         energy.sum(1),
     )
 
