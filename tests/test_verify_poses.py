@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
 from math import nan
 
 import numpy as np
@@ -309,6 +310,25 @@ def test_a_stabiliser_that_turns_hue_as_well_leaves_angles_a_full_turn() -> None
     shown = coloured(hues, [angles[0] + 100, *angles[1:]])
     found = {entry.axis: entry for entry in verify_poses(family, [shown])}
     assert found["rotation"].members[0].error == pytest.approx(100, abs=0.5)
+
+
+def test_where_the_drawing_repeats_a_half_turn_is_no_error() -> None:
+    hues, angles = [10.0, 80.0, 150.0, 200.0, 300.0], [20.0, 70.0, 200.0, 130.0, 300.0]
+    family = make_family("hue-rotation", angles, hues, ((0.0, 0.0),))
+    turned = [hues[0] + 180, *hues[1:]], [angles[0] + 180, *angles[1:]]
+    once = coloured(*turned)
+    # Of a drawing that is another after half a turn it is, of one that is the same it cannot be seen.
+    found = {entry.axis: entry for entry in verify_poses(family, [once])}
+    assert abs(found["rotation"].members[0].error) == pytest.approx(180, abs=0.5)
+    n_hues, n_angles, _ = once.responses.shape
+    again = once.responses + np.roll(once.responses, (n_hues // 2, n_angles // 2), axis=(0, 1))
+    twice = replace(once, responses=again)
+    found = {entry.axis: entry for entry in verify_poses(family, [twice])}
+    assert [(e.n_measured, e.n_outliers) for e in found.values()] == [(5, 0), (5, 0)]
+    # By chance, too, more agree with what is known up to half a turn.
+    of_the_family = make_family("hue-rotation", angles, hues, ((0.0, 0.0), (180.0, 180.0)))
+    both = {entry.axis: entry for entry in verify_poses(of_the_family, [twice])}
+    assert both["hue"].agreement_null_95 == found["hue"].agreement_null_95
 
 
 # --- maxima of curves --------------------------------------------------------------------------------------

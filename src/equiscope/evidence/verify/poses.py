@@ -8,7 +8,7 @@ How much of the family agrees is told beside what chance gives (`agreement`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import nan
 
@@ -41,6 +41,8 @@ Floats = NDArray[np.float64]
 
 # An error beyond this is an outlier, degrees: less than half the distance of neighbours in a family of eight.
 OUTLIER_DEG = 20.0
+# Answers to a drawing and to the same half a turn on differ by what pixels at its edges do, as a share of the largest.
+_SAME = 0.02
 
 
 def verify_poses(family: Family, shown: Sequence[Shown]) -> list[FamilyVerification]:
@@ -108,7 +110,8 @@ def _compare_axis(
         synthetic[places], drives[places] = read.synthetic, read.drives
 
     def errors_at(photographic: Floats) -> Floats:
-        return _errors_deg(synthetic, photographic, period_deg)
+        seen = synthetic if read.folded is None else read.folded(photographic)
+        return _errors_deg(seen, photographic, period_deg)
 
     summary = summarise_errors(
         family, axis.key, suggestion.words, read.words, poses, synthetic, errors_at(poses), OUTLIER_DEG
@@ -131,6 +134,8 @@ class _Read:
     drives: Floats
     own_words: tuple[str, ...] = ()
     own_synthetic: Floats = field(default_factory=lambda: np.zeros(0))
+    # Gives the poses on drawings beside other poses on photographs, where they are known up to a symmetry.
+    folded: Callable[[Floats], Floats] | None = None
 
 
 _NOT_READ = _Read("", np.zeros(0), np.zeros(0))
@@ -143,16 +148,25 @@ def _read(family: Family, axis: Turn, shown: Sequence[Shown], columns: Sequence[
         drives = measure_drives(shown, columns)
         best = suggest_kind(shown, drives).best
         peaks = np.array([_torus_peak(shown[best], column) for column in columns])
-        folded = _nearest_coset(family, peaks)
-        return _Read(shown[best].stimulus.label, folded[:, 0] if is_hue else folded[:, 1], drives[best])
+        options = _known_up_to(family, shown[best], columns)
+        own = np.stack([family.hues_deg, family.poses_deg], axis=1)
+
+        def folded(photographic: Floats) -> Floats:
+            """Fold beside these poses along the axis, and the family's own along the other."""
+            beside = own.copy()
+            beside[:, 0 if is_hue else 1] = photographic
+            return _nearest_coset(options, beside, peaks)[:, 0 if is_hue else 1]
+
+        seen = folded(family.coordinates(axis.name))
+        return _Read(shown[best].stimulus.label, seen, drives[best], folded=folded)
     chosen = choose_in_common(shown, columns, along_hue=is_hue)
-    own = [peak_deg(chosen.own_curves[:, k], chosen.period_deg) for k in range(len(columns))]
+    tops = [peak_deg(chosen.own_curves[:, k], chosen.period_deg) for k in range(len(columns))]
     return _Read(
         chosen.words,
         read_poses_deg(chosen.curves, chosen.drives, chosen.period_deg),
         chosen.drives,
         chosen.own_words,
-        np.array(own),
+        np.array(tops),
     )
 
 
@@ -177,10 +191,24 @@ def _torus_peak(entry: Shown, column: int) -> tuple[float, float]:
     return peak_deg(grid[:, angle], 360.0), peak_deg(grid[hue], entry.stimulus.period_deg)
 
 
-def _nearest_coset(family: Family, peaks: Floats) -> Floats:
-    """Move synthetic poses (hue, angle) by the family's stabiliser to where they agree best with its own poses."""
-    own = np.stack([family.hues_deg, family.poses_deg], axis=1)
-    options = np.array(stabiliser_elements(family))
+def _known_up_to(family: Family, entry: Shown, columns: Sequence[int]) -> Floats:
+    """Give the turns (hue, angle), degrees, up to which poses on a drawing are known: the family's, and the drawing's.
+
+    Two colours side by side are the same after half a turn of hue and of the plane, so no unit can tell them apart, not
+    even one that is not quite itself after it.
+    """
+    options = list(stabiliser_elements(family))
+    grid = entry.responses[:, :, list(columns)]
+    n_hues, n_angles, _ = grid.shape
+    if n_hues % 2 == n_angles % 2 == 0 and entry.stimulus.period_deg == 360.0:
+        half_on = np.roll(grid, (n_hues // 2, n_angles // 2), axis=(0, 1))
+        if np.abs(half_on - grid).max() <= _SAME * np.abs(grid).max() and (180.0, 180.0) not in options:
+            options += [((hue + 180.0) % 360.0, (angle + 180.0) % 360.0) for hue, angle in options]
+    return np.array(options)
+
+
+def _nearest_coset(options: Floats, own: Floats, peaks: Floats) -> Floats:
+    """Move synthetic poses (hue, angle) by what they are known up to, to where they agree best with a family's own."""
     moved = np.stack([peaks + option for option in options])
     away = circular_difference_deg(moved, own)
     # The offset between the two zeros is not known: take the member as reference that suits the others best.
