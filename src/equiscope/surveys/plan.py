@@ -35,7 +35,7 @@ _OTHER_SEARCH_S, _SEARCH_PATCH_S = 0.02, 8e-7
 # Searches on the null of those, and others: the real one, and those on photographs drawn anew.
 _USUAL_NULL, _OTHER_SEARCHES = 20, 6
 # Families a unit and transformation (0.067 to 0.10 there), and seconds to judge one and to compare its explanations.
-_FAMILIES, _JUDGE_S, _EXPLAIN_S = 0.09, 0.13, 0.02
+_FAMILIES, _JUDGE_S, _EXPLAIN_S = 0.09, 0.04, 0.02
 # Seconds of the page, and of each unit of it.
 _PAGE_S, _DRAW_S = 4.0, 0.01
 # Bytes of the page a unit, and of a number of the responses; tables of pairs that are held at a time.
