@@ -44,6 +44,7 @@ def network():
 # What has to stand beside a number so that the command gets as far as looking at it.
 COMMANDS = {
     "survey": "survey net.py:network --images images.npz --layers 0 --out new",
+    "plan": "plan net.py:network --images images.npz --layers 0",
     "circuits": "circuits run net.py:network --images images.npz",
     "featurevis": "featurevis run net.py:network",
     "budget": "budget run",
@@ -54,6 +55,7 @@ COMMANDS = {
 }
 VALUES = ("nan", "inf", "-inf", "-1", "0", "1e20", str(2**70), "1000000000000", "many", "")
 # Among these values the ones with a meaning.
+DEFAULTING = ("angles", "examples_per_unit", "n_images", "crop_px", "side_px", "size_px")
 MEANINGS = {
     *((command, "--seed", "0") for command in COMMANDS),
     ("featurevis", "--null-draws", "0"),
@@ -206,8 +208,8 @@ def test_functions_refuse_what_is_no_count(
     known = functions(place, runs)[function]
     for parameter in parameters.split():
         for value in NOT_COUNTS:
-            if value is None and parameter in ("n_images", "crop_px", "side_px", "size_px"):
-                continue  # A default.
+            if value is None and parameter in DEFAULTING:
+                continue
             with pytest.raises(EquiscopeError, match=f"{parameter}.* is .*, expected a whole number from"):
                 known(**{parameter: value})
 

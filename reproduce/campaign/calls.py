@@ -30,6 +30,7 @@ _WHOLE = {command.name: command.arguments for command in COMMANDS} | {
     "design": ("design", "run"),
     "compare": ("compare", "run", "run", "--images", "photos"),
     "layers": ("layers", "net.py:network"),
+    "plan": ("plan", "net.py:network", "--images", "photos"),
     "figure": ("figure", "run", "overview"),
     "export": ("export", "run", "families"),
     "tally": ("tally", "run", "answers.json"),

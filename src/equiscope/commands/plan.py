@@ -59,9 +59,10 @@ def plan(
     chosen = take_options(plan, PlanOptions, options)
     network, shown = as_model(model, options.get("weights")), as_images(images)
     keep_large_buffers()
+    start = time.perf_counter()
+    asked = ask_survey(network, shown, layers, transformations, angles, examples_per_unit, chosen)
+    once = {"checks": time.perf_counter() - start}
     with chosen.progress("measuring what passes take", 1) as on_step:
-        start = time.perf_counter()
-        asked = ask_survey(network, shown, layers, transformations, angles, examples_per_unit, chosen)
-        found = plan_asked(network, asked, {"checks": time.perf_counter() - start})
+        found = plan_asked(network, asked, once)
         on_step(1)
     return found

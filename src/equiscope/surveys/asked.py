@@ -108,7 +108,10 @@ def ask_survey(
         "n_null": options.n_null,
         "seed": options.seed,
     }
-    chosen, wanted = model.resolve_layers(list_names(layers)), _resolve(list_names(transformations) or few)
+    chosen, wanted = (
+        model.resolve_layers(list_names(layers)),
+        _resolve(few if transformations is None else list_names(transformations)),
+    )
     device = choose_device(options.device)
     precision = choose_precision(options.precision, device)
     every = chosen

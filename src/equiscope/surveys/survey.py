@@ -109,7 +109,7 @@ def _word_plan(n_layers: int, n_transformations: int, n_stages: int) -> str:
     return f"{plan}, deep layers take longest; for fewer name some with --layers or --transformations"
 
 
-def _open_manifest(folder: Path, identity: dict[str, Any], command: str, look: str) -> dict[str, Any]:
+def _open_manifest(folder: Path, identity: dict[str, Any], command: str, look: str = "") -> dict[str, Any]:
     """Open the manifest of this run: a new one, or that of the run that goes on.
 
     Of several surveys that begin in one folder at once one creates the manifest; the others find it, and go on with its

@@ -99,14 +99,19 @@ def zoom_patches(crops: Tensor, centres_px: Tensor, octaves: Sequence[float], si
             for start in range(0, len(members), _PATCHES_PER_BLOCK):
                 block = members[start : start + _PATCHES_PER_BLOCK]
                 windows = _windows(crops, block, whole[block].long() - reach, side, side)
-                read = windows.new_empty(*windows.shape[:2], size_px, side)
-                for band in rows:
-                    read[:, :, band.patch] = band.weights @ windows[:, :, band.window]
-                patches = windows.new_empty(*windows.shape[:2], size_px, size_px)
-                for band in columns:
-                    patches[..., band.patch] = read[..., band.window] @ band.weights.T
-                zoomed[block, index] = patches
+                zoomed[block, index] = _read(windows, rows, columns, size_px)
     return zoomed
+
+
+def _read(windows: Tensor, rows: Sequence[_Band], columns: Sequence[_Band], size_px: int) -> Tensor:
+    """Read patches, shape (stimulus, channel, size_px, size_px), out of windows: along y, then along x."""
+    half = windows.new_empty(*windows.shape[:2], size_px, windows.shape[3])
+    for band in rows:
+        half[:, :, band.patch] = band.weights @ windows[:, :, band.window]
+    patches = windows.new_empty(*windows.shape[:2], size_px, size_px)
+    for band in columns:
+        patches[..., band.patch] = half[..., band.window] @ band.weights.T
+    return patches
 
 
 def _reach_px(size_px: int, octaves: float) -> int:

@@ -50,6 +50,7 @@ def record_centres(centres: Centres, patches: Tensor) -> Floats:
 
     Examples
     --------
+    >>> import torch
     >>> from torch import nn
     >>> from equiscope.models import Model
     >>> from equiscope.models.geometry import find_geometry
