@@ -225,14 +225,17 @@ def test_help_does_not_wait_for_torch(arguments: str) -> None:
     assert [name for name in ("torch", "numpy", "scipy", "jinja2", "zarr") if f"'{name}'" in loaded] == []
 
 
-@pytest.mark.parametrize(("given", "policy"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")])
+@pytest.mark.parametrize(
+    ("given", "policy"),
+    [({}, "10000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "None")],
+)
 def test_threads_are_told_how_to_wait_before_torch_is_loaded(
     given: dict[str, str], policy: str, place: Path
 ) -> None:
     program = (
         "import os, sys\nfrom importlib.abc import MetaPathFinder\nfrom equiscope.cli import main\n"
         "class Seen(MetaPathFinder):\n    def find_spec(self, name, path=None, target=None):\n"
-        "        if name == 'torch':\n            sys.stderr.write(f'policy {os.environ.get(\"OMP_WAIT_POLICY\")}')\n"
+        "        if name == 'torch':\n            sys.stderr.write(f'policy {os.environ.get(\"GOMP_SPINCOUNT\")}')\n"
         "            os._exit(0)\n"
         "sys.meta_path.insert(0, Seen())\nsys.argv = ['equiscope', 'layers', 'mini']\nmain()\n"
     )

@@ -22,7 +22,7 @@ from typing import Any
 
 from equiscope.cli.interruption import READER_HAS_GONE, interruptible
 from equiscope.cli.system_errors import has_out, system_cause, word_system_error
-from equiscope.foundations.devices import wait_passively
+from equiscope.foundations.devices import wait_briefly
 from equiscope.foundations.errors import EquiscopeError
 from equiscope.foundations.received import printable_message
 
@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def _run() -> None:
-    wait_passively()
+    wait_briefly()
     from equiscope.cli.commands import app
 
     try:
