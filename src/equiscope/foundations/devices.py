@@ -48,7 +48,7 @@ def wait_briefly() -> None:
     """Let threads go to sleep soon where they wait for each other; to be called before torch is loaded.
 
     After each piece of a convolution its threads wait until all are done, and by default spin for a millisecond or more
-    meanwhile. Where another program has one of the processors that is time taken from both. What the user has set stays.
+    meanwhile. Where another program has a processor that is time taken from both. What the user has set stays.
 
     Notes
     -----
