@@ -99,6 +99,15 @@ class Coordinates(nn.Module):
         return torch.cat([x, rows], 1)
 
 
+class Stamps(nn.Module):
+    """Writes the place of each answer into a channel of the map itself."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x * 1.0
+        x[:, :1] = torch.linspace(-1, 1, x.shape[-1])
+        return x
+
+
 class Attention(nn.Module):
     """Places answer to each other."""
 
@@ -224,6 +233,7 @@ MIXING: dict[str, Callable[[], list[nn.Module]]] = {
     "positions": lambda: [Positions()],
     "attention": lambda: [Attention()],
     "coordinates": lambda: [Coordinates()],
+    "stamps": lambda: [Stamps()],
     "upsampling": lambda: [nn.Upsample(scale_factor=2, mode="bilinear")],
     "transposed": lambda: [nn.ConvTranspose2d(6, 6, 2, stride=2)],
     "circular": lambda: [nn.Conv2d(6, 6, 3, padding=1, padding_mode="circular")],

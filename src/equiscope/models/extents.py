@@ -38,7 +38,6 @@ _POINTWISE = frozenset(
         aten._prelu_kernel,
         aten._to_copy,
         aten.alias,
-        aten.copy_,
         aten.detach,
         aten.fake_quantize_per_channel_affine_cachemask,
         aten.fake_quantize_per_tensor_affine_cachemask,
@@ -232,7 +231,7 @@ def _keeps_places(
         return True
     if packet in (aten.native_batch_norm, aten.cudnn_batch_norm):
         return given.ndim == 4 and args[5] is False
-    if torch.Tag.pointwise in operator.tags:
+    if torch.Tag.pointwise in operator.tags or packet is aten.copy_:
         # A table of positions holds another number at each place.
         others = [own for own in args if isinstance(own, Tensor) and not any(own is m for m in maps)]
         return all(size == 1 for own in others for size in own.shape[-2:])
@@ -244,9 +243,8 @@ def _keeps_places(
         return [own % given.ndim for own in args[1][-2:]] == [given.ndim - 2, given.ndim - 1]
     if packet is aten.constant_pad_nd:
         return not any(args[1][:4])
-    if (
-        packet is aten.avg_pool3d
-    ):  # a mean over neighbouring channels, as local response normalisation takes it
+    # A mean over neighbouring channels, as local response normalisation takes it.
+    if packet is aten.avg_pool3d:
         return _last_two(args[1]) == (1, 1)
     if packet is aten.index:
         return sum(own is not None for own in args[1]) == 1 and len(args[1]) <= given.ndim - 2
