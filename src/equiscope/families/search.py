@@ -20,6 +20,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
@@ -30,6 +31,7 @@ from equiscope.families.family import Family, Symmetry
 from equiscope.families.layer_families import LayerFamilies, UnitPair, summarise_null
 from equiscope.families.linkage import MIN_SCORE, OUTLIER_FLOOR, farthest_company
 from equiscope.families.stability import with_stability
+from equiscope.foundations.parallel import in_parallel
 from equiscope.foundations.statistics import family_q_values
 from equiscope.measurement.examples import Examples
 from equiscope.measurement.resampled import draw_stimuli
@@ -246,8 +248,8 @@ def run_search(
     held, n_candidates = _find(space, space.finding)
     step(1)
     null = []
-    for draw in range(space.count_draws()):
-        null.append(_rank_by_chance(space, draw))
+    for ranks in in_parallel(partial(_rank_by_chance, space), space.count_draws()):
+        null.append(ranks)
         step(1)
     passing = _pass_null(space, held, null)
     accepted = space.confirm(passing)
@@ -317,12 +319,12 @@ def _tell_certainty(
     if not families:
         return ()
     told = with_pose_intervals(families, space.responses, space.first_columns, pairs)
-    resamples = [_find_again(space, number, null) for number in range(space.count_resamples())]
+    resamples = list(in_parallel(partial(_find_again, space, null), space.count_resamples()))
     return with_stability(told, space.first_columns, resamples)
 
 
 def _find_again(
-    space: PoseSearch[Any, Any, Any], number: int, null: Sequence[Sequence[float]]
+    space: PoseSearch[Any, Any, Any], null: Sequence[Sequence[float]], number: int
 ) -> Sequence[Set[int]]:
     """Search once more on photographs drawn anew, for what passes the same null."""
     rng = np.random.default_rng([space.options.seed, space.stream + _DRAWING, number])

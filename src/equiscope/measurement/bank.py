@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,7 +42,8 @@ class Bank:
     image
         Index of its image, shape (stimulus,).
     position
-        Position (y, x) in its layer's grid on which it is centred, shape (stimulus, 2).
+        Position (y, x) in its layer's grid on which it is centred, shape (stimulus, 2); a fraction where other layers
+        share it (`equiscope.measurement.shared_bank`).
     photograph
         Number of the photograph from which its image was made, shape (stimulus,): the bootstrap draws these.
     centre_px
@@ -52,7 +54,7 @@ class Bank:
     layer: str
     half: NDArray[np.int64]
     image: NDArray[np.int64]
-    position: NDArray[np.int64]
+    position: NDArray[np.int64] | NDArray[np.float64]
     photograph: NDArray[np.int64]
     centre_px: NDArray[np.float64] | None = None
 
@@ -127,7 +129,7 @@ def join_banks(banks: Sequence[Bank], geometries: Sequence[LayerGeometry]) -> Ba
     half = np.concatenate([bank.half for bank in banks])
     order = np.argsort(half, kind="stable")
 
-    def joined(parts: list[NDArray[np.int64]]) -> NDArray[np.int64]:
+    def joined(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
         return np.concatenate(parts)[order]
 
     return Bank(

@@ -1,6 +1,7 @@
 """Whether a patch answers as the image does from which it was cut: both are compared on a few images of each layer.
 
-A unit's response is measured on a patch as large as its receptive field. That is right where the network answers to the
+A unit's response is measured on a patch as large as its receptive field, or as large as is enough where that is large
+(`equiscope.measurement.sufficient_patches`). That is right where the network answers to the
 patch as it does at the same place of the whole image, up to a small error relative to the response's standard
 deviation. A network that pads, resizes or normalises over the image may not: then a larger patch is tried, and where
 none does, whole images are the stimuli. A note of the run says so.
@@ -19,10 +20,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from equiscope.foundations.errors import EquiscopeError
+from equiscope.measurement.sufficient_patches import settle_large_patches
 from equiscope.models.geometry import LayerGeometry, find_geometry, find_local_geometry
 from equiscope.models.model import Model
+from equiscope.models.receptive_fields import LARGE_PATCH_PX
 from equiscope.models.refusals import refusals_told
-from equiscope.models.sides import crop_to, fitted
+from equiscope.models.sides import Sides, crop_to, fitted
 from equiscope.stimuli import ImageSet
 
 __all__ = ["CLOSE", "EXACT", "Settled", "patch_errors", "settle_geometries"]
@@ -65,7 +68,8 @@ class Settled:
 def settle_geometries(model: Model, images: ImageSet, layers: Sequence[str]) -> Settled:
     """Find the geometry of layers and settle what they are shown.
 
-    A patch stands for the place in the image from which it was cut. Where its middle does not answer as that place
+    A patch stands for the place in the image from which it was cut. Of a large receptive field it holds what is enough.
+    Where its middle does not answer as that place
     does, a larger patch is tried, and where none does, whole images are the stimuli. A layer that sees the whole image
     in principle, behind a gate that hardly gates, gets the smallest patch that answers as the image does.
 
@@ -82,7 +86,8 @@ def settle_geometries(model: Model, images: ImageSet, layers: Sequence[str]) -> 
     Notes
     -----
     Some thirty images, evenly over the set, tell how large they are; three of them are shown. Cost: one forward pass of
-    these, and of nine patches a layer.
+    these, and of nine patches a layer; for large receptive fields of all thirty, and some 64 patches of each side that
+    is tried.
 
     Examples
     --------
@@ -109,10 +114,9 @@ def settle_geometries(model: Model, images: ImageSet, layers: Sequence[str]) -> 
     shortest = [min(shape) for shape in shown.values()]
     whole_px = (sides.at_most(int(np.median(shortest))) or (sides.least_px,))[0]
     notes: dict[str, list[str]] = {layer: [] for layer in layers}
-    fits = {n: _fit_to_images(g, max(shortest), whole_px, notes[n]) for n, g in geometries.items()}
-    pictures = [image for index in _some(shown) if (image := images.load(index)) is not None]
-    parts = [part for image in pictures if (part := crop_to(image, sides)) is not None]
-    settled = _settle(model, parts, fits, whole_px, notes)
+    fits = _fit_to_images(model, images, geometries, shown, whole_px, notes)
+    pictures = [part for index in _some(shown) if (part := _load(images, index, sides)) is not None]
+    settled = _settle(model, pictures, fits, whole_px, notes)
     for layer, geometry in settled.items():
         notes[layer] += _words(geometry, whole_px)
     return Settled(settled, notes, whole_px)
@@ -285,25 +289,51 @@ def _some(shapes: Mapping[int, tuple[int, ...]]) -> list[int]:
     return list(dict.fromkeys((first, largest, *others)))[:_IMAGES]
 
 
+def _load(images: ImageSet, index: int, sides: Sides) -> Tensor | None:
+    """Load what the network is shown of an image."""
+    picture = images.load(index)
+    return None if picture is None else crop_to(picture, sides)
+
+
 def _fit_to_images(
-    geometry: LayerGeometry, largest_px: int, whole_px: int, notes: list[str]
-) -> LayerGeometry:
-    """Let the patch leave out the rim of a receptive field that is larger than the images."""
-    fitted_to, problem = geometry, None
-    if not geometry.is_global and geometry.patch_px > largest_px:
-        fitted_to = replace(geometry, largest_px=whole_px)
-        needed = f"its receptive field needs {geometry.patch_px} px stimuli"
-        problem = f"{needed} and the images have {largest_px} px at most"
-    if not fitted_to.is_global:
-        try:
-            fitted_to.position_in_patch()
-            if fitted_to.largest_px is not None:
-                problem = f"{problem}: stimuli of {fitted_to.patch_px} px leave out its rim"
-        except EquiscopeError as error:
-            problem = problem or str(error)
-            fitted_to = replace(geometry, is_global=True)
-    notes += [problem] if problem else []
-    return fitted_to
+    model: Model,
+    images: ImageSet,
+    geometries: Mapping[str, LayerGeometry],
+    shown: Mapping[int, tuple[int, ...]],
+    whole_px: int,
+    notes: dict[str, list[str]],
+) -> dict[str, LayerGeometry]:
+    """Give large receptive fields, and those that the images do not hold, the part of them that is enough."""
+    largest_px = max(map(min, shown.values()))
+    least_px = min(LARGE_PATCH_PX, largest_px)
+    large = {n: g for n, g in geometries.items() if not g.is_global and g.patch_px > least_px}
+    fits = dict(geometries)
+    if large:
+        sides = next(iter(large.values())).sides
+        loaded = (_load(images, index, sides) for index in shown)
+        found, told = settle_large_patches(
+            model, [part for part in loaded if part is not None], large, whole_px
+        )
+        fits |= found
+        for layer, own in told.items():
+            notes[layer] += own
+    for layer, geometry in fits.items():
+        problem = None if geometry.is_global else _problem(geometry, largest_px)
+        if problem is not None:
+            fits[layer] = replace(geometry, is_global=True)
+            notes[layer].append(problem)
+    return fits
+
+
+def _problem(geometry: LayerGeometry, largest_px: int) -> str | None:
+    """Say why no patch within the images is centred on a place of a layer; None where one is."""
+    if geometry.patch_px > largest_px:
+        return f"its receptive field needs {geometry.patch_px} px stimuli and the images have {largest_px} px at most"
+    try:
+        geometry.position_in_patch()
+    except EquiscopeError as error:
+        return str(error)
+    return None
 
 
 def _settle(
@@ -314,7 +344,6 @@ def _settle(
     notes: Mapping[str, list[str]],
 ) -> dict[str, LayerGeometry]:
     """Compare patches with images, in larger and larger patches where they differ."""
-    _tell_rims(model, images, geometries, notes)
     settled = dict(geometries)
     waiting = {n: g for n, g in geometries.items() if not g.is_global and g.largest_px is None}
     # Layers that were made global because their grid has no square patch keep their stride.
@@ -328,7 +357,7 @@ def _settle(
             own, sees_all = waiting[layer], layer in seen
             if error <= CLOSE or (np.isnan(error) and not sees_all):
                 settled[layer] = own
-                notes[layer] += _words_of_accepted(own, error, sees_all)
+                notes[layer] += _words_of_accepted(own, error, sees_all, own is not geometries[layer])
             elif _is_part(grown := replace(own, smallest_px=math.ceil(_GROWTH * own.patch_px)), whole_px):
                 larger[layer] = grown
             else:
@@ -342,29 +371,14 @@ def _settle(
     return settled
 
 
-def _words_of_accepted(geometry: LayerGeometry, error: float, sees_all: bool) -> list[str]:
+def _words_of_accepted(geometry: LayerGeometry, error: float, sees_all: bool, is_larger: bool) -> list[str]:
     """Say how well a patch holds a layer's answer, unless it is the patch that was expected and holds all of it."""
-    if not sees_all and geometry.smallest_px is None and not error > EXACT:
+    if not sees_all and not is_larger and not error > EXACT:
         return []
     principle = "it sees the whole image in principle; " if sees_all else ""
     return [
         f"{principle}a patch of {geometry.patch_px} px holds its answer within {100 * error:.2g} % of its spread"
     ]
-
-
-def _tell_rims(
-    model: Model,
-    images: Sequence[Tensor],
-    geometries: Mapping[str, LayerGeometry],
-    notes: Mapping[str, list[str]],
-) -> None:
-    """Say by how much the answers of patches differ that leave out the rim of a receptive field."""
-    without_rim = {n: g for n, g in geometries.items() if not g.is_global and g.largest_px is not None}
-    for layer, error in patch_errors(model, images, without_rim).items():
-        if not np.isnan(error):
-            notes[layer].append(
-                f"without the rim, answers differ from those in the image by {100 * error:.2g} % of the layer's spread"
-            )
 
 
 def _is_part(geometry: LayerGeometry, whole_px: int) -> bool:

@@ -283,7 +283,7 @@ def measure_responses(
     model: Model,
     images: ImageSet,
     geometry: LayerGeometry | Sequence[LayerGeometry],
-    responses: Responses[Any],
+    responses: Responses[Any] | Sequence[Responses[Any]],
     *,
     size_px: int | None = None,
     whole_px: int = 224,
@@ -297,10 +297,10 @@ def measure_responses(
     model, images, geometry
         The network, the images of the bank, and the layer; of several, the units stand side by side in the array.
     responses
-        Where the numbers go; chunks that are already there are not measured again.
+        Where the numbers go; chunks that are already there are not measured again. With several of the same stimuli
+        each takes its part of the units, in the order of the layers.
     size_px, whole_px
-        Side of the stimuli, px; by default just as large as the receptive field needs, or ``whole_px`` where that is
-        the whole image. Several layers need one with room for all (``joint_patch_px``).
+        Side of the stimuli, px; by default the first layer's patch, or ``whole_px`` where that is the whole image.
     precision
         ``torch.bfloat16`` runs the network under autocast; its parameters stay.
     on_stimuli
@@ -309,7 +309,7 @@ def measure_responses(
     Returns
     -------
     Measured
-        How many chunks were measured; all that were there are on the disk now.
+        How many chunks were measured; all are on the disk now.
 
     Raises
     ------
@@ -333,28 +333,34 @@ def measure_responses(
     (1, True)
     """
     several = [geometry] if isinstance(geometry, LayerGeometry) else list(geometry)
+    arrays = [responses] if isinstance(responses, Responses) else list(responses)
     if size_px is None:
         size_px = whole_px if several[0].is_global else several[0].patch_px
     centres = Centres(model, several, size_px, precision)
-    shown = _Shown(centres, images, several, responses.bank, responses.group)
-    return Measured(_measure_missing(shown, responses, on_stimuli), centres.notes)
+    shown = _Shown(centres, images, several, arrays[0].bank, arrays[0].group)
+    return Measured(_measure_missing(shown, arrays, on_stimuli), centres.notes)
 
 
 def _measure_missing(
-    shown: _Shown, responses: Responses[Any], on_stimuli: Callable[[int], None] | None
+    shown: _Shown, arrays: Sequence[Responses[Any]], on_stimuli: Callable[[int], None] | None
 ) -> int:
     """Measure the chunks that are not there yet, give their number, and see to it that all are on the disk."""
-    n_measured, n_stimuli = 0, len(responses.bank)
+    n_measured, n_stimuli = 0, len(shown.bank)
+    bounds = np.cumsum([own.n_units for own in arrays])[:-1]
     for start in range(0, n_stimuli, CHUNK_STIMULI):
         stop = min(start + CHUNK_STIMULI, n_stimuli)
-        if not _is_measured(responses, start, stop):
-            values = shown.measure(start, stop)
-            _clear_chunk(responses, start)
-            responses.array[start:stop] = values
+        missing = [not _is_measured(own, start, stop) for own in arrays]
+        if any(missing):
+            values = np.split(shown.measure(start, stop), bounds, axis=2)
+            for own, part, is_missing in zip(arrays, values, missing, strict=True):
+                if is_missing:
+                    _clear_chunk(own, start)
+                    own.array[start:stop] = part
             n_measured += 1
         if on_stimuli is not None:
             on_stimuli(stop - start)
-    _sync_chunks(responses)
+    for own in arrays:
+        _sync_chunks(own)
     return n_measured
 
 
@@ -374,11 +380,10 @@ class _Shown:
         per_cut = max(1, _PIXELS_PER_CUT // (group.order * size_px**2))
         what = f"stimuli of {size_px} x {size_px} px"
         advice = "leave the layer out, or give images of another size"
-        own = self.layers[0] if len(self.layers) == 1 else None
         parts = []
         for begin in range(start, stop, per_cut):
             some = slice(begin, min(begin + per_cut, stop))
-            patches = cut_orbits(self.images, self.bank, own, group, size_px, some).flatten(0, 1)
+            patches = cut_orbits(self.images, self.bank, self.layers[0], group, size_px, some).flatten(0, 1)
             with refusals_told(model, what, advice):
                 parts.append(self.centres.read(patches, group.order))
         values = torch.cat(parts).view(stop - start, group.order, -1).numpy()

@@ -7,7 +7,10 @@ from dataclasses import dataclass, field, replace
 
 from equiscope.foundations.errors import EquiscopeError
 
-__all__ = ["LayerGeometry", "Sides"]
+__all__ = ["LARGE_PATCH_PX", "LayerGeometry", "Sides"]
+
+# From this side of its patches on a layer is dear: a pass of one patch takes some ten milliseconds on a processor.
+LARGE_PATCH_PX = 100
 
 
 @dataclass(frozen=True)
@@ -100,11 +103,11 @@ class LayerGeometry:
         True where every position sees the whole probed image, so that there is no receptive field to centre
         on; the other figures are then NaN or zero and whole images serve as stimuli.
     largest_px
-        Largest side that a patch may have, px, where images are smaller than the receptive field: the patch then
-        leaves out the field's rim. None where there is no such limit.
+        Largest side that a patch may have, px, where less than the receptive field is enough, or images are smaller:
+        the patch then leaves out the field's rim. None where there is no such limit.
     smallest_px
         Least side that a patch should have, px, where its middle answers as the image does only in a larger patch than
-        the receptive field needs. None where the receptive field is enough.
+        the receptive field needs, or other layers need a larger one. None where the receptive field is enough.
     sides
         Sides of the images that the network is shown: for these the other figures hold. Unless it is any side,
         images are cut at the right and below, and patches are filled up there (``fitted``).

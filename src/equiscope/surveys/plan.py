@@ -68,6 +68,8 @@ class PlannedStage:
         Of the stage with its searches.
     disk_bytes
         Of its responses.
+    is_shared
+        Whether its patches are those of a layer before it, which is shown them together with this one.
     """
 
     layer: str
@@ -78,11 +80,12 @@ class PlannedStage:
     patch_s: float
     seconds: float
     disk_bytes: int
+    is_shared: bool = False
 
     @property
     def n_passes(self) -> int:
-        """Patches that are shown."""
-        return self.n_stimuli * self.n_elements
+        """Patches that are shown for it."""
+        return 0 if self.is_shared else self.n_stimuli * self.n_elements
 
 
 @dataclass(frozen=True)
@@ -229,9 +232,16 @@ def _plan(stage: Stage, rates: Rates, once: Mapping[str, float]) -> Plan:
 
 
 def _alone(stage: Stage, rates: Rates, name: str, layer: str) -> PlannedStage:
-    size_px, n_units = stage.patch_px(layer), stage.examples[layer].n_units
-    n_stimuli = stage.count_stimuli(name, layer)
-    return _stage(stage, rates, (layer, name), n_stimuli, n_units, size_px, rates.pass_s[layer])
+    shown = _Shown(
+        layer,
+        name,
+        stage.count_stimuli(name, layer),
+        stage.examples[layer].n_units,
+        stage.patch_px(layer),
+        rates.pass_s[layer],
+        is_shared=layer != stage.together(layer)[0],
+    )
+    return _stage(stage, rates, shown)
 
 
 def _joint(stage: Stage, rates: Rates, name: str) -> PlannedStage:
@@ -240,32 +250,49 @@ def _joint(stage: Stage, rates: Rates, name: str) -> PlannedStage:
     size_px = joint_patch_px(geometries, max_offset=MAX_OFFSET) or 0
     n_stimuli = sum(stage.count_stimuli(name, layer) for layer in layers)
     n_units = sum(stage.examples[layer].n_units for layer in layers)
-    return _stage(stage, rates, ("", name), n_stimuli, n_units, size_px, rates.pass_s[""])
+    return _stage(stage, rates, _Shown("", name, n_stimuli, n_units, size_px, rates.pass_s[""]))
 
 
-def _stage(
-    stage: Stage,
-    rates: Rates,
-    what: tuple[str, str],
-    n_stimuli: int,
-    n_units: int,
-    size_px: int,
-    pass_s: float,
-) -> PlannedStage:
-    """Put together what one stage takes; ``what``: its layer and its transformation."""
-    layer, name = what
-    transformation = find(name)
-    order = stage.group(transformation, layer or None).order
-    patch_s = rates.element(name, size_px) + pass_s
-    n_values = n_stimuli * order * n_units
+@dataclass(frozen=True)
+class _Shown:
+    """What one stage shows, to how many units, and how long a pass takes that nobody else needs."""
+
+    layer: str
+    name: str
+    n_stimuli: int
+    n_units: int
+    size_px: int
+    pass_s: float
+    is_shared: bool = False
+
+
+def _stage(stage: Stage, rates: Rates, shown: _Shown) -> PlannedStage:
+    """Put together what one stage takes."""
+    transformation = find(shown.name)
+    order = stage.group(transformation, shown.layer or None).order
+    patch_s = rates.element(shown.name, shown.size_px) + shown.pass_s
+    n_values = shown.n_stimuli * order * shown.n_units
     # Where a transformation may change nothing, the stimuli are cut once more to see whether it does.
-    n_cuts = 2 if not math.isnan(transformation.least_change) else 1
-    loads_s = n_cuts * rates.load_s * _n_distinct(n_stimuli, len(stage.images))
-    unit_s = _SEARCH_S.get(type(transformation.space), _OTHER_SEARCH_S) + _SEARCH_PATCH_S * n_stimuli * order
+    n_cuts = (0 if shown.is_shared else 1) + (0 if math.isnan(transformation.least_change) else 1)
+    loads_s = n_cuts * rates.load_s * _n_distinct(shown.n_stimuli, len(stage.images))
+    unit_s = (
+        _SEARCH_S.get(type(transformation.space), _OTHER_SEARCH_S) + _SEARCH_PATCH_S * shown.n_stimuli * order
+    )
     searches = (stage.settings["n_null"] + _OTHER_SEARCHES) / (_USUAL_NULL + _OTHER_SEARCHES)
-    search_s = searches * n_units * unit_s
-    seconds = n_stimuli * order * patch_s + loads_s + search_s
-    return PlannedStage(layer, name, n_stimuli, order, size_px, patch_s, seconds, _NUMBER_BYTES * n_values)
+    seconds = loads_s + searches * shown.n_units * unit_s
+    if not shown.is_shared:
+        seconds += shown.n_stimuli * order * patch_s
+    return PlannedStage(
+        shown.layer,
+        shown.name,
+        shown.n_stimuli,
+        order,
+        shown.size_px,
+        patch_s,
+        seconds,
+        _NUMBER_BYTES * n_values,
+        shown.is_shared,
+    )
 
 
 def _n_distinct(n_stimuli: int, n_images: int) -> float:

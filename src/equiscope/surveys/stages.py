@@ -25,24 +25,23 @@ from equiscope.families.layer_families import LayerFamilies, NullSummary
 from equiscope.families.search import SearchOptions, run_search
 from equiscope.families.tuning import tune_family
 from equiscope.foundations.progress import Progress
-from equiscope.measurement.bank import Bank, build_bank, join_banks, measure_change
+from equiscope.measurement.bank import Bank, join_banks, measure_change
 from equiscope.measurement.examples import Examples
 from equiscope.measurement.responses import Measured, Responses, measure_responses, open_responses
 from equiscope.models import Model
 from equiscope.models.geometry import MAX_OFFSET, LayerGeometry, joint_patch_px
+from equiscope.models.receptive_fields import LARGE_PATCH_PX
 from equiscope.runs.layout import layer_path
 from equiscope.stimuli import ImageSet
+from equiscope.surveys.shown_stimuli import ShownStimuli
 from equiscope.transformations import Transformation, find
-from equiscope.transformations.groups import Group
 
 __all__ = ["Stage", "StageResult"]
 
 _LOG = logging.getLogger(__name__)
 
-# From this patch size on, half as many stimuli are shown: a pass costs 5 to 15 ms there.
-_LARGE_PATCH_PX = 128
-# Stimuli in each half below which correlations hang on a few of them: planted look-alikes then pass for copies.
-_FEW_STIMULI = 64
+# Patches that are a larger part of the image cannot be shown smaller: there is nothing around them.
+_MOST_SCALED_SHARE = 0.75
 
 
 @dataclass(frozen=True)
@@ -73,20 +72,16 @@ class _Found:
         return self.stage.varying_units(self.layer, tuple(names))
 
 
-@dataclass
-class Stage:
-    """What all stages of one survey share.
+@dataclass(kw_only=True)
+class Stage(ShownStimuli):
+    """What all stages of one survey share: what is shown, and how.
 
     Attributes
     ----------
-    model, images, geometries, examples, photographs
-        The network, the images, and each layer's geometry and strongest stimuli.
+    model, images
+        The network and the images.
     folder
         The run's folder; responses go there.
-    settings
-        The run's settings.
-    whole_px
-        Side of whole-image stimuli, px.
     precision
         What the network computes in.
     progress
@@ -95,12 +90,7 @@ class Stage:
 
     model: Model
     images: ImageSet
-    geometries: dict[str, LayerGeometry]
-    examples: dict[str, Examples]
-    photographs: NDArray[np.int64]
     folder: Path
-    settings: dict[str, Any]
-    whole_px: int
     precision: torch.dtype
     progress: Progress
     _varying: dict[tuple[str, tuple[str, ...]], NDArray[np.int64]] = field(default_factory=dict, repr=False)
@@ -108,64 +98,7 @@ class Stage:
     _seen: set[Path] = field(default_factory=set, repr=False)
     _notes: dict[Path, tuple[str, ...]] = field(default_factory=dict, repr=False)
 
-    # What is shown --------------------------------------------------------------------------------------------------
-
-    def group(self, transformation: Transformation, layer: str | None = None) -> Group:
-        """Give the elements that stimuli of a layer are shown under; without a layer the most."""
-        return transformation.group(self.settings["angles"], None if layer is None else self.patch_px(layer))
-
-    def n_per_half(self, transformation: Transformation, layer: str, n_units: int) -> int:
-        """Strongest stimuli of each unit and half that are shown under a transformation.
-
-        All where a pass is cheap or each stimulus is shown twice only; fewer for many elements and large patches, but
-        never so few that ``n_units`` units together have less than some hundreds.
-        """
-        per_half = -(-int(self.settings["examples_per_unit"]) // 2)
-        wanted = transformation.stimuli_per_half(per_half)
-        if self.patch_px(layer) > _LARGE_PATCH_PX and not transformation.is_quick:
-            wanted //= 2
-        wanted = max(wanted, -(-_FEW_STIMULI // max(n_units, 1)))
-        return min(max(wanted, 1), per_half)
-
-    def count_stimuli(self, name: str, layer: str) -> int:
-        """Estimate how many stimuli of a layer are shown under a transformation, before it is known which."""
-        transformation, n_units = find(name), self.examples[layer].n_units
-        n_eligible = max(1, round(transformation.usual_share * n_units))
-        n_together = (
-            sum(own.n_units for own in self.examples.values()) if transformation.is_joint else n_eligible
-        )
-        return 2 * n_eligible * self.n_per_half(transformation, layer, n_together)
-
-    def cost(self, name: str, layer: str) -> float:
-        """Estimate what a transformation of a layer costs: pixels that go through the network.
-
-        Where all layers are measured together, the layer's part of that.
-        """
-        transformation = find(name)
-        layers = self.geometries if transformation.is_joint else [layer]
-        side_px = max(map(self.patch_px, layers))
-        order = self.group(transformation, layer).order
-        return float(self.count_stimuli(name, layer) * order * side_px**2)
-
-    def patch_px(self, layer: str) -> int:
-        """Give the side of the layer's stimuli, px."""
-        geometry = self.geometries[layer]
-        return self.whole_px if geometry.is_global else geometry.patch_px
-
-    def bank(
-        self, transformation: Transformation, layer: str, channels: NDArray[np.int64] | None = None
-    ) -> Bank:
-        """Stimuli of a layer that are shown under a transformation."""
-        if transformation.is_joint:
-            n_units = sum(own.n_units for own in self.examples.values())
-        else:
-            n_units = self.examples[layer].n_units if channels is None else len(channels)
-        return build_bank(
-            self.examples[layer],
-            self.photographs,
-            channels=channels,
-            n_per_half=self.n_per_half(transformation, layer, n_units),
-        )
+    # What is measured -----------------------------------------------------------------------------------------------
 
     def measure(
         self, transformation: Transformation, layer: str, bank: Bank, *, is_done: bool = False
@@ -174,21 +107,33 @@ class Stage:
 
         With ``is_done`` they were all measured before, so that whatever is missing was lost, which is said.
         """
-        path = layer_path(self.folder, f"responses/{transformation.name}", layer, ".zarr")
         group = self.group(transformation, layer)
-        responses = open_responses(path, bank, group, self.examples[layer].n_units)
-        if path not in self._seen:
-            with self.progress(f"{transformation.name}: showing {layer}", len(bank)) as on_stimuli:
+        banks = self.banks(transformation, layer) if self.shares(transformation, layer) else {layer: bank}
+        arrays = {
+            name: open_responses(
+                layer_path(self.folder, f"responses/{transformation.name}", name, ".zarr"),
+                own,
+                group,
+                self.examples[name].n_units,
+            )
+            for name, own in banks.items()
+        }
+        responses = arrays[layer]
+        if responses.path not in self._seen:
+            shown = layer if len(arrays) == 1 else f"{len(arrays)} layers, from {next(iter(arrays))} on"
+            with self.progress(f"{transformation.name}: showing {shown}", len(bank)) as on_stimuli:
                 measured = measure_responses(
                     self.model,
                     self.images,
-                    self.geometries[layer],
-                    responses,
+                    [self.geometries[name] for name in arrays],
+                    list(arrays.values()),
                     whole_px=self.whole_px,
                     precision=self.precision,
                     on_stimuli=on_stimuli,
                 )
-            self._have_seen(path, measured, is_done)
+            for own_responses in arrays.values():
+                if own_responses.path is not None:
+                    self._have_seen(own_responses.path, measured, is_done)
         return responses
 
     def _have_seen(self, path: Path, measured: Measured, is_done: bool) -> None:
@@ -277,7 +222,7 @@ class Stage:
 
     def aligned(self, name: str) -> tuple[list[str], str]:
         """Give the layers with positions at one place in one patch that the images can hold, and what is to be said."""
-        usable = [n for n, g in self.geometries.items() if not g.is_global and g.largest_px is None]
+        usable = [n for n in self.geometries if self._has_surroundings(n)]
         left = [n for n in self.geometries if n not in usable]
         size_px: int | None = None
         geometries: list[LayerGeometry] = []
@@ -289,8 +234,9 @@ class Stage:
         said = []
         if left:
             said.append(
-                f"{', '.join(left)} took no part in {name}: no patch that the images can hold has one of its "
-                "positions in its middle together with those of the other layers"
+                f"{', '.join(left)} took no part in {name}: the images have nothing around its stimuli that could be "
+                "shown with them, or no patch has one of its positions in its middle together with those of the other "
+                "layers"
             )
         if size_px is not None and (away := max(g.offset_strides(size_px) for g in geometries)) > 0:
             said.append(
@@ -298,6 +244,14 @@ class Stage:
                 "of the stimuli were read"
             )
         return usable, "; ".join(said)
+
+    def _has_surroundings(self, layer: str) -> bool:
+        """Whether images have more around a layer's stimuli, so that these can be shown smaller."""
+        own = self.geometries[layer]
+        if own.is_global:
+            return False
+        is_small = own.largest_px is None and own.patch_px <= LARGE_PATCH_PX
+        return is_small or own.patch_px <= _MOST_SCALED_SHARE * self.whole_px
 
     def _nothing(self, transformation: Transformation, layers: tuple[str, ...], note: str) -> LayerFamilies:
         """No family, because nothing could be measured, and why."""
@@ -340,6 +294,9 @@ class Stage:
         of_key = dict(
             zip(zip(bank.image.tolist(), *bank.position.T.tolist(), strict=True), changes, strict=True)
         )
+        if self.shares(transformation, layer):
+            # Each unit is measured on all of them, whichever its own are.
+            return np.full(examples.n_units, changes.max(initial=0.0) >= transformation.least_change)
         n = self.n_per_half(transformation, layer, examples.n_units)
         largest = np.zeros(examples.n_units)
         for half in (0, 1):
