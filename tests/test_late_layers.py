@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 import equiscope
-from equiscope.measurement.bank import centres_px
-from equiscope.measurement.examples import Examples, empty_examples
+from equiscope.measurement.bank import Bank, centres_px
+from equiscope.measurement.examples import NO_IMAGE, Examples, empty_examples
 from equiscope.measurement.fidelity import settle_geometries
-from equiscope.measurement.responses import measure_responses, open_responses
-from equiscope.measurement.shared_bank import share_bank
+from equiscope.measurement.responses import Responses, measure_responses, open_responses
+from equiscope.measurement.shared_bank import share_bank, strongest_shown
 from equiscope.measurement.sufficient_patches import ENOUGH, settle_large_patches
 from equiscope.models import Model
 from equiscope.models.geometry import LayerGeometry, find_geometry
@@ -408,6 +408,52 @@ def test_no_more_stimuli_are_shared_than_some_units_would_be_shown(
     assert [bank.half.tolist().count(half) for half in (0, 1)] == [3 * n_per_half] * 2
 
 
+def test_tuning_is_read_from_the_strongest_of_what_was_shown(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from equiscope.families.family import Family, Member
+    from equiscope.families.tuning import tune_family
+    from equiscope.reports.document.unit_tuning import tune_units
+    from equiscope.transformations import Pose
+
+    monkeypatch.setattr(shown_stimuli, "_UNITS_SHOWN", 3)
+    few, rotation = replace(stage, folder=tmp_path, _shared={}, _seen=set()), find("rotation")
+    for layer in ("2", "4"):
+        responses = few.measure(rotation, layer, few.bank(rotation, layer))
+        own, examples = few.own(rotation, layer, responses), few.examples[layer]
+        tuned = tune_units(responses, own, few.geometries[layer]).units
+        fires = (responses.read(0, len(responses.bank))[:, 0] > 0).any(0)
+        assert sorted(tuned) == np.flatnonzero(fires).tolist()
+        without = tune_units(responses, examples, few.geometries[layer]).units
+        assert set(tuned) - set(without)
+        for half in (0, 1):
+            first, last = responses.of_half(half)
+            answers = responses.read(first, last)[:, 0]
+            active, strongest = answers.max(0) > 0, first + answers.argmax(0)
+            bank = responses.bank
+            np.testing.assert_array_equal(
+                own.image[half, :, 0], np.where(active, bank.image[strongest], NO_IMAGE)
+            )
+            np.testing.assert_array_equal(own.position[half, active, 0], bank.position[strongest][active])
+        np.testing.assert_array_equal(own.sd, examples.sd)
+        members = tuple(
+            Member(layer, unit, Pose(angle_deg=0.0), 1.0, 1.0, 1.0)
+            for unit in np.flatnonzero(active).tolist()
+        )
+        family = Family(f"{layer}-rotation-1", (layer,), "rotation", 1.0, 1.0, 1.0, 0.0, members)
+        assert np.isfinite(tune_family(responses, own, family).values).all()
+    responses = few.measure(rotation, "0", few.bank(rotation, "0"))
+    assert few.own(rotation, "0", responses) is few.examples["0"]
+
+
+def test_places_between_those_of_a_layer_stay_where_they_are() -> None:
+    between = np.array([[0.5, 1.25], [2.0, 3.5]])
+    bank = Bank("l", np.array([0, 1]), np.array([0, 1]), between, np.array([0, 1]))
+    responses = Responses(bank, CyclicGroup(1), np.ones((2, 1, 1), np.float32))
+    own = strongest_shown(responses, empty_examples("l", 1, 1))
+    np.testing.assert_array_equal(own.position[:, 0, 0], between)
+
+
 def test_only_the_first_of_layers_that_share_stimuli_costs_passes(stage: Stage) -> None:
     assert stage.cost("rotation", "2") > 0
     assert stage.cost("rotation", "4") == 0
@@ -499,8 +545,6 @@ def test_steps_run_beside_each_other_and_come_in_order(monkeypatch: pytest.Monke
 
 def test_null_draws_do_not_depend_on_how_many_run_together() -> None:
     from equiscope.families.find import find_families
-    from equiscope.measurement.bank import Bank
-    from equiscope.measurement.responses import Responses
 
     rng = np.random.default_rng(0)
     n = 80

@@ -1,6 +1,6 @@
 """Break a small run in every way that a user's machine can, and count what goes wrong.
 
-``python reproduce/campaign`` takes about an hour and fills docs/reliability.md; ``--short`` takes two minutes and
+``python reproduce/campaign`` takes two to three hours and fills docs/reliability.md; ``--short`` takes two minutes and
 runs in the tests. It prints each fault and one line a part, and ends with exit code 1 if there was one.
 """
 

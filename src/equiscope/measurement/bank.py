@@ -218,7 +218,7 @@ def cut_stimuli(
     images: ImageSet,
     geometry: LayerGeometry,
     image: NDArray[np.int64],
-    position: NDArray[np.int64],
+    position: NDArray[np.int64] | NDArray[np.float64],
     angles_deg: NDArray[np.float64],
     size_px: int,
     start_deg: NDArray[np.float64] | None = None,

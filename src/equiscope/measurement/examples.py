@@ -59,7 +59,8 @@ class Examples:
     image
         Their images, shape (half, unit, rank), -1 where there is none.
     position
-        Their positions in the layer's grid, shape (half, unit, rank, 2) for (y, x).
+        Their positions in the layer's grid, shape (half, unit, rank, 2) for (y, x); fractions where they are stimuli of
+        other layers (`equiscope.measurement.shared_bank`).
     """
 
     layer: str
@@ -70,7 +71,7 @@ class Examples:
     maximum: NDArray[np.float64]
     value: NDArray[np.float32]
     image: NDArray[np.int64]
-    position: NDArray[np.int64]
+    position: NDArray[np.int64] | NDArray[np.float64]
 
     @property
     def n_units(self) -> int:

@@ -2,21 +2,25 @@
 
 Where patches are large, passes are dear, and a pass to the last of some layers gives the answers of the others on the
 way. So these layers are shown the same stimuli: some of all units' strongest ones. Every unit is measured on all of
-them, so that it does not need its own there; the more units a stimulus is for, the sooner it is chosen.
+them, so that it does not need its own there; the more units a stimulus is for, the sooner it is chosen. What a unit is
+tuned to is then read from the strongest of the stimuli that it was shown.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from equiscope.measurement.bank import Bank, centres_px
 from equiscope.measurement.examples import NO_IMAGE, Examples
+from equiscope.measurement.responses import Responses
 from equiscope.models.geometry import LayerGeometry
 
-__all__ = ["share_bank"]
+__all__ = ["share_bank", "strongest_shown"]
 
 Ints = NDArray[np.int64]
 # No row of the bank.
@@ -82,6 +86,46 @@ def share_bank(
             position = _own_positions(own, rows[layer], n_per_half, len(distinct))[chosen]
         banks[layer] = Bank(layer, half, image, position, photographs[image])
     return banks
+
+
+def strongest_shown(responses: Responses[Any], examples: Examples) -> Examples:
+    """Give the stimuli of a shared bank that excite each unit most as they are, in the place of its strongest of all.
+
+    Parameters
+    ----------
+    responses
+        Of the units' layer to the shared bank.
+    examples
+        The layer's strongest stimuli of all: as many are given in each half.
+
+    Notes
+    -----
+    The moments stay. A stimulus that does not excite the unit is none.
+
+    Examples
+    --------
+    >>> from equiscope.measurement.examples import empty_examples
+    >>> from equiscope.transformations.groups import CyclicGroup
+    >>> bank = Bank("conv1", np.array([0, 0, 1]), np.array([7, 8, 9]), np.zeros((3, 2)), np.arange(3))
+    >>> values = np.array([[[1.0, 3.0]], [[2.0, 0.0]], [[4.0, 5.0]]], np.float32)
+    >>> shown = strongest_shown(Responses(bank, CyclicGroup(1), values), empty_examples("conv1", 2, 2))
+    >>> shown.image[0].tolist()
+    [[8, 7], [7, -1]]
+    """
+    n_each = examples.value.shape[2]
+    image, value = np.full_like(examples.image, NO_IMAGE), np.full_like(examples.value, np.nan)
+    position: NDArray[Any] = np.zeros(examples.position.shape, responses.bank.position.dtype)
+    for half in (0, 1):
+        # The first element, within a step of the stimulus as it is.
+        answers = np.concatenate([part[:, 0] for _, part in responses.chunks(half)] or [value[half, :, :0].T])
+        best = np.argsort(-answers, axis=0, kind="stable")[:n_each].T
+        rows = responses.of_half(half)[0] + best
+        own = np.take_along_axis(answers.T, best, axis=1)
+        n_shown = best.shape[1]
+        image[half, :, :n_shown] = np.where(own > 0, responses.bank.image[rows], NO_IMAGE)
+        value[half, :, :n_shown] = np.where(own > 0, own, np.nan)
+        position[half, :, :n_shown] = responses.bank.position[rows]
+    return replace(examples, image=image, value=value, position=position)
 
 
 def _name_stimuli(

@@ -377,8 +377,9 @@ class Pipeline:
                 for name, result in own.items():
                     if result.null.n_draws:
                         responses, channels = stage.measured(name, layer, own)
+                        shown = stage.own(find(name), layer, responses)
                         tunings[layer][name] = tune_units(
-                            responses, stage.examples[layer], stage.geometries[layer], channels=channels
+                            responses, shown, stage.geometries[layer], channels=channels
                         )
                     on_step(1)
             for name in joint:

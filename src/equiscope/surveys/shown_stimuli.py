@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from equiscope.measurement.bank import Bank, build_bank
 from equiscope.measurement.examples import Examples
-from equiscope.measurement.shared_bank import share_bank
+from equiscope.measurement.responses import Responses
+from equiscope.measurement.shared_bank import share_bank, strongest_shown
 from equiscope.models.geometry import LayerGeometry
 from equiscope.models.receptive_fields import LARGE_PATCH_PX
 from equiscope.transformations import Transformation, find
@@ -109,6 +110,11 @@ class ShownStimuli:
     def shares(self, transformation: Transformation, layer: str) -> bool:
         """Whether a layer is shown the stimuli of others, too, under a transformation."""
         return not transformation.is_joint and len(self.together(layer)) > 1
+
+    def own(self, transformation: Transformation, layer: str, responses: Responses[Any]) -> Examples:
+        """Give the stimuli from which tuning is read: of those that a layer was shown, each unit's strongest."""
+        examples = self.examples[layer]
+        return strongest_shown(responses, examples) if self.shares(transformation, layer) else examples
 
     def _n_shared_per_half(self, transformation: Transformation, layer: str) -> int:
         """Stimuli of each half that some layers are shown together."""

@@ -168,11 +168,16 @@ class Stage(ShownStimuli):
         if is_measurable is not None and not is_measurable.any():
             return StageResult(self._nothing(transformation, (layer,), transformation.unchanged))
         responses = self.measure(transformation, layer, bank)
-        examples = self.examples[layer]
         result = self._search(
-            transformation, layer, responses, [examples], channels=channels, is_measurable=is_measurable
+            transformation,
+            layer,
+            responses,
+            [self.examples[layer]],
+            channels=channels,
+            is_measurable=is_measurable,
         )
-        tunings = {f.id: tune_family(responses, examples, f) for f in result.families}
+        shown = self.own(transformation, layer, responses) if result.families else self.examples[layer]
+        tunings = {f.id: tune_family(responses, shown, f) for f in result.families}
         return StageResult(self._with_notes(result, responses), tunings)
 
     def _search(

@@ -140,7 +140,7 @@ def _patches(
     per_pass = max(8, _PIXELS_PER_PASS // target.sides.at_least(size_px)[0] ** 2)
     for start in range(0, len(strongest[1]), per_pass):
         half, unit, rank = (part[start : start + per_pass] for part in strongest)
-        image, position = (part[half, unit, rank] for part in (examples.image, examples.position))
+        image, position = examples.image[half, unit, rank], examples.position[half, unit, rank]
         patches = cut_stimuli(images, target, image, position, np.zeros(1), size_px)[:, 0]
         yield unit, sides[start : start + per_pass], patches
 
