@@ -166,27 +166,26 @@ def correlate_orbits(
             waves = torch.polar(torch.ones(order), -2 * math.pi / order * torch.arange(order).float())
             spectrum = spectrum * waves[(frequency * shift) % order]
         spectrum = spectrum.permute(1, 0, 2).contiguous()
-        cross += spectrum.conj().transpose(1, 2) @ spectrum
+        cross.baddbmm_(spectrum.conj().transpose(1, 2), spectrum)
     return _normalise(cross, total, n_stimuli, order)
 
 
 def _normalise(cross: Tensor, total: Tensor, n_stimuli: int, order: int) -> OrbitCorrelations:
-    """Turn summed cross-spectra into Fourier coefficients of correlations."""
-    n_frequencies = len(cross)
-    multiplicity = torch.full((n_frequencies, 1, 1), 2.0)
+    """Turn summed cross-spectra into Fourier coefficients of correlations, in their place: they are large."""
+    multiplicity = torch.full((len(cross), 1, 1), 2.0)
     multiplicity[0] = 1
     if order % 2 == 0:
         multiplicity[-1] = 1
     count = n_stimuli * order
-    covariance = cross / order * multiplicity
+    covariance = cross.mul_(multiplicity / order)
     mean = total / max(count, 1)
     covariance[0] -= (count * torch.outer(mean, mean)).to(torch.complex64)
-    variance = covariance.real.sum(0).diagonal().double()
+    variance = covariance.diagonal(dim1=1, dim2=2).real.sum(0).double()
     # A unit that did not vary has no correlation: NaN, not zero.
     sd = torch.where(variance > 1e-6 * count * mean**2 + 1e-20, variance, torch.nan).sqrt().float()
     # With few angles turns are those between them, at which that phase is all there is.
     has_nyquist = order % 2 == 0 and order >= _MANY_ANGLES
-    return OrbitCorrelations((covariance / torch.outer(sd, sd)).numpy(), n_stimuli, has_nyquist)
+    return OrbitCorrelations(covariance.div_(torch.outer(sd, sd)).numpy(), n_stimuli, has_nyquist)
 
 
 @dataclass(frozen=True)
@@ -327,8 +326,8 @@ def correlate_torus(
         spectrum = torch.fft.fft(spectrum, dim=1)
         if scramble is not None:
             spectrum = _turn_torus(spectrum, scramble, n_hues, n_angles)
-        spectrum = spectrum.permute(1, 2, 0, 3).contiguous()
-        cross += spectrum.conj().transpose(2, 3) @ spectrum
+        spectrum = spectrum.permute(1, 2, 0, 3).flatten(0, 1)
+        cross.flatten(0, 1).baddbmm_(spectrum.conj().transpose(1, 2), spectrum)
     return _normalise_torus(cross, total, n_stimuli, n_hues, n_angles)
 
 
@@ -349,16 +348,16 @@ def _normalise_torus(
 ) -> TorusCorrelations:
     """Turn summed cross-spectra into Fourier coefficients of correlations."""
     order = n_hues * n_angles
-    covariance = cross / order
+    covariance = cross.div_(order)
     covariance[:, 1:] *= 2
     if n_angles % 2 == 0:
         covariance[:, -1] /= 2
     count = n_stimuli * order
     mean = total / max(count, 1)
     covariance[0, 0] -= (count * torch.outer(mean, mean)).to(torch.complex64)
-    variance = covariance.real.sum((0, 1)).diagonal().double()
+    variance = covariance.diagonal(dim1=2, dim2=3).real.sum((0, 1)).double()
     sd = torch.where(variance > 1e-6 * count * mean**2 + 1e-20, variance, torch.nan).sqrt().float()
-    rho = covariance / torch.outer(sd, sd)
+    rho = covariance.div_(torch.outer(sd, sd))
     # From -N/2 to N/2, the alias at N/2 shared by both signs so that the curve between the samples is real.
     rho = torch.fft.fftshift(rho, dim=0)
     if n_hues % 2 == 0:

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
+
 from equiscope.foundations.progress import rough_time
 from equiscope.measurement.responses import CHUNK_STIMULI
 from equiscope.models.geometry import MAX_OFFSET, joint_patch_px
@@ -38,8 +40,8 @@ _USUAL_NULL, _OTHER_SEARCHES = 20, 6
 _FAMILIES, _JUDGE_S, _EXPLAIN_S = 0.09, 0.04, 0.02
 # Seconds of the page, and of each unit of it.
 _PAGE_S, _DRAW_S = 4.0, 0.01
-# Bytes of the page a unit, and of a number of the responses; tables of pairs that are held at a time.
-_PAGE_BYTES, _NUMBER_BYTES, _TABLES = 23_000, 4, 4
+# Bytes of the page a unit, and of a number of the responses.
+_PAGE_BYTES, _NUMBER_BYTES = 23_000, 4
 # Of the patches of a chunk of stimuli, which are cut together up to this, and copies of them that are held meanwhile.
 _MOST_CUT_BYTES, _PIXEL_BYTES, _COPIES = 120_000_000, 12, 4
 # Shares of the time below which leaving something out is not worth a line.
@@ -301,10 +303,15 @@ def _n_distinct(n_stimuli: int, n_images: int) -> float:
 
 
 def _table_bytes(stage: Stage, own: PlannedStage) -> int:
-    """Bytes of the tables of pairs that a search holds."""
-    layers = [own.layer] if own.layer else list(stage.geometries)
+    """Bytes of the tables of pairs that a search holds: of both halves, and of those of each null draw that runs."""
+    transformation = find(own.transformation)
+    layers = [own.layer] if own.layer else stage.aligned(own.transformation)[0]
     n_units = sum(stage.examples[layer].n_units for layer in layers)
-    return _TABLES * _NUMBER_BYTES * n_units**2 * own.n_elements
+    if isinstance(transformation.space, Torus):
+        n_units = round(transformation.usual_share * n_units)
+    # Units and their mirror images make four times as many pairs, at half of the elements.
+    n_numbers = n_units**2 * own.n_elements * (2 if isinstance(transformation.space, HandedCircle) else 1)
+    return 2 * (1 + torch.get_num_threads()) * _NUMBER_BYTES * n_numbers
 
 
 def _cut_bytes(own: PlannedStage) -> int:

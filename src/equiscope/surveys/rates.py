@@ -118,15 +118,18 @@ def measure_rates(stage: Stage, transformations: Sequence[str]) -> Rates:
 
 def _passes(shown: _Shown, by: Transformation) -> dict[str, float]:
     """Seconds to show a patch to each layer, measured under one transformation on some layers."""
-    layers = list(shown.stage.geometries)
     # Of layers that share their stimuli the passes are those to the last of them.
-    together = {layer: shown.stage.together(layer) for layer in layers}
-    places = np.unique(np.linspace(0, len(layers) - 1, _MOST_LAYERS).round().astype(int)).tolist()
-    sizes = [shown.stage.patch_px(layer) for layer in layers]
+    together = list(dict.fromkeys(tuple(shown.stage.together(layer)) for layer in shown.stage.geometries))
+    places = np.unique(np.linspace(0, len(together) - 1, _MOST_LAYERS).round().astype(int)).tolist()
+    sizes = [shown.stage.patch_px(layers[0]) for layers in together]
     # In logarithms, because layers differ by orders of magnitude.
-    measured = [np.log(shown.pass_s(together[layers[i]], sizes[i], by) / sizes[i] ** 2) for i in places]
-    per_px = np.exp(np.interp(range(len(layers)), places, measured)).tolist()
-    return {layer: own * size**2 for layer, own, size in zip(layers, per_px, sizes, strict=True)}
+    measured = [np.log(shown.pass_s(together[i], sizes[i], by) / sizes[i] ** 2) for i in places]
+    per_px = np.exp(np.interp(range(len(together)), places, measured)).tolist()
+    return {
+        layer: own * size**2
+        for layers, own, size in zip(together, per_px, sizes, strict=True)
+        for layer in layers
+    }
 
 
 @dataclass(frozen=True)
