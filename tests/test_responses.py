@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -556,14 +557,17 @@ def test_a_network_that_answers_nan_is_refused_by_channel(
 def test_an_image_that_is_gone_is_named(
     model: Model, images: ImageSet, geometry: LayerGeometry, bank: Bank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    gone = images.names[bank.image[0]]
+
     class Gone(ImageSet):
         def __init__(self) -> None:
-            self.names, self._reasons = images.names, {images.names[0]: "no such file"}
+            self.names, self._reasons = images.names, {gone: "no such file", "z.png": "another"}
 
         def load(self, index: int) -> None:
             return None
 
-    with pytest.raises(EquiscopeError, match=r"could be read before but no longer: no such file"):
+    said = f"^{re.escape(gone)} could be read before but no longer: no such file"
+    with pytest.raises(EquiscopeError, match=said):
         cut_stimuli(Gone(), geometry, bank.image[:1], bank.position[:1], np.zeros(1), 9)
 
 

@@ -140,7 +140,7 @@ def test_an_image_that_is_gone_is_named(
         images._reasons[images.names[index]] = "no such file"
 
     monkeypatch.setattr(images, "load", broken)
-    with pytest.raises(EquiscopeError, match=r"1\.png could be read before but no longer: no such file"):
+    with pytest.raises(EquiscopeError, match=r"0\.png could be read before but no longer: no such file"):
         cut(tmp_path, images, examples, [])
 
 

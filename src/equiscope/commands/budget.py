@@ -62,7 +62,7 @@ def budget(
     Examples
     --------
     >>> import equiscope
-    >>> found = equiscope.budget("equiscope-runs/mini", n_resamples=100, verdict="any")
+    >>> found = equiscope.budget("equiscope-runs/mini", n_resamples=20, verdict="any")
     >>> first = next(entry for entry in found.layers if entry.transformation == "rotation")
     >>> first.layer, first.n_units, 0.6 < first.ratio < 1.0
     ('conv2d0', 48, True)

@@ -2,15 +2,14 @@
 
 Most of a search is many small products and walks through tables, which more threads in each make no faster. Its null
 draws are searches of their own: two at a time take half the time on two cores. Each has its own random numbers, so that
-their results do not depend on how many run together.
+their results do not depend on how many run together. So it is with the pictures of a page, image by image.
 """
 
 from __future__ import annotations
 
-import ctypes
-import sys
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from threadpoolctl import threadpool_limits
@@ -19,8 +18,8 @@ __all__ = ["in_parallel"]
 
 T = TypeVar("T")
 
-# The parameter of glibc's ``mallopt`` that says in how many arenas threads keep memory.
-_ARENAS = -8
+# Steps a thread that are begun before the first of them is taken, so that results do not pile up.
+_AHEAD = 4
 
 
 def in_parallel(step: Callable[[int], T], n_steps: int) -> Iterator[T]:
@@ -41,7 +40,7 @@ def in_parallel(step: Callable[[int], T], n_steps: int) -> Iterator[T]:
     Raises
     ------
     Exception
-        What a step raises; steps that have not begun are not done then.
+        What a step raises; no further step begins then.
 
     Examples
     --------
@@ -50,7 +49,6 @@ def in_parallel(step: Callable[[int], T], n_steps: int) -> Iterator[T]:
     """
     import torch
 
-    _keep_memory_in_one_place()
     n_threads = torch.get_num_threads()
     if min(n_threads, n_steps) < 2:
         yield from map(step, range(n_steps))
@@ -58,14 +56,14 @@ def in_parallel(step: Callable[[int], T], n_steps: int) -> Iterator[T]:
     pool = ThreadPoolExecutor(min(n_threads, n_steps), initializer=torch.set_num_threads, initargs=(1,))
     try:
         with threadpool_limits(limits=1, user_api="blas"):
-            yield from pool.map(step, range(n_steps))
+            begun: deque[Future[T]] = deque()
+            for number in range(n_steps):
+                begun.append(pool.submit(step, number))
+                if len(begun) >= _AHEAD * n_threads:
+                    yield begun.popleft().result()
+            while begun:
+                yield begun.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
         # A thread that sets its own number sets that of threads to come, too.
         torch.set_num_threads(n_threads)
-
-
-def _keep_memory_in_one_place() -> None:
-    """Let all threads allocate in one arena: what they free in arenas of their own is not given back, and adds up."""
-    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
-        libc.mallopt(_ARENAS, 1)

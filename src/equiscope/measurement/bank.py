@@ -17,7 +17,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from equiscope.foundations.errors import EquiscopeError
 from equiscope.measurement.examples import NO_IMAGE, Examples
 from equiscope.models.geometry import LayerGeometry
 from equiscope.stimuli import ImageSet
@@ -304,14 +303,10 @@ def _crop(
 ) -> tuple[Tensor, Tensor]:
     """Squares around the centres, shape (stimulus, 3, crop_px, crop_px), and the centres in them, (stimulus, 2)."""
     crops, centres = [], []
-    last_index, picture = -1, None
+    last_index, picture = -1, torch.empty(0)
     for index, (y, x) in zip(image.tolist(), centre_px.tolist(), strict=True):
         if index != last_index:
-            picture, last_index = images.load(index), index
-        if picture is None:
-            raise EquiscopeError(
-                f"{images.names[index]} could be read before but no longer: {images.failures[-1].reason}"
-            )
+            picture, last_index = images.load_again(index), index
         centre = ((picture.shape[1] - 1) / 2, (picture.shape[2] - 1) / 2) if np.isnan(y) else (y, x)
         crop, inside, _ = crop_around(picture, centre, crop_px)
         crops.append(crop)

@@ -224,6 +224,25 @@ class ImageSet:
         planes = np.ascontiguousarray(decoded.pixels.transpose(2, 0, 1))
         return torch.from_numpy(np.divide(planes, np.float32(255), dtype=np.float32))
 
+    def load_again(self, index: int) -> Tensor:
+        """Decode one image that could be decoded before.
+
+        Raises
+        ------
+        EquiscopeError
+            If it no longer can.
+
+        Examples
+        --------
+        >>> open_images().load_again(0).shape[0]
+        3
+        """
+        picture = self.load(index)
+        if picture is None:
+            name = self.names[index]
+            raise EquiscopeError(f"{name} could be read before but no longer: {self._reasons[name]}")
+        return picture
+
     def batches(
         self, indices: Sequence[int], batch_size: int
     ) -> Generator[tuple[list[int], Tensor], None, None]:

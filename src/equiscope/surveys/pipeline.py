@@ -22,6 +22,7 @@ from equiscope.evidence.witnesses.weights import consult_weights
 from equiscope.families.family import Family, Symmetry, Unit, join_units, with_invariances
 from equiscope.families.layer_families import LayerFamilies
 from equiscope.families.rotation_scale import FamilyLink, find_rotation_scale_families
+from equiscope.foundations.devices import release_buffers
 from equiscope.foundations.documents import to_json
 from equiscope.foundations.errors import DamagedFileError
 from equiscope.foundations.options import untold
@@ -231,6 +232,7 @@ class Pipeline:
             self.progress.begin_next()
             with self._timed(name):
                 entry = make()
+            release_buffers()
             write_json(path, result_document(entry))
         return entry
 
@@ -243,6 +245,7 @@ class Pipeline:
         if by_id is None:
             with self._timed("explaining"):
                 explained = stage.explain(earlier, layer)
+            release_buffers()
             families = [family for result in explained.values() for family in result.families]
             write_json(path, families_document(families))
             by_id = read_explained(path, of=own)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from equiscope.foundations.errors import EquiscopeError
+from equiscope.foundations.parallel import in_parallel
 from equiscope.measurement.bank import Bank, centres_px
 from equiscope.measurement.examples import NO_IMAGE, Examples
 from equiscope.models.geometry import LayerGeometry
@@ -231,20 +231,27 @@ def _cut_all(
     tiles: TileFile,
     on_image: Callable[[int], None],
 ) -> None:
-    """Cut what is ordered of each image, decoded once, and write its tiles."""
-    images, sizes_px = shown.images, {layer: shown.side_px(layer) for layer in shown.geometries}
+    """Cut what is ordered of each image, decoded once, and write its tiles; some images at a time."""
     wanted = sorted(orders)
-    n_seen = 0
-    for (index,), stack in images.batches(wanted, 1):
-        for order in orders[index]:
-            for i, patch in enumerate(_cut(stack[0], order, sizes_px[order.layer])):
-                pixels = (patch.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
-                tiles.write(order.first + i, shrink(pixels))
-        n_seen += 1
+
+    def cut(number: int) -> list[tuple[int, NDArray[np.uint8]]]:
+        return list(_tiles_of(shown, wanted[number], orders[wanted[number]]))
+
+    for own in in_parallel(cut, len(wanted)):
+        for number, tile in own:
+            tiles.write(number, tile)
         on_image(1)
-    if n_seen < len(wanted):
-        failure = images.failures[-1]
-        raise EquiscopeError(f"{failure.name} could be read before but no longer: {failure.reason}")
+
+
+def _tiles_of(
+    shown: ShownImages, index: int, orders: Sequence[Order]
+) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """Cut what is ordered of one image: the number of each tile, and the tile."""
+    image = shown.images.load_again(index)
+    for order in orders:
+        for i, patch in enumerate(_cut(image, order, shown.side_px(order.layer))):
+            pixels = (patch.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+            yield order.first + i, shrink(pixels)
 
 
 def _write_units(
