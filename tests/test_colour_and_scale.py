@@ -1,4 +1,4 @@
-"""Hue, contrast and scale as they act on pictures: exact where they can be, with their error where they cannot."""
+"""How hue, saturation, contrast, scale and stretch act on pictures: exactly, or with an error that is known."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from equiscope.foundations.errors import EquiscopeError
+from equiscope.transformations import Pose, find
 from equiscope.transformations.pixels import (
     LUMA,
     chroma_of_hue,
+    chroma_strength,
     hue_matrix,
     invert_contrast,
     rotate_hue,
+    stretch_crop_px,
+    stretch_patches,
     zoom_crop_px,
     zoom_patches,
 )
@@ -114,6 +118,76 @@ def test_waves_are_magnified_about_the_centre(
     gain = float((found * expected).sum() / (expected * expected).sum())
     assert float((found - expected).norm() / expected.norm()) < error
     assert float((found - gain * expected).norm() / expected.norm()) < 0.002
+
+
+@pytest.mark.parametrize("centre", [(0.0, 0.0), (0.25, 0.75)])
+@pytest.mark.parametrize("octaves", [1.0, -1.0, 0.5])
+def test_waves_are_stretched_along_x_and_squeezed_along_y(
+    centre: tuple[float, float], octaves: float
+) -> None:
+    size = 31
+    crop = stretch_crop_px(size, 1.0)
+    place = (crop // 2 - 1 + centre[0], crop // 2 - 1 + centre[1])
+    found = stretch_patches(wave(crop, place, 0.08), torch.tensor([place]), [octaves], size)[0, 0, 0]
+    # Content twice as wide for its height is read at steps that are shorter along x and longer along y.
+    y, x = (
+        (torch.arange(size, dtype=torch.float64) - (size - 1) / 2) * step
+        for step in (2 ** (octaves / 2), 2 ** (-octaves / 2))
+    )
+    expected = torch.cos(2 * math.pi * 0.08 * (0.6 * y[:, None] + 0.8 * x[None, :]))
+    gain = float((found * expected).sum() / (expected * expected).sum())
+    assert 0.9 < gain < 1.0005
+    assert float((found - gain * expected).norm() / expected.norm()) < 0.002
+
+
+def test_no_stretch_cuts_whole_pixels_and_a_crop_that_ends_too_early_is_refused() -> None:
+    crop = torch.rand(1, 3, 40, 40)
+    found = stretch_patches(crop, torch.tensor([[19.0, 20.0]]), [0.0], 9)[0, 0]
+    assert torch.equal(found, crop[0, :, 15:24, 16:25])
+    with pytest.raises(EquiscopeError, match="crops of 20 x 20 px do not hold"):
+        stretch_patches(torch.rand(1, 3, 20, 20), torch.tensor([[9.0, 9.0]]), [1.0], 15)
+
+
+def test_a_picture_alone_is_stretched_about_its_middle() -> None:
+    stretch, octaves = find("stretch").axes[0].act, 0.75
+    assert stretch is not None
+    size = 31
+    picture = wave(size, (15.0, 15.0), 0.05)
+    around = wave(91, (45.0, 45.0), 0.05)
+    known = stretch_patches(around, torch.tensor([[45.0, 45.0]]), [octaves], size)[:, 0]
+    found = stretch(picture, octaves)
+    assert found.shape == picture.shape
+    # Its ends are made up; the middle is not.
+    torch.testing.assert_close(found[..., 11:20, 11:20], known[..., 11:20, 11:20], rtol=0, atol=0.002)
+    plain = torch.full_like(picture, 0.7)
+    torch.testing.assert_close(stretch(plain, octaves), plain, rtol=0, atol=1e-6)
+
+
+def test_a_stretched_patch_shows_what_lies_beyond_the_patch() -> None:
+    stretch = find("stretch")
+    group = stretch.group(16)
+    crop_px = stretch.crop_px(15, group)
+    crops = torch.rand(2, 3, crop_px, crop_px)
+    centres = torch.full((2, 2), crop_px // 2 - 1.0, dtype=torch.float64)
+    shown = stretch.show(crops, centres, group, (), 15)
+    assert shown.shape == (2, 13, 3, 15, 15)
+    one = stretch.show_at(
+        crops[0], (crop_px // 2 - 1.0,) * 2, Pose(aspect_octaves=0.5), [Pose(aspect_octaves=-0.25)], 15
+    )
+    torch.testing.assert_close(one[0], shown[0, group.values.index(-0.75)])
+
+
+def test_saturation_keeps_luma_and_greys() -> None:
+    act = find("saturation").axes[0].act
+    assert act is not None
+    pictures = torch.rand(2, 3, 5, 6)
+    twice = act(pictures, 1.0)
+    torch.testing.assert_close(luma_of(twice), luma_of(pictures))
+    torch.testing.assert_close(chroma_strength(twice), 2 * chroma_strength(pictures))
+    torch.testing.assert_close(act(twice, -1.0), pictures)
+    grey = torch.rand(1, 1, 4, 4).expand(1, 3, 4, 4)
+    torch.testing.assert_close(act(grey, 1.5), grey)
+    assert float(find("saturation").change(grey)) < 1e-6
 
 
 def test_size_zero_cuts_whole_pixels() -> None:

@@ -88,7 +88,14 @@ def test_drawings_confirm_the_poses(surveyed: tuple[str, PlantedTransformations,
     verified = load_verification(run.folder) or verify_run(run, planted.model)
     found = [entry for entry in verified if entry.family in own]
     assert {entry.family for entry in found} == own
-    limits = {"hue": 3.0, "rotation": 5.0, "scale": 0.25, "brightness": 0.25}
+    limits = {
+        "hue": 3.0,
+        "rotation": 5.0,
+        "scale": 0.25,
+        "brightness": 0.25,
+        "saturation": 0.25,
+        "aspect": 0.25,
+    }
     for entry in found:
         if entry.axis == "pair":
             assert entry.score > 0.99

@@ -64,7 +64,7 @@ TransformationsOption = Annotated[
     str | None,
     typer.Option(
         help="Some of rotation, hue, reflection, contrast, dihedral, hue-rotation, scale, separated by commas; "
-        "default: all of these. Also up-down and brightness."
+        "default: all of these. Also up-down, brightness, saturation and stretch."
     ),
 ]
 AnglesOption = Annotated[int | None, typer.Option(help="Number of rotations; default: 16, of a look 8.")]

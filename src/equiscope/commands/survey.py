@@ -41,7 +41,7 @@ def survey(
         Names of modules; by default the model's own choice, or the outputs of blocks and the convolutions outside.
     transformations
         Some of rotation, hue, reflection, contrast, dihedral, hue-rotation and scale, by default all of these; also
-        up-down and brightness. Those that one needs are surveyed with it.
+        up-down, brightness, saturation and stretch. Those that one needs are surveyed with it.
     out
         Folder of the run, by default ``equiscope-runs/MODEL``. The same call goes on where an interrupted one stopped.
     angles, examples_per_unit

@@ -27,7 +27,9 @@ from equiscope.transformations.hue_rotation import HueRotation
 from equiscope.transformations.reflection import Reflection
 from equiscope.transformations.rotation import Rotation
 from equiscope.transformations.rotation_scale import RotationScale
+from equiscope.transformations.saturation import Saturation
 from equiscope.transformations.scale import Scale
+from equiscope.transformations.stretch import Stretch
 from equiscope.transformations.up_down import UpDown
 
 if TYPE_CHECKING:
@@ -65,6 +67,8 @@ ALL: list[Transformation] = [
     Scale(),
     UpDown(),
     Brightness(),
+    Saturation(),
+    Stretch(),
     RotationScale(),
 ]
 

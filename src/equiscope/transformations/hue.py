@@ -66,13 +66,10 @@ class Hue(Transformation):
         return per_half // 2
 
     def change(self, patches: Tensor) -> Tensor:
-        """Root mean square chroma: distance of the pixels from the grey of their luma, 0.3 for vivid pictures."""
-        import torch
+        """Root mean square chroma."""
+        from equiscope.transformations.pixels import chroma_strength
 
-        from equiscope.transformations.pixels import LUMA
-
-        luma = torch.einsum("j,sjyx->syx", torch.tensor(LUMA), patches)
-        return (patches - luma[:, None]).square().sum(1).mean((1, 2)).sqrt()
+        return chroma_strength(patches)
 
 
 def turn_hues(patches: Tensor, hues_deg: NDArray[np.float64], start_deg: NDArray[np.float64]) -> Tensor:

@@ -18,7 +18,9 @@ from equiscope.testing.planted_transformations import (
     hue_rotation,
     reflection,
     rotation,
+    saturation,
     scale,
+    stretch,
     up_down,
 )
 from equiscope.testing.planted_transformations.truth import PlantedOrbit, PlantedPose, PlantedTransformations
@@ -30,7 +32,9 @@ from equiscope.transformations.hue import Hue
 from equiscope.transformations.hue_rotation import HueRotation
 from equiscope.transformations.reflection import Reflection
 from equiscope.transformations.rotation import Rotation
+from equiscope.transformations.saturation import Saturation
 from equiscope.transformations.scale import Scale
+from equiscope.transformations.stretch import Stretch
 from equiscope.transformations.up_down import UpDown
 
 __all__ = ["planted_transformation"]
@@ -45,6 +49,8 @@ _RECIPES: Mapping[str, Callable[[], Recipe]] = {
     Scale.name: scale.recipe,
     UpDown.name: up_down.recipe,
     Brightness.name: brightness.recipe,
+    Saturation.name: saturation.recipe,
+    Stretch.name: stretch.recipe,
 }
 
 
@@ -57,7 +63,7 @@ def planted_transformation(transformation: str, seed: int = 0) -> PlantedTransfo
     Parameters
     ----------
     transformation
-        ``"hue"``, ``"hue-rotation"``, ``"reflection"``, ``"dihedral"``, ``"contrast"`` or ``"scale"``.
+        A name of `equiscope.transformations.surveyed_names`.
     seed
         Shuffles the channels; the kernels are the same for every seed.
 

@@ -29,6 +29,7 @@ __all__ = [
     "UnitRecipe",
     "bias_of",
     "both_functional",
+    "chroma_functional",
     "coloured",
     "grey",
     "luma_functional",
@@ -99,11 +100,16 @@ def luma_functional() -> Tensor:
     return torch.tensor(LUMA, dtype=torch.float64)
 
 
-def _chroma(hue_deg: float) -> Tensor:
+def chroma_functional(hue_deg: float) -> Tensor:
     """Chroma coordinate along a hue as a functional of RGB, shape (3,).
 
     A row vector from the right of the inverse turn, so that it answers to turned colours as the one of hue 0°
     answers to the colours themselves.
+
+    Examples
+    --------
+    >>> [round(own, 2) for own in chroma_functional(0.0).tolist()]
+    [0.82, -0.41, -0.41]
     """
     return _ALONG_RED @ hue_matrix(-hue_deg)
 
@@ -116,7 +122,7 @@ def both_functional(hue_deg: float) -> Tensor:
     >>> round((both_functional(75.0) - luma_functional()).sum().abs().item(), 6)
     0.0
     """
-    return luma_functional() + _CHROMA_GAIN * _chroma(hue_deg)
+    return luma_functional() + _CHROMA_GAIN * chroma_functional(hue_deg)
 
 
 def times(kernel: Tensor, functional: Tensor) -> Tensor:
@@ -185,5 +191,5 @@ def coloured(
     >>> round(coloured(spot(2.5), "red spot", 0.0).weight.sum(0).abs().max().item(), 6)
     0.0
     """
-    weight = times(sample_kernel(pattern, pose_deg), _chroma(hue_deg))
+    weight = times(sample_kernel(pattern, pose_deg), chroma_functional(hue_deg))
     return UnitRecipe(weight, bias_of(pattern, "chroma"), kind, orbit, pose, is_invariant)

@@ -19,7 +19,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["LUMA", "chroma_of_hue", "hue_matrix", "invert_contrast", "rotate_hue"]
+__all__ = [
+    "LUMA",
+    "chroma_of_hue",
+    "chroma_strength",
+    "hue_matrix",
+    "invert_contrast",
+    "luma_of",
+    "rotate_hue",
+]
 
 # Rec. 709 luma weights of R, G and B.
 LUMA = (0.2126, 0.7152, 0.0722)
@@ -144,3 +152,25 @@ def invert_contrast(images: Tensor) -> Tensor:
     weights = torch.tensor(LUMA, dtype=images.dtype, device=images.device)
     luma = torch.einsum("j,...jyx->...yx", weights, images)
     return images + (1 - 2 * luma).unsqueeze(-3)
+
+
+def luma_of(images: Tensor) -> Tensor:
+    """Luma of images, shape (..., 3, y, x), as one channel: shape (..., 1, y, x).
+
+    Examples
+    --------
+    >>> round(luma_of(torch.ones(3, 2, 2)).mean().item(), 6)
+    1.0
+    """
+    return torch.einsum("j,...jyx->...yx", images.new_tensor(LUMA), images).unsqueeze(-3)
+
+
+def chroma_strength(images: Tensor) -> Tensor:
+    """Root mean square chroma, shape (image,): distance of pixels from the grey of their luma, 0.3 for vivid pictures.
+
+    Examples
+    --------
+    >>> chroma_strength(torch.ones(1, 3, 4, 4)).round(decimals=6).abs().tolist()
+    [0.0]
+    """
+    return (images - luma_of(images)).square().sum(1).mean((1, 2)).sqrt()

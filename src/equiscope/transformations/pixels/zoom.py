@@ -1,8 +1,9 @@
-"""How scale acts on image patches: magnified by splines, reduced with antialiasing.
+"""How scale and stretch act on image patches: magnified by splines, reduced with antialiasing.
 
-A patch magnified by s octaves shows content 2^s times larger. Reading goes through the same quintic B-spline as for
-rotations; before an image is reduced it is smoothed by a Gaussian, so that what a reduced pixel cannot hold does not
-alias into it.
+A patch magnified by s octaves shows content 2^s times larger; one stretched by s octaves shows it 2^(s/2) times wider
+and as many times less high, so that its area stays. Rows and columns are read apart, through the same quintic B-spline
+as for rotations; before an image is reduced it is smoothed by a Gaussian, so that what a reduced pixel cannot hold does
+not alias into it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from equiscope.transformations.pixels.turning import _prefilter, _quintic, _windows
 
-__all__ = ["zoom_crop_px", "zoom_patches"]
+__all__ = ["stretch_crop_px", "stretch_patches", "zoom_crop_px", "zoom_patches"]
 
 _MARGIN_PX = 4
 # Blur that an image is taken to have already, px: reducing by f needs sqrt(f² - 1) times as much again (Lowe,
@@ -82,25 +83,88 @@ def zoom_patches(crops: Tensor, centres_px: Tensor, octaves: Sequence[float], si
     >>> zoom_patches(crops, middles, [-0.5, 0.0, 0.5], 8).shape
     torch.Size([2, 3, 3, 8, 8])
     """
+    return _magnify(crops, centres_px, [(own, own) for own in octaves], size_px)
+
+
+def stretch_crop_px(size_px: int, octaves: float) -> int:
+    """Side of the crop from which `stretch_patches` can cut a patch at this stretch or a smaller one, px.
+
+    Examples
+    --------
+    >>> stretch_crop_px(16, 1.0), stretch_crop_px(16, -1.0)
+    (36, 36)
+    """
+    return zoom_crop_px(size_px, -abs(octaves) / 2)
+
+
+def stretch_patches(crops: Tensor, centres_px: Tensor, octaves: Sequence[float], size_px: int) -> Tensor:
+    """Stretch the content of each crop along x about a centre of its own and cut a patch around that centre.
+
+    Parameters
+    ----------
+    crops
+        Tensor, shape (stimulus, channel, y, x), floating point.
+    centres_px
+        Tensor, shape (stimulus, 2): where the (y, x) centre lies in each crop, px.
+    octaves
+        By how much the ratio of width to height grows; 0 leaves it as it is, 1 doubles it, -1 halves it.
+    size_px
+        Side of the patches, px.
+
+    Returns
+    -------
+    Tensor, shape (stimulus, octave, channel, size_px, size_px)
+        Patches whose centre stays in its place.
+
+    Raises
+    ------
+    EquiscopeError
+        If a crop ends before a patch does: it needs ``stretch_crop_px`` of the largest stretch.
+
+    Notes
+    -----
+    As exact along each axis as `zoom_patches` at half of the octaves.
+
+    Examples
+    --------
+    A spot becomes twice as wide as high.
+
+    >>> side_px = stretch_crop_px(9, 1.0)
+    >>> y, x = torch.meshgrid(*[torch.arange(side_px) - (side_px - 1) / 2] * 2, indexing="ij")
+    >>> spot = torch.exp(-(y**2 + x**2) / 8)[None, None]
+    >>> middle = torch.full((1, 2), (side_px - 1) / 2, dtype=torch.float64)
+    >>> stretched = stretch_patches(spot, middle, [1.0], 9)[0, 0, 0]
+    >>> [round(float(stretched[place]), 2) for place in ((4, 4), (4, 6), (6, 4))]
+    [0.97, 0.76, 0.38]
+    """
+    return _magnify(crops, centres_px, [(-own / 2, own / 2) for own in octaves], size_px)
+
+
+def _magnify(
+    crops: Tensor, centres_px: Tensor, octaves: Sequence[tuple[float, float]], size_px: int
+) -> Tensor:
+    """Magnify by so many octaves along y and along x, shape (stimulus, octave, channel, size_px, size_px)."""
     n_stimuli, n_channels = crops.shape[:2]
-    zoomed = crops.new_empty(n_stimuli, len(octaves), n_channels, size_px, size_px)
+    magnified = crops.new_empty(n_stimuli, len(octaves), n_channels, size_px, size_px)
     centres = centres_px.detach().to("cpu", torch.float64)
     whole = centres.floor()
     fractions, group_of = torch.unique(centres - whole, dim=0, return_inverse=True)
-    for group, (y_fraction, x_fraction) in enumerate(fractions.tolist()):
+    for group, fraction in enumerate(fractions.tolist()):
         members = (group_of == group).nonzero()[:, 0]
-        for index, magnification in enumerate(octaves):
-            reach = _reach_px(size_px, magnification)
-            side = 2 * reach + 2
+        for index, along in enumerate(octaves):
+            reach = [_reach_px(size_px, own) for own in along]
+            height, width = (2 * own + 2 for own in reach)
             rows, columns = (
-                _bands(magnification, size_px, fraction, side, crops.dtype, crops.device)
-                for fraction in (y_fraction, x_fraction)
+                _bands(own, size_px, at, side, crops.dtype, crops.device)
+                for own, at, side in zip(along, fraction, (height, width), strict=True)
             )
             for start in range(0, len(members), _PATCHES_PER_BLOCK):
                 block = members[start : start + _PATCHES_PER_BLOCK]
-                windows = _windows(crops, block, whole[block].long() - reach, side, side)
-                zoomed[block, index] = _read(windows, rows, columns, size_px)
-    return zoomed
+                first = whole[block].long() - torch.tensor(reach)
+                magnified[block, index] = _read(
+                    _windows(crops, block, first, height, width), rows, columns, size_px
+                )
+    return magnified
 
 
 def _read(windows: Tensor, rows: Sequence[_Band], columns: Sequence[_Band], size_px: int) -> Tensor:
