@@ -346,7 +346,7 @@ def _turn_torus(spectrum: Tensor, scramble: np.random.Generator, n_hues: int, n_
 def _normalise_torus(
     cross: Tensor, total: Tensor, n_stimuli: int, n_hues: int, n_angles: int
 ) -> TorusCorrelations:
-    """Turn summed cross-spectra into Fourier coefficients of correlations."""
+    """Turn summed cross-spectra into Fourier coefficients of correlations, in their place."""
     order = n_hues * n_angles
     covariance = cross.div_(order)
     covariance[:, 1:] *= 2

@@ -225,7 +225,7 @@ class ImageSet:
         return torch.from_numpy(np.divide(planes, np.float32(255), dtype=np.float32))
 
     def load_again(self, index: int) -> Tensor:
-        """Decode one image that could be decoded before.
+        """Decode one image that could be decoded before: shape (3, y, x), float32 RGB in [0, 1].
 
         Raises
         ------

@@ -122,9 +122,11 @@ class Transformation(ABC):
     usual_share: ClassVar[float] = 1.0
     designs: ClassVar[tuple[str, ...]] = ()
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Refuse an object that lacks what every stage asks for."""
+    def __init_subclass__(cls, *, is_partial: bool = False, **kwargs: Any) -> None:
+        """Refuse an object that lacks what every stage asks for, unless it is a part that several have in common."""
         super().__init_subclass__(**kwargs)
+        if is_partial:
+            return
         missing = [part for part in ("name", "space", "words", "simplicity") if not hasattr(cls, part)]
         if missing:
             raise EquiscopeError(

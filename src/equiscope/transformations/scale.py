@@ -8,15 +8,13 @@ a feature is often found in a later layer.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from equiscope.transformations.axes import Pose, Step
-from equiscope.transformations.base import Transformation, Words
-from equiscope.transformations.groups import Group, Segment
+from equiscope.transformations.axes import Step
+from equiscope.transformations.base import Words
+from equiscope.transformations.groups import Segment
 from equiscope.transformations.spaces import Line
+from equiscope.transformations.surrounded import SurroundedLine
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,7 +25,7 @@ OCTAVES = Step("octaves", "size", drawn="length", check="scale", one_more="twice
 _FROM, _TO, _STEP = -1.0, 1.5, 0.25
 
 
-class Scale(Transformation):
+class Scale(SurroundedLine):
     """Stimuli grow and shrink.
 
     Examples
@@ -51,37 +49,14 @@ class Scale(Transformation):
         """Magnifications from one octave smaller to one and a half larger, in quarters."""
         return Segment.between(_FROM, _TO, _STEP, self.name)
 
-    def crop_px(self, size_px: int, group: Group) -> int:
+    def room_px(self, size_px: int, values: Sequence[float]) -> int:
         """Room for the smallest magnification, which sees most of the image."""
         from equiscope.transformations.pixels import zoom_crop_px
 
-        return zoom_crop_px(size_px, group.values[0] if isinstance(group, Segment) else _FROM)
+        return zoom_crop_px(size_px, min(values))
 
-    def show(
-        self, crops: Tensor, centres: Tensor, group: Any, starts: Sequence[NDArray[np.float64]], size_px: int
-    ) -> Tensor:
+    def move(self, crops: Tensor, centres: Tensor, values: Sequence[float], size_px: int) -> Tensor:
         """Magnify each stimulus by each number of octaves."""
         from equiscope.transformations.pixels import zoom_patches
 
-        return zoom_patches(crops, centres, group.values, size_px)
-
-    def crop_px_at(self, own: Pose, wanted: Sequence[Pose], size_px: int) -> int:
-        """Room for the smallest of the magnifications."""
-        from equiscope.transformations.pixels import zoom_crop_px
-
-        return zoom_crop_px(size_px, min(_away(own, wanted)))
-
-    def show_at(
-        self, crop: Tensor, centre: tuple[float, float], own: Pose, wanted: Sequence[Pose], size_px: int
-    ) -> Tensor:
-        """Magnify one stimulus by what its feature lacks to each size."""
-        import torch
-
-        from equiscope.transformations.pixels import zoom_patches
-
-        place = torch.tensor([centre], dtype=torch.float64)
-        return zoom_patches(crop[None], place, _away(own, wanted), size_px)[0]
-
-
-def _away(own: Pose, wanted: Sequence[Pose]) -> list[float]:
-    return [pose[OCTAVES.name] - own.get(OCTAVES.name, 0.0) for pose in wanted]
+        return zoom_patches(crops, centres, values, size_px)

@@ -7,15 +7,13 @@ that is stretched along another axis is one that was turned before and is turned
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from equiscope.transformations.axes import Pose, Step
-from equiscope.transformations.base import Transformation, Words
-from equiscope.transformations.groups import Group, Segment
+from equiscope.transformations.axes import Step
+from equiscope.transformations.base import Words
+from equiscope.transformations.groups import Segment
 from equiscope.transformations.spaces import Line
+from equiscope.transformations.surrounded import SurroundedLine
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,7 +46,7 @@ ASPECT = Step(
 )
 
 
-class Stretch(Transformation):
+class Stretch(SurroundedLine):
     """Stimuli grow wide and flat, or narrow and high.
 
     Examples
@@ -73,37 +71,14 @@ class Stretch(Transformation):
         """Aspects from a third as wide for their height to nearly three times, in quarters of an octave."""
         return Segment.between(_FROM, _TO, _STEP, self.name)
 
-    def crop_px(self, size_px: int, group: Group) -> int:
+    def room_px(self, size_px: int, values: Sequence[float]) -> int:
         """Room for the largest stretch, which sees more of the image along one axis."""
         from equiscope.transformations.pixels import stretch_crop_px
 
-        return stretch_crop_px(size_px, max(map(abs, group.values)) if isinstance(group, Segment) else _TO)
+        return stretch_crop_px(size_px, max(map(abs, values)))
 
-    def show(
-        self, crops: Tensor, centres: Tensor, group: Any, starts: Sequence[NDArray[np.float64]], size_px: int
-    ) -> Tensor:
+    def move(self, crops: Tensor, centres: Tensor, values: Sequence[float], size_px: int) -> Tensor:
         """Stretch each stimulus by each number of octaves."""
         from equiscope.transformations.pixels import stretch_patches
 
-        return stretch_patches(crops, centres, group.values, size_px)
-
-    def crop_px_at(self, own: Pose, wanted: Sequence[Pose], size_px: int) -> int:
-        """Room for the largest of the stretches."""
-        from equiscope.transformations.pixels import stretch_crop_px
-
-        return stretch_crop_px(size_px, max(map(abs, _away(own, wanted))))
-
-    def show_at(
-        self, crop: Tensor, centre: tuple[float, float], own: Pose, wanted: Sequence[Pose], size_px: int
-    ) -> Tensor:
-        """Stretch one stimulus by what its feature lacks to each aspect."""
-        import torch
-
-        from equiscope.transformations.pixels import stretch_patches
-
-        place = torch.tensor([centre], dtype=torch.float64)
-        return stretch_patches(crop[None], place, _away(own, wanted), size_px)[0]
-
-
-def _away(own: Pose, wanted: Sequence[Pose]) -> list[float]:
-    return [pose[ASPECT.name] - own.get(ASPECT.name, 0.0) for pose in wanted]
+        return stretch_patches(crops, centres, values, size_px)
